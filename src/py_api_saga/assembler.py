@@ -1,0 +1,704 @@
+"""The fluent sentence: each operation next to its undo, then one word to run them all."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from py_api_saga.context import SAGA_RESULTS
+from py_api_saga.drawing import flowchart
+from py_api_saga.exceptions import SagaDefinitionError, SagaException
+from py_api_saga.executors import choreography, orchestrator
+from py_api_saga.executors.run import Run
+from py_api_saga.operation import (
+    DOUBTFUL,
+    MAX_NAME,
+    PLAIN,
+    Call,
+    Definition,
+    Layout,
+    Operation,
+    Policy,
+    Retry,
+    chained,
+    error_types,
+    graphed,
+    immediately,
+    reachable,
+    read_call,
+    refuse,
+    seconds,
+)
+from py_api_saga.placeholder import OWN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from typing import TypeAlias
+
+    from typing_extensions import Never, Self
+
+    from py_api_saga.events import Observer
+    from py_api_saga.operation import OnDoubt, Results
+
+    A1 = TypeVar("A1")
+    A2 = TypeVar("A2")
+    A3 = TypeVar("A3")
+    A4 = TypeVar("A4")
+    A5 = TypeVar("A5")
+    A6 = TypeVar("A6")
+    A7 = TypeVar("A7")
+    A8 = TypeVar("A8")
+    B1 = TypeVar("B1")
+    B2 = TypeVar("B2")
+    B3 = TypeVar("B3")
+    B4 = TypeVar("B4")
+    B5 = TypeVar("B5")
+    B6 = TypeVar("B6")
+    B7 = TypeVar("B7")
+    B8 = TypeVar("B8")
+
+    # A union of fixed arities: overloads over a TypeVarTuple reject right calls in mypy (omitted
+    # defaults). Lists, and calls with more than eight arguments, are not checked.
+    TypedCall: TypeAlias = (
+        Callable[[], object]
+        | tuple[Callable[[], object]]
+        | tuple[Callable[[A1], object], A1]
+        | tuple[Callable[[A1, A2], object], A1, A2]
+        | tuple[Callable[[A1, A2, A3], object], A1, A2, A3]
+        | tuple[Callable[[A1, A2, A3, A4], object], A1, A2, A3, A4]
+        | tuple[Callable[[A1, A2, A3, A4, A5], object], A1, A2, A3, A4, A5]
+        | tuple[Callable[[A1, A2, A3, A4, A5, A6], object], A1, A2, A3, A4, A5, A6]
+        | tuple[Callable[[A1, A2, A3, A4, A5, A6, A7], object], A1, A2, A3, A4, A5, A6, A7]
+        | tuple[Callable[[A1, A2, A3, A4, A5, A6, A7, A8], object], A1, A2, A3, A4, A5, A6, A7, A8]
+        | tuple[
+            Callable[..., object], Any, Any, Any, Any, Any, Any, Any, Any, Any, *tuple[Any, ...]
+        ]
+        | list[Any]
+    )
+
+_NAME = re.compile(rf"[^:.]{{1,{MAX_NAME}}}", re.DOTALL)
+_SAGA_ID = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
+_NOT_GIVEN: Any = object()
+_NO_NAME = str.maketrans(":.", "__")
+_SHOWN = 8  # operations in a repr
+
+
+class Saga:
+    """Operations, each next to its undo, that run all or in the end not at all.
+
+    Every argument of the constructor can also be an attribute of a subclass, and is overridden
+    by an argument; for one operation, by an argument of `operation`.
+
+    Attributes:
+        name: What logs, events and exceptions call it, 1 to 64 characters, or None.
+        retry_attempts: Attempts of each action in all, without a wait, whatever it raises.
+        retry: When to try a failed action again; instead of `retry_attempts`.
+        compensation_retry: When to try a failed compensation again; by default never.
+        observers: Functions of an `Event`, told what happens while it runs.
+    """
+
+    name: str | None = None
+    retry_attempts: int | None = None
+    retry: Retry | None = None
+    compensation_retry: Retry | None = None
+    observers: Sequence[Observer] = ()
+
+    def __init__(
+        self,
+        retry_attempts: int | None = None,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        compensation_retry: Retry | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        """Start an empty saga.
+
+        Raises:
+            SagaDefinitionError: An argument, or the attribute of the class, is not of its type
+                or out of range, or both `retry_attempts` and `retry` are given.
+        """
+        self._operations: list[Operation] = []
+        self._places: dict[str, int | Layout] = {}  # name -> operation, or child saga
+        self._shared: set[str] = set()  # names of functions that are several operations
+        self._explicit: set[str] = set()  # names that were given
+        self._numbers: dict[str, int] = {}  # name -> the next number behind it
+        self._layout: Layout | None = None  # of the results, if there are child sagas
+        self._pivot = -1
+        self._async = ""  # where the first coroutine function stands
+        self._policy = PLAIN
+        if name is not None or self.name is not None:
+            self.name = _saga_name(name if name is not None else self.name)
+        if observers or self.observers:
+            self.observers = _observers(observers or self.observers)
+        if retry_attempts is None and retry is None:
+            retry_attempts, retry = self.retry_attempts, self.retry
+        if compensation_retry is None:
+            compensation_retry = self.compensation_retry
+        if retry_attempts is not None or retry is not None or compensation_retry is not None:
+            if retry_attempts is not None:
+                if retry is not None:
+                    refuse("saga", "retry_attempts or retry", "both")
+                retry = _attempts(retry_attempts)
+            self._policy = Policy(
+                _retry(retry, "saga: retry"), _retry(compensation_retry, "saga: compensation_retry")
+            )
+
+    # --- building --------------------------------------------------------------------------------
+
+    @overload
+    def operation(
+        self,
+        action: TypedCall[A1, A2, A3, A4, A5, A6, A7, A8],
+        compensation: TypedCall[B1, B2, B3, B4, B5, B6, B7, B8] | None = None,
+        *,
+        name: str | None = None,
+        after: str | Iterable[str] = (),
+        retry: Retry | None = None,
+        compensation_retry: Retry | None = None,
+        timeout: float | None = None,
+        pivot: bool = False,
+        doubtful: Iterable[type[BaseException] | str] = ...,
+        on_doubt: OnDoubt = "proceed",
+    ) -> Self: ...
+
+    @overload
+    def operation(
+        self, action: Saga, *, name: str | None = None, after: str | Iterable[str] = ()
+    ) -> Self: ...
+
+    def operation(
+        self,
+        action: Any = _NOT_GIVEN,
+        compensation: Any = None,
+        *excess: Never,
+        name: str | None = None,
+        after: str | Iterable[str] = (),
+        retry: Retry | None = None,
+        compensation_retry: Retry | None = None,
+        timeout: float | None = None,
+        pivot: bool = False,
+        doubtful: Any = DOUBTFUL,
+        on_doubt: OnDoubt = "proceed",
+    ) -> Self:
+        """Add an operation: what to do, and what undoes it.
+
+        A call is a callable, a tuple or list `(callable, *arguments)`, or a `functools.partial`.
+        Arguments may hold `result_of("…")`; they are kept by reference. What runs under asyncio
+        may be a coroutine function.
+
+        Args:
+            action: The call to make, or a whole saga, whose operations are taken in as
+                `name.operation`; a saga takes `name` and `after` and nothing else.
+            compensation: The call that undoes it; None if there is nothing to undo. It must be
+                idempotent, and bear that the action may not have happened.
+            name: 1 to 64 characters without ":" and ".", unique in the saga. By default the name
+                of the function, with a number from 2 if that is taken.
+            after: Names of operations declared before that must have succeeded first. Counts
+                where operations run at once; else they run in the order of their declaration.
+            retry: When to try the action again; by default as the saga says.
+            compensation_retry: When to try the compensation again; by default as the saga says.
+            timeout: Seconds for each attempt of the action and of the compensation. A plain
+                function that has one runs in a thread of its own.
+            pivot: Whether this is the go/no-go operation: once it has succeeded nothing is
+                undone any more, and what fails after it leaves the saga stuck.
+            doubtful: Exception types, or their names as "module.Class", after which the action
+                may have happened all the same. By default timeouts and broken connections.
+            on_doubt: What to do about an action in doubt when rolling back: "proceed" to
+                compensate it, "park" to leave it to a person, or a function, called like the
+                action, that returns `happened(result)`, `NOT_HAPPENED` or `UNKNOWN`.
+
+        Returns:
+            The saga itself.
+
+        Raises:
+            SagaDefinitionError: Anything is wrong with these; nothing was added.
+        """
+        if excess:
+            raise SagaDefinitionError("Only two operations (action, compensation) are allowed.")
+        if action is _NOT_GIVEN:
+            raise SagaDefinitionError("Operation can not be empty")
+        places = self._places
+        position = len(self._operations) + 1
+        plain = (
+            retry is None
+            and compensation_retry is None
+            and timeout is None
+            and pivot is False
+            and doubtful is DOUBTFUL
+            and isinstance(on_doubt, str)
+            and on_doubt == "proceed"
+        )
+        if isinstance(action, Saga):
+            if not plain or compensation is not None:
+                where = f"operation {position}, a child saga"
+                message = f"{where}: expected name and after, got other options as well"
+                raise SagaDefinitionError(message)
+            return self._take_in(action, name, after, position)
+        do = read_call(action, "action", position)
+        undo = None if compensation is None else read_call(compensation, "compensation", position)
+        policy = self._policy
+        if not plain:
+            policy = Policy(
+                policy.retry if retry is None else _retry(retry, f"operation {position}: retry"),
+                policy.compensation_retry
+                if compensation_retry is None
+                else _retry(compensation_retry, f"operation {position}: compensation_retry"),
+                seconds(timeout, f"operation {position}: timeout"),
+                self._check_pivot(pivot, position),
+                error_types(doubtful, f"operation {position}: doubtful"),
+                *_on_doubt(on_doubt, do, position),
+            )
+        before: tuple[int, ...] = ()
+        if do.needs or after != ():
+            before = self._edges(after, do.needs, position)
+        if name is None:
+            label = _label(do.function)
+            name = label
+            if label in places or not label.isidentifier() or len(label) > MAX_NAME:
+                name = self._number(label)
+        else:
+            label = self._check_name(name, position)
+            self._explicit.add(name)
+        if undo is not None and undo.needs:
+            undo = self._check_undo(undo, name, position)
+        # All is well: only from here on the saga changes.
+        places[name] = position - 1
+        self._operations.append(Operation(name, label, do, undo, before, policy))
+        if policy.pivot:
+            self._pivot = position - 1
+        if self._layout is not None:
+            self._layout = self._layout.extended(name, position - 1)
+        if do.is_async or (undo is not None and undo.is_async) or policy.ask is not None:
+            self._note_async(do, undo, policy, position)
+        for call in (do, undo):
+            if call is not None and type(call.function) is FunctionType:
+                call.function.saga_results = SAGA_RESULTS  # type: ignore[attr-defined]
+        return self
+
+    def _take_in(
+        self, child: Saga, name: str | None, after: str | Iterable[str], position: int
+    ) -> Self:
+        """Add the operations of a child saga as they are now, as `name.operation`."""
+        operations, base = tuple(child._operations), position - 1
+        if not operations:
+            raise SagaDefinitionError("Set operation first to execute the saga.")
+        if child._pivot >= 0:
+            self._check_pivot(True, position)  # noqa: FBT003
+        before = self._edges(after, (), position)
+        if name is None:
+            name = self._number(child.name or "saga", first=True)
+        else:
+            self._check_name(name, position)
+        prefix = f"{name}."
+        own = chained(len(operations))[0]
+        if any(operation.after for operation in operations):
+            own = [operation.after for operation in operations]
+        for i, operation in enumerate(operations):
+            self._operations.append(
+                Operation(
+                    prefix + operation.name,
+                    prefix + operation.label,
+                    operation.action,
+                    operation.compensation,
+                    tuple(j + base for j in own[i]) or before,
+                    self._inherited(operation.policy),
+                    prefix + operation.scope,
+                )
+            )
+        layout = child._layout or Layout(dict(child._places), tuple(range(len(operations))))
+        if self._layout is None:
+            self._layout = Layout(dict(self._places), tuple(range(base)))
+        self._layout = self._layout.extended(name, layout.shifted(base))
+        for key, place in child._places.items():
+            moved = place + base if isinstance(place, int) else place.shifted(base)
+            self._places[prefix + key] = moved
+        self._places[name] = layout.shifted(base)
+        self._shared.update(prefix + shared for shared in child._shared)
+        if child._pivot >= 0:
+            self._pivot = child._pivot + base
+        if child._async:
+            self._async = self._async or f"{child._async}, in the child saga {name!r}"
+        return self
+
+    def _inherited(self, policy: Policy) -> Policy:
+        """Let this saga's retries hold where the child and its operation say nothing."""
+        if self._policy is PLAIN:
+            return policy
+        return replace(
+            policy,
+            retry=policy.retry or self._policy.retry,
+            compensation_retry=policy.compensation_retry or self._policy.compensation_retry,
+        )
+
+    def _number(self, label: str, *, first: bool = False) -> str:
+        """Make a name that is not taken of a function's, and note that several share that."""
+        name = label.translate(_NO_NAME)[:MAX_NAME]
+        if name not in self._places and name:
+            return name
+        if not first and name not in self._explicit:
+            self._shared.add(name)
+        name = name or "operation"
+        for number in count(self._numbers.get(name, 2)):
+            end = f"-{number}"
+            numbered = name[: MAX_NAME - len(end)] + end
+            if numbered not in self._places:
+                self._numbers[name] = number + 1
+                return numbered
+        raise AssertionError  # pragma: no cover - count() has no end
+
+    def _check_name(self, name: Any, position: int) -> str:
+        where = f"operation {position}: name"
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
+            refuse(where, f'1 to {MAX_NAME} characters without ":" and "."', name)
+        if name in self._places:
+            refuse(where, "a name that no other operation has", name)
+        return name
+
+    def _check_pivot(self, pivot: object, position: int) -> bool:
+        if not isinstance(pivot, bool):
+            refuse(f"operation {position}: pivot", "True or False", pivot)
+        if pivot and self._pivot >= 0:
+            other = self._operations[self._pivot].name
+            message = f"operation {position}: a saga has one pivot, and {other!r} is it"
+            raise SagaDefinitionError(message)
+        return pivot
+
+    def _place(self, name: object, position: int, where: str) -> int | Layout:
+        """Find the operation or child saga that a name means."""
+        if not isinstance(name, str):
+            refuse(f"operation {position}: {where}", "the name of an operation", name)
+        if name in self._shared:
+            message = (
+                f"operation {position}: {where} {name!r}: several operations share this name; "
+                "give them names of their own with name="
+            )
+            raise SagaDefinitionError(message)
+        if name not in self._places:
+            known = ", ".join(list(self._places)[:_SHOWN]) or "none"
+            message = (
+                f"operation {position}: {where}: expected the name of an operation declared "
+                f"before ({known}), got {name[:MAX_NAME]!r}"
+            )
+            raise SagaDefinitionError(message)
+        return self._places[name]
+
+    def _edges(
+        self, after: str | Iterable[str], needs: tuple[str, ...], position: int
+    ) -> tuple[int, ...]:
+        """Give the operations that an operation comes after."""
+        names = (after,) if isinstance(after, str) else after
+        try:
+            places = [self._place(name, position, "after") for name in names]
+        except TypeError:
+            refuse(f"operation {position}: after", "names of operations", after)
+        for name in needs:
+            if name == OWN:
+                message = (
+                    f"operation {position}: the action: result_of() is the operation's own "
+                    "result, which only its compensation can have"
+                )
+                raise SagaDefinitionError(message)
+            places.append(self._place(name, position, "result_of"))
+        edges = [i for place in places for i in self._ends(place)]
+        return tuple(dict.fromkeys(edges))
+
+    def _ends(self, place: int | Layout) -> Iterable[int]:
+        """Give the last operations of a child saga, after which nothing in it comes."""
+        if isinstance(place, int):
+            return (place,)
+        inside = list(place.indexes())
+        followed = {j for i in inside for j in self._operations[i].after}
+        return [i for i in inside if i not in followed]
+
+    def _check_undo(self, undo: Call, name: str, position: int) -> Call:
+        """Check the names in a compensation; the operation's own becomes `OWN`."""
+        for need in undo.needs:
+            if need not in (OWN, name):
+                self._place(need, position, "result_of")
+        return undo._replace(needs=tuple(OWN if need == name else need for need in undo.needs))
+
+    def _note_async(self, do: Call, undo: Call | None, policy: Policy, position: int) -> None:
+        for role, call in (("action", do), ("compensation", undo), ("on_doubt", policy.ask)):
+            if call is not None and call.is_async and not self._async:
+                self._async = f"operation {position}: the {role} is a coroutine function"
+
+    # --- running ---------------------------------------------------------------------------------
+
+    def orchestrator_execute(
+        self, *, deadline: float | None = None, saga_id: str | None = None
+    ) -> Results:
+        """Run the operations one after the other, in this thread.
+
+        If one fails, those before it are undone in reverse order.
+
+        Args:
+            deadline: Seconds until it stops: nothing more is started, what runs is awaited, and
+                all is undone.
+            saga_id: 1 to 128 letters, digits, "_", "." and "-", that name this run.
+
+        Returns:
+            What the actions returned, in operation order, also by name.
+
+        Raises:
+            SagaException: An operation failed, or the deadline passed; what was done is undone.
+            SagaStuck: What was done can be neither finished nor undone without a person.
+            SagaDefinitionError: There are no operations, a coroutine function is among them, or
+                an argument is wrong; nothing has run.
+            BaseException: A KeyboardInterrupt or the like, once what was done is undone.
+        """
+        self._refuse_async("orchestrator")
+        return orchestrator.execute(self._run(self._chain(), saga_id, deadline, orchestrator.drive))
+
+    def choreography_execute(
+        self,
+        *,
+        deadline: float | None = None,
+        saga_id: str | None = None,
+        max_workers: int | None = None,
+    ) -> Results:
+        """Run the operations at once, in threads, each when those it comes after have succeeded.
+
+        If one fails, nothing more is started, what runs is awaited, and what succeeded is undone,
+        at once as well, each operation after those that came after it.
+
+        Args:
+            deadline: As in `orchestrator_execute`.
+            saga_id: As in `orchestrator_execute`.
+            max_workers: Calls at once; by default as many as there are operations, at most 256.
+
+        Returns:
+            What the actions returned, in operation order, also by name.
+
+        Raises:
+            SagaException: As in `orchestrator_execute`; all errors are in `operation_errors`, and
+                the first of them in operation order is the cause.
+            SagaStuck: As there.
+            SagaDefinitionError: As there; or the pivot has operations neither before nor after
+                it, or a compensation needs the result of an operation that its own does not
+                come after.
+            BaseException: As there.
+        """
+        self._refuse_async("choreography")
+        limit = self._limit(max_workers)
+        run = self._run(self._graph(), saga_id, deadline, orchestrator.drive)
+        return choreography.execute(run, limit)
+
+    async def aorchestrator_execute(
+        self, *, deadline: float | None = None, saga_id: str | None = None
+    ) -> Results:
+        """Run the operations one after the other under asyncio, plain functions in threads.
+
+        Cancelling it cancels the coroutine that runs, undoes what was done, and raises the
+        `CancelledError` again. All else is as in `orchestrator_execute`.
+        """
+        return await self._run_async(self._chain(), saga_id, deadline, None)
+
+    async def achoreography_execute(
+        self,
+        *,
+        deadline: float | None = None,
+        saga_id: str | None = None,
+        max_workers: int | None = None,
+    ) -> Results:
+        """Run the operations at once under asyncio, plain functions in threads.
+
+        Cancelling it starts nothing more, awaits what runs, undoes what was done, and raises the
+        `CancelledError` again. All else is as in `choreography_execute`.
+        """
+        limit = self._limit(max_workers)
+        return await self._run_async(self._graph(), saga_id, deadline, limit)
+
+    def _run(
+        self,
+        definition: Definition,
+        saga_id: str | None,
+        deadline: float | None,
+        drive_late: Callable[[Run], object],
+    ) -> Run:
+        if saga_id is not None:
+            _check_saga_id(saga_id)
+        if deadline is not None:
+            seconds(deadline, "deadline")
+        observers = tuple(self.observers)
+        return Run(definition, self.name, observers, saga_id, deadline, drive_late)
+
+    def _run_async(
+        self, definition: Definition, saga_id: str | None, deadline: float | None, limit: int | None
+    ) -> Coroutine[Any, Any, Results]:
+        from py_api_saga.executors import event_loop  # noqa: PLC0415 - asyncio: 34 ms to import
+
+        run = self._run(definition, saga_id, deadline, event_loop.finish_late)
+        return event_loop.execute(run, limit)
+
+    def _snapshot(self) -> tuple[Operation, ...]:
+        if not self._operations:
+            raise SagaDefinitionError("Set operation first to execute the saga.")
+        return tuple(self._operations)
+
+    def _chain(self) -> Definition:
+        operations = self._snapshot()
+        after, followers = chained(len(operations))
+        return Definition(
+            operations, after, followers, True, self._places, self._layout, self._pivot
+        )
+
+    def _graph(self) -> Definition:
+        operations, pivot = self._snapshot(), self._pivot
+        after, followers = graphed(operations)
+        if pivot >= 0:
+            around = reachable(pivot, after) | reachable(pivot, followers) | {pivot}
+            for i, operation in enumerate(operations):
+                if i not in around:
+                    message = (
+                        f"operation {i + 1}, {operation.name!r}: expected to come before or after "
+                        f"the pivot {operations[pivot].name!r}, got neither; say which with after="
+                    )
+                    raise SagaDefinitionError(message)
+        for i, operation in enumerate(operations):
+            if operation.compensation is not None and operation.compensation.needs:
+                self._check_ancestors(i, operation, operation.compensation, after)
+        return Definition(
+            operations, after, followers, False, self._places, self._layout, pivot
+        )
+
+    def _check_ancestors(
+        self, i: int, operation: Operation, undo: Call, after: Sequence[Sequence[int]]
+    ) -> None:
+        known = reachable(i, after)
+        for need in undo.needs:
+            place = i if need == OWN else self._places[operation.scope + need]
+            if place != i and not known.issuperset(self._ends(place)):
+                message = (
+                    f"operation {i + 1}, {operation.name!r}: the compensation uses "
+                    f"result_of({need!r}), which need not be known when operations run at once: "
+                    f"expected an operation that this one comes after; say so with after="
+                )
+                raise SagaDefinitionError(message)
+
+    def _limit(self, max_workers: int | None) -> int:
+        if max_workers is None:
+            return min(max(len(self._operations), 1), choreography.MAX_THREADS)
+        if type(max_workers) is not int or max_workers < 1:
+            refuse("max_workers", "a whole number of at least 1, or None", max_workers)
+        return max_workers
+
+    def _refuse_async(self, how: str) -> None:
+        if self._async:
+            message = f"{self._async}: expected plain functions; await a{how}_execute() instead"
+            raise SagaDefinitionError(message)
+
+    # --- looking ---------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        shown = [_described(operation, self._operations) for operation in self._operations[:_SHOWN]]
+        more = len(self._operations) - len(shown)
+        arrow = ", " if any(operation.after for operation in self._operations) else " → "
+        flow = arrow.join(shown) + (f" … and {more:,} more" if more else "")
+        name = f" {self.name!r}" if self.name else ""
+        return f"<{type(self).__name__}{name}: {flow or 'no operations'}>"
+
+    def mermaid(self) -> str:
+        """Draw the operations, each with its undo, as a Mermaid flowchart.
+
+        The arrows are the edges that were declared; a chain if there are none.
+        """
+        boxes = [
+            (op.name, None if op.compensation is None else f"undo: {_label(op.compensation.function)}")
+            for op in self._operations
+        ]
+        after: Sequence[Sequence[int]] = [operation.after for operation in self._operations]
+        return flowchart(boxes, after if any(after) else chained(len(boxes))[0])
+
+
+class SagaAssembler(Saga):
+    """A `Saga` under the predecessor's name, with its `saga()` and its `SagaException`."""
+
+    SagaException = SagaException
+
+    @classmethod
+    def saga(
+        cls,
+        retry_attempts: int | None = None,
+        *,
+        name: str | None = None,
+        retry: Retry | None = None,
+        compensation_retry: Retry | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> Self:
+        """Start an empty saga; the arguments are those of the constructor."""
+        return cls(
+            retry_attempts,
+            name=name,
+            retry=retry,
+            compensation_retry=compensation_retry,
+            observers=observers,
+        )
+
+
+def _label(function: Any) -> str:
+    """Name a callable as the predecessor did: by `__name__`, or else by its type."""
+    try:
+        label = function.__name__
+    except AttributeError:
+        return type(function).__name__
+    return label if isinstance(label, str) else type(function).__name__
+
+
+def _described(operation: Operation, operations: Sequence[Operation]) -> str:
+    text = operation.name
+    if operation.compensation is not None:
+        text += f" ⇄ {_label(operation.compensation.function)}"
+    if operation.after:
+        text += f" (after {', '.join(operations[i].name for i in operation.after)})"
+    return text
+
+
+def _check_saga_id(saga_id: object) -> None:
+    if not isinstance(saga_id, str) or not _SAGA_ID.fullmatch(saga_id):
+        refuse("saga_id", '1 to 128 letters, digits, "_", "." and "-"', saga_id)
+
+
+def _saga_name(name: object) -> str:
+    if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
+        refuse("saga: name", f"1 to {MAX_NAME} characters", name)
+    return name
+
+
+def _observers(observers: object) -> tuple[Observer, ...]:
+    if not isinstance(observers, (list, tuple)) or not all(map(callable, observers)):
+        refuse("saga: observers", "a list or tuple of functions of an event", observers)
+    return tuple(observers)
+
+
+def _attempts(value: Any) -> Retry | None:
+    """Read `retry_attempts` as the predecessor did, less what never worked."""
+    if not isinstance(value, (int, float)):
+        message = (
+            f"`retry_attempts` cannot be {type(value)} type. Integer type is required."
+        )
+        raise SagaDefinitionError(message)
+    if value != value or value in (float("inf"), float("-inf")) or value != int(value) or value < 0:
+        refuse("saga: retry_attempts", "a whole number, not negative", value)
+    return immediately(int(value) or 1)
+
+
+def _retry(value: object, where: str) -> Retry | None:
+    if value is None or isinstance(value, Retry):
+        return value
+    refuse(where, "a Retry or None", value)
+
+
+def _on_doubt(value: Any, do: Call, position: int) -> tuple[bool, Call | None]:
+    """Read `on_doubt=`: whether to park, and what to ask."""
+    if isinstance(value, str) and value in ("proceed", "park"):
+        return value == "park", None
+    if isinstance(value, str) or not callable(value):
+        where = f"operation {position}: on_doubt"
+        refuse(where, '"proceed", "park" or a function that is called like the action', value)
+    call = partial(value, *do.args, **do.keywords)
+    return False, read_call(call, "on_doubt", position)

@@ -1,0 +1,109 @@
+"""Which operation is running: known to the code it calls, however deep, without being passed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+Direction: TypeAlias = Literal["action", "compensation", "ask"]
+
+
+class CurrentOperation(Protocol):
+    """The operation that is running, as `current_operation()` gives it.
+
+    Attributes:
+        saga_id: The id of the run: what was given as `saga_id=`, or a random one.
+        saga_name: The name of the saga, or None.
+        operation: The name of the operation.
+        direction: "action", "compensation" or, in an `on_doubt` function, "ask".
+        attempt: The number of this attempt of the action or the compensation, from 1.
+        idempotency_key: The same for every attempt of this call and different from any other
+            call's, at most 255 characters. Send it along, and the service can tell a repetition
+            from a new request. A question has the key of the action it asks about.
+        action_key: The key of the operation's action; in the action itself the same.
+        results: The results so far: operation name to result, in operation order, a copy.
+    """
+
+    @property
+    def saga_id(self) -> str: ...  # noqa: D102 - described above
+    @property
+    def saga_name(self) -> str | None: ...  # noqa: D102
+    @property
+    def operation(self) -> str: ...  # noqa: D102
+    @property
+    def direction(self) -> Direction: ...  # noqa: D102
+    @property
+    def attempt(self) -> int: ...  # noqa: D102
+    @property
+    def idempotency_key(self) -> str: ...  # noqa: D102
+    @property
+    def action_key(self) -> str: ...  # noqa: D102
+    @property
+    def results(self) -> Mapping[str, Any]: ...  # noqa: D102
+
+    def remaining(self) -> float | None:
+        """Give the seconds that are left for this call, or None if nothing limits it.
+
+        The lesser of the saga's `deadline=` and the operation's `timeout=`; never negative.
+        """
+
+
+# None rather than unset: a run that ends puts back what it found without a token.
+current: ContextVar[CurrentOperation | None] = ContextVar("py_api_saga", default=None)
+
+
+def current_operation() -> CurrentOperation:
+    """Give the operation that is running in this context.
+
+    Raises:
+        LookupError: No operation is running. In a unit test of an operation,
+            `with py_api_saga.testing.operation():` supplies one.
+    """
+    operation = current.get()
+    if operation is None:
+        message = (
+            "no operation is running here: current_operation() works inside the functions that "
+            "a saga calls; in a test, use `with py_api_saga.testing.operation():`"
+        )
+        raise LookupError(message)
+    return operation
+
+
+class SagaResults(Sequence[Any]):
+    """The predecessor's `function.saga_results`: the results so far, in operation order.
+
+    One object for all functions and all runs. It holds nothing: it looks at the context it is
+    read in.
+    """
+
+    __slots__ = ()
+
+    def _list(self) -> list[Any]:
+        return list(current_operation().results.values())
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._list()[index]
+
+    def __len__(self) -> int:
+        return len(self._list())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._list())
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or self._list() == other
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        try:
+            return repr(self._list())
+        except LookupError:
+            return "<saga_results: no operation is running here>"
+
+
+SAGA_RESULTS = SagaResults()

@@ -1,0 +1,104 @@
+"""What an execution tells its observers, and the log as the first of them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from py_api_saga.status import SagaStatus
+
+EventKind: TypeAlias = Literal[
+    "saga started",
+    "operation started",
+    "attempt failed",
+    "succeeded",
+    "failed",
+    "in doubt",
+    "compensating",
+    "compensated",
+    "stuck",
+    "landed late",
+    "saga ended",
+]
+
+logger = logging.getLogger("py_api_saga")
+
+_LEVELS: dict[EventKind, int] = {
+    "saga started": logging.INFO,
+    "operation started": logging.DEBUG,
+    "attempt failed": logging.INFO,
+    "succeeded": logging.DEBUG,
+    "failed": logging.INFO,  # raised to the caller, who decides how bad it is
+    "in doubt": logging.WARNING,
+    "compensating": logging.INFO,
+    "compensated": logging.INFO,
+    "stuck": logging.ERROR,
+    "landed late": logging.WARNING,
+    "saga ended": logging.INFO,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a run. Never holds arguments or results.
+
+    Attributes:
+        kind: What happened.
+        saga_id: The id of the run.
+        saga_name: The name of the saga, if it has one.
+        operation: The name of the operation; None for the saga as a whole.
+        attempt: The number of the attempt, from 1, where there is one.
+        error: What was raised, with "attempt failed", "failed", "in doubt" and "stuck".
+        wait: Seconds until the next attempt, with "attempt failed".
+        outcome: How it ended, with "saga ended".
+    """
+
+    kind: EventKind
+    saga_id: str
+    saga_name: str | None = None
+    operation: str | None = None
+    attempt: int | None = None
+    error: BaseException | None = None
+    wait: float | None = None
+    outcome: SagaStatus | None = None
+
+
+class Observer(Protocol):
+    """A function of one event.
+
+    It is called in the thread that drives the saga, in the order of the events, and should return
+    fast. What it raises is logged and changes nothing.
+    """
+
+    def __call__(self, event: Event, /) -> object:
+        """Take notice of an event."""
+
+
+def log(event: Event, /) -> None:
+    """Write an event to the log `py_api_saga`: ids, names and types of errors."""
+    level = _LEVELS[event.kind]
+    if not logger.isEnabledFor(level):
+        return
+    text, values = "saga %s", [event.saga_name or event.saga_id]
+    if event.saga_name is not None:
+        text, values = "saga %s (%s)", [event.saga_name, event.saga_id]
+    if event.operation is not None:
+        text += ": operation %s"
+        values.append(event.operation)
+    text += ": %s"
+    values.append(event.kind if event.outcome is None else event.outcome.name)
+    if event.error is not None:
+        text += " (%s)"
+        values.append(type(event.error).__name__)
+    logger.log(level, text, *values)
+
+
+def emit(event: Event, observers: tuple[Observer, ...]) -> None:
+    """Tell the observers; what one of them raises is logged."""
+    for observer in observers:
+        try:
+            observer(event)
+        except Exception:
+            logger.exception("an observer raised on %r", event.kind)

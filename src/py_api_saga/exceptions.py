@@ -1,0 +1,247 @@
+"""What a saga raises.
+
+    SagaError
+    └── SagaException             the saga has ended without success: all undone, or
+        ├── SagaStuck             … neither finished nor undone: a person must look
+        └── SagaDefinitionError   … it was never run, since it can't be run as it is written
+
+What decides nothing about a saga (it is running elsewhere, its journal can't be written) is a
+`SagaError` and no `SagaException`.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from py_api_saga.drawing import flowchart
+from py_api_saga.status import SagaStatus, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = [
+    "OperationReport",
+    "Report",
+    "SagaDefinitionError",
+    "SagaError",
+    "SagaException",
+    "SagaStuck",
+    "as_text",
+]
+
+
+def as_text(error: object, how: Callable[[object], str] = repr) -> str:
+    """Write an error down, also one whose own `str` or `repr` raises."""
+    try:
+        return how(error)
+    except Exception:  # noqa: BLE001 - the user's method may raise anything
+        return f"<{type(error).__name__}, which cannot be printed>"
+
+
+@dataclass(frozen=True, slots=True)
+class OperationReport:
+    """What became of one operation.
+
+    Attributes:
+        status: Where it stands.
+        result: What its action returned; None if it did not succeed.
+        error: What its action raised last or, if its compensation failed, what that raised.
+    """
+
+    status: Status
+    result: Any
+    error: BaseException | None
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of a whole saga; lists are by operation index, maps hold what is rare."""
+
+    saga_id: str
+    outcome: SagaStatus
+    names: tuple[str, ...]
+    after: Sequence[Sequence[int]]
+    statuses: list[Status]
+    results: list[Any]
+    failed: int | None  # the operation that the exception names
+    errors: dict[int, BaseException] = field(default_factory=dict)  # of actions
+    undo_errors: dict[int, BaseException] = field(default_factory=dict)
+
+    def operations(self) -> dict[str, OperationReport]:
+        """Name to report, in operation order."""
+        return {
+            name: OperationReport(
+                self.statuses[i], self.results[i], self.undo_errors.get(i, self.errors.get(i))
+            )
+            for i, name in enumerate(self.names)
+        }
+
+    def having(self, status: Status) -> list[str]:
+        """Name the operations that have a status."""
+        return [name for i, name in enumerate(self.names) if self.statuses[i] is status]
+
+    def headline(self, error: object) -> str:
+        """Say which operation failed, or that it was not even started."""
+        if self.failed is None:
+            return f"the saga was stopped: {as_text(error)}"
+        name, status = self.names[self.failed], self.statuses[self.failed]
+        if status is Status.PENDING:
+            return f"the saga was stopped before operation {name!r}: {as_text(error)}"
+        return f"operation {name!r} failed: {as_text(error)}"
+
+    def lines(self) -> list[str]:
+        """Say what became of the other operations."""
+        lines = []
+        for i, error in self.errors.items():
+            if i != self.failed:
+                lines.append(f"also failed: {self.names[i]}: {as_text(error)}")
+        if undone := self.having(Status.COMPENSATED):
+            lines.append("compensated: " + ", ".join(reversed(undone)))
+        if standing := self.having(Status.SKIPPED):
+            lines.append("stands, having no compensation: " + ", ".join(standing))
+        if self.outcome is SagaStatus.STUCK and (done := self.having(Status.SUCCEEDED)):
+            lines.append("stands: " + ", ".join(done))
+        for name in self.having(Status.STUCK):
+            lines.append(f"STUCK {name}: {self._why_stuck(self.names.index(name))}")
+        return lines
+
+    def _why_stuck(self, i: int) -> str:
+        if i in self.undo_errors:
+            return f"its compensation raised {as_text(self.undo_errors[i])}"
+        if i in self.errors:
+            return f"its action raised {as_text(self.errors[i])}"
+        return "nobody knows whether it happened"
+
+    def portable(self) -> Report:
+        """Copy it with what can't be pickled as text."""
+        return replace(
+            self,
+            results=[_portable(result) for result in self.results],
+            errors={i: _portable(error) for i, error in self.errors.items()},
+            undo_errors={i: _portable(error) for i, error in self.undo_errors.items()},
+        )
+
+
+def _portable(value: Any) -> Any:
+    """Give the value, or a stand-in if it does not survive a pickle."""
+    try:
+        pickle.loads(pickle.dumps(value))  # noqa: S301 - our own bytes; loading fails as well
+    except Exception:  # noqa: BLE001 - pickling calls the user's code
+        text = as_text(value)
+        return RuntimeError(text) if isinstance(value, BaseException) else text
+    return value
+
+
+class SagaError(Exception):
+    """All that this library raises on purpose."""
+
+
+class SagaException(SagaError):  # noqa: N818 - the predecessor's name
+    """An operation failed, and what was done is undone. Raised from the original error.
+
+    Attributes:
+        operation_error: What the operation raised; the text itself for `SagaDefinitionError`; a
+            `TimeoutError` if the deadline passed.
+        operation_name: The operation that failed (its function's name if it was given none); the
+            first one that was not started if the saga was stopped; or None.
+        compensation_success_result: What the compensations returned, in the order in which they
+            ran (choreography: in operation order), or None if there were none.
+        compensation_errors: `str` of what compensations raised, in that order, or None.
+    """
+
+    _report: Report | None = None
+
+    def __init__(
+        self,
+        operation_error: BaseException | str,
+        operation_name: str | None = None,
+        compensation_success_result: list[Any] | None = None,
+        compensation_error: list[str] | None = None,
+    ) -> None:
+        """Keep what the predecessor kept; `args` are the positional arguments, as they were."""
+        self.operation_name = operation_name
+        self.operation_error = operation_error
+        self.compensation_success_result = compensation_success_result
+        self.compensation_errors = compensation_error
+
+    @property
+    def operations(self) -> Mapping[str, OperationReport]:
+        """What became of each operation: name to report, in operation order."""
+        return {} if self._report is None else self._report.operations()
+
+    @property
+    def operation_errors(self) -> Mapping[str, BaseException]:
+        """What actions raised in the end: name to error, in operation order.
+
+        Several can fail in a choreography; the first one is the cause of this exception.
+        """
+        report = self._report
+        return {} if report is None else {report.names[i]: e for i, e in report.errors.items()}
+
+    @property
+    def stuck(self) -> Mapping[str, BaseException | None]:
+        """The operations that need a person: name to error, or None where nothing was raised."""
+        return {
+            name: report.error
+            for name, report in self.operations.items()
+            if report.status is Status.STUCK
+        }
+
+    @property
+    def outcome(self) -> SagaStatus | None:
+        """COMPENSATED or STUCK; None if no saga has run."""
+        return None if self._report is None else self._report.outcome
+
+    @property
+    def saga_id(self) -> str | None:
+        """The id of the run; None if no saga has run."""
+        return None if self._report is None else self._report.saga_id
+
+    def mermaid(self) -> str:
+        """Draw the saga with the status of each operation, as a Mermaid flowchart."""
+        report = self._report
+        if report is None:
+            return flowchart((), ())
+        notes = (status.name for status in report.statuses)
+        return flowchart(list(zip(report.names, notes, strict=True)), report.after)
+
+    def __str__(self) -> str:
+        error, report = self.operation_error, self._report
+        if report is not None:
+            return "\n  ".join([report.headline(error), *report.lines()])
+        if isinstance(error, str):
+            return error
+        return f"operation {self.operation_name!r} failed: {as_text(error)}"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        state = {
+            name: value if name == "_report" else _portable(value)
+            for name, value in self.__dict__.items()
+        }
+        if self._report is not None:
+            state["_report"] = self._report.portable()
+        state["args"] = tuple(map(_portable, self.args))
+        return _revive, (type(self), state)
+
+    def __copy__(self) -> SagaException:
+        return _revive(type(self), {**self.__dict__, "args": self.args})
+
+
+def _revive(kind: type[SagaException], state: dict[str, Any]) -> SagaException:
+    """Make the exception again, with its cause, which a pickle of an exception loses."""
+    error = kind.__new__(kind)
+    error.args = state.pop("args")
+    error.__dict__.update(state)
+    if isinstance(error.operation_error, BaseException):
+        error.__cause__ = error.operation_error
+    return error
+
+
+class SagaStuck(SagaException):
+    """The saga can be neither finished nor undone: a person must look at what `stuck` names."""
+
+
+class SagaDefinitionError(SagaException):
+    """The saga can't be run as it is written. Nothing was changed, nothing has run."""

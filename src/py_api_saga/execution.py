@@ -1,0 +1,667 @@
+"""The machine: ask it what is `ready`, `tell` it what happened, read how the saga stands.
+
+It does no I/O: it calls no user code, reads no clock, never sleeps, draws no random number. What
+needs those is told to it as a verdict. Its state is the fold of the entries it was told, so the
+live path and recovery are the same code: `Execution(definition, entries)`.
+
+An entry is a plain tuple (a named one costs more than the rest of a turn):
+
+    (what, operation index, kind of call, attempt, generation, value)
+
+    STARTED        a call is about to be made; `ready` lists these
+    SUCCEEDED      it returned value
+    FAILED         it raised value, and is not called again
+    RETRY          it raised value[0], and is called again after value[1] seconds
+    IN_DOUBT       nobody knows what came of the action; value is a `Doubt`
+    HAPPENED       asked: the action took effect, with the result value
+    NOT_HAPPENED   asked: it did not
+    UNKNOWN        asked: nobody knows
+    ABORT          the run is to stop, for the reason value (operation -1)
+    RECOVERED      a process took over after a crash; value is a set of operations whose keys are
+                   too old to be used again (operation -1)
+    RESOLVED       a person decided: value is (status, result)
+    AGAIN          a person said: once more, value tells whether under a new key
+
+What needs no call follows while telling, is never told, and obeys the same table of moves.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from py_api_saga.compensation import Debts, Trouble
+from py_api_saga.placeholder import OWN
+from py_api_saga.status import SagaStatus, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from py_api_saga.operation import Definition
+
+LEGAL: Final = {
+    Status.PENDING: frozenset({Status.RUNNING}),
+    Status.RUNNING: frozenset(
+        {Status.RUNNING, Status.SUCCEEDED, Status.FAILED, Status.IN_DOUBT, Status.STUCK}
+    ),
+    Status.IN_DOUBT: frozenset(
+        {
+            Status.RUNNING,  # called again after a crash
+            Status.SUCCEEDED,  # it happened
+            Status.FAILED,  # it did not
+            Status.COMPENSATING,
+            Status.SKIPPED,
+            Status.STUCK,  # parked
+        }
+    ),
+    Status.SUCCEEDED: frozenset({Status.COMPENSATING, Status.SKIPPED}),
+    Status.COMPENSATING: frozenset({Status.COMPENSATING, Status.COMPENSATED, Status.STUCK}),
+    Status.COMPENSATED: frozenset({Status.COMPENSATING}),  # a late landing
+    Status.FAILED: frozenset({Status.COMPENSATING}),  # a late landing
+    Status.SKIPPED: frozenset(),
+    Status.STUCK: frozenset(  # a person decided, or a compensation landed late
+        {
+            Status.RUNNING,
+            Status.SUCCEEDED,
+            Status.FAILED,
+            Status.COMPENSATING,
+            Status.COMPENSATED,
+            Status.SKIPPED,
+        }
+    ),
+}
+SAGA_LEGAL: Final = {
+    SagaStatus.RUNNING: frozenset(
+        {SagaStatus.COMPLETED, SagaStatus.COMPENSATING, SagaStatus.STUCK}
+    ),
+    SagaStatus.COMPENSATING: frozenset({SagaStatus.COMPENSATED, SagaStatus.STUCK}),
+    SagaStatus.STUCK: frozenset(  # a person decided, or something landed late
+        {
+            SagaStatus.RUNNING,
+            SagaStatus.COMPENSATING,
+            SagaStatus.COMPLETED,
+            SagaStatus.COMPENSATED,
+        }
+    ),
+    SagaStatus.COMPENSATED: frozenset({SagaStatus.COMPENSATING}),  # a late landing
+    SagaStatus.COMPLETED: frozenset(),
+}
+
+# The kinds of calls, and what is told of them.
+ACTION: Final = "action"
+COMPENSATION: Final = "compensation"
+ASK: Final = "ask"
+STARTED: Final = "started"
+SUCCEEDED: Final = "succeeded"
+FAILED: Final = "failed"
+RETRY: Final = "retry"
+IN_DOUBT: Final = "in doubt"
+HAPPENED: Final = "happened"
+NOT_HAPPENED: Final = "not happened"
+UNKNOWN: Final = "unknown"
+ABORT: Final = "abort"
+RECOVERED: Final = "recovered"
+RESOLVED: Final = "resolved"
+AGAIN: Final = "again"
+
+Entry: TypeAlias = tuple[str, int, str, int, int, Any]
+MISSING: Final = type("Missing", (), {"__repr__": lambda _: "MISSING"})()  # a result not known
+_OWED = frozenset({Status.SUCCEEDED, Status.IN_DOUBT, Status.STUCK})  # when a rollback begins
+_SETTLED = frozenset({Status.COMPENSATED, Status.FAILED, Status.SKIPPED})
+_NO_ANSWER = "a question ends with happened, not happened or unknown"
+_PENDING, _RUNNING, _SUCCEEDED = Status.PENDING, Status.RUNNING, Status.SUCCEEDED
+
+
+class Doubt(NamedTuple):
+    """Why it is not known what came of an action."""
+
+    error: BaseException
+    wait: float | None = None  # seconds until the next attempt; None: there is none
+    alive: bool = False  # the attempt was abandoned and may still land
+
+
+class IllegalMoveError(Exception):
+    """An entry contradicts the table of moves; it was not taken in, and nothing was changed."""
+
+
+class Execution:
+    """One run of a saga: the fold of its entries.
+
+    Attributes:
+        entries: What was told, in order.
+        status, results, tries: By operation index; `tries` counts attempts of actions.
+        saga: Where the saga as a whole stands.
+        flying: The intents of the calls that were started and have not ended, by operation.
+        backward: A rollback was decided; `rolling`: it has begun; `passed`: the pivot is behind.
+        trouble: What went wrong, or None.
+        moves: If anybody watches or something went wrong, the moves since it was last emptied:
+            (operation, status it has moved to).
+    """
+
+    __slots__ = (
+        "_blockers", "_debts", "_heap", "_missing", "_offered", "backward", "definition",
+        "entries", "flying", "moves", "passed", "results", "rolling", "saga", "status", "tries",
+        "trouble",
+    )  # fmt: skip
+
+    def __init__(
+        self, definition: Definition, entries: Iterable[Entry] = (), *, watched: bool = False
+    ) -> None:
+        """Fold entries, of which there are none at the start of a run."""
+        count = len(definition.operations)
+        self.definition = definition
+        self.entries: list[Entry] = []
+        self.status = [_PENDING] * count
+        self.results: list[Any] = [MISSING] * count
+        self.tries = [0] * count
+        self.saga = SagaStatus.RUNNING
+        self.flying: dict[int, Entry] = {}
+        self.backward = self.rolling = self.passed = False
+        self.trouble: Trouble | None = None
+        self.moves: list[tuple[int, Status]] | None = [] if watched else None
+        self._missing = count  # operations that have not succeeded
+        self._blockers = list(map(len, definition.after))  # what an operation still waits for
+        # What may start: operations forward, their complements in a rollback, so that the least
+        # is next in either.
+        self._heap = [i for i, blockers in enumerate(self._blockers) if not blockers]
+        self._debts: Debts | None = None
+        self._offered: Entry | None = None
+        for entry in entries:
+            self.tell(entry)
+
+    # --- the verbs -----------------------------------------------------------------------------
+
+    def ready(self, limit: int = 1 << 30) -> list[Entry]:
+        """List the intents of calls that may start now; waiting retries come last.
+
+        Declaration order; in a rollback the reverse. A call stays ready until its intent is told.
+        The value of a waiting retry's intent is the seconds that it waits.
+        """
+        heap = self._heap
+        if heap and (limit == 1 or (len(heap) == 1 and self.trouble is None)):
+            mark = heap[0]
+            self._offered = offered = self._intent(mark if mark >= 0 else ~mark)
+            return [offered]
+        marks = [heappop(heap) for _ in range(min(limit, len(heap)))]
+        for mark in marks:
+            heappush(heap, mark)
+        intents = [self._intent(mark if mark >= 0 else ~mark) for mark in marks]
+        if self.trouble is not None and self.trouble.waiting:
+            waiting = sorted(self.trouble.waiting, reverse=self.rolling)
+            intents += [self._intent(i) for i in waiting[: limit - len(intents)]]
+        return intents
+
+    def tell(self, entry: Entry) -> None:
+        """Take in what happened.
+
+        Raises:
+            IllegalMoveError: It contradicts the table of moves; nothing was changed.
+        """
+        _TAKE[entry[0]](self, entry)
+        self._offered = None
+        self.entries.append(entry)
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to call and nothing to wait for: `saga` is the outcome."""
+        return not (self.flying or self._heap or (self.trouble and self.trouble.waiting))
+
+    def is_flying(self, entry: Entry) -> bool:
+        """Tell whether an entry speaks of a call that is in flight, and not of a straggler."""
+        flight = self.flying.get(entry[1])
+        return flight is not None and flight[2:5] == entry[2:5]
+
+    def generation(self, i: int, kind: str) -> int:
+        """Give the generation of the key of an operation's action or compensation, from 1."""
+        return 1 if self.trouble is None else self.trouble.generations.get((i, kind), 1)
+
+    # --- told ----------------------------------------------------------------------------------
+
+    def _take_started(self, entry: Entry) -> None:
+        i, kind = entry[1], entry[2]
+        if entry is not self._offered:
+            self._check_ready(entry)
+        if kind is ACTION or kind == ACTION:
+            self._move(i, _RUNNING)
+            self.tries[i] += 1
+        elif kind == COMPENSATION:
+            self._move(i, Status.COMPENSATING)
+            trouble = self._trouble()
+            trouble.undo_tries[i] = trouble.undo_tries.get(i, 0) + 1
+        heap = self._heap
+        mark = ~i if self.rolling else i
+        if heap and heap[0] == mark:
+            heappop(heap)
+        else:
+            self._unlist(i)
+        if self.trouble is not None:
+            self.trouble.waiting.pop(i, None)
+            self.trouble.reopened.discard(i)
+            if kind != ASK:
+                self.trouble.crashed.discard(i)
+                self.trouble.answered.discard(i)
+            if self.saga is SagaStatus.STUCK:
+                self._move_saga(SagaStatus.COMPENSATING if self.rolling else SagaStatus.RUNNING)
+        self.flying[i] = entry
+
+    def _take_succeeded(self, entry: Entry) -> None:
+        _, i, kind, attempt, generation, value = entry
+        flight = self.flying.get(i)
+        if (
+            flight is None
+            or flight[3] != attempt
+            or flight[2] != kind
+            or flight[4] != generation
+        ):
+            self._land(entry)
+            return
+        if kind == ACTION:
+            del self.flying[i]
+            self._succeed(i, value)
+            if self.trouble is not None:
+                self.trouble.errors.pop(i, None)
+                self.trouble.doubted.discard(i)
+        elif kind == COMPENSATION:
+            del self.flying[i]
+            trouble = self._trouble()
+            trouble.undone[i] = value
+            trouble.undo_errors.pop(i, None)
+            self._move(i, Status.COMPENSATED)
+            self._undone(i)
+        else:
+            raise IllegalMoveError(_NO_ANSWER)
+        if self.trouble is not None or not self._heap:
+            self._turn()
+
+    def _take_failure(self, entry: Entry) -> None:
+        """Take in FAILED, RETRY or IN_DOUBT."""
+        what, i, kind, attempt, generation, value = entry
+        doubt = value if what == IN_DOUBT else Doubt(*value) if what == RETRY else Doubt(value)
+        straggler = (i, kind, attempt, generation)
+        if not self.is_flying(entry):
+            self._bury(straggler)
+            return
+        if kind == ASK:
+            raise IllegalMoveError(_NO_ANSWER)
+        trouble = self._trouble()
+        del self.flying[i]
+        if doubt.alive:
+            trouble.stragglers.add(straggler)
+        if kind == COMPENSATION:
+            if doubt.wait is not None and not doubt.alive:
+                trouble.waiting[i] = doubt.wait
+            else:
+                trouble.undo_errors[i] = doubt.error
+                self._move(i, Status.STUCK)
+                self._settle(i)
+        else:
+            trouble.errors[i] = doubt.error
+            if what == IN_DOUBT:
+                trouble.doubted.add(i)
+            if doubt.wait is not None and not doubt.alive and not self.backward:
+                trouble.waiting[i] = doubt.wait
+            else:
+                self._give_up(i)
+        self._turn()
+
+    def _take_answer(self, entry: Entry) -> None:
+        """Take in HAPPENED, NOT_HAPPENED or UNKNOWN."""
+        what, i = entry[0], entry[1]
+        if not self.is_flying(entry) or entry[2] != ASK:
+            message = f"{self._name(i)}: nobody asked"
+            raise IllegalMoveError(message)
+        trouble = self._trouble()
+        del self.flying[i]
+        if self.status[i] is not Status.IN_DOUBT:  # it landed while we asked
+            if self.rolling:
+                self._enlist(i)
+        elif what == HAPPENED:
+            self._succeed(i, entry[5])
+            trouble.doubted.discard(i)
+            if self.rolling:
+                self._enlist(i)
+        elif what == NOT_HAPPENED:
+            trouble.doubted.discard(i)
+            if self.rolling:
+                self._move(i, Status.FAILED)
+                self._settle(i)
+            elif i in trouble.crashed and not (self.backward and i == self.definition.pivot):
+                trouble.answered.add(i)
+                trouble.too_old -= {i}
+                self._enlist(i)
+            else:
+                self._give_up(i)
+        else:
+            trouble.answered.add(i)
+            self._enlist(i)
+        self._turn()
+
+    def _take_abort(self, entry: Entry) -> None:
+        if self.saga in (SagaStatus.COMPLETED, SagaStatus.COMPENSATED):
+            message = "the saga has ended"
+            raise IllegalMoveError(message)
+        pivot = self.definition.pivot
+        if self.saga is SagaStatus.STUCK and not self.rolling and pivot >= 0:
+            if self.status[pivot] not in (Status.PENDING, Status.FAILED):
+                message = "the pivot may have happened: resolve it first"
+                raise IllegalMoveError(message)
+        self._trouble().reasons.append(entry[5])
+        if not self.passed:
+            self.backward = True
+        self._turn()
+
+    def _take_recovered(self, entry: Entry) -> None:
+        trouble = self._trouble()
+        trouble.stragglers.clear()
+        trouble.answered.clear()
+        trouble.too_old = frozenset(entry[5])
+        flying, self.flying = self.flying, {}
+        for i, intent in flying.items():
+            if intent[2] == ACTION:
+                trouble.doubted.add(i)
+                self._move(i, Status.IN_DOUBT)
+        for i in [i for i in trouble.waiting if i in trouble.doubted and not self.rolling]:
+            del trouble.waiting[i]
+            self._move(i, Status.IN_DOUBT)
+        for i in trouble.waiting:  # due at once
+            trouble.waiting[i] = 0.0
+        resumes = self.definition.on_crash == "resume" or self.passed
+        if not resumes and self.saga is SagaStatus.RUNNING:
+            self.backward = True
+        for i, status in enumerate(self.status):
+            if status is Status.IN_DOUBT and not self.rolling:
+                trouble.crashed.add(i)
+                if not self.backward or i == self.definition.pivot:
+                    self._unlist(i)
+                    self._enlist(i)
+            elif self.rolling and i in flying:
+                self._enlist(i)
+        self._turn()
+
+    def _take_resolved(self, entry: Entry) -> None:
+        i, (status, result) = entry[1], entry[5]
+        allowed = {Status.SUCCEEDED, Status.FAILED}
+        if self.rolling:
+            allowed |= {Status.COMPENSATED, Status.SKIPPED}
+        if self.passed:
+            allowed -= {Status.FAILED}
+        if self.status[i] is not Status.STUCK or i in self.flying or status not in allowed:
+            message = f"{self._name(i)}: {self.status[i].name} cannot be resolved as {status}"
+            raise IllegalMoveError(message)
+        trouble = self._trouble()
+        trouble.reopened.discard(i)
+        trouble.doubted.discard(i)
+        self._unlist(i)
+        if status is Status.SUCCEEDED:
+            self._succeed(i, result)
+            if self.rolling:
+                self._enlist(i)
+        else:
+            self._move(i, status)
+            if status is Status.FAILED and not self.rolling:
+                self.backward = True
+        self._turn()
+
+    def _take_again(self, entry: Entry) -> None:
+        i, trouble = entry[1], self._trouble()
+        wrong = ""
+        if self.status[i] is not Status.STUCK or i in trouble.reopened or i in self.flying:
+            wrong = "is not stuck"
+        elif trouble.alive(i):
+            wrong = "is still running"
+        elif self.rolling and self.definition.operations[i].compensation is None:
+            wrong = "has no compensation"
+        if wrong:
+            message = f"{self._name(i)} {wrong}"
+            raise IllegalMoveError(message)
+        if entry[5]:
+            self._next_generation(i, COMPENSATION if self.rolling else ACTION)
+        trouble.reopened.add(i)
+        self._push(i)
+
+    # --- derived: moves --------------------------------------------------------------------------
+
+    def _name(self, i: int) -> str:
+        return self.definition.operations[i].name
+
+    def _trouble(self) -> Trouble:
+        if self.trouble is None:
+            self.trouble = Trouble()
+            if self.moves is None:
+                self.moves = []
+        return self.trouble
+
+    def _move(self, i: int, to: Status) -> None:
+        status = self.status
+        if to not in LEGAL[status[i]]:
+            message = f"{self._name(i)}: {status[i].name} -> {to.name}"
+            raise IllegalMoveError(message)
+        status[i] = to
+        if self.moves is not None:
+            self.moves.append((i, to))
+
+    def _move_saga(self, to: SagaStatus) -> None:
+        if to is not self.saga:
+            if to not in SAGA_LEGAL[self.saga]:
+                message = f"saga: {self.saga.name} -> {to.name}"
+                raise IllegalMoveError(message)
+            self.saga = to
+
+    # --- derived: what is ready ------------------------------------------------------------------
+
+    def _kind(self, i: int) -> str:
+        """Say what the next call of an operation is."""
+        trouble = self.trouble
+        if trouble is None:
+            return ACTION
+        if (
+            self.status[i] is Status.IN_DOUBT
+            and i not in trouble.answered
+            and self.definition.operations[i].policy.ask is not None
+            and not trouble.alive(i)  # nobody can say yet what it will have done
+        ):
+            return ASK
+        return COMPENSATION if self.rolling else ACTION
+
+    def _intent(self, i: int) -> Entry:
+        trouble = self.trouble
+        if trouble is None:
+            return (STARTED, i, ACTION, self.tries[i] + 1, 1, None)
+        kind = self._kind(i)
+        tries = trouble.undo_tries.get(i, 0) if kind == COMPENSATION else self.tries[i]
+        attempt = tries + (kind != ASK)  # a question belongs to the attempt it asks about
+        wait = trouble.waiting.get(i)
+        return (STARTED, i, kind, attempt, trouble.generations.get((i, kind), 1), wait)
+
+    def _check_ready(self, entry: Entry) -> None:
+        i = entry[1]
+        listed = (~i if self.rolling else i) in self._heap
+        if not listed and not (self.trouble and i in self.trouble.waiting):
+            message = f"{self._name(i)}: no call is ready"
+            raise IllegalMoveError(message)
+        intent = self._intent(i)
+        if entry[2:5] != intent[2:5]:
+            message = f"{self._name(i)}: expected the intent {intent[2:5]}, got {entry[2:5]}"
+            raise IllegalMoveError(message)
+
+    def _push(self, i: int) -> None:
+        heappush(self._heap, ~i if self.rolling else i)
+
+    def _unlist(self, i: int) -> None:
+        mark = ~i if self.rolling else i
+        if mark in self._heap:
+            self._heap.remove(mark)
+            heapify(self._heap)
+
+    def _enlist(self, i: int) -> None:
+        """List the next call of an operation or, where there is none, settle it."""
+        if not self._listed(i) and self.rolling:
+            self._settle(i)
+
+    def _listed(self, i: int) -> bool:
+        """List the next call of an operation, or move it to where no call leads."""
+        if self._kind(i) == ASK or self._may_call(i):
+            self._push(i)
+            return True
+        return False
+
+    def _may_call(self, i: int) -> bool:
+        status, operation = self.status[i], self.definition.operations[i]
+        trouble = self._trouble()
+        if self.rolling:
+            if status in _SETTLED:
+                return False
+            if status is not Status.COMPENSATING and operation.compensation is None:
+                self._move(i, Status.SKIPPED)
+                return False
+            needs_result = operation.compensation is not None and OWN in operation.compensation.needs
+            parked = (
+                (status is Status.IN_DOUBT and operation.policy.park)
+                or (status is Status.COMPENSATING and i in trouble.too_old)
+                or (needs_result and self.results[i] is MISSING)
+            )
+        else:
+            parked = status is Status.IN_DOUBT and (
+                i not in trouble.crashed or operation.policy.park or i in trouble.too_old
+            )
+        if parked and status is not Status.STUCK:
+            self._move(i, Status.STUCK)
+        return not parked
+
+    # --- derived: what follows -------------------------------------------------------------------
+
+    def _succeed(self, i: int, value: Any) -> None:
+        self.results[i] = value  # first: who reads along in a thread sees results by status
+        self._move(i, _SUCCEEDED)
+        if self.rolling:
+            return
+        self._missing -= 1
+        if i == self.definition.pivot:
+            self.passed, self.backward = True, False
+        blockers = self._blockers
+        for j in self.definition.followers[i]:
+            blockers[j] -= 1
+            if not blockers[j]:
+                heappush(self._heap, j)
+
+    def _give_up(self, i: int) -> None:
+        """End an action without a further attempt: FAILED, or IN_DOUBT if that may be untrue."""
+        trouble = self._trouble()
+        if i in trouble.doubted:
+            self._move(i, Status.IN_DOUBT)
+            trouble.answered.discard(i)
+            if self.passed or i == self.definition.pivot:
+                self._enlist(i)
+            else:
+                self.backward = True
+        elif self.passed:
+            self._move(i, Status.STUCK)
+        else:
+            self._move(i, Status.FAILED)
+            self.backward = True
+
+    def _bury(self, straggler: tuple[int, str, int, int]) -> None:
+        """Forget an abandoned attempt, which has ended."""
+        if self.trouble is None or straggler not in self.trouble.stragglers:
+            message = f"{self._name(straggler[0])}: attempt {straggler[2]} is not running"
+            raise IllegalMoveError(message)
+        self.trouble.stragglers.discard(straggler)
+
+    def _land(self, entry: Entry) -> None:
+        """Take in that an abandoned attempt has succeeded after all."""
+        _, i, kind, attempt, generation, value = entry
+        self._bury((i, kind, attempt, generation))
+        trouble, status = self._trouble(), self.status[i]
+        if kind == COMPENSATION:
+            if status is Status.STUCK:
+                trouble.undone[i] = value
+                trouble.undo_errors.pop(i, None)
+                self._move(i, Status.COMPENSATED)
+                self._turn()
+            return
+        if status is Status.IN_DOUBT:
+            self._unlist(i)
+            self._succeed(i, value)
+            trouble.doubted.discard(i)
+            if self.rolling and i not in self.flying and self._owing().free(i):
+                self._enlist(i)
+            self._turn()
+            return
+        self.results[i] = value
+        undoing = status in (Status.COMPENSATING, Status.COMPENSATED, Status.FAILED)
+        if undoing and self.definition.operations[i].compensation is not None:
+            trouble.landed.add(i)
+            if self.rolling and status is not Status.COMPENSATING:
+                self._undone(i)
+        self._turn()
+
+    def _next_generation(self, i: int, kind: str) -> None:
+        generations = self._trouble().generations
+        generations[i, kind] = generations.get((i, kind), 1) + 1
+
+    def _undone(self, i: int) -> None:
+        """Settle an operation that is undone or, if it landed meanwhile, owe it once more."""
+        trouble = self._trouble()
+        if i in trouble.landed:
+            trouble.landed.discard(i)
+            self._next_generation(i, COMPENSATION)
+            self._push(i)
+            self._move_saga(SagaStatus.COMPENSATING)
+        else:
+            self._settle(i)
+
+    def _owing(self) -> Debts:
+        if self._debts is None:
+            self._debts = Debts(self.definition, [status in _OWED for status in self.status])
+        return self._debts
+
+    def _settle(self, i: int) -> None:
+        """Note that nothing is owed for an operation: what it was built on may be undone."""
+        todo = [i]
+        while todo:
+            todo += [j for j in self._owing().settle(todo.pop()) if not self._listed(j)]
+
+    def _turn(self) -> None:
+        """Begin the rollback once no call runs; end the saga once nothing is left."""
+        if self.backward and not self.rolling:
+            trouble, pivot = self._trouble(), self.definition.pivot
+            for i in list(trouble.waiting):
+                del trouble.waiting[i]
+                self._give_up(i)
+            open_pivot = pivot >= 0 and self.status[pivot] in (Status.IN_DOUBT, Status.STUCK)
+            self._heap = [i for i in self._heap if open_pivot and i == pivot]
+            if not open_pivot and not self.flying:
+                self.rolling = True
+                self._move_saga(SagaStatus.COMPENSATING)
+                trouble.answered.clear()
+                trouble.reopened.clear()
+                for i in tuple(trouble.landed):  # a person had said that it failed
+                    self._undone(i)
+                for i in self._owing().first():
+                    self._enlist(i)
+        if self.at_rest:
+            self._end()
+
+    def _end(self) -> None:
+        if not self.rolling and not self._missing:
+            self._move_saga(SagaStatus.COMPLETED)
+        elif self.rolling and Status.STUCK not in self.status:
+            self._move_saga(SagaStatus.COMPENSATED)
+        else:
+            self._move_saga(SagaStatus.STUCK)
+
+
+_TAKE: dict[str, Callable[[Execution, Entry], None]] = {
+    STARTED: Execution._take_started,
+    SUCCEEDED: Execution._take_succeeded,
+    FAILED: Execution._take_failure,
+    RETRY: Execution._take_failure,
+    IN_DOUBT: Execution._take_failure,
+    HAPPENED: Execution._take_answer,
+    NOT_HAPPENED: Execution._take_answer,
+    UNKNOWN: Execution._take_answer,
+    ABORT: Execution._take_abort,
+    RECOVERED: Execution._take_recovered,
+    RESOLVED: Execution._take_resolved,
+    AGAIN: Execution._take_again,
+}

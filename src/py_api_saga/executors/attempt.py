@@ -1,0 +1,238 @@
+"""One attempt of one call: make it, and say what came of it."""
+
+from __future__ import annotations
+
+import threading
+from contextvars import copy_context
+from time import monotonic
+from typing import TYPE_CHECKING, Any
+
+from py_api_saga.context import current
+from py_api_saga.events import logger
+from py_api_saga.execution import (
+    ACTION,
+    COMPENSATION,
+    FAILED,
+    HAPPENED,
+    IN_DOUBT,
+    MISSING,
+    NOT_HAPPENED,
+    RETRY,
+    SUCCEEDED,
+    UNKNOWN,
+    Doubt,
+)
+from py_api_saga.executors.run import Running, interrupted
+from py_api_saga.operation import NOT_HAPPENED as ANSWER_NO
+from py_api_saga.operation import PLAIN, UNKNOWN as ANSWER_UNKNOWN
+from py_api_saga.operation import Happened, arrange
+from py_api_saga.placeholder import OWN, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from py_api_saga.execution import Entry
+    from py_api_saga.executors.run import Run
+    from py_api_saga.operation import Call, Operation
+
+_new = tuple.__new__  # as for calls: a Python frame less
+
+
+def attempt(run: Run, intent: Entry) -> Entry:
+    """Make a call in this thread, unless its time is limited, and say what came of it."""
+    _, i, kind, number, generation, _ = intent
+    operation = run.definition.operations[i]
+    if operation.policy is not PLAIN:
+        timeout = operation.policy.timeout
+        if timeout is not None:
+            return _attempt_within(timeout, run, intent)
+    return attempt_here(run, intent, None)
+
+
+def call_of(operation: Operation, kind: str) -> Call:
+    """Give the call that a kind names; it is there, or the machine would not have listed it."""
+    if kind == ACTION:
+        return operation.action
+    call = operation.compensation if kind == COMPENSATION else operation.policy.ask
+    assert call is not None  # noqa: S101
+    return call
+
+
+def attempt_here(run: Run, intent: Entry, until: float | None) -> Entry:
+    """Make a call in this thread and say what came of it."""
+    _, i, kind, number, generation, _ = intent
+    operation = run.definition.operations[i]
+    call = operation.action if kind is ACTION else call_of(operation, kind)
+    function, args, keywords, needs, _ = call
+    current.set(_new(Running, (run, intent, until)))
+    if operation.policy is not PLAIN:
+        note_start(run, operation, i, kind)
+    try:
+        if needs:
+            args, keywords = filled(run, operation, i, call)
+        value = function(*args, **keywords) if keywords else function(*args)
+        if value is not None and hasattr(type(value), "__await__"):
+            _discard(value)
+            message = (
+                f"the {kind} of operation {operation.name!r} returned an awaitable, which a plain "
+                "function must not: write it as `async def`, and run the saga under asyncio"
+            )
+            raise TypeError(message)  # noqa: TRY301 - handled as if the function had raised it
+    except Exception as error:
+        return failed(run, intent, error)
+    except BaseException as interrupt:  # noqa: BLE001 - it is raised again when all is undone
+        return interrupted(intent, interrupt)
+    if kind is ACTION or kind == ACTION or kind == COMPENSATION:
+        return (SUCCEEDED, i, kind, number, generation, value)
+    return answered(intent, value)
+
+
+def _discard(awaitable: Any) -> None:
+    """End what will not be awaited, so that it does not warn of that."""
+    end = getattr(awaitable, "close", None) or getattr(awaitable, "cancel", None)
+    if end is not None:
+        end()
+
+
+def filled(
+    run: Run, operation: Operation, i: int, call: Call
+) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    """Put the results in the place of the placeholders.
+
+    Raises:
+        LookupError: A result is not known, since its operation was resolved without one.
+    """
+    results, places = run.execution.results, run.definition.places
+
+    def result(name: str) -> object:
+        place = i if name == OWN else places[operation.scope + name]
+        known = results[place] if isinstance(place, int) else arrange(place, results)
+        if known is MISSING:
+            message = f"the result of {name or operation.name!r} is not known"
+            raise LookupError(message)
+        return known
+
+    args = tuple([resolve(arg, result) for arg in call.args])
+    return args, {name: resolve(value, result) for name, value in call.keywords.items()}
+
+
+def answered(intent: Entry, answer: object) -> Entry:
+    """Say what an `on_doubt` function has answered; what is no answer is UNKNOWN."""
+    _, i, kind, number, generation, _ = intent
+    if isinstance(answer, Happened):
+        return (HAPPENED, i, kind, number, generation, answer.result)
+    if answer is ANSWER_NO:
+        return (NOT_HAPPENED, i, kind, number, generation, None)
+    if answer is not ANSWER_UNKNOWN:
+        logger.warning(
+            "an on_doubt function must return happened(result), NOT_HAPPENED or UNKNOWN, got %s",
+            type(answer).__name__,
+        )
+    return (UNKNOWN, i, kind, number, generation, None)
+
+
+def note_start(run: Run, operation: Operation, i: int, kind: str) -> None:
+    """Note when the first attempt began, if the policy counts from there."""
+    policy = operation.policy
+    retry = policy.retry if kind == ACTION else policy.compensation_retry
+    if retry is not None and retry.timeout is not None:
+        run.since_first(i, kind, monotonic())
+
+
+def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False) -> Entry:
+    """Say what an error means: another attempt, doubt, or the end.
+
+    Args:
+        run: The run.
+        intent: The call.
+        error: What it raised.
+        in_doubt: Whether it is in doubt, whatever the type of the error.
+    """
+    _, i, kind, number, generation, _ = intent
+    policy = run.definition.operations[i].policy
+    if kind not in (ACTION, COMPENSATION):
+        logger.warning("an on_doubt function raised", exc_info=error)
+        return (UNKNOWN, i, kind, number, generation, error)
+    wait = None
+    retry = policy.retry if kind == ACTION else policy.compensation_retry
+    if retry is not None:
+        from random import random  # noqa: PLC0415 - 2 ms to import, and only a failure needs it
+
+        elapsed = 0.0 if retry.timeout is None else run.since_first(i, kind, monotonic())
+        try:
+            wait = retry.after(error, number, elapsed, random())  # noqa: S311 - jitter
+        except Exception:
+            logger.exception("the function in Retry(on=...) raised: no further attempt")
+    if kind == ACTION and (in_doubt or policy.doubtful.match(error)):
+        return (IN_DOUBT, i, kind, number, generation, Doubt(error, wait))
+    if wait is not None:
+        return (RETRY, i, kind, number, generation, (error, wait))
+    return (FAILED, i, kind, number, generation, error)
+
+
+def overdue(operation: Operation, kind: str, timeout: float) -> TimeoutError:
+    """Make the error for an attempt whose time is up."""
+    return TimeoutError(f"the {kind} of operation {operation.name!r} took over {timeout:g} s")
+
+
+class _Handover:
+    """The result of a call in a thread of its own, until whoever waits for it gives up."""
+
+    def __init__(self) -> None:
+        self.done = threading.Event()
+        self.entry: Entry | None = None
+        self._lock = threading.Lock()
+        self._abandoned = False
+
+    def put(self, entry: Entry) -> bool:
+        """Hand the result over, or say that nobody waits any more."""
+        with self._lock:
+            if self._abandoned:
+                return False
+            self.entry = entry
+        self.done.set()
+        return True
+
+    def abandon(self) -> bool:
+        """Give up, unless the result has come."""
+        with self._lock:
+            self._abandoned = self.entry is None
+            return self._abandoned
+
+
+def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
+    """Make a call in a daemon thread of its own and wait for it; a straggler tells the run."""
+    _, i, kind, number, generation, _ = intent
+    operation = run.definition.operations[i]
+    until = monotonic() + timeout
+    handover = _Handover()
+    run.open_inbox()
+
+    def body() -> None:
+        entry = attempt_here(run, intent, until)
+        if not handover.put(entry):
+            run.land(entry)
+
+    context = copy_context()
+    name = f"saga {operation.name}"
+    try:
+        threading.Thread(target=context.run, args=(body,), name=name, daemon=True).start()
+    except RuntimeError as error:  # no more threads: the call was not made
+        return failed(run, intent, error)
+    interrupt: BaseException | None = None
+    while not handover.done.is_set():
+        try:
+            if not handover.done.wait(until - monotonic()) and handover.abandon():
+                break
+        except BaseException as error:  # noqa: BLE001 - told, and raised again when all is undone
+            if interrupt is not None and handover.abandon():
+                break
+            interrupt = error
+    if interrupt is not None:
+        run.stop(interrupt)
+    if handover.entry is not None:
+        return handover.entry
+    late = overdue(operation, kind, timeout)
+    if kind not in (ACTION, COMPENSATION):
+        return failed(run, intent, late)
+    return (IN_DOUBT, i, kind, number, generation, Doubt(late, alive=True))

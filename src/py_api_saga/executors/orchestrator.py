@@ -1,0 +1,62 @@
+"""Run a saga in the caller's thread, one call after the other."""
+
+from __future__ import annotations
+
+from time import sleep
+from typing import TYPE_CHECKING
+
+from py_api_saga.context import current
+from py_api_saga.executors.attempt import attempt
+
+if TYPE_CHECKING:
+    from py_api_saga.executors.run import Run
+    from py_api_saga.operation import Results
+
+
+def execute(run: Run) -> Results:
+    """Run a saga to its end.
+
+    Raises:
+        SagaException: It did not complete.
+        BaseException: The interrupt that ended it, once all is undone.
+    """
+    outer = current.get()
+    try:
+        while True:
+            try:
+                drive(run)
+                break
+            except Exception:
+                raise
+            except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
+                run.repair(interrupt, lost=True)
+        return run.finish()
+    finally:
+        current.set(outer)
+
+
+def drive(run: Run) -> None:
+    """Make every call that is ready, and wait for those that will be."""
+    while True:
+        if run.inbox is not None:
+            run.drain()
+        intents = run.ready(1)
+        if not intents:
+            if run.close():
+                return
+            continue
+        intent = intents[0]
+        if intent[5] is not None:  # nothing but retries is left, and each is due in its own time
+            intent = min(run.ready(1 << 30), key=run.wait_of, default=intent)
+            if run.wait_of(intent) > 0:
+                _wait(run, run.patience([intent]) or 0.0)
+                continue
+        run.begin(intent)
+        run.tell(attempt(run, intent))
+
+
+def _wait(run: Run, seconds: float) -> None:
+    if run.inbox is None:
+        sleep(seconds)
+    else:
+        run.inbox.wait(seconds)

@@ -1,0 +1,450 @@
+"""One run of a saga: what its executor tells, when it must stop, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from functools import partial
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from py_api_saga.compensation import failure
+from py_api_saga.events import Event, emit, log, logger
+from py_api_saga.execution import (
+    ABORT,
+    ACTION,
+    COMPENSATION,
+    FAILED,
+    IN_DOUBT,
+    MISSING,
+    RETRY,
+    SUCCEEDED,
+    UNKNOWN,
+    Doubt,
+    Execution,
+)
+from py_api_saga.operation import Results, arrange
+from py_api_saga.status import SagaStatus, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from py_api_saga.context import Direction
+    from py_api_saga.events import EventKind, Observer
+    from py_api_saga.execution import Entry
+    from py_api_saga.operation import Definition
+
+MAX_KEY = 255  # characters
+_MANY_INTERRUPTS = 3  # then an executor leaves even what is running
+_TROUBLES = frozenset({FAILED, RETRY, IN_DOUBT, UNKNOWN})
+_EVENTS: dict[Status, EventKind] = {
+    Status.RUNNING: "operation started",
+    Status.SUCCEEDED: "succeeded",
+    Status.FAILED: "failed",
+    Status.IN_DOUBT: "in doubt",
+    Status.COMPENSATING: "compensating",
+    Status.COMPENSATED: "compensated",
+    Status.STUCK: "stuck",
+}
+_ALARMS = frozenset({Status.IN_DOUBT, Status.STUCK})  # logged at the level that is on by default
+_naming = threading.Lock()
+
+
+class Inbox:
+    """What other threads have to tell a run, while somebody drives it."""
+
+    def __init__(self, wake: Callable[[], object] | None = None) -> None:
+        """Open it; `wake` is called when there is something, instead of ending a `wait`."""
+        self.entries: deque[Entry] = deque()
+        self._signal: SimpleQueue[None] = SimpleQueue()
+        self._wake = wake or partial(self._signal.put, None)
+        self._lock = threading.Lock()
+        self._closed = False
+        self.late = threading.Lock()  # held by who drives the run after its end
+
+    def put(self, entry: Entry) -> bool:
+        """Hand an entry to whoever drives the run, or say that nobody does any more."""
+        with self._lock:
+            if self._closed:
+                return False
+            self.entries.append(entry)
+        self._wake()
+        return True
+
+    def wait(self, seconds: float | None) -> None:
+        """Wait until there may be an entry, at most so many seconds."""
+        if not self.entries:
+            try:
+                self._signal.get(timeout=seconds)
+            except Empty:
+                pass
+
+    def close(self) -> bool:
+        """Stop taking entries, unless there are some."""
+        with self._lock:
+            self._closed = not self.entries
+            return self._closed
+
+
+class Run:
+    """One run of a saga, driven by one thread at a time.
+
+    Attributes:
+        deadline: When it must stop, on the monotonic clock, or None.
+        interrupt: What is to be raised again when it is over: a KeyboardInterrupt, say.
+        left: Nothing more is to be called, though the saga may not have ended.
+        inbox: What other threads tell it, if there are any.
+        drive_late: How a thread that lands after the end goes on with it.
+    """
+
+    __slots__ = (
+        "_due", "_first", "_id", "_interrupts", "_label", "_observers", "_stopped",
+        "_watched", "deadline", "definition", "drive_late", "execution", "inbox", "interrupt",
+        "left", "name",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        definition: Definition,
+        name: str | None,
+        observers: tuple[Observer, ...],
+        saga_id: str | None,
+        seconds: float | None,
+        drive_late: Callable[[Run], object],
+    ) -> None:
+        """Begin a run, which may last for so many seconds."""
+        self.definition = definition
+        self.name = name
+        self.deadline = None if seconds is None else monotonic() + seconds
+        self.interrupt: BaseException | None = None
+        self.left = False
+        self.inbox: Inbox | None = None
+        self.drive_late = drive_late
+        self._label = saga_id
+        self._id: str | None = None
+        self._interrupts = 0
+        self._stopped = False
+        self._due: dict[int, float] | None = None
+        self._first: dict[tuple[int, str], float] | None = None
+        self._observers = observers
+        self._watched = bool(observers) or logger.isEnabledFor(20)  # logging.INFO
+        self.execution = Execution(definition, watched=self._watched)
+        if self._watched:
+            self._emit("saga started")
+
+    # --- what an executor asks and tells ---------------------------------------------------------
+
+    def ready(self, limit: int) -> list[Entry]:
+        """List the calls that may start now or after a wait, unless the run is to end."""
+        if self.deadline is not None:
+            self._check_deadline()
+        return [] if self.left else self.execution.ready(limit)
+
+    def begin(self, intent: Entry) -> None:
+        """Note that a call is about to be made."""
+        execution = self.execution
+        execution.tell(intent)
+        if execution.moves:
+            self._announce()
+
+    def tell(self, entry: Entry) -> None:
+        """Note what came of a call."""
+        if self.deadline is not None:  # first: what comes after it does not complete the saga
+            self._check_deadline()
+        execution = self.execution
+        execution.tell(entry)
+        if execution.trouble is not None and entry[0] in _TROUBLES:
+            self._note_trouble(entry)
+        if execution.moves:
+            self._announce()
+
+    def receive(self, entry: Entry) -> None:
+        """Note what another thread has told: the end of a call in flight, or of a straggler.
+
+        Anything else is stale: the call landed before it was given up, or an interrupt came
+        after it was noted and before it was taken off the list.
+        """
+        execution = self.execution
+        if execution.is_flying(entry):
+            self.tell(entry)
+        elif execution.trouble is not None and entry[1:5] in execution.trouble.stragglers:
+            if entry[0] == SUCCEEDED:
+                self._emit("landed late", entry[1], attempt=entry[3])
+            self.tell(entry)
+
+    def drain(self) -> None:
+        """Note all that other threads have told."""
+        if self.inbox is not None:
+            entries = self.inbox.entries
+            while entries:
+                self.receive(entries[0])
+                entries.popleft()
+
+    def close(self) -> bool:
+        """End the run, unless another thread has told something meanwhile."""
+        return self.inbox is None or self.inbox.close()
+
+    def land(self, entry: Entry) -> None:
+        """Tell, from its own thread, what became of a straggler; after the end, go on from there."""
+        inbox = self.inbox
+        if inbox is None or inbox.put(entry):
+            return
+        with inbox.late:
+            self.receive(entry)
+            if self.execution.saga is SagaStatus.COMPENSATING and not self.left:
+                self.drive_late(self)
+                self._emit("saga ended", outcome=self.execution.saga)
+
+    def open_inbox(self, wake: Callable[[], object] | None = None) -> Inbox:
+        """Let other threads tell the run something."""
+        if self.inbox is None:
+            self.inbox = Inbox(wake)
+        return self.inbox
+
+    # --- time --------------------------------------------------------------------------------------
+
+    def wait_of(self, intent: Entry) -> float:
+        """Give the seconds until a call may start: zero or less for now."""
+        if intent[5] is None or self._due is None:
+            return 0.0
+        return self._due.get(intent[1], 0.0) - monotonic()
+
+    def patience(self, waiting: list[Entry]) -> float | None:
+        """Give the seconds until something is to be done if nothing happens; None for never."""
+        waits = [self.wait_of(intent) for intent in waiting]
+        if self.deadline is not None and not self._stopped:
+            waits.append(self.deadline - monotonic())
+        return max(0.0, min(waits)) if waits else None
+
+    def since_first(self, i: int, kind: str, now: float) -> float:
+        """Give the seconds since the first attempt of a call; the first one to ask makes it."""
+        if self._first is None:
+            self._first = {}
+        return now - self._first.setdefault((i, kind), now)
+
+    def _check_deadline(self) -> None:
+        execution = self.execution
+        if self._stopped or execution.at_rest or execution.saga is not SagaStatus.RUNNING:
+            return
+        assert self.deadline is not None  # noqa: S101 - asked by the callers
+        if monotonic() >= self.deadline:
+            self._stopped = True
+            self._abort(TimeoutError("the deadline of the saga has passed"))
+
+    # --- stopping ----------------------------------------------------------------------------------
+
+    def _abort(self, reason: BaseException) -> None:
+        self.execution.tell((ABORT, -1, "", 0, 0, reason))
+        if self.execution.moves:
+            self._announce()
+
+    def stop(self, interrupt: BaseException) -> None:
+        """Take in an interrupt: roll back and raise it in the end; a second Ctrl-C ends that too."""
+        self._interrupts += 1
+        if self.interrupt is None:
+            self.interrupt = interrupt
+        elif isinstance(interrupt, KeyboardInterrupt):
+            self.left = True
+        if self.execution.passed:  # nothing rolls back, and the caller wants to be gone
+            self.left = True
+        elif not (self.execution.backward or self.execution.at_rest):
+            self._abort(interrupt)
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether even what is running is not to be waited for."""
+        return self._interrupts >= _MANY_INTERRUPTS
+
+    def repair(self, interrupt: BaseException, *, lost: bool) -> None:
+        """Take in an interrupt that struck between two lines of ours: fold the entries again.
+
+        Args:
+            interrupt: What was raised.
+            lost: Whether the calls in flight were made in this very thread: nobody will tell
+                what came of them.
+        """
+        entries = self.execution.entries
+        self.execution = execution = Execution(self.definition, entries, watched=self._watched)
+        if execution.moves is not None:
+            execution.moves.clear()
+        for intent in list(execution.flying.values()) if lost else ():
+            self.tell(interrupted(intent, interrupt))
+        if self.interrupt is not interrupt:
+            self.stop(interrupt)
+
+    def _note_trouble(self, entry: Entry) -> None:
+        what, i, kind, attempt, _, value = entry
+        error, wait = value, None
+        if what in (RETRY, IN_DOUBT):
+            error, wait = value[0], value[1]
+        if wait is not None and self._is_waiting(i):
+            if self._due is None:
+                self._due = {}
+            self._due[i] = monotonic() + wait
+            if self._watched:
+                self._emit("attempt failed", i, attempt=attempt, error=error, wait=wait)
+        if isinstance(error, BaseException) and not isinstance(error, Exception):
+            self.stop(error)
+
+    def _is_waiting(self, i: int) -> bool:
+        trouble = self.execution.trouble
+        return trouble is not None and i in trouble.waiting
+
+    # --- what is told to the outside ---------------------------------------------------------------
+
+    @property
+    def saga_id(self) -> str:
+        """The id that was given or a random one."""
+        return self._label or self.run_id
+
+    @property
+    def run_id(self) -> str:
+        """A random id, 32 hexadecimal digits, made when first asked for, in whatever thread."""
+        if self._id is None:
+            with _naming:
+                if self._id is None:
+                    self._id = os.urandom(16).hex()
+        return self._id
+
+    def key(self, i: int, kind: str, generation: int) -> str:
+        """Give the idempotency key of an operation's action or compensation.
+
+        Without a journal a `saga_id` is a label, which may be given again: keys carry the random
+        id of the run.
+        """
+        run = self.run_id if self._label is None else f"{self._label}-{self.run_id}"
+        end = f":{kind}" if generation == 1 else f":{kind}:{generation}"
+        name = self.definition.operations[i].name
+        key = f"{run}:{name}{end}"
+        if len(key) > MAX_KEY:  # child sagas of child sagas
+            import hashlib  # noqa: PLC0415 - rare, and 1 ms to import
+
+            key = f"{run}:{hashlib.sha256(name.encode()).hexdigest()[:32]}{end}"
+        return key
+
+    def _emit(
+        self,
+        kind: EventKind,
+        i: int | None = None,
+        *,
+        attempt: int | None = None,
+        error: BaseException | None = None,
+        wait: float | None = None,
+        outcome: SagaStatus | None = None,
+    ) -> None:
+        operation = None if i is None else self.definition.operations[i].name
+        event = Event(kind, self.saga_id, self.name, operation, attempt, error, wait, outcome)
+        emit(event, (log, *self._observers))
+
+    def _announce(self) -> None:
+        """Tell the observers of the moves since the last time."""
+        execution = self.execution
+        moves = execution.moves
+        assert moves is not None  # noqa: S101 - asked by the callers
+        execution.moves = []
+        trouble = execution.trouble
+        for i, status in moves:
+            if not (self._watched or status in _ALARMS):
+                continue
+            kind = _EVENTS.get(status)
+            if kind is None:
+                continue
+            attempt, error = execution.tries[i], None
+            if trouble is not None:
+                error = trouble.undo_errors.get(i, trouble.errors.get(i))
+                if status in (Status.COMPENSATING, Status.COMPENSATED):
+                    attempt = trouble.undo_tries[i]
+            if status in (Status.RUNNING, Status.SUCCEEDED, Status.COMPENSATING, Status.COMPENSATED):
+                error = None
+            self._emit(kind, i, attempt=attempt, error=error)
+
+    def finish(self) -> Results:
+        """Give the results, or raise what the caller is to know.
+
+        Raises:
+            SagaException: The saga did not complete.
+            BaseException: The interrupt that ended it.
+        """
+        execution = self.execution
+        outcome = execution.saga
+        if self.left and not execution.at_rest:
+            outcome = SagaStatus.STUCK
+        if self._watched:
+            self._emit("saga ended", outcome=outcome)
+        if self.interrupt is not None:
+            raise self.interrupt
+        definition = self.definition
+        if outcome is SagaStatus.COMPLETED:
+            if definition.layout is not None:
+                return arrange(definition.layout, execution.results)
+            return Results(execution.results, definition.places)
+        assert execution.trouble is not None  # noqa: S101 - else it would have completed
+        results = [None if result is MISSING else result for result in execution.results]
+        exception = failure(
+            self.saga_id, definition, outcome, execution.status, results, execution.trouble
+        )
+        cause = exception.operation_error
+        raise exception from (cause if isinstance(cause, BaseException) else None)
+
+
+def interrupted(intent: Entry, interrupt: BaseException) -> Entry:
+    """Say of a call that was interrupted that nobody knows what came of it."""
+    _, i, kind, attempt, generation, _ = intent
+    if kind == ACTION:
+        return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt))
+    what = FAILED if kind == COMPENSATION else UNKNOWN
+    return (what, i, kind, attempt, generation, interrupt)
+
+
+class Running(NamedTuple):
+    """The operation that is running, as the user's code sees it: a `CurrentOperation`."""
+
+    run: Run
+    intent: Entry
+    until: float | None  # when its time is up, on the monotonic clock
+
+    @property
+    def saga_id(self) -> str:
+        return self.run.saga_id
+
+    @property
+    def saga_name(self) -> str | None:
+        return self.run.name
+
+    @property
+    def operation(self) -> str:
+        return self.run.definition.operations[self.intent[1]].name
+
+    @property
+    def direction(self) -> Direction:
+        kind: Any = self.intent[2]
+        direction: Direction = kind
+        return direction
+
+    @property
+    def attempt(self) -> int:
+        return self.intent[3]
+
+    @property
+    def idempotency_key(self) -> str:
+        _, i, kind, _, generation, _ = self.intent
+        if kind != COMPENSATION:
+            return self.action_key
+        return self.run.key(i, kind, generation)
+
+    @property
+    def action_key(self) -> str:
+        i = self.intent[1]
+        return self.run.key(i, ACTION, self.run.execution.generation(i, ACTION))
+
+    @property
+    def results(self) -> dict[str, Any]:
+        operations = self.run.definition.operations
+        known = zip(operations, self.run.execution.results, strict=True)
+        return {op.name: result for op, result in known if result is not MISSING}
+
+    def remaining(self) -> float | None:
+        limits = [limit for limit in (self.until, self.run.deadline) if limit is not None]
+        return max(0.0, min(limits) - monotonic()) if limits else None

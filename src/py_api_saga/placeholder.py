@@ -1,0 +1,126 @@
+"""`result_of("charge")["id"]`: an argument that is known only once another operation has run."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+OWN = ""  # what `result_of()` names: the operation that the compensation belongs to
+
+_CURE = (
+    "is not known yet: it stands for the result while the saga is written down. Pass it to an "
+    "operation as an argument (whole, or in a list, tuple or dict) and work with it there"
+)
+
+
+def result_of(operation: str = OWN) -> Any:  # Any: it stands for a value of any type
+    """Stand for the result of an operation, as an argument of a later call.
+
+    Items and attributes of the result are named as on the result itself:
+    `result_of("charge")["id"]`, `result_of("reserve").shelf`. It is replaced at the time of the
+    call, also inside lists, tuples and dicts at any depth, and orders the two operations in a
+    choreography. The result of a child saga is the `Results` of the child.
+
+    Args:
+        operation: The name of an operation that was declared before. Without it, the result of
+            the operation's own action, in its compensation.
+
+    Raises:
+        SagaDefinitionError: From `operation(...)`, which refuses names that are unknown, come
+            later or are shared by several operations.
+        TypeError: If the placeholder is used as if it were the result: formatted, compared,
+            called, iterated, counted with, or tested for truth.
+    """
+    if not isinstance(operation, str):
+        message = f"result_of(): expected the name of an operation, got {type(operation).__name__}"
+        raise TypeError(message)
+    return Placeholder(operation)
+
+
+def _refuse(self: Placeholder, *_: object) -> NoReturn:
+    message = f"{self!r} {_CURE}."
+    raise TypeError(message)
+
+
+class Placeholder:
+    """What `result_of` returns. Its slots have dunder names: any other name is the result's."""
+
+    __slots__ = ("__saga_operation__", "__saga_path__")
+
+    def __init__(self, operation: str, path: tuple[tuple[bool, Any], ...] = ()) -> None:
+        """Stand for the result of `operation`, then each (is an attribute, key) of the path."""
+        self.__saga_operation__ = operation
+        self.__saga_path__ = path
+
+    def __getitem__(self, key: object) -> Placeholder:
+        """Stand for an item of the result."""
+        return Placeholder(self.__saga_operation__, (*self.__saga_path__, (False, key)))
+
+    def __getattr__(self, name: str) -> Placeholder:
+        """Stand for an attribute of the result."""
+        if name.startswith("__") and name.endswith("__"):  # protocols ask for these, people do not
+            raise AttributeError(name)
+        return Placeholder(self.__saga_operation__, (*self.__saga_path__, (True, name)))
+
+    def __repr__(self) -> str:
+        name = self.__saga_operation__
+        steps = (f".{key}" if attribute else f"[{key!r}]" for attribute, key in self.__saga_path__)
+        return f"result_of({name!r})" * bool(name) + "result_of()" * (not name) + "".join(steps)
+
+    def __reduce__(self) -> tuple[type[Placeholder], tuple[Any, ...]]:
+        return Placeholder, (self.__saga_operation__, self.__saga_path__)
+
+    def __copy__(self) -> Placeholder:
+        return self
+
+    def __deepcopy__(self, _: object) -> Placeholder:
+        return self
+
+    __str__ = __format__ = __bool__ = __len__ = __iter__ = __call__ = __contains__ = _refuse
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __hash__ = _refuse
+    __int__ = __float__ = __complex__ = __index__ = __bytes__ = __round__ = __fspath__ = _refuse
+    __add__ = __sub__ = __mul__ = __truediv__ = __floordiv__ = __mod__ = __pow__ = _refuse
+    __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rfloordiv__ = __rmod__ = __rpow__ = _refuse
+    __neg__ = __pos__ = __abs__ = __invert__ = __and__ = __or__ = __xor__ = _refuse
+    __rand__ = __ror__ = __rxor__ = __reversed__ = _refuse
+    __setitem__ = __delitem__ = _refuse
+
+
+SCANNED = (Placeholder, list, tuple, dict)  # the types of arguments that may hold a placeholder
+
+
+def placeholders(value: object) -> Iterator[str]:
+    """Yield the operation that each placeholder in a value names."""
+    todo, seen = [value], set[int]()
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Placeholder):
+            yield value.__saga_operation__
+        elif isinstance(value, SCANNED) and id(value) not in seen:
+            seen.add(id(value))  # a list may hold itself
+            todo.extend(value.values() if isinstance(value, dict) else value)
+
+
+def resolve(value: Any, result: Callable[[str], object]) -> Any:
+    """Rebuild a value with the results in place of the placeholders; the rest is not copied."""
+    if isinstance(value, Placeholder):
+        known: Any = result(value.__saga_operation__)
+        for attribute, key in value.__saga_path__:
+            known = getattr(known, key) if attribute else known[key]
+        return known
+    if not isinstance(value, SCANNED) or next(placeholders(value), None) is None:
+        return value
+    if isinstance(value, dict):
+        rebuilt = copy.copy(value)  # keeps a subclass, and what a defaultdict defaults to
+        rebuilt.update((key, resolve(item, result)) for key, item in value.items())
+        return rebuilt
+    items = [resolve(item, result) for item in value]
+    if isinstance(value, list):
+        filled = copy.copy(value)
+        filled[:] = items
+        return filled
+    make: Callable[[list[Any]], Any] = getattr(type(value), "_make", type(value))  # namedtuple
+    return make(items)
