@@ -2,10 +2,12 @@
 
 from py_api_saga.assembler import Saga, SagaAssembler
 from py_api_saga.context import current_operation
+from py_api_saga.definition import Results
 from py_api_saga.events import Event, Observer
 from py_api_saga.exceptions import SagaDefinitionError, SagaError, SagaException, SagaStuck
-from py_api_saga.operation import NOT_HAPPENED, UNKNOWN, Results, Retry, happened
+from py_api_saga.operation import NOT_HAPPENED, UNKNOWN, happened
 from py_api_saga.placeholder import result_of
+from py_api_saga.retry import Retry
 from py_api_saga.status import SagaStatus, Status
 
 __all__ = [

@@ -5,35 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import partial
-from itertools import count
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from py_api_saga.context import SAGA_RESULTS
+from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
 from py_api_saga.drawing import flowchart
-from py_api_saga.exceptions import SagaDefinitionError, SagaException
+from py_api_saga.exceptions import MAX_NAME, SagaDefinitionError, SagaException, refuse
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
-from py_api_saga.operation import (
-    DOUBTFUL,
-    MAX_NAME,
-    PLAIN,
-    Call,
-    Definition,
-    Layout,
-    Operation,
-    Policy,
-    Retry,
-    chained,
-    error_types,
-    graphed,
-    immediately,
-    reachable,
-    read_call,
-    refuse,
-    seconds,
-)
+from py_api_saga.operation import PLAIN, Call, Operation, Policy, read_call
 from py_api_saga.placeholder import OWN
+from py_api_saga.retry import DOUBTFUL, Retry, error_types, immediately, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -42,7 +25,8 @@ if TYPE_CHECKING:
     from typing_extensions import Never, Self
 
     from py_api_saga.events import Observer
-    from py_api_saga.operation import OnDoubt, Results
+    from py_api_saga.definition import Results
+    from py_api_saga.operation import OnDoubt
 
     A1 = TypeVar("A1")
     A2 = TypeVar("A2")
@@ -83,7 +67,9 @@ if TYPE_CHECKING:
 _NAME = re.compile(rf"[^:.]{{1,{MAX_NAME}}}", re.DOTALL)
 _SAGA_ID = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 _NOT_GIVEN: Any = object()
+_new = tuple.__new__  # what `Operation(...)` does, without its Python frame
 _NO_NAME = str.maketrans(":.", "__")
+_PROCEED: Literal["proceed"] = "proceed"
 _SHOWN = 8  # operations in a repr
 
 
@@ -123,11 +109,8 @@ class Saga:
                 or out of range, or both `retry_attempts` and `retry` are given.
         """
         self._operations: list[Operation] = []
-        self._places: dict[str, int | Layout] = {}  # name -> operation, or child saga
-        self._shared: set[str] = set()  # names of functions that are several operations
-        self._explicit: set[str] = set()  # names that were given
-        self._numbers: dict[str, int] = {}  # name -> the next number behind it
-        self._layout: Layout | None = None  # of the results, if there are child sagas
+        self._names = Names(self._operations)
+        self._children: list[tuple[int, str, Layout]] = []  # where each begins
         self._pivot = -1
         self._async = ""  # where the first coroutine function stands
         self._policy = PLAIN
@@ -183,7 +166,7 @@ class Saga:
         timeout: float | None = None,
         pivot: bool = False,
         doubtful: Any = DOUBTFUL,
-        on_doubt: OnDoubt = "proceed",
+        on_doubt: OnDoubt = _PROCEED,
     ) -> Self:
         """Add an operation: what to do, and what undoes it.
 
@@ -222,16 +205,15 @@ class Saga:
             raise SagaDefinitionError("Only two operations (action, compensation) are allowed.")
         if action is _NOT_GIVEN:
             raise SagaDefinitionError("Operation can not be empty")
-        places = self._places
-        position = len(self._operations) + 1
+        operations = self._operations
+        position = len(operations) + 1
         plain = (
             retry is None
             and compensation_retry is None
             and timeout is None
             and pivot is False
             and doubtful is DOUBTFUL
-            and isinstance(on_doubt, str)
-            and on_doubt == "proceed"
+            and on_doubt is _PROCEED
         )
         if isinstance(action, Saga):
             if not plain or compensation is not None:
@@ -243,42 +225,61 @@ class Saga:
         undo = None if compensation is None else read_call(compensation, "compensation", position)
         policy = self._policy
         if not plain:
-            policy = Policy(
-                policy.retry if retry is None else _retry(retry, f"operation {position}: retry"),
-                policy.compensation_retry
-                if compensation_retry is None
-                else _retry(compensation_retry, f"operation {position}: compensation_retry"),
-                seconds(timeout, f"operation {position}: timeout"),
-                self._check_pivot(pivot, position),
-                error_types(doubtful, f"operation {position}: doubtful"),
-                *_on_doubt(on_doubt, do, position),
+            policy = self._policy_of(
+                do, retry, compensation_retry, timeout, pivot, doubtful, on_doubt, position
             )
         before: tuple[int, ...] = ()
-        if do.needs or after != ():
+        if do[3] or after != ():
             before = self._edges(after, do.needs, position)
-        if name is None:
-            label = _label(do.function)
-            name = label
-            if label in places or not label.isidentifier() or len(label) > MAX_NAME:
-                name = self._number(label)
-        else:
+        function = do[0]
+        if name is not None:
             label = self._check_name(name, position)
-            self._explicit.add(name)
-        if undo is not None and undo.needs:
-            undo = self._check_undo(undo, name, position)
-        # All is well: only from here on the saga changes.
-        places[name] = position - 1
-        self._operations.append(Operation(name, label, do, undo, before, policy))
-        if policy.pivot:
-            self._pivot = position - 1
-        if self._layout is not None:
-            self._layout = self._layout.extended(name, position - 1)
-        if do.is_async or (undo is not None and undo.is_async) or policy.ask is not None:
-            self._note_async(do, undo, policy, position)
-        for call in (do, undo):
-            if call is not None and type(call.function) is FunctionType:
-                call.function.saga_results = SAGA_RESULTS  # type: ignore[attr-defined]
+        elif type(function) is FunctionType:
+            label = function.__name__
+        else:
+            label = _label(function)
+        if undo is not None:
+            if undo[3]:
+                undo = self._check_undo(undo, name or self._names.preview(label), position)
+            if undo[4]:
+                self._note_async("compensation", position)
+            if type(undo[0]) is FunctionType:
+                undo[0].saga_results = SAGA_RESULTS  # type: ignore[attr-defined]
+        if do[4]:
+            self._note_async("action", position)
+        if type(function) is FunctionType:
+            function.saga_results = SAGA_RESULTS  # type: ignore[attr-defined]
+        operations.append(_new(Operation, (name, label, do, undo, before, policy, "")))
+        if not plain:
+            if policy.pivot:
+                self._pivot = position - 1
+            if policy.ask is not None and policy.ask.is_async:
+                self._note_async("on_doubt", position)
         return self
+
+    def _policy_of(
+        self,
+        do: Call,
+        retry: Retry | None,
+        compensation_retry: Retry | None,
+        timeout: float | None,
+        pivot: bool,  # noqa: FBT001 - as it was given
+        doubtful: Any,
+        on_doubt: OnDoubt,
+        position: int,
+    ) -> Policy:
+        """Check what was asked for one operation, and fill in what the saga says."""
+        where, default = f"operation {position}:", self._policy
+        again = _retry(retry, f"{where} retry")
+        undo_again = _retry(compensation_retry, f"{where} compensation_retry")
+        return Policy(
+            default.retry if again is None else again,
+            default.compensation_retry if undo_again is None else undo_again,
+            seconds(timeout, f"{where} timeout"),
+            self._check_pivot(pivot, position),
+            error_types(doubtful, f"{where} doubtful"),
+            *_on_doubt(on_doubt, do, position),
+        )
 
     def _take_in(
         self, child: Saga, name: str | None, after: str | Iterable[str], position: int
@@ -291,17 +292,17 @@ class Saga:
             self._check_pivot(True, position)  # noqa: FBT003
         before = self._edges(after, (), position)
         if name is None:
-            name = self._number(child.name or "saga", first=True)
+            name = self._names.preview(child.name or "saga")
         else:
             self._check_name(name, position)
-        prefix = f"{name}."
+        prefix, names = f"{name}.", child._names.all()
         own = chained(len(operations))[0]
         if any(operation.after for operation in operations):
             own = [operation.after for operation in operations]
         for i, operation in enumerate(operations):
             self._operations.append(
                 Operation(
-                    prefix + operation.name,
+                    prefix + names[i],
                     prefix + operation.label,
                     operation.action,
                     operation.compensation,
@@ -310,15 +311,13 @@ class Saga:
                     prefix + operation.scope,
                 )
             )
-        layout = child._layout or Layout(dict(child._places), tuple(range(len(operations))))
-        if self._layout is None:
-            self._layout = Layout(dict(self._places), tuple(range(base)))
-        self._layout = self._layout.extended(name, layout.shifted(base))
-        for key, place in child._places.items():
-            moved = place + base if isinstance(place, int) else place.shifted(base)
-            self._places[prefix + key] = moved
-        self._places[name] = layout.shifted(base)
-        self._shared.update(prefix + shared for shared in child._shared)
+        layout = child._layout().shifted(base)
+        self._children.append((base, name, layout))
+        self._names.add(name, layout)
+        for key, place in child._names.places.items():
+            if not isinstance(place, int):
+                self._names.add(prefix + key, place.shifted(base))
+        self._names.shared.update(prefix + shared for shared in child._names.shared)
         if child._pivot >= 0:
             self._pivot = child._pivot + base
         if child._async:
@@ -335,27 +334,11 @@ class Saga:
             compensation_retry=policy.compensation_retry or self._policy.compensation_retry,
         )
 
-    def _number(self, label: str, *, first: bool = False) -> str:
-        """Make a name that is not taken of a function's, and note that several share that."""
-        name = label.translate(_NO_NAME)[:MAX_NAME]
-        if name not in self._places and name:
-            return name
-        if not first and name not in self._explicit:
-            self._shared.add(name)
-        name = name or "operation"
-        for number in count(self._numbers.get(name, 2)):
-            end = f"-{number}"
-            numbered = name[: MAX_NAME - len(end)] + end
-            if numbered not in self._places:
-                self._numbers[name] = number + 1
-                return numbered
-        raise AssertionError  # pragma: no cover - count() has no end
-
     def _check_name(self, name: Any, position: int) -> str:
         where = f"operation {position}: name"
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             refuse(where, f'1 to {MAX_NAME} characters without ":" and "."', name)
-        if name in self._places:
+        if self._names.get(name) is not None:
             refuse(where, "a name that no other operation has", name)
         return name
 
@@ -363,7 +346,7 @@ class Saga:
         if not isinstance(pivot, bool):
             refuse(f"operation {position}: pivot", "True or False", pivot)
         if pivot and self._pivot >= 0:
-            other = self._operations[self._pivot].name
+            other = self._names.all()[self._pivot]
             message = f"operation {position}: a saga has one pivot, and {other!r} is it"
             raise SagaDefinitionError(message)
         return pivot
@@ -372,20 +355,21 @@ class Saga:
         """Find the operation or child saga that a name means."""
         if not isinstance(name, str):
             refuse(f"operation {position}: {where}", "the name of an operation", name)
-        if name in self._shared:
+        place = self._names.get(name)
+        if name in self._names.shared:
             message = (
                 f"operation {position}: {where} {name!r}: several operations share this name; "
                 "give them names of their own with name="
             )
             raise SagaDefinitionError(message)
-        if name not in self._places:
-            known = ", ".join(list(self._places)[:_SHOWN]) or "none"
+        if place is None:
+            known = ", ".join(list(self._names.places)[:_SHOWN]) or "none"
             message = (
                 f"operation {position}: {where}: expected the name of an operation declared "
                 f"before ({known}), got {name[:MAX_NAME]!r}"
             )
             raise SagaDefinitionError(message)
-        return self._places[name]
+        return place
 
     def _edges(
         self, after: str | Iterable[str], needs: tuple[str, ...], position: int
@@ -422,10 +406,8 @@ class Saga:
                 self._place(need, position, "result_of")
         return undo._replace(needs=tuple(OWN if need == name else need for need in undo.needs))
 
-    def _note_async(self, do: Call, undo: Call | None, policy: Policy, position: int) -> None:
-        for role, call in (("action", do), ("compensation", undo), ("on_doubt", policy.ask)):
-            if call is not None and call.is_async and not self._async:
-                self._async = f"operation {position}: the {role} is a coroutine function"
+    def _note_async(self, role: str, position: int) -> None:
+        self._async = self._async or f"operation {position}: the {role} is a coroutine function"
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -543,38 +525,54 @@ class Saga:
     def _chain(self) -> Definition:
         operations = self._snapshot()
         after, followers = chained(len(operations))
-        return Definition(
-            operations, after, followers, True, self._places, self._layout, self._pivot
-        )
+        layout = self._layout() if self._children else None
+        return Definition(operations, after, followers, True, self._names, layout, self._pivot)
+
+    def _layout(self) -> Layout:
+        """Lay out the results: a place for each operation, and one for each child saga."""
+        names, places, items = self._names.all(), dict[str, int](), list[int | Layout]()
+        children = {start: (name, child) for start, name, child in self._children}
+        i = 0
+        while i < len(names):
+            if i in children:
+                name, child = children[i]
+                places[name] = len(items)
+                items.append(child)
+                i += len(list(child.indexes()))
+            else:
+                places[names[i]] = len(items)
+                items.append(i)
+                i += 1
+        return Layout(places, tuple(items))
 
     def _graph(self) -> Definition:
         operations, pivot = self._snapshot(), self._pivot
         after, followers = graphed(operations)
         if pivot >= 0:
+            names = self._names.all()
             around = reachable(pivot, after) | reachable(pivot, followers) | {pivot}
-            for i, operation in enumerate(operations):
+            for i in range(len(operations)):
                 if i not in around:
                     message = (
-                        f"operation {i + 1}, {operation.name!r}: expected to come before or after "
-                        f"the pivot {operations[pivot].name!r}, got neither; say which with after="
+                        f"operation {i + 1}, {names[i]!r}: expected to come before or after "
+                        f"the pivot {names[pivot]!r}, got neither; say which with after="
                     )
                     raise SagaDefinitionError(message)
         for i, operation in enumerate(operations):
             if operation.compensation is not None and operation.compensation.needs:
                 self._check_ancestors(i, operation, operation.compensation, after)
-        return Definition(
-            operations, after, followers, False, self._places, self._layout, pivot
-        )
+        layout = self._layout() if self._children else None
+        return Definition(operations, after, followers, False, self._names, layout, pivot)
 
     def _check_ancestors(
         self, i: int, operation: Operation, undo: Call, after: Sequence[Sequence[int]]
     ) -> None:
         known = reachable(i, after)
         for need in undo.needs:
-            place = i if need == OWN else self._places[operation.scope + need]
-            if place != i and not known.issuperset(self._ends(place)):
+            place = i if need == OWN else self._names.get(operation.scope + need)
+            if place is not None and place != i and not known.issuperset(self._ends(place)):
                 message = (
-                    f"operation {i + 1}, {operation.name!r}: the compensation uses "
+                    f"operation {i + 1}, {self._names.all()[i]!r}: the compensation uses "
                     f"result_of({need!r}), which need not be known when operations run at once: "
                     f"expected an operation that this one comes after; say so with after="
                 )
@@ -595,7 +593,8 @@ class Saga:
     # --- looking ---------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        shown = [_described(operation, self._operations) for operation in self._operations[:_SHOWN]]
+        names = self._names.all()
+        shown = [_described(op, i, names) for i, op in enumerate(self._operations[:_SHOWN])]
         more = len(self._operations) - len(shown)
         arrow = ", " if any(operation.after for operation in self._operations) else " → "
         flow = arrow.join(shown) + (f" … and {more:,} more" if more else "")
@@ -608,8 +607,8 @@ class Saga:
         The arrows are the edges that were declared; a chain if there are none.
         """
         boxes = [
-            (op.name, None if op.compensation is None else f"undo: {_label(op.compensation.function)}")
-            for op in self._operations
+            (name, op.compensation and f"undo: {_label(op.compensation.function)}")
+            for name, op in zip(self._names.all(), self._operations, strict=False)
         ]
         after: Sequence[Sequence[int]] = [operation.after for operation in self._operations]
         return flowchart(boxes, after if any(after) else chained(len(boxes))[0])
@@ -649,12 +648,12 @@ def _label(function: Any) -> str:
     return label if isinstance(label, str) else type(function).__name__
 
 
-def _described(operation: Operation, operations: Sequence[Operation]) -> str:
-    text = operation.name
+def _described(operation: Operation, i: int, names: Sequence[str]) -> str:
+    text = names[i]
     if operation.compensation is not None:
         text += f" ⇄ {_label(operation.compensation.function)}"
     if operation.after:
-        text += f" (after {', '.join(operations[i].name for i in operation.after)})"
+        text += f" (after {', '.join(names[j] for j in operation.after)})"
     return text
 
 

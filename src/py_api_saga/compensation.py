@@ -13,7 +13,7 @@ from py_api_saga.status import SagaStatus, Status
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from py_api_saga.operation import Definition
+    from py_api_saga.definition import Definition
 
 Attempt: TypeAlias = tuple[int, str, int, int]  # operation, kind, attempt, generation
 
@@ -84,10 +84,10 @@ class Debts:
         if i in self._settled or not self._owed[i]:
             return []
         self._settled.add(i)
-        freed = []
+        freed, blockers = [], self._blockers
         for j in self._after[i]:
-            self._blockers[j] -= 1
-            if not self._blockers[j]:
+            blockers[j] -= 1
+            if not blockers[j]:
                 freed.append(j)
         return freed
 
@@ -123,7 +123,7 @@ def failure(
     exception._report = Report(  # noqa: SLF001 - set here alone, and read by its own class
         saga_id,
         outcome,
-        tuple(operation.name for operation in definition.operations),
+        tuple(definition.names.all()[: len(statuses)]),
         definition.after,
         statuses.copy(),
         results,

@@ -13,24 +13,13 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from py_api_saga.drawing import flowchart
 from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-__all__ = [
-    "OperationReport",
-    "Report",
-    "SagaDefinitionError",
-    "SagaError",
-    "SagaException",
-    "SagaStuck",
-    "as_text",
-]
-
 
 def as_text(error: object, how: Callable[[object], str] = repr) -> str:
     """Write an error down, also one whose own `str` or `repr` raises."""
@@ -132,6 +121,19 @@ def _portable(value: Any) -> Any:
         text = as_text(value)
         return RuntimeError(text) if isinstance(value, BaseException) else text
     return value
+
+
+MAX_NAME = 64  # characters, so that saga, operation and kind fit a key of 255
+
+
+def refuse(where: str, expected: str, got: object) -> NoReturn:
+    """Raise the error for a wrong value; only numbers, words and None are shown."""
+    shown = type(got).__name__
+    if got is None or type(got) in (bool, int, float):
+        shown = repr(got)
+    elif isinstance(got, str):
+        shown = repr(got if len(got) <= MAX_NAME else got[:MAX_NAME] + "…")
+    raise SagaDefinitionError(f"{where}: expected {expected}, got {shown}")
 
 
 class SagaError(Exception):

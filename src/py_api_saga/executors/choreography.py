@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.execution import Entry
     from py_api_saga.executors.run import Inbox, Run
-    from py_api_saga.operation import Results
+    from py_api_saga.definition import Results
 
 MAX_THREADS = 256  # of one run, unless it says otherwise
 _UNLIMITED = 1 << 31

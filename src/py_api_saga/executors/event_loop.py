@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.execution import Entry
     from py_api_saga.executors.run import Run
-    from py_api_saga.operation import Results
+    from py_api_saga.definition import Results
 
 
 async def execute(run: Run, limit: int | None) -> Results:
@@ -181,7 +181,7 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
             value = await call.function(*args, **keywords)
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         if timeout is not None and scope.expired():
-            late = overdue(operation, kind, timeout)
+            late = overdue(run, i, kind, timeout)
             late.__cause__ = error
             return failed(run, intent, late, in_doubt=True)
         return failed(run, intent, error)

@@ -10,7 +10,7 @@ from py_api_saga.executors.attempt import attempt
 
 if TYPE_CHECKING:
     from py_api_saga.executors.run import Run
-    from py_api_saga.operation import Results
+    from py_api_saga.definition import Results
 
 
 def execute(run: Run) -> Results:

@@ -25,16 +25,16 @@ from py_api_saga.execution import (
     Doubt,
     Execution,
 )
-from py_api_saga.operation import Results, arrange
+from py_api_saga.definition import Results, arrange
 from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from py_api_saga.context import Direction
+    from py_api_saga.definition import Definition
     from py_api_saga.events import EventKind, Observer
     from py_api_saga.execution import Entry
-    from py_api_saga.operation import Definition
 
 MAX_KEY = 255  # characters
 _MANY_INTERRUPTS = 3  # then an executor leaves even what is running
@@ -102,7 +102,7 @@ class Run:
     __slots__ = (
         "_due", "_first", "_id", "_interrupts", "_label", "_observers", "_stopped",
         "_watched", "deadline", "definition", "drive_late", "execution", "inbox", "interrupt",
-        "left", "name",
+        "left", "name", "operations",
     )  # fmt: skip
 
     def __init__(
@@ -116,6 +116,7 @@ class Run:
     ) -> None:
         """Begin a run, which may last for so many seconds."""
         self.definition = definition
+        self.operations = definition.operations
         self.name = name
         self.deadline = None if seconds is None else monotonic() + seconds
         self.interrupt: BaseException | None = None
@@ -203,6 +204,10 @@ class Run:
             self.inbox = Inbox(wake)
         return self.inbox
 
+    def name_of(self, i: int) -> str:
+        """Give the name of an operation."""
+        return self.definition.names.all()[i]
+
     # --- time --------------------------------------------------------------------------------------
 
     def wait_of(self, intent: Entry) -> float:
@@ -267,8 +272,7 @@ class Run:
         """
         entries = self.execution.entries
         self.execution = execution = Execution(self.definition, entries, watched=self._watched)
-        if execution.moves is not None:
-            execution.moves.clear()
+        execution.moves.clear()
         for intent in list(execution.flying.values()) if lost else ():
             self.tell(interrupted(intent, interrupt))
         if self.interrupt is not interrupt:
@@ -316,7 +320,7 @@ class Run:
         """
         run = self.run_id if self._label is None else f"{self._label}-{self.run_id}"
         end = f":{kind}" if generation == 1 else f":{kind}:{generation}"
-        name = self.definition.operations[i].name
+        name = self.name_of(i)
         key = f"{run}:{name}{end}"
         if len(key) > MAX_KEY:  # child sagas of child sagas
             import hashlib  # noqa: PLC0415 - rare, and 1 ms to import
@@ -334,16 +338,14 @@ class Run:
         wait: float | None = None,
         outcome: SagaStatus | None = None,
     ) -> None:
-        operation = None if i is None else self.definition.operations[i].name
+        operation = None if i is None else self.name_of(i)
         event = Event(kind, self.saga_id, self.name, operation, attempt, error, wait, outcome)
         emit(event, (log, *self._observers))
 
     def _announce(self) -> None:
         """Tell the observers of the moves since the last time."""
         execution = self.execution
-        moves = execution.moves
-        assert moves is not None  # noqa: S101 - asked by the callers
-        execution.moves = []
+        moves, execution.moves = execution.moves, []
         trouble = execution.trouble
         for i, status in moves:
             if not (self._watched or status in _ALARMS):
@@ -379,7 +381,7 @@ class Run:
         if outcome is SagaStatus.COMPLETED:
             if definition.layout is not None:
                 return arrange(definition.layout, execution.results)
-            return Results(execution.results, definition.places)
+            return Results(execution.results, definition.names)
         assert execution.trouble is not None  # noqa: S101 - else it would have completed
         results = [None if result is MISSING else result for result in execution.results]
         exception = failure(
@@ -415,7 +417,7 @@ class Running(NamedTuple):
 
     @property
     def operation(self) -> str:
-        return self.run.definition.operations[self.intent[1]].name
+        return self.run.name_of(self.intent[1])
 
     @property
     def direction(self) -> Direction:
@@ -441,9 +443,9 @@ class Running(NamedTuple):
 
     @property
     def results(self) -> dict[str, Any]:
-        operations = self.run.definition.operations
-        known = zip(operations, self.run.execution.results, strict=True)
-        return {op.name: result for op, result in known if result is not MISSING}
+        names, results = self.run.definition.names.all(), self.run.execution.results
+        known = zip(names, results, strict=False)  # the saga may have grown since
+        return {name: result for name, result in known if result is not MISSING}
 
     def remaining(self) -> float | None:
         limits = [limit for limit in (self.until, self.run.deadline) if limit is not None]

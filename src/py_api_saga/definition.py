@@ -1,0 +1,174 @@
+"""A saga as data: its operations, their names, their order, and the shape of its results."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from py_api_saga.exceptions import MAX_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from py_api_saga.operation import Operation
+
+_NO_NAME = str.maketrans(":.", "__")
+_naming = threading.Lock()
+
+
+class Names:
+    """The names of a saga's operations, made when they are first asked for.
+
+    Most runs never need one, and a name costs as much as the rest of adding an operation. They
+    come out the same whenever they are made: in the order of the operations.
+
+    Attributes:
+        places: What a name stands for: an operation, by index, or a child saga.
+        shared: Names of functions that are the actions of several operations.
+    """
+
+    def __init__(self, operations: list[Operation]) -> None:
+        """Name the operations of a list that may grow."""
+        self.places: dict[str, int | Layout] = {}
+        self.shared: set[str] = set()
+        self._operations = operations
+        self._names: list[str] = []
+        self._numbers: dict[str, int] = {}  # name -> the number in the last one made of it
+
+    def all(self) -> list[str]:
+        """Give the names of all operations there are."""
+        if len(self._names) < len(self._operations):
+            with _naming:
+                for operation in self._operations[len(self._names) :]:
+                    name = operation.name
+                    if name is None:
+                        name, of, number = self._make(operation.label)
+                        if number:
+                            self._numbers[of] = number
+                            self.shared.add(of)
+                    self.places[name] = len(self._names)
+                    self._names.append(name)
+        return self._names
+
+    def get(self, name: str) -> int | Layout | None:
+        """Find the operation or child saga that has a name."""
+        self.all()
+        return self.places.get(name)
+
+    def add(self, name: str, child: Layout) -> None:
+        """Let a name stand for a child saga."""
+        self.all()
+        self.places[name] = child
+
+    def preview(self, label: str) -> str:
+        """Give the name that an operation would get if it were added now."""
+        self.all()
+        return self._make(label)[0]
+
+    def _make(self, label: str) -> tuple[str, str, int]:
+        """Make a name that is not taken; of which name, and with which number, or 0 for none."""
+        name = label.translate(_NO_NAME)[:MAX_NAME] or "operation"
+        if name not in self.places:
+            return name, name, 0
+        short, number = name[: MAX_NAME - 6], self._numbers.get(name, 1) + 1
+        while (numbered := f"{short}-{number}") in self.places:
+            number += 1
+        return numbered, name, number
+
+
+class Layout(NamedTuple):
+    """Where the results of a saga with child sagas lie: an operation's index, or a child's."""
+
+    places: Mapping[str, int]  # name -> position in items
+    items: tuple[int | Layout, ...]
+
+    def shifted(self, by: int) -> Layout:
+        """Move it behind other operations."""
+        items = (i + by if isinstance(i, int) else i.shifted(by) for i in self.items)
+        return Layout(self.places, tuple(items))
+
+    def indexes(self) -> Iterable[int]:
+        """Yield the operations in it."""
+        for item in self.items:
+            if isinstance(item, int):
+                yield item
+            else:
+                yield from item.indexes()
+
+
+def arrange(layout: Layout, values: Sequence[Any]) -> Results:
+    """Lay results out, those of child sagas in `Results` of their own."""
+    items = (values[i] if isinstance(i, int) else arrange(i, values) for i in layout.items)
+    return Results(items, layout.places)
+
+
+class Results(list[Any]):
+    """The results of a saga, in operation order; also by name: `results["charge"]`.
+
+    A child saga's place holds the child's own `Results`.
+    """
+
+    __slots__ = ("_places",)
+
+    def __init__(self, values: Iterable[Any], places: Mapping[str, int] | Names) -> None:
+        """Take the values, and the position of each name among them."""
+        super().__init__(values)
+        self._places = places
+
+    def __getitem__(self, key: Any) -> Any:
+        """Give a result by position or by name, or a plain list for a slice.
+
+        Raises:
+            KeyError: No operation has this name.
+            IndexError: There are fewer operations.
+        """
+        if isinstance(key, str):
+            position = self._places.get(key)
+            if not isinstance(position, int) or position >= len(self):
+                raise KeyError(key)
+            return super().__getitem__(position)
+        return super().__getitem__(key)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        places = self._places
+        if isinstance(places, Names):
+            places = {name: i for i, name in enumerate(places.all()[: len(self)])}
+        return Results, (list(self), places)
+
+
+class Definition(NamedTuple):
+    """What one run of a saga is to do: its operations and their order, by index."""
+
+    operations: tuple[Operation, ...]
+    after: Sequence[Sequence[int]]
+    followers: Sequence[Sequence[int]]
+    is_chain: bool
+    names: Names
+    layout: Layout | None = None  # of the results, if there are child sagas
+    pivot: int = -1
+    on_crash: Literal["resume", "compensate"] = "resume"
+
+
+def chained(count: int) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+    """Give `after` and `followers` of operations that run in the order of their declaration."""
+    links: list[tuple[int, ...]] = list(zip(range(count), strict=False))  # [(0,), (1,), …]
+    return [(), *links[:-1]], [*links[1:], ()]
+
+
+def graphed(operations: Sequence[Operation]) -> tuple[list[tuple[int, ...]], list[list[int]]]:
+    """Give `after` and `followers` of operations that wait for what they declare and no more."""
+    followers: list[list[int]] = [[] for _ in operations]
+    for i, operation in enumerate(operations):
+        for j in operation.after:
+            followers[j].append(i)
+    return [operation.after for operation in operations], followers
+
+
+def reachable(start: int, edges: Sequence[Sequence[int]]) -> set[int]:
+    """Collect all that can be reached from an operation along the edges."""
+    found, todo = set[int](), [start]
+    while todo:
+        new = [i for i in edges[todo.pop()] if i not in found]
+        found.update(new)
+        todo += new
+    return found
