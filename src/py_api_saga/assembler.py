@@ -67,7 +67,6 @@ if TYPE_CHECKING:
 _NAME = re.compile(rf"[^:.]{{1,{MAX_NAME}}}", re.DOTALL)
 _SAGA_ID = re.compile(r"[A-Za-z0-9_.\-]{1,128}")
 _NOT_GIVEN: Any = object()
-_new = tuple.__new__  # what `Operation(...)` does, without its Python frame
 _NO_NAME = str.maketrans(":.", "__")
 _PROCEED: Literal["proceed"] = "proceed"
 _SHOWN = 8  # operations in a repr
@@ -249,7 +248,7 @@ class Saga:
             self._note_async("action", position)
         if type(function) is FunctionType:
             function.saga_results = SAGA_RESULTS  # type: ignore[attr-defined]
-        operations.append(_new(Operation, (name, label, do, undo, before, policy, "")))
+        operations.append(Operation(name, label, do, undo, before, policy))
         if not plain:
             if policy.pivot:
                 self._pivot = position - 1

@@ -5,13 +5,15 @@ It is made on the first trouble of a run: a saga in which all goes well has none
 
 from __future__ import annotations
 
+from itertools import compress
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from py_api_saga.exceptions import Report, SagaException, SagaStuck, as_text
 from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from py_api_saga.definition import Definition
 
@@ -32,7 +34,6 @@ class Trouble:
         too_old: Never to be called again under their old keys.
         stragglers: Attempts that were abandoned and may still land.
         landed: Landed when their undo had begun: owed once more.
-        reopened: Stuck, and a person said "again".
         generations: Which generation of its idempotency key a (operation, kind) is at, from 2.
         undo_tries: How often a compensation was called.
         undone: What compensations returned, in the order in which they ended.
@@ -50,26 +51,27 @@ class Trouble:
         self.too_old: frozenset[int] = frozenset()
         self.stragglers: set[Attempt] = set()
         self.landed: set[int] = set()
-        self.reopened: set[int] = set()
         self.generations: dict[tuple[int, str], int] = {}
         self.undo_tries: dict[int, int] = {}
         self.undone: dict[int, Any] = {}
         self.undo_errors: dict[int, BaseException] = {}
 
-    def alive(self, i: int) -> bool:
-        """Tell whether an abandoned attempt of an operation may still land."""
-        return any(straggler[0] == i for straggler in self.stragglers)
+    def alive(self, i: int, *kinds: str) -> bool:
+        """Tell whether an abandoned attempt of an operation, of these kinds, may still land."""
+        return any(late[0] == i and (not kinds or late[1] in kinds) for late in self.stragglers)
 
 
 class Debts:
     """The order of a rollback: an operation after all that were built on it."""
 
-    def __init__(self, definition: Definition, owed: Sequence[bool]) -> None:
+    def __init__(self, definition: Definition, owed: list[bool]) -> None:
         """Count, for each operation, the owed ones that were built on it."""
-        self._after = definition.after
+        self._after = after = definition.after
         self._owed = owed
-        self._settled: set[int] = set()
-        self._blockers = [sum(map(owed.__getitem__, later)) for later in definition.followers]
+        self._blockers = blockers = [0] * len(owed)
+        for i in compress(range(len(owed)), owed):
+            for j in after[i]:
+                blockers[j] += 1
 
     def free(self, i: int) -> bool:
         """Tell whether nothing that is built on an operation is owed any more."""
@@ -81,9 +83,9 @@ class Debts:
 
     def settle(self, i: int) -> list[int]:
         """Note that nothing is owed for an operation; list what may be undone since."""
-        if i in self._settled or not self._owed[i]:
+        if not self._owed[i]:
             return []
-        self._settled.add(i)
+        self._owed[i] = False
         freed, blockers = [], self._blockers
         for j in self._after[i]:
             blockers[j] -= 1
@@ -93,42 +95,56 @@ class Debts:
 
 
 def failure(
-    saga_id: str,
+    identify: Callable[[], str],
     definition: Definition,
     outcome: SagaStatus,
     statuses: list[Status],
     results: list[Any],
     trouble: Trouble,
 ) -> SagaException:
-    """Add up what went wrong to the exception that the caller gets."""
-    errors = dict(sorted(trouble.errors.items()))
+    """Add up what went wrong to the exception that the caller gets.
+
+    Args:
+        identify: Gives the id of the run.
+        definition: What it was to do.
+        outcome: How it ended.
+        statuses: By operation.
+        results: By operation.
+        trouble: What went wrong.
+    """
+    errors = trouble.errors
     failed: int | None
     if errors:
+        if len(errors) > 1:
+            errors = dict(sorted(errors.items()))
         failed, error = next(iter(errors.items()))
     else:
         failed = statuses.index(Status.PENDING) if Status.PENDING in statuses else None
         error = trouble.reasons[0]
-    # In a chain a rollback goes backwards; of a parallel one the predecessor told results and
-    # errors in operation order, whatever ended first.
-    backwards = definition.is_chain
-    undone = sorted(trouble.undone.items(), key=lambda item: item[0], reverse=backwards)
-    unable = sorted(trouble.undo_errors.items(), key=lambda item: item[0], reverse=backwards)
     kind = SagaStuck if outcome is SagaStatus.STUCK else SagaException
+    undo_errors = _in_order(trouble.undo_errors, definition)
     exception = kind(
         error,
         None if failed is None else definition.operations[failed].label,
-        [value for _, value in undone] or None,
-        [as_text(raised, str) for _, raised in unable] or None,
+        list(_in_order(trouble.undone, definition).values()) or None,
+        [as_text(raised, str) for raised in undo_errors.values()] or None,
     )
     exception._report = Report(  # noqa: SLF001 - set here alone, and read by its own class
-        saga_id,
+        identify,
         outcome,
-        tuple(definition.names.all()[: len(statuses)]),
+        definition.names.all,
         definition.after,
         statuses.copy(),
-        results,
+        results.copy(),
         failed,
-        errors,
-        trouble.undo_errors.copy(),
+        errors.copy(),
+        undo_errors.copy(),
     )
     return exception
+
+
+def _in_order(ended: dict[int, Any], definition: Definition) -> dict[int, Any]:
+    """Sort what compensations came to: a chain goes backwards, at once is in operation order."""
+    if not ended or (definition.is_chain and len(ended) == 1):
+        return ended
+    return dict(sorted(ended.items(), key=itemgetter(0), reverse=definition.is_chain))

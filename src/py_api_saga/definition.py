@@ -29,14 +29,18 @@ class Names:
 
     def __init__(self, operations: list[Operation]) -> None:
         """Name the operations of a list that may grow."""
-        self.places: dict[str, int | Layout] = {}
-        self.shared: set[str] = set()
         self._operations = operations
-        self._names: list[str] = []
-        self._numbers: dict[str, int] = {}  # name -> the number in the last one made of it
+        self._names: list[str] | None = None
 
     def all(self) -> list[str]:
         """Give the names of all operations there are."""
+        if self._names is None:
+            with _naming:
+                if self._names is None:
+                    self.places: dict[str, int | Layout] = {}
+                    self.shared: set[str] = set()
+                    self._numbers: dict[str, int] = {}  # name -> the last number behind it
+                    self._names = []
         if len(self._names) < len(self._operations):
             with _naming:
                 for operation in self._operations[len(self._names) :]:

@@ -12,11 +12,11 @@ What decides nothing about a saga (it is running elsewhere, its journal can't be
 from __future__ import annotations
 
 import pickle
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from py_api_saga.drawing import flowchart
-from py_api_saga.status import SagaStatus, Status
+from py_api_saga.status import MISSING, SagaStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -48,21 +48,28 @@ class OperationReport:
 class Report:
     """What became of a whole saga; lists are by operation index, maps hold what is rare."""
 
-    saga_id: str
+    identify: Callable[[], str]  # gives the id of the run, which most never ask for
     outcome: SagaStatus
-    names: tuple[str, ...]
+    name_all: Callable[[], Sequence[str]]  # gives the names of the operations, likewise
     after: Sequence[Sequence[int]]
     statuses: list[Status]
     results: list[Any]
     failed: int | None  # the operation that the exception names
-    errors: dict[int, BaseException] = field(default_factory=dict)  # of actions
-    undo_errors: dict[int, BaseException] = field(default_factory=dict)
+    errors: dict[int, BaseException]  # of actions
+    undo_errors: dict[int, BaseException]
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The names of the operations."""
+        return self.name_all()[: len(self.statuses)]
 
     def operations(self) -> dict[str, OperationReport]:
         """Name to report, in operation order."""
         return {
             name: OperationReport(
-                self.statuses[i], self.results[i], self.undo_errors.get(i, self.errors.get(i))
+                self.statuses[i],
+                None if self.results[i] is MISSING else self.results[i],
+                self.undo_errors.get(i, self.errors.get(i)),
             )
             for i, name in enumerate(self.names)
         }
@@ -107,10 +114,24 @@ class Report:
         """Copy it with what can't be pickled as text."""
         return replace(
             self,
+            identify=Fixed(self.identify()),
+            name_all=Fixed(tuple(self.names)),
             results=[_portable(result) for result in self.results],
             errors={i: _portable(error) for i, error in self.errors.items()},
             undo_errors={i: _portable(error) for i, error in self.undo_errors.items()},
         )
+
+
+class Fixed:
+    """A function that gives what it was made of; unlike a lambda, it can be pickled."""
+
+    def __init__(self, value: Any) -> None:
+        """Give this value."""
+        self._value = value
+
+    def __call__(self) -> Any:
+        """Give the value."""
+        return self._value
 
 
 def _portable(value: Any) -> Any:
@@ -199,7 +220,7 @@ class SagaException(SagaError):  # noqa: N818 - the predecessor's name
     @property
     def saga_id(self) -> str | None:
         """The id of the run; None if no saga has run."""
-        return None if self._report is None else self._report.saga_id
+        return None if self._report is None else self._report.identify()
 
     def mermaid(self) -> str:
         """Draw the saga with the status of each operation, as a Mermaid flowchart."""

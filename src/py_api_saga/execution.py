@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from py_api_saga.compensation import Debts, Trouble
 from py_api_saga.placeholder import OWN
-from py_api_saga.status import SagaStatus, Status
+from py_api_saga.status import MISSING, SagaStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -105,7 +105,6 @@ RESOLVED: Final = "resolved"
 AGAIN: Final = "again"
 
 Entry: TypeAlias = tuple[str, int, str, int, int, Any]
-MISSING: Final = type("Missing", (), {"__repr__": lambda _: "MISSING"})()  # a result not known
 _OWED = frozenset({Status.SUCCEEDED, Status.IN_DOUBT, Status.STUCK})  # when a rollback begins
 _SETTLED = frozenset({Status.COMPENSATED, Status.FAILED, Status.SKIPPED})
 _NO_ANSWER = "a question ends with happened, not happened or unknown"
@@ -165,10 +164,12 @@ class Execution:
         self.watched = watched
         self.moves: list[tuple[int, Status]] = []
         self._missing = count  # operations that have not succeeded
-        self._blockers = list(map(len, definition.after))  # what an operation still waits for
+        # How many others an operation still waits for.
+        chain = definition.is_chain
+        self._blockers = [1] * count if chain else list(map(len, definition.after))
         # What may start: operations forward, their complements in a rollback, so that the least
         # is next in either.
-        self._heap = [0] if definition.is_chain else [i for i, n in enumerate(self._blockers) if not n]
+        self._heap = [0] if chain else [i for i, n in enumerate(self._blockers) if not n]
         self._debts: Debts | None = None
         self._offered: Entry | None = None
         for entry in entries:
@@ -185,11 +186,8 @@ class Execution:
         heap = self._heap
         if limit == 1 and heap:
             i = heap[0]
-            if self.trouble is None:  # a first attempt, always
-                self._offered = offered = (STARTED, i, ACTION, 1, 1, None)
-            else:
-                self._offered = offered = self._intent(i if i >= 0 else ~i)
-            return [offered]
+            self._offered = intent = self._intent(i if i >= 0 else ~i)
+            return [intent]
         marks = [heappop(heap) for _ in range(min(limit, len(heap)))]
         for mark in marks:
             heappush(heap, mark)
@@ -205,7 +203,12 @@ class Execution:
         Raises:
             IllegalMoveError: It contradicts the table of moves; nothing was changed.
         """
-        _TAKE[entry[0]](self, entry)
+        if entry is self._offered:
+            self._begin(entry)
+        elif entry[0] is SUCCEEDED:
+            self._take_succeeded(entry)
+        else:
+            _TAKE[entry[0]](self, entry)
         self._offered = None
         self.entries.append(entry)
 
@@ -221,62 +224,83 @@ class Execution:
 
     def generation(self, i: int, kind: str) -> int:
         """Give the generation of the key of an operation's action or compensation, from 1."""
-        return 1 if self.trouble is None else self.trouble.generations.get((i, kind), 1)
+        if self.trouble is None or not self.trouble.generations:
+            return 1
+        return self.trouble.generations.get((i, kind), 1)
 
     # --- told ----------------------------------------------------------------------------------
 
     def _take_started(self, entry: Entry) -> None:
-        i, kind = entry[1], entry[2]
-        if entry is not self._offered:
-            self._check_ready(entry)
-        if kind == ACTION:
-            self._step(i, _RUNNING)
-            self.tries[i] = entry[3]
-        elif kind == COMPENSATION:
-            self._step(i, _COMPENSATING)
-            self._trouble().undo_tries[i] = entry[3]
-        heap, trouble = self._heap, self.trouble
+        self._check_ready(entry)
+        self._begin(entry)
+
+    def _begin(self, entry: Entry) -> None:
+        """Take in the intent of a call that is ready: a legal move, or it would not be."""
+        _, i, kind, attempt, _, _ = entry
+        heap = self._heap
         if heap and heap[0] == (~i if self.rolling else i):
             heappop(heap)
         else:
             self._unlist(i)
-        if trouble is not None:
-            if trouble.waiting:
-                trouble.waiting.pop(i, None)
-            if kind != ASK and (trouble.crashed or trouble.answered):
-                trouble.crashed.discard(i)
-                trouble.answered.discard(i)
-            if self.saga is _STUCK:
-                self._move_saga(SagaStatus.COMPENSATING if self.rolling else SagaStatus.RUNNING)
-            if trouble.reopened:
-                trouble.reopened.discard(i)
+        if kind == ACTION:
+            to = self.status[i] = _RUNNING
+            self.tries[i] = attempt
+        elif kind == COMPENSATION:
+            to = self.status[i] = _COMPENSATING
+            self._trouble().undo_tries[i] = attempt
+        else:
+            to = None
+        if self.watched and to is not None:
+            self.moves.append((i, to))
         self.flying[i] = entry
+        trouble = self.trouble
+        if trouble is not None and (trouble.waiting or trouble.crashed or trouble.answered):
+            self._resume(i, kind, trouble)
+        if self.saga is _STUCK:
+            self._reopen()
+
+    def _resume(self, i: int, kind: str, trouble: Trouble) -> None:
+        """Forget what an operation has waited for."""
+        trouble.waiting.pop(i, None)
+        if kind != ASK:
+            trouble.crashed.discard(i)
+            trouble.answered.discard(i)
+
+    def _reopen(self) -> None:
+        """Go on with a saga that was stuck."""
+        self._move_saga(SagaStatus.COMPENSATING if self.rolling else SagaStatus.RUNNING)
 
     def _take_succeeded(self, entry: Entry) -> None:
-        i, kind, value = entry[1], entry[2], entry[5]
+        _, i, kind, attempt, generation, value = entry
         flight = self.flying.get(i)
-        if (  # by item: comparing slices costs 80 ns more
+        if (
             flight is None
-            or flight[3] != entry[3]
+            or flight[3] != attempt
             or flight[2] != kind
-            or flight[4] != entry[4]
+            or flight[4] != generation
         ):
             self._land(entry)
             return
+        # In flight, so the moves are legal: it is RUNNING or COMPENSATING.
+        trouble = self.trouble
         if kind == ACTION:
             del self.flying[i]
             self._succeed(i, value)
-            if self.trouble is not None:
-                self.trouble.errors.pop(i, None)
-                self.trouble.doubted.discard(i)
-        elif kind == COMPENSATION:
+            if trouble is not None:
+                trouble.errors.pop(i, None)
+                trouble.doubted.discard(i)
+        elif kind == COMPENSATION and trouble is not None:
             del self.flying[i]
-            trouble = self._trouble()
             trouble.undone[i] = value
+            self.status[i] = _COMPENSATED
+            if self.watched:
+                self.moves.append((i, _COMPENSATED))
             if trouble.undo_errors:
                 trouble.undo_errors.pop(i, None)
-            self._step(i, _COMPENSATED)
-            self._undone(i)
+            if trouble.landed:
+                self._undone(i)
+            else:
+                self._settle(i)
         else:
             raise IllegalMoveError(_NO_ANSWER)
         if not self._heap or (self.backward and not self.rolling):
@@ -398,7 +422,9 @@ class Execution:
             message = f"{self._name(i)}: {self.status[i].name} cannot be resolved as {status}"
             raise IllegalMoveError(message)
         trouble = self._trouble()
-        trouble.reopened.discard(i)
+        if status is Status.SUCCEEDED and self.rolling and trouble.alive(i, COMPENSATION):
+            message = f"{self._name(i)}: its compensation is still running"
+            raise IllegalMoveError(message)
         trouble.doubted.discard(i)
         self._unlist(i)
         if status is Status.SUCCEEDED:
@@ -407,25 +433,25 @@ class Execution:
                 self._enlist(i)
         else:
             self._move(i, status)
-            if status is Status.FAILED and not self.rolling:
+            if self.rolling:
+                self._settle(i)
+            elif status is Status.FAILED:
                 self.backward = True
         self._turn()
 
     def _take_again(self, entry: Entry) -> None:
-        i, trouble = entry[1], self._trouble()
-        wrong = ""
-        if self.status[i] is not Status.STUCK or i in trouble.reopened or i in self.flying:
+        i, trouble, wrong = entry[1], self.trouble, ""
+        if trouble is None or self.status[i] is not Status.STUCK or i in self.flying:
             wrong = "is not stuck"
+        elif (~i if self.rolling else i) in self._heap:
+            wrong = "is ready"
         elif trouble.alive(i):
             wrong = "is still running"
-        elif self.rolling and self.definition.operations[i].compensation is None:
-            wrong = "has no compensation"
         if wrong:
             message = f"{self._name(i)} {wrong}"
             raise IllegalMoveError(message)
         if entry[5]:
             self._next_generation(i, COMPENSATION if self.rolling else ACTION)
-        trouble.reopened.add(i)
         self._push(i)
 
     # --- derived: moves --------------------------------------------------------------------------
@@ -481,11 +507,14 @@ class Execution:
         trouble = self.trouble
         if trouble is None:
             return (STARTED, i, ACTION, self.tries[i] + 1, 1, None)
+        if self.status[i] is _SUCCEEDED:
+            attempt = trouble.undo_tries.get(i, 0) + 1  # not the first, if a person said so
+            return (STARTED, i, COMPENSATION, attempt, self.generation(i, COMPENSATION), None)
         kind = self._kind(i)
         tries = trouble.undo_tries.get(i, 0) if kind == COMPENSATION else self.tries[i]
         attempt = tries + (kind != ASK)  # a question belongs to the attempt it asks about
         wait = trouble.waiting.get(i)
-        return (STARTED, i, kind, attempt, trouble.generations.get((i, kind), 1), wait)
+        return (STARTED, i, kind, attempt, self.generation(i, kind), wait)
 
     def _check_ready(self, entry: Entry) -> None:
         i = entry[1]
@@ -523,8 +552,6 @@ class Execution:
         status, operation = self.status[i], self.definition.operations[i]
         trouble, undo = self._trouble(), operation.compensation
         if self.rolling:
-            if status is _SUCCEEDED and undo is not None:
-                return True
             if status in _SETTLED:
                 return False
             if undo is None and status is not _COMPENSATING:
@@ -547,7 +574,9 @@ class Execution:
 
     def _succeed(self, i: int, value: Any) -> None:
         self.results[i] = value
-        self._step(i, _SUCCEEDED)
+        self.status[i] = _SUCCEEDED  # from RUNNING, IN_DOUBT or STUCK
+        if self.watched:
+            self.moves.append((i, _SUCCEEDED))
         if self.rolling:
             return
         self._missing -= 1
@@ -592,6 +621,7 @@ class Execution:
                 trouble.undone[i] = value
                 trouble.undo_errors.pop(i, None)
                 self._move(i, Status.COMPENSATED)
+                self._undone(i)
                 self._turn()
             return
         if status is Status.IN_DOUBT:
@@ -632,10 +662,12 @@ class Execution:
 
     def _settle(self, i: int) -> None:
         """Note that nothing is owed for an operation: what it was built on may be undone."""
-        todo, owing = [i], self._owing()
+        todo, owing, operations = [i], self._owing(), self.definition.operations
         while todo:
             for j in owing.settle(todo.pop()):
-                if not self._listed(j):
+                if self.status[j] is _SUCCEEDED and operations[j].compensation is not None:
+                    heappush(self._heap, ~j)
+                elif not self._listed(j):
                     todo.append(j)
 
     def _turn(self) -> None:
@@ -650,8 +682,10 @@ class Execution:
             if not open_pivot and not self.flying:
                 self.rolling = True
                 self._move_saga(SagaStatus.COMPENSATING)
+                for i in trouble.answered - trouble.doubted:  # "not happened", and not called since
+                    if self.status[i] is Status.IN_DOUBT:
+                        self._move(i, Status.FAILED)
                 trouble.answered.clear()
-                trouble.reopened.clear()
                 for i in tuple(trouble.landed):  # a person had said that it failed
                     self._undone(i)
                 for i in self._owing().first():

@@ -91,14 +91,11 @@ def read_call(value: Any, role: str, position: int) -> Call:
         args = tuple(rest)
     if type(function) is FunctionType:
         code = function.__code__
-        takes, spare = code.co_argcount, 0
-        if len(args) != takes:
-            spare = takes - len(args)
+        spare = code.co_argcount - len(args)
         if (
-            not code.co_flags & _ODD
-            and not code.co_kwonlyargcount
+            not (code.co_flags & _ODD or code.co_kwonlyargcount)
             and (not spare or 0 < spare <= len(function.__defaults__ or ()))
-        ):
+        ):  # fmt: skip
             for arg in args:
                 if isinstance(arg, SCANNED):
                     return _new(Call, (function, args, _NO_KEYWORDS, _needs(args, ()), False))
@@ -166,7 +163,8 @@ class Policy:
 PLAIN = Policy()  # of an operation for which nothing was asked
 
 
-class Operation(NamedTuple):
+@dataclass(slots=True)
+class Operation:
     """One local transaction of a saga: its action and, optionally, what undoes it."""
 
     name: str | None  # as it was given; else `Names` makes one of the label

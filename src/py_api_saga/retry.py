@@ -32,10 +32,13 @@ class ErrorTypes(NamedTuple):
 
     def match(self, error: BaseException) -> bool:
         """Tell whether an error, or the reason that its library wraps, is one of them."""
-        names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
-        if not self.exempt.isdisjoint(names):
+        names = []
+        for kind in type(error).__mro__:
+            if kind.__module__ != "builtins":
+                names.append(f"{kind.__module__}.{kind.__qualname__}")
+        if names and not self.exempt.isdisjoint(names):
             return False
-        if not isinstance(error, self.types) and self.names.isdisjoint(names):
+        if not isinstance(error, self.types) and (not names or self.names.isdisjoint(names)):
             return False
         inner = error.args[0] if error.args else None  # requests: ConnectionError(MaxRetryError)
         reason = getattr(inner, "reason", None)

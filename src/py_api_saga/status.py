@@ -4,7 +4,10 @@ A leaf, so that the exceptions can name the statuses which the machine derives; 
 follow which is a table in `execution`.
 """
 
+from __future__ import annotations
+
 from enum import Enum
+from typing import Final
 
 
 class _Status(Enum):
@@ -35,3 +38,16 @@ class SagaStatus(_Status):
     COMPLETED = "completed"  # every operation succeeded
     COMPENSATED = "compensated"  # everything that can be undone is undone
     STUCK = "stuck"  # an operation needs a person
+
+
+class _Missing:
+    """The result of an operation that has none yet; one object, also after a pickle."""
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+    def __reduce__(self) -> str:
+        return "MISSING"
+
+
+MISSING: Final = _Missing()

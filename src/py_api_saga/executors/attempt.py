@@ -16,7 +16,6 @@ from py_api_saga.execution import (
     FAILED,
     HAPPENED,
     IN_DOUBT,
-    MISSING,
     NOT_HAPPENED,
     RETRY,
     SUCCEEDED,
@@ -28,6 +27,7 @@ from py_api_saga.operation import NOT_HAPPENED as ANSWER_NO
 from py_api_saga.operation import PLAIN, UNKNOWN as ANSWER_UNKNOWN
 from py_api_saga.operation import Happened
 from py_api_saga.placeholder import OWN, resolve
+from py_api_saga.status import MISSING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -37,17 +37,20 @@ def execute(run: Run) -> Results:
 
 def drive(run: Run) -> None:
     """Make every call that is ready, and wait for those that will be."""
+    execution = run.execution
     while True:
         if run.inbox is not None:
             run.drain()
-        intents = run.ready(1)
-        if not intents:
+        if run.deadline is not None:
+            run.check_deadline()
+        intents = execution.ready(1)
+        if run.left or not intents:
             if run.close():
                 return
             continue
         intent = intents[0]
         if intent[5] is not None:  # nothing but retries is left, and each is due in its own time
-            intent = min(run.ready(1 << 30), key=run.wait_of, default=intent)
+            intent = min(execution.ready(), key=run.wait_of)
             if run.wait_of(intent) > 0:
                 _wait(run, run.patience([intent]) or 0.0)
                 continue

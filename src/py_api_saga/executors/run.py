@@ -18,7 +18,6 @@ from py_api_saga.execution import (
     COMPENSATION,
     FAILED,
     IN_DOUBT,
-    MISSING,
     RETRY,
     SUCCEEDED,
     UNKNOWN,
@@ -26,7 +25,7 @@ from py_api_saga.execution import (
     Execution,
 )
 from py_api_saga.definition import Results, arrange
-from py_api_saga.status import SagaStatus, Status
+from py_api_saga.status import MISSING, SagaStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +139,7 @@ class Run:
     def ready(self, limit: int) -> list[Entry]:
         """List the calls that may start now or after a wait, unless the run is to end."""
         if self.deadline is not None:
-            self._check_deadline()
+            self.check_deadline()
         return [] if self.left else self.execution.ready(limit)
 
     def begin(self, intent: Entry) -> None:
@@ -153,10 +152,10 @@ class Run:
     def tell(self, entry: Entry) -> None:
         """Note what came of a call."""
         if self.deadline is not None:  # first: what comes after it does not complete the saga
-            self._check_deadline()
+            self.check_deadline()
         execution = self.execution
         execution.tell(entry)
-        if execution.trouble is not None and entry[0] in _TROUBLES:
+        if entry[0] is not SUCCEEDED and entry[0] in _TROUBLES:
             self._note_trouble(entry)
         if execution.moves:
             self._announce()
@@ -229,7 +228,8 @@ class Run:
             self._first = {}
         return now - self._first.setdefault((i, kind), now)
 
-    def _check_deadline(self) -> None:
+    def check_deadline(self) -> None:
+        """Stop the run if its time is up."""
         execution = self.execution
         if self._stopped or execution.at_rest or execution.saga is not SagaStatus.RUNNING:
             return
@@ -302,6 +302,9 @@ class Run:
     def saga_id(self) -> str:
         """The id that was given or a random one."""
         return self._label or self.run_id
+
+    def _identify(self) -> str:
+        return self.saga_id
 
     @property
     def run_id(self) -> str:
@@ -383,9 +386,13 @@ class Run:
                 return arrange(definition.layout, execution.results)
             return Results(execution.results, definition.names)
         assert execution.trouble is not None  # noqa: S101 - else it would have completed
-        results = [None if result is MISSING else result for result in execution.results]
         exception = failure(
-            self.saga_id, definition, outcome, execution.status, results, execution.trouble
+            self._identify,
+            definition,
+            outcome,
+            execution.status,
+            execution.results,
+            execution.trouble,
         )
         cause = exception.operation_error
         raise exception from (cause if isinstance(cause, BaseException) else None)
