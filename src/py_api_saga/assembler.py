@@ -15,7 +15,7 @@ from py_api_saga.exceptions import MAX_NAME, SagaDefinitionError, SagaException,
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.operation import PLAIN, Call, Operation, Policy, read_call
-from py_api_saga.placeholder import OWN
+from py_api_saga.placeholder import OWN, Placeholder
 from py_api_saga.retry import DOUBTFUL, Retry, error_types, immediately, seconds
 
 if TYPE_CHECKING:
@@ -129,6 +129,15 @@ class Saga:
             self._policy = Policy(
                 _retry(retry, "saga: retry"), _retry(compensation_retry, "saga: compensation_retry")
             )
+
+    def __copy__(self) -> Self:
+        """Make a saga of the same operations, which can be added to on its own."""
+        clone = type(self).__new__(type(self))
+        clone.__dict__.update(self.__dict__)
+        clone._operations = self._operations.copy()
+        clone._children = self._children.copy()
+        clone._names = self._names.copied(clone._operations)
+        return clone
 
     # --- building --------------------------------------------------------------------------------
 
@@ -284,9 +293,7 @@ class Saga:
         self, child: Saga, name: str | None, after: str | Iterable[str], position: int
     ) -> Self:
         """Add the operations of a child saga as they are now, as `name.operation`."""
-        operations, base = tuple(child._operations), position - 1
-        if not operations:
-            raise SagaDefinitionError("Set operation first to execute the saga.")
+        operations, base = child._snapshot(), position - 1
         if child._pivot >= 0:
             self._check_pivot(True, position)  # noqa: FBT003
         before = self._edges(after, (), position)
@@ -294,7 +301,8 @@ class Saga:
             name = self._names.preview(child.name or "saga")
         else:
             self._check_name(name, position)
-        prefix, names = f"{name}.", child._names.all()
+        prefix, names = f"{name}.", child._names.all().copy()  # the child may be this saga
+        layout, places = child._layout().shifted(base), dict(child._names.places)
         own = chained(len(operations))[0]
         if any(operation.after for operation in operations):
             own = [operation.after for operation in operations]
@@ -310,13 +318,12 @@ class Saga:
                     prefix + operation.scope,
                 )
             )
-        layout = child._layout().shifted(base)
         self._children.append((base, name, layout))
         self._names.add(name, layout)
-        for key, place in child._names.places.items():
+        for key, place in places.items():
             if not isinstance(place, int):
                 self._names.add(prefix + key, place.shifted(base))
-        self._names.shared.update(prefix + shared for shared in child._names.shared)
+        self._names.shared.update([prefix + shared for shared in child._names.shared])
         if child._pivot >= 0:
             self._pivot = child._pivot + base
         if child._async:
@@ -695,7 +702,7 @@ def _on_doubt(value: Any, do: Call, position: int) -> tuple[bool, Call | None]:
     """Read `on_doubt=`: whether to park, and what to ask."""
     if isinstance(value, str) and value in ("proceed", "park"):
         return value == "park", None
-    if isinstance(value, str) or not callable(value):
+    if isinstance(value, (str, Placeholder)) or not callable(value):
         where = f"operation {position}: on_doubt"
         refuse(where, '"proceed", "park" or a function that is called like the action', value)
     call = partial(value, *do.args, **do.keywords)

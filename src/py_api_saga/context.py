@@ -99,6 +99,13 @@ class SagaResults(Sequence[Any]):
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __add__(self, other: list[Any]) -> list[Any]:
+        return self._list() + other
+
+    def copy(self) -> list[Any]:
+        """Give a list of them, as the predecessor's list did."""
+        return self._list()
+
     def __repr__(self) -> str:
         try:
             return repr(self._list())

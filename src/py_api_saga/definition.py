@@ -54,6 +54,14 @@ class Names:
                     self._names.append(name)
         return self._names
 
+    def copied(self, operations: list[Operation]) -> Names:
+        """Name the operations of another list that begins with the same ones."""
+        self.all()
+        names = Names(operations)
+        names.all()
+        names.places, names.shared = self.places.copy(), self.shared.copy()
+        return names
+
     def get(self, name: str) -> int | Layout | None:
         """Find the operation or child saga that has a name."""
         self.all()

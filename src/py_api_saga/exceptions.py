@@ -44,7 +44,7 @@ class OperationReport:
     error: BaseException | None
 
 
-@dataclass(slots=True)
+@dataclass
 class Report:
     """What became of a whole saga; lists are by operation index, maps hold what is rare."""
 
@@ -95,8 +95,11 @@ class Report:
                 lines.append(f"also failed: {self.names[i]}: {as_text(error)}")
         if undone := self.having(Status.COMPENSATED):
             lines.append("compensated: " + ", ".join(reversed(undone)))
-        if standing := self.having(Status.SKIPPED):
-            lines.append("stands, having no compensation: " + ", ".join(standing))
+        skipped = [i for i, status in enumerate(self.statuses) if status is Status.SKIPPED]
+        for certain, words in ((True, "stands"), (False, "may stand")):
+            standing = [self.names[i] for i in skipped if (i not in self.errors) is certain]
+            if standing:
+                lines.append(f"{words}, having no compensation: " + ", ".join(standing))
         if self.outcome is SagaStatus.STUCK and (done := self.having(Status.SUCCEEDED)):
             lines.append("stands: " + ", ".join(done))
         for name in self.having(Status.STUCK):
@@ -191,12 +194,12 @@ class SagaException(SagaError):  # noqa: N818 - the predecessor's name
 
     @property
     def operations(self) -> Mapping[str, OperationReport]:
-        """What became of each operation: name to report, in operation order."""
+        """Map each name to the report of what became of it, in operation order."""
         return {} if self._report is None else self._report.operations()
 
     @property
     def operation_errors(self) -> Mapping[str, BaseException]:
-        """What actions raised in the end: name to error, in operation order.
+        """Map the name of each operation that failed to what it raised, in operation order.
 
         Several can fail in a choreography; the first one is the cause of this exception.
         """
@@ -205,7 +208,7 @@ class SagaException(SagaError):  # noqa: N818 - the predecessor's name
 
     @property
     def stuck(self) -> Mapping[str, BaseException | None]:
-        """The operations that need a person: name to error, or None where nothing was raised."""
+        """Map each operation that needs a person to what was raised, or None if nothing was."""
         return {
             name: report.error
             for name, report in self.operations.items()
@@ -229,6 +232,9 @@ class SagaException(SagaError):  # noqa: N818 - the predecessor's name
             return flowchart((), ())
         notes = (status.name for status in report.statuses)
         return flowchart(list(zip(report.names, notes, strict=True)), report.after)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(map(as_text, self.args))})"
 
     def __str__(self) -> str:
         error, report = self.operation_error, self._report

@@ -353,6 +353,8 @@ class Execution:
             trouble.doubted.discard(i)
             if self.rolling:
                 self._enlist(i)
+            elif not self.backward:  # else its doubt is why all is undone
+                trouble.errors.pop(i, None)
         elif what == NOT_HAPPENED:
             trouble.doubted.discard(i)
             if self.rolling:
@@ -431,6 +433,8 @@ class Execution:
             self._succeed(i, result)
             if self.rolling:
                 self._enlist(i)
+            elif not self.backward:
+                trouble.errors.pop(i, None)
         else:
             self._move(i, status)
             if self.rolling:
@@ -447,6 +451,8 @@ class Execution:
             wrong = "is ready"
         elif trouble.alive(i):
             wrong = "is still running"
+        elif self.backward and not self.rolling and i != self.definition.pivot:
+            wrong = "is to be undone"
         if wrong:
             message = f"{self._name(i)} {wrong}"
             raise IllegalMoveError(message)

@@ -110,14 +110,14 @@ def _needs(args: Iterable[object], more: Iterable[object]) -> tuple[str, ...]:
 def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: int) -> Call:
     """Read a call that is no plain function with the right number of arguments."""
     where = f"operation {position}: the {role}"
+    keywords: Mapping[str, Any] = _NO_KEYWORDS
+    if type(function) is partial:  # its arguments may hold placeholders
+        args, keywords, function = (*function.args, *args), function.keywords, function.func
     if not callable(function) or isinstance(function, Placeholder):
         error = SagaDefinitionError("Please add function in operation argument.")
         got = type(function).__name__
         error.add_note(f"{where} must be a callable or a tuple (callable, *args), got {got}")
         raise error
-    keywords: Mapping[str, Any] = _NO_KEYWORDS
-    if type(function) is partial:  # its arguments may hold placeholders
-        args, keywords, function = (*function.args, *args), function.keywords, function.func
     if _is(function, inspect.isgeneratorfunction) or _is(function, inspect.isasyncgenfunction):
         refuse(where, "a function that returns", "a generator function")
     try:
@@ -174,3 +174,7 @@ class Operation:
     after: tuple[int, ...]  # the operations it was declared to come after
     policy: Policy
     scope: str = ""  # "packing.": the child saga in which its placeholders name operations
+
+    def __reduce__(self) -> tuple[Any, ...]:  # what slots lack for the old pickle protocols
+        values = (self.name, self.label, self.action, self.compensation, self.after)
+        return Operation, (*values, self.policy, self.scope)

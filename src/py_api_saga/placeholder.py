@@ -104,23 +104,33 @@ def placeholders(value: object) -> Iterator[str]:
             todo.extend(value.values() if isinstance(value, dict) else value)
 
 
-def resolve(value: Any, result: Callable[[str], object]) -> Any:
-    """Rebuild a value with the results in place of the placeholders; the rest is not copied."""
+def resolve(value: Any, result: Callable[[str], object], done: dict[int, Any]) -> Any:
+    """Rebuild a value with the results in place of the placeholders; the rest is not copied.
+
+    Args:
+        value: An argument.
+        result: Gives the result of an operation.
+        done: What was rebuilt before, by id: lists may be shared, and hold themselves.
+    """
     if isinstance(value, Placeholder):
         known: Any = result(value.__saga_operation__)
         for attribute, key in value.__saga_path__:
             known = getattr(known, key) if attribute else known[key]
         return known
-    if not isinstance(value, SCANNED) or next(placeholders(value), None) is None:
+    if not isinstance(value, SCANNED):
         return value
-    if isinstance(value, dict):
-        rebuilt = copy.copy(value)  # keeps a subclass, and what a defaultdict defaults to
-        rebuilt.update((key, resolve(item, result)) for key, item in value.items())
-        return rebuilt
-    items = [resolve(item, result) for item in value]
-    if isinstance(value, list):
-        filled = copy.copy(value)
-        filled[:] = items
-        return filled
-    make: Callable[[list[Any]], Any] = getattr(type(value), "_make", type(value))  # namedtuple
-    return make(items)
+    if id(value) in done:
+        return done[id(value)]
+    if next(placeholders(value), None) is None:
+        done[id(value)] = value
+        return value
+    if isinstance(value, tuple):
+        items = [resolve(item, result, done) for item in value]
+        make: Callable[[list[Any]], Any] = getattr(type(value), "_make", type(value))  # namedtuple
+        rebuilt = make(items)
+    else:  # a copy keeps a subclass, and what a defaultdict defaults to
+        done[id(value)] = rebuilt = copy.copy(value)
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            rebuilt[key] = resolve(item, result, done)
+    done[id(value)] = rebuilt
+    return rebuilt

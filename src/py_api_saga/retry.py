@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -14,13 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+MAX_SECONDS = 1_000_000_000  # 31 years; the clocks that we wait on overflow at 292
+
+
 def seconds(value: object, where: str) -> float | None:
     """Check an optional number of seconds."""
     if value is None:
         return None
-    if isinstance(value, (int, float)) and type(value) is not bool and 0 <= value < math.inf:
+    if isinstance(value, (int, float)) and type(value) is not bool and 0 <= value <= MAX_SECONDS:
         return value
-    refuse(where, "seconds (a finite number, not negative) or None", value)
+    refuse(where, f"seconds (a number from 0 to {MAX_SECONDS:,}) or None", value)
 
 
 class ErrorTypes(NamedTuple):
@@ -40,8 +42,10 @@ class ErrorTypes(NamedTuple):
             return False
         if not isinstance(error, self.types) and (not names or self.names.isdisjoint(names)):
             return False
-        inner = error.args[0] if error.args else None  # requests: ConnectionError(MaxRetryError)
-        reason = getattr(inner, "reason", None)
+        try:  # requests: ConnectionError(MaxRetryError(…, reason=…)); any error may look odd
+            reason = getattr(error.args[0], "reason", None) if error.args else None
+        except Exception:  # noqa: BLE001 - a property of the user's may raise anything
+            return True
         return not (isinstance(reason, Exception) and _qualified(reason) in self.exempt)
 
 
@@ -187,14 +191,12 @@ class Retry:
             return None
         if isinstance(again, timedelta):
             again = again.total_seconds()
-        if isinstance(again, (int, float)) and 0 <= again < math.inf:
+        if isinstance(again, (int, float)) and 0 <= again <= MAX_SECONDS:
             return float(again)
         message = f"the function in Retry(on=...) must return a bool or seconds, got {again!r}"
         raise TypeError(message)
 
 
-def immediately(attempts: int) -> Retry | None:
+def immediately(attempts: int) -> Retry:
     """Read the predecessor's `retry_attempts`: attempts in all, with no wait, on any error."""
-    return None if attempts == 1 else Retry(
-        Exception, attempts=attempts, wait_initial=0, wait_max=0, wait_jitter=0
-    )
+    return Retry(Exception, attempts=attempts, wait_initial=0, wait_max=0, wait_jitter=0)

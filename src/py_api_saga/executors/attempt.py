@@ -22,7 +22,7 @@ from py_api_saga.execution import (
     UNKNOWN,
     Doubt,
 )
-from py_api_saga.executors.run import Running, interrupted
+from py_api_saga.executors.run import GLANCE, Running, interrupted
 from py_api_saga.operation import NOT_HAPPENED as ANSWER_NO
 from py_api_saga.operation import PLAIN, UNKNOWN as ANSWER_UNKNOWN
 from py_api_saga.operation import Happened
@@ -114,8 +114,9 @@ def filled(
             raise LookupError(message)
         return known
 
-    args = tuple([resolve(arg, result) for arg in call.args])
-    return args, {name: resolve(value, result) for name, value in call.keywords.items()}
+    done: dict[int, Any] = {}
+    args = tuple([resolve(arg, result, done) for arg in call.args])
+    return args, {name: resolve(value, result, done) for name, value in call.keywords.items()}
 
 
 def answered(intent: Entry, answer: object) -> Entry:
@@ -165,6 +166,8 @@ def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False)
             wait = retry.after(error, number, elapsed, random())  # noqa: S311 - jitter
         except Exception:
             logger.exception("the function in Retry(on=...) raised: no further attempt")
+        except BaseException as interrupt:  # noqa: BLE001 - raised again when all is undone
+            return interrupted(intent, interrupt)
     if kind == ACTION and (in_doubt or policy.doubtful.match(error)):
         return (IN_DOUBT, i, kind, number, generation, Doubt(error, wait))
     if wait is not None:
@@ -210,22 +213,26 @@ def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
     run.open_inbox()
 
     def body() -> None:
-        entry = attempt(run, intent, until)
+        entry = surely(run, intent, until)
         if not handover.put(entry):
             run.land(entry)
 
-    context = copy_context()
-    name = f"saga {run.name_of(i)}"
+    thread = threading.Thread(
+        target=copy_context().run, args=(body,), name=f"saga {run.name_of(i)}", daemon=True
+    )
+    interrupt: BaseException | None = None
     try:
-        threading.Thread(target=context.run, args=(body,), name=name, daemon=True).start()
+        thread.start()
     except RuntimeError as error:  # no more threads: the call was not made
         return failed(run, intent, error)
-    interrupt: BaseException | None = None
+    except BaseException as error:  # noqa: BLE001 - it may have started all the same
+        interrupt = error
     while not handover.done.is_set():
         try:
-            if not handover.done.wait(until - monotonic()) and handover.abandon():
+            left = until - monotonic()
+            if not handover.done.wait(min(left, GLANCE)) and left <= 0 and handover.abandon():
                 break
-        except BaseException as error:  # noqa: BLE001 - told, and raised again when all is undone
+        except BaseException as error:  # noqa: BLE001 - raised again when all is undone
             if interrupt is not None and handover.abandon():
                 break
             interrupt = error
@@ -237,3 +244,12 @@ def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
     if kind not in (ACTION, COMPENSATION):
         return failed(run, intent, late)
     return (IN_DOUBT, i, kind, number, generation, Doubt(late, alive=True))
+
+
+def surely(run: Run, intent: Entry, until: float | None = None) -> Entry:
+    """Attempt a call in a thread that nobody would hear of if it ended without an entry."""
+    try:
+        return attempt(run, intent, until)
+    except BaseException as error:  # noqa: BLE001 - of this library's own code
+        logger.exception("an attempt ended without a result")
+        return interrupted(intent, error)

@@ -9,8 +9,8 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from py_api_saga.executors.attempt import attempt, failed
-from py_api_saga.executors.run import interrupted
+from py_api_saga.executors.attempt import failed, surely
+from py_api_saga.executors.run import not_made
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ class Pool:
 
         def work() -> None:
             if claim.acquire(blocking=False):
-                tell(context.run(attempt, run, intent))
+                tell(context.run(surely, run, intent))
 
         try:
             calls = self._idle.pop()  # the last one: its stack is warm, and the others may rest
@@ -70,7 +70,9 @@ class Pool:
         calls.put(work)
 
     @staticmethod
-    def _serve(calls: SimpleQueue[Callable[[], object]], idle: list[SimpleQueue[Callable[[], object]]]) -> None:
+    def _serve(
+        calls: SimpleQueue[Callable[[], object]], idle: list[SimpleQueue[Callable[[], object]]]
+    ) -> None:
         while True:
             calls.get()()
             idle.append(calls)
@@ -95,18 +97,24 @@ def execute(run: Run, limit: int) -> Results:
         except Exception:
             raise
         except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
-            run.repair(interrupt, lost=False)
-            for intent in run.execution.flying.values():
-                claim = claims.get(intent)
-                if claim is None or claim.acquire(blocking=False):  # no thread has begun it
-                    inbox.put(interrupted(intent, interrupt))
+            run.repair(interrupt, partial(_revoked, claims, interrupt))
     return run.finish()
+
+
+def _revoked(
+    claims: dict[Entry, threading.Lock], interrupt: BaseException, intent: Entry
+) -> Entry | None:
+    """Take back a call that no thread has begun."""
+    claim = claims.get(intent)
+    if claim is None or claim.acquire(blocking=False):
+        return not_made(intent, interrupt)
+    return None
 
 
 def _drive(run: Run, inbox: Inbox, claims: dict[Entry, threading.Lock], limit: int) -> None:
     """Make every call that is ready, as far as the limit goes, until none is left."""
     execution = run.execution
-    while not run.abandoned:
+    while True:
         run.drain()
         room = limit - len(execution.flying)
         intents = run.ready(room) if room > 0 else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -13,10 +14,9 @@ from py_api_saga.context import current
 from py_api_saga.execution import SUCCEEDED
 from py_api_saga.executors.attempt import answered, call_of, failed, filled, note_start, overdue
 from py_api_saga.executors.choreography import POOL
-from py_api_saga.executors.run import Running, interrupted
+from py_api_saga.executors.run import Running, interrupted, not_made
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
     from typing import Any
 
     from py_api_saga.execution import Entry
@@ -28,28 +28,27 @@ async def execute(run: Run, limit: int | None) -> Results:
     """Run a saga to its end, with at most so many calls at once, each in a task of its own.
 
     Without a limit each call is awaited in the caller's own task before the next one starts:
-    cancelling that task cancels the call. The rollback is a task of its own, which is awaited through any number of cancellations: they
-    are raised again when it is over.
+    cancelling that task cancels the call. The rollback is a task of its own, which is awaited
+    through any number of cancellations: they are raised again when it is over.
 
     Raises:
         SagaException: It did not complete.
         BaseException: The interrupt that ended it, once all is undone.
     """
-    arrived = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    run.open_inbox(partial(_wake, loop, arrived))
-    drive = _drive_one(run, arrived) if limit is None else _drive_many(run, arrived, limit)
+    driver = _OneByOne(run) if limit is None else _AtOnce(run, limit)
     outer = current.get()
     try:
         while True:
-            if run.execution.rolling:
-                await _outlast(run, drive())
-            else:
-                try:
-                    await drive()
-                except asyncio.CancelledError as cancelled:
-                    run.stop(cancelled)
-            if (run.left or run.execution.at_rest) and run.close():
+            try:
+                if run.execution.rolling:
+                    await _outlast(run, driver)
+                else:
+                    await driver.drive()
+            except (Exception, GeneratorExit):  # a defect of ours, or the loop throws us away
+                raise
+            except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
+                run.repair(interrupt, partial(driver.lost, interrupt))
+            if (run.left or run.execution.at_rest) and driver.idle and run.close():
                 return run.finish()
     finally:
         current.set(outer)
@@ -59,107 +58,149 @@ def finish_late(run: Run) -> None:
     """Undo, in the thread of a straggler and a loop of its own, what landed after the end."""
 
     async def main() -> None:
-        await _drive_one(run, asyncio.Event())()
+        await _OneByOne(run).drive()
 
     asyncio.run(main())
 
 
-def _wake(loop: asyncio.AbstractEventLoop, arrived: asyncio.Event) -> None:
-    try:
-        loop.call_soon_threadsafe(arrived.set)
-    except RuntimeError:  # the loop was closed under the run, which can't go on
-        pass
-
-
-async def _outlast(run: Run, rollback: Coroutine[Any, Any, None]) -> None:
+async def _outlast(run: Run, driver: _Driver) -> None:
     """Await a rollback through any number of cancellations of this task.
 
-    A cancel scope of anyio cancels at every turn of the loop until its task has left.
+    A cancel scope of anyio cancels at every turn of the loop until its task has left. What else
+    interrupts the rollback is raised here: out of a task of its own it would stop the loop.
     """
-    task = asyncio.create_task(rollback)
+    interrupts: list[BaseException] = []
+
+    async def rollback() -> None:
+        try:
+            await driver.drive()
+        except (KeyboardInterrupt, SystemExit) as interrupt:
+            interrupts.append(interrupt)
+
+    task = asyncio.create_task(rollback())
     while not task.done():
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError as cancelled:
             run.stop(cancelled)
-    try:
-        task.result()
-    except asyncio.CancelledError as cancelled:  # the loop is going down
+    if task.cancelled():  # the loop is going down
         run.left = True
-        run.stop(cancelled)
+    else:
+        task.result()
+    if interrupts:
+        raise interrupts[0]
 
 
-async def _pause(run: Run, arrived: asyncio.Event, waiting: list[Entry]) -> None:
-    """Wait until something has arrived or is due."""
-    try:
-        async with asyncio.timeout(run.patience(waiting)):
-            await arrived.wait()
-    except TimeoutError:
-        pass
+class _Driver:
+    """What makes the calls of a run in a task, until none is left or the rollback begins."""
+
+    def __init__(self, run: Run) -> None:
+        """Let the threads of stragglers wake the loop."""
+        self.run = run
+        self.arrived = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # the loop was closed under the run, which can't go on
+                loop.call_soon_threadsafe(self.arrived.set)
+
+        run.open_inbox(wake)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that was started is still working."""
+        return True
+
+    def lost(self, interrupt: BaseException, intent: Entry) -> Entry | None:
+        """Say of a call in flight, when an interrupt struck, what came of it if nobody will."""
+        return self.run.cut_off(interrupt, intent)
+
+    async def drive(self) -> None:
+        """Make the calls."""
+        raise NotImplementedError
+
+    async def _pause(self, waiting: list[Entry]) -> None:
+        """Wait until something has arrived or is due."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.run.patience(waiting)):
+                await self.arrived.wait()
 
 
-def _drive_one(run: Run, arrived: asyncio.Event) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Make one call at a time, in this task, until none is left or the rollback begins."""
+class _OneByOne(_Driver):
+    """Each call in this very task, after the one before it."""
 
-    async def drive() -> None:
+    async def drive(self) -> None:
+        """Make the calls."""
+        run = self.run
         rolling = run.execution.rolling
         while True:
-            arrived.clear()
+            self.arrived.clear()
             run.drain()
             intents = run.ready(1)
             if not intents or run.execution.rolling is not rolling:
                 return
             intent = intents[0]
             if intent[5] is not None:
-                intent = min(run.ready(1 << 30), key=run.wait_of)
+                intent = min(run.execution.ready(), key=run.wait_of)
                 if run.wait_of(intent) > 0:
-                    await _pause(run, arrived, [intent])
+                    await self._pause([intent])
                     continue
             run.begin(intent)
             run.tell(await _attempt(run, intent))
 
-    return drive
 
+class _AtOnce(_Driver):
+    """Every call that is ready, each in a task."""
 
-def _drive_many(
-    run: Run, arrived: asyncio.Event, limit: int
-) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Make every call that is ready, each in a task, until none is left or the rollback begins."""
-    ended: deque[Entry] = deque()
-    tasks: set[asyncio.Task[Entry]] = set()
+    def __init__(self, run: Run, limit: int) -> None:
+        """Make at most so many at once."""
+        super().__init__(run)
+        self._limit = limit
+        self._tasks: dict[Entry, asyncio.Task[Entry]] = {}
+        self._ended: deque[Entry] = deque()
 
-    def end(intent: Entry, task: asyncio.Task[Entry]) -> None:
-        tasks.discard(task)
+    @property
+    def idle(self) -> bool:
+        """Whether nothing that was started is still working."""
+        return not (self._tasks or self._ended)
+
+    def lost(self, interrupt: BaseException, intent: Entry) -> Entry | None:
+        """Say of a call that it was not made, if it has no task."""
+        told = intent in self._tasks or any(entry[1] == intent[1] for entry in self._ended)
+        return None if told else not_made(intent, interrupt)
+
+    def _end(self, intent: Entry, task: asyncio.Task[Entry]) -> None:
         lost = task.cancelled()  # before it began, by a loop that is going down
-        ended.append(interrupted(intent, asyncio.CancelledError()) if lost else task.result())
-        arrived.set()
+        self._ended.append(not_made(intent, asyncio.CancelledError()) if lost else task.result())
+        del self._tasks[intent]
+        self.arrived.set()
 
-    async def drive() -> None:
+    async def drive(self) -> None:
+        """Make the calls."""
+        run = self.run
         rolling = run.execution.rolling
         while True:
-            arrived.clear()
+            self.arrived.clear()
             run.drain()
-            while ended:
-                run.receive(ended.popleft())
+            while self._ended:
+                run.receive(self._ended[0])
+                self._ended.popleft()
             if run.execution.rolling is not rolling:
                 return
             flying = run.execution.flying
-            intents = run.ready(limit - len(flying)) if len(flying) < limit else []
+            intents = run.ready(self._limit - len(flying)) if len(flying) < self._limit else []
             waiting = [intent for intent in intents if run.wait_of(intent) > 0]
             for intent in intents:
                 if intent not in waiting:
                     run.begin(intent)
-                    task = asyncio.create_task(_attempt(run, intent))
-                    tasks.add(task)
-                    task.add_done_callback(partial(end, intent))
+                    self._tasks[intent] = task = asyncio.create_task(_attempt(run, intent))
+                    task.add_done_callback(partial(self._end, intent))
             if not (flying or waiting):
                 return
             try:
-                await _pause(run, arrived, waiting)
+                await self._pause(waiting)
             except asyncio.CancelledError as cancelled:
                 run.stop(cancelled)
-
-    return drive
 
 
 async def _attempt(run: Run, intent: Entry) -> Entry:
@@ -208,7 +249,8 @@ async def _attempt_in_thread(run: Run, intent: Entry) -> Entry:
     future: asyncio.Future[Entry] = loop.create_future()
 
     def tell(entry: Entry) -> None:
-        loop.call_soon_threadsafe(future.set_result, entry)
+        with suppress(RuntimeError):  # as when a straggler wakes a loop
+            loop.call_soon_threadsafe(future.set_result, entry)
 
     POOL.make(run, intent, threading.Lock(), tell)
     while not future.done():

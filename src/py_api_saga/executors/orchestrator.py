@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from time import sleep
 from typing import TYPE_CHECKING
 
@@ -29,7 +30,7 @@ def execute(run: Run) -> Results:
             except Exception:
                 raise
             except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
-                run.repair(interrupt, lost=True)
+                run.repair(interrupt, partial(run.cut_off, interrupt))
         return run.finish()
     finally:
         current.set(outer)

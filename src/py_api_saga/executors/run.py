@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from py_api_saga.compensation import failure
+from py_api_saga.context import current
 from py_api_saga.events import Event, emit, log, logger
 from py_api_saga.execution import (
     ABORT,
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
     from py_api_saga.events import EventKind, Observer
     from py_api_saga.execution import Entry
 
+# Seconds that a thread waits at most before it looks around: a signal that comes just before
+# CPython begins to wait for a lock is handled only when the wait ends.
+GLANCE = 0.25
 MAX_KEY = 255  # characters
-_MANY_INTERRUPTS = 3  # then an executor leaves even what is running
 _TROUBLES = frozenset({FAILED, RETRY, IN_DOUBT, UNKNOWN})
 _EVENTS: dict[Status, EventKind] = {
     Status.RUNNING: "operation started",
@@ -73,12 +77,10 @@ class Inbox:
         return True
 
     def wait(self, seconds: float | None) -> None:
-        """Wait until there may be an entry, at most so many seconds."""
+        """Wait until there may be an entry, at most so many seconds, and at most `GLANCE`."""
         if not self.entries:
-            try:
-                self._signal.get(timeout=seconds)
-            except Empty:
-                pass
+            with suppress(Empty):
+                self._signal.get(timeout=GLANCE if seconds is None else min(seconds, GLANCE))
 
     def close(self) -> bool:
         """Stop taking entries, unless there are some."""
@@ -99,7 +101,7 @@ class Run:
     """
 
     __slots__ = (
-        "_due", "_first", "_id", "_interrupts", "_label", "_observers", "_stopped",
+        "_due", "_first", "_id", "_label", "_latest", "_observers", "_stopped",
         "_watched", "deadline", "definition", "drive_late", "execution", "inbox", "interrupt",
         "left", "name", "operations",
     )  # fmt: skip
@@ -124,7 +126,7 @@ class Run:
         self.drive_late = drive_late
         self._label = saga_id
         self._id: str | None = None
-        self._interrupts = 0
+        self._latest: BaseException | None = None
         self._stopped = False
         self._due: dict[int, float] | None = None
         self._first: dict[tuple[int, str], float] | None = None
@@ -192,9 +194,11 @@ class Run:
         if inbox is None or inbox.put(entry):
             return
         with inbox.late:
+            before = self.execution.saga
             self.receive(entry)
-            if self.execution.saga is SagaStatus.COMPENSATING and not self.left:
-                self.drive_late(self)
+            if self.execution.saga is not before and not self.left:
+                if self.execution.saga is SagaStatus.COMPENSATING:
+                    self.drive_late(self)
                 self._emit("saga ended", outcome=self.execution.saga)
 
     def open_inbox(self, wake: Callable[[], object] | None = None) -> Inbox:
@@ -246,8 +250,13 @@ class Run:
             self._announce()
 
     def stop(self, interrupt: BaseException) -> None:
-        """Take in an interrupt: roll back and raise it in the end; a second Ctrl-C ends that too."""
-        self._interrupts += 1
+        """Take in an interrupt: roll back and raise it in the end; a second Ctrl-C ends that too.
+
+        One interrupt may be told several times, by each call that it has struck.
+        """
+        if interrupt is self._latest:
+            return
+        self._latest = interrupt
         if self.interrupt is None:
             self.interrupt = interrupt
         elif isinstance(interrupt, KeyboardInterrupt):
@@ -257,26 +266,29 @@ class Run:
         elif not (self.execution.backward or self.execution.at_rest):
             self._abort(interrupt)
 
-    @property
-    def abandoned(self) -> bool:
-        """Whether even what is running is not to be waited for."""
-        return self._interrupts >= _MANY_INTERRUPTS
-
-    def repair(self, interrupt: BaseException, *, lost: bool) -> None:
+    def repair(self, interrupt: BaseException, lost: Callable[[Entry], Entry | None]) -> None:
         """Take in an interrupt that struck between two lines of ours: fold the entries again.
 
         Args:
             interrupt: What was raised.
-            lost: Whether the calls in flight were made in this very thread: nobody will tell
-                what came of them.
+            lost: Says of a call in flight what came of it, or None if somebody else will.
         """
         entries = self.execution.entries
         self.execution = execution = Execution(self.definition, entries, watched=self._watched)
         execution.moves.clear()
-        for intent in list(execution.flying.values()) if lost else ():
-            self.tell(interrupted(intent, interrupt))
-        if self.interrupt is not interrupt:
-            self.stop(interrupt)
+        for intent in list(execution.flying.values()):
+            entry = lost(intent)
+            if entry is not None:
+                self.tell(entry)
+        self.stop(interrupt)
+
+    def cut_off(self, interrupt: BaseException, intent: Entry) -> Entry:
+        """Say of a call around which an interrupt struck that it was made, or not, or in part."""
+        _, i, kind, attempt, generation, _ = intent
+        if kind != ACTION:
+            return not_made(intent, interrupt)
+        in_a_thread = self.operations[i].policy.timeout is not None  # where it may live on
+        return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt, alive=in_a_thread))
 
     def _note_trouble(self, entry: Entry) -> None:
         what, i, kind, attempt, _, value = entry
@@ -343,7 +355,12 @@ class Run:
     ) -> None:
         operation = None if i is None else self.name_of(i)
         event = Event(kind, self.saga_id, self.name, operation, attempt, error, wait, outcome)
-        emit(event, (log, *self._observers))
+        operating = current.get()
+        current.set(None)  # an observer is no operation, whichever was the last in this thread
+        try:
+            emit(event, (log, *self._observers))
+        finally:
+            current.set(operating)
 
     def _announce(self) -> None:
         """Tell the observers of the moves since the last time."""
@@ -376,12 +393,13 @@ class Run:
         outcome = execution.saga
         if self.left and not execution.at_rest:
             outcome = SagaStatus.STUCK
+            logger.error("saga %s was left by a second interrupt, or after its pivot", self.saga_id)
         if self._watched:
             self._emit("saga ended", outcome=outcome)
-        if self.interrupt is not None:
-            raise self.interrupt
-        definition = self.definition
+        definition, interrupt = self.definition, self.interrupt
         if outcome is SagaStatus.COMPLETED:
+            if interrupt is not None:
+                raise interrupt
             if definition.layout is not None:
                 return arrange(definition.layout, execution.results)
             return Results(execution.results, definition.names)
@@ -395,7 +413,22 @@ class Run:
             execution.trouble,
         )
         cause = exception.operation_error
-        raise exception from (cause if isinstance(cause, BaseException) else None)
+        if cause is not interrupt and isinstance(cause, BaseException):
+            exception.__cause__ = cause
+        if interrupt is None:
+            raise exception
+        if interrupt.__context__ is None:  # so that what became of the saga is told as well
+            interrupt.__context__ = exception
+        raise interrupt
+
+
+def not_made(intent: Entry, interrupt: BaseException) -> Entry:
+    """Say of a call that an interrupt came before it: an undo is made now, an action never."""
+    _, i, kind, attempt, generation, _ = intent
+    if kind == COMPENSATION:
+        return (RETRY, i, kind, attempt, generation, (interrupt, 0.0))
+    what = FAILED if kind == ACTION else UNKNOWN
+    return (what, i, kind, attempt, generation, interrupt)
 
 
 def interrupted(intent: Entry, interrupt: BaseException) -> Entry:
