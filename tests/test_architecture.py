@@ -1,0 +1,191 @@
+"""The house: who may import whom, what is public, and what importing the library costs nobody."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import py_api_saga
+
+SOURCE = Path(py_api_saga.__file__).parent
+
+# From the ground up. A module imports only from the rows below its own: also inside a function,
+# where an import comes late but binds just as much, and for the type checker only.
+HOUSE = (
+    ("status", "drawing", "placeholder"),  # leaves: they know nothing of the rest
+    ("exceptions",),
+    ("retry", "events"),
+    ("operation",),
+    ("definition",),
+    ("compensation",),
+    ("execution",),
+    ("context",),
+    ("executors", "executors.run"),
+    ("executors.attempt",),
+    ("executors.orchestrator", "executors.choreography"),
+    ("executors.event_loop",),  # with the pool of threads that the choreography has
+    ("assembler",),
+    ("__init__", "py_api_saga"),
+    ("testing", "cli"),
+)
+TOP = HOUSE[-1]  # nobody imports these; the modules of such a package may import one another
+ENTRY = "__main__"  # `python -m py_api_saga` is the command
+FLOOR = {module: floor for floor, modules in enumerate(HOUSE) for module in modules}
+
+FORBIDDEN_NAMES = {"base", "common", "helpers", "manager", "types", "utils"}
+
+PUBLIC = {
+    "NOT_HAPPENED",
+    "UNKNOWN",
+    "Event",
+    "Observer",
+    "Results",
+    "Retry",
+    "Saga",
+    "SagaAssembler",
+    "SagaDefinitionError",
+    "SagaError",
+    "SagaException",
+    "SagaStatus",
+    "SagaStuck",
+    "Status",
+    "current_operation",
+    "happened",
+    "result_of",
+}
+
+
+def module_name(path: Path) -> str:
+    """Name a module as the table does: `executors.run`, and a package by its own name."""
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and parts[:-1] else parts)
+
+
+MODULES = {module_name(path): path for path in sorted(SOURCE.rglob("*.py"))}
+
+
+def room(module: str) -> str:
+    """Tell where the table has a module: a package of the top floor is one room."""
+    package = module.partition(".")[0]
+    return "cli" if module == ENTRY else package if package in TOP else module
+
+
+def known(name: str) -> str:
+    """Find the module that holds a dotted name of ours: a module, or something inside one."""
+    name = name.removeprefix("py_api_saga").removeprefix(".")
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name or "__init__"
+
+
+def imported(module: str) -> Iterator[str]:
+    """Yield our modules that a module imports, anywhere in its text."""
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}, line {node.lineno}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        yield from (known(name) for name in names if name.split(".")[0] == "py_api_saga")
+
+
+IMPORTS = {module: set(imported(module)) - {module} for module in MODULES}
+
+
+def test_the_reader_of_imports_sees_the_hidden_ones() -> None:
+    """Imports in functions and for type checkers only are seen, so what follows means something."""
+    assert "status" in IMPORTS["events"]
+    assert "executors.event_loop" in IMPORTS["assembler"]
+    assert known("py_api_saga.status.Status") == "status"
+    assert known("py_api_saga.executors.run.drive") == "executors.run"
+    assert known("py_api_saga.SagaAssembler") == "__init__"
+
+
+def test_every_module_has_its_place() -> None:
+    """A new module is put into the table, and what is gone is taken out."""
+    assert {room(module) for module in MODULES} == set(FLOOR)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downwards(module: str) -> None:
+    """A module imports only lower layers, and nobody imports the top one."""
+    here = room(module)
+
+    upwards = {
+        other
+        for other in IMPORTS[module]
+        if room(other) != here and FLOOR[room(other)] >= FLOOR[here]
+    }
+
+    assert upwards == set()
+
+
+def test_no_module_needs_itself() -> None:
+    """There is no cycle, not even inside a package of the top layer."""
+    order = list(TopologicalSorter(IMPORTS).static_order())
+
+    assert set(order) == set(MODULES)
+
+
+def test_no_module_is_called_after_nothing() -> None:
+    """A name says what a module is about, not that things are in it."""
+    parts = {part.strip("_") for module in MODULES for part in module.split(".")}
+
+    assert parts & FORBIDDEN_NAMES == set()
+
+
+def test_the_public_names() -> None:
+    """What can be imported from the top is a decision, not an accident."""
+    assert set(py_api_saga.__all__) == PUBLIC
+    assert len(py_api_saga.__all__) == len(PUBLIC)
+    assert {name for name in PUBLIC if not hasattr(py_api_saga, name)} == set()
+
+
+def test_the_old_path_has_the_old_name() -> None:
+    """The predecessor's import path gives the same class."""
+    from py_api_saga.py_api_saga import SagaAssembler  # noqa: PLC0415  # the path is the case
+
+    assert SagaAssembler is py_api_saga.SagaAssembler
+
+
+def undocumented(name: str, thing: object) -> Iterator[str]:
+    """Yield what lacks a docstring of its own: a class, a function, a public member."""
+    if not (inspect.isclass(thing) or inspect.isroutine(thing)):
+        return
+    if not inspect.getdoc(thing):
+        yield name
+    for attribute, member in vars(thing).items() if inspect.isclass(thing) else ():
+        member = getattr(member, "__func__", member)  # noqa: PLW2901  # under a classmethod
+        if attribute.startswith("_") or isinstance(member, type):
+            continue
+        if (inspect.isroutine(member) or isinstance(member, property)) and not member.__doc__:
+            yield f"{name}.{attribute}"
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_every_public_name_says_what_it_promises(name: str) -> None:
+    """Each public class, method and function has a docstring."""
+    assert list(undocumented(name, getattr(py_api_saga, name))) == []
+
+
+def test_importing_the_library_loads_little() -> None:
+    """Neither asyncio nor sqlite3 nor anything outside the standard library comes along."""
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(SOURCE.parent)!r})\n"
+        "import py_api_saga\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code]  # without what is installed beside it
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    loaded = set(ran.stdout.split()) - {"py_api_saga", "__main__"}
+    assert loaded & {"asyncio", "sqlite3"} == set()
+    assert loaded - set(sys.stdlib_module_names) == set()

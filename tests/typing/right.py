@@ -1,0 +1,171 @@
+"""Right uses: no type checker may complain, and each call can be added to a saga."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, assert_type
+
+from shop import (
+    Shop,
+    Shopping,
+    asked,
+    asked_later,
+    book,
+    charge,
+    eight,
+    label,
+    nine,
+    pack,
+    post,
+    release,
+    reserve,
+    ship,
+    tidy,
+)
+
+from py_api_saga import (
+    UNKNOWN,
+    Event,
+    Observer,
+    Results,
+    Retry,
+    SagaAssembler,
+    SagaException,
+    SagaStatus,
+    Status,
+    current_operation,
+    happened,
+    result_of,
+)
+
+saga = SagaAssembler.saga
+shop = Shop("corner")
+basket: list[str] = []
+
+
+class Shown:
+    """An observer is any callable that takes an event."""
+
+    def __call__(self, event: Event, /) -> None:
+        """Show it."""
+        print(event.kind, event.operation, event.attempt, event.outcome)
+
+
+# Plain functions: every argument, or without those that have a default, also keyword-only ones.
+saga().operation((reserve, "mug", 2), (release, "mug"))
+saga().operation((reserve, "mug"), (release, "mug"))
+saga().operation((tidy,), (tidy,))
+saga().operation(tidy, tidy)
+saga().operation(tidy, None)
+saga().operation((charge, 12.5, "EUR", "and", "more"))
+saga().operation((post, "/order"), (post, "/order", None))
+saga().operation((post, "/order", {"sku": "mug", "pieces": 2}))
+saga().operation((eight, 1, "b", 3, "d", 5, "f", 7, "h"), (eight, 1, "b", 3, "d", 5, "f", 7, "h"))
+saga().operation((nine, 1, "b", 3, "d", 5, "f", 7, "h", 9.5))
+
+# An int where a float is wanted.
+saga().operation((charge, 12), (charge, True, "EUR"))
+
+# A placeholder stands for anything.
+saga().operation((reserve, "mug"), (release, result_of()))
+saga().operation((reserve, "mug"), (release, result_of()["sku"].name))
+saga().operation((reserve, "mug")).operation((charge, result_of("reserve"), "EUR"))
+saga().operation((reserve, "mug")).operation((charge, 1, result_of("reserve")["mug"]))
+saga().operation((reserve, "mug")).operation((post, "/order", {"id": result_of("reserve")["mug"]}))
+
+# Every kind of callable.
+saga().operation((shop.sell, "mug"), (shop, "mug"))
+saga().operation((Shop.sell, shop, "mug"))
+saga().operation((Shop, "corner"), (Shop, "corner", 2))
+saga().operation((Shop.open, "corner"), (Shop.price, 2))
+saga().operation(partial(reserve, "mug", pieces=2), partial(release, "mug", force=True))
+saga().operation((partial(reserve, pieces=2), "mug"))
+saga().operation((book, "mug"), (book, "mug"))
+saga().operation(lambda: 1, lambda: None)
+saga().operation((lambda sku: sku, "mug"), (lambda _sku, _pieces: None, "mug", 2))
+saga().operation((print, "mug"), (print, "mug", 1, 2.5))
+saga().operation((len, "mug"), (max, 1, 2))
+saga().operation((basket.append, "mug"), basket.pop)
+saga().operation((basket.append, "mug"), (basket.remove, "mug"))
+saga().operation((setattr, shop, "size", 2), (setattr, shop, "size", 1))
+
+# The list form, and what holds a call.
+call = (reserve, "mug", 2)
+untyped: Any = call
+saga().operation([reserve, "mug", 2], [release, "mug"])
+saga().operation([tidy])
+saga().operation(call, untyped)
+
+
+def later(undo: Callable[..., object]) -> None:
+    """A function of which nothing is known may take anything."""
+    saga().operation(tidy, (undo, "mug", 2))
+
+
+later(reserve)
+
+# What only the function's own parameter could tell (a literal, the items of a list or a dict)
+# goes in a partial: in the tuple form the checkers read the arguments before the function.
+saga().operation(partial(label, "small"), partial(label, "large"))
+saga().operation(partial(pack, [1, 2], {"box": 1}), partial(ship, {"sku": "mug"}))
+
+# Options.
+retry = Retry(OSError, attempts=5, timeout=30, wait_initial=0.1, wait_max=1, wait_jitter=0)
+saga().operation((reserve, "mug"), name="stock", retry=retry, compensation_retry=retry)
+saga().operation(tidy, retry=Retry((OSError, ValueError)))
+saga().operation(tidy, retry=Retry(lambda error: isinstance(error, OSError)))
+saga().operation(tidy, retry=Retry(lambda error: 2.5 if error.args else 1))
+saga().operation(tidy, name="a").operation(tidy, after="a").operation(tidy, after=("a", "tidy"))
+saga().operation((reserve, "mug"), timeout=1, doubtful=(), pivot=True)
+saga().operation((reserve, "mug"), timeout=0.5, doubtful=(ConnectionError, TimeoutError))
+saga().operation((reserve, "mug"), on_doubt="park").operation(tidy, on_doubt="proceed")
+saga().operation((reserve, "mug", 2), on_doubt=asked).operation((book, "x"), on_doubt=asked_later)
+saga().operation(tidy, on_doubt=lambda: happened(1) if basket else UNKNOWN)
+
+# A child saga.
+saga().operation(saga().operation(tidy), name="packing").operation(tidy, after="packing")
+saga().operation(tidy).operation(Shopping.saga().buy("mug"), name="packing", after=["tidy"])
+
+# The sentence keeps its class.
+assert_type(SagaAssembler.saga(), SagaAssembler)
+assert_type(saga(3, name="checkout", observers=[Shown()]).operation(tidy), SagaAssembler)
+assert_type(Shopping.saga(retry=retry).operation(tidy, tidy), Shopping)
+assert_type(Shopping(2).operation(tidy).buy("mug").operation((reserve, "mug")), Shopping)
+assert_type(Shopping.saga().operation(saga().operation(tidy), name="child"), Shopping)
+
+observer: Observer = Shown()
+saga(observers=(observer, print))
+
+
+def run(checkout: SagaAssembler) -> str:
+    """Run in the caller's thread and in threads."""
+    results = checkout.orchestrator_execute(deadline=5, saga_id="checkout-7")
+    assert_type(results, Results)
+    assert_type(checkout.choreography_execute(deadline=0.5, max_workers=4), Results)
+    first: dict[str, str] = results[0]
+    sku: str = results["reserve"]["sku"]
+    everything: list[object] = [*results, *results[1:]]
+    return f"{first} {sku} {everything}"
+
+
+async def run_under_asyncio(checkout: SagaAssembler) -> None:
+    """Run under asyncio."""
+    assert_type(await checkout.aorchestrator_execute(deadline=5, saga_id="checkout-7"), Results)
+    assert_type(await checkout.achoreography_execute(max_workers=4), Results)
+
+
+def explain(error: SagaException) -> str | None:
+    """Read what an error says, caught under its old name too."""
+    assert isinstance(error, SagaAssembler.SagaException)
+    report = error.operations["reserve"]
+    stuck: BaseException | None = error.stuck.get("reserve")
+    if report.status is Status.STUCK or error.outcome is SagaStatus.STUCK:
+        return f"{stuck} {report.error} {report.result} {error.mermaid()}"
+    return error.saga_id or error.operation_name
+
+
+def inside() -> str:
+    """Look around inside an operation."""
+    now = current_operation()
+    seconds: float | None = now.remaining()
+    shelf: str = now.results["reserve"]["shelf"]
+    return f"{now.saga_id} {now.idempotency_key} {now.action_key} {now.attempt} {seconds} {shelf}"

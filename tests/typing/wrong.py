@@ -1,0 +1,79 @@
+"""Wrong uses: both type checkers must complain about each line marked so, and about no other."""
+
+from shop import Shop, asked, book, charge, eight, label, release, reserve, tidy
+
+from py_api_saga import Retry, SagaAssembler, current_operation, result_of
+
+saga = SagaAssembler.saga
+shop = Shop("corner")
+
+# A wrong argument.
+saga().operation((reserve, 1))  # error
+saga().operation((reserve, "mug", "two"))  # error
+saga().operation((reserve, "mug"), (release, 1))  # error
+saga().operation((charge, "12"))  # error
+saga().operation((charge, 12, "EUR", "and", 1))  # error
+saga().operation((shop.sell, 1))  # error
+saga().operation((shop, 1))  # error
+saga().operation((Shop, 1))  # error
+saga().operation((Shop.open, 1), (Shop.price, 1))  # error
+saga().operation((book, 1))  # error
+saga().operation((len, 1))  # error
+saga().operation((label, "medium"))  # error
+saga().operation((eight, 1, "b", 3, "d", 5, "f", 7, 8))  # error
+saga().operation(tidy, (eight, 1, "b", 3, "d", 5, "f", 7, 8))  # error
+
+# A missing argument.
+saga().operation((reserve,))  # error
+saga().operation(reserve)  # error
+saga().operation((reserve, "mug"), (release,))  # error
+saga().operation((reserve, "mug"), release)  # error
+saga().operation((Shop.sell, shop))  # error
+saga().operation((eight, 1, "b", 3, "d", 5, "f", 7))  # error
+
+# An argument too many; a keyword-only one given by position.
+saga().operation((tidy, 1))  # error
+saga().operation((reserve, "mug", 2, 3))  # error
+saga().operation((reserve, "mug"), (release, "mug", True))  # error
+saga().operation((reserve, "mug", 2, 3, 4, 5, 6, 7, 8), tidy)  # error
+
+# No call at all.
+saga().operation()  # error
+saga().operation(None)  # error
+saga().operation(5)  # error
+saga().operation("reserve")  # error
+saga().operation(())  # error
+saga().operation(("reserve", "mug"))  # error
+saga().operation(tidy, "release")  # error
+saga().operation(tidy, tidy, tidy)  # error
+
+# Options.
+saga().operation(tidy, timeuot=3)  # error
+saga().operation(tidy, timeout="3")  # error
+saga().operation(tidy, retry=3)  # error
+saga().operation(tidy, retry=Retry())  # error
+saga().operation(tidy, retry=Retry("OSError"))  # error
+saga().operation(tidy, after=1)  # error
+saga().operation(tidy, name=1)  # error
+saga().operation(tidy, on_doubt="prak")  # error
+saga("many")  # error
+saga(name=1)  # error
+saga(observers=[tidy])  # error
+
+# A child saga takes a name and `after`, nothing else.
+saga().operation(saga().operation(tidy), timeout=3)  # error
+saga().operation(saga().operation(tidy), tidy)  # error
+saga().operation(saga().operation(tidy), name="child", pivot=True)  # error
+saga().operation(tidy, saga().operation(tidy))  # error
+
+# Running and reading.
+saga().operation(tidy).orchestrator_execute(deadline="5")  # error
+saga().operation(tidy).orchestrator_execute(max_workers=4)  # error
+saga().operation(tidy).choreography_execute(saga_id=5)  # error
+saga().operation(tidy).operation(tidy).execute()  # error
+result_of(5)  # error
+number: int = current_operation().idempotency_key  # error
+
+# Right calls between the wrong ones: nothing is reported here.
+saga().operation((reserve, "mug"), (release, "mug"), on_doubt=asked)
+saga().operation((reserve, result_of("x")), (release, result_of()["sku"]))
