@@ -1,0 +1,81 @@
+"""What every behaviour test needs: four ways to run a saga, and a log of what really happened."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+CHAINS = ("orchestrator_execute", "aorchestrator_execute")
+GRAPHS = ("choreography_execute", "achoreography_execute")
+
+Execute = Callable[..., Any]
+Step = Callable[..., Callable[..., Any]]
+
+
+def _executor(method: str) -> Execute:
+    def execute(saga: Any, **options: Any) -> Any:
+        """Run the saga, under an event loop of its own where the method needs one."""
+        if not method.startswith("a"):
+            return getattr(saga, method)(**options)
+
+        async def main() -> Any:
+            return await getattr(saga, method)(**options)
+
+        return asyncio.run(main())
+
+    execute.__name__ = method
+    return execute
+
+
+@pytest.fixture(params=[*CHAINS, *GRAPHS])
+def execute(request: pytest.FixtureRequest) -> Execute:
+    """Run a saga: in the caller's thread, in threads, and in both ways under asyncio."""
+    return _executor(request.param)
+
+
+@pytest.fixture(params=CHAINS)
+def execute_chain(request: pytest.FixtureRequest) -> Execute:
+    """Run a saga one operation after the other."""
+    return _executor(request.param)
+
+
+@pytest.fixture(params=GRAPHS)
+def execute_graph(request: pytest.FixtureRequest) -> Execute:
+    """Run a saga all at once, by dependency."""
+    return _executor(request.param)
+
+
+@pytest.fixture(params=["orchestrator_execute", "choreography_execute"])
+def execute_sync(request: pytest.FixtureRequest) -> Execute:
+    """Run a saga without an event loop."""
+    return _executor(request.param)
+
+
+@pytest.fixture(params=["aorchestrator_execute", "achoreography_execute"])
+def execute_async(request: pytest.FixtureRequest) -> Execute:
+    """Run a saga under asyncio."""
+    return _executor(request.param)
+
+
+@pytest.fixture
+def log() -> list[str]:
+    """What was called, in order."""
+    return []
+
+
+@pytest.fixture
+def step(log: list[str]) -> Step:
+    """Make a function that notes its call: `step("charge", returns=..., raises=...)`."""
+
+    def make(name: str, *, returns: Any = None, raises: BaseException | None = None) -> Any:
+        def function(*_: Any, **__: Any) -> Any:
+            log.append(name)
+            if raises is not None:
+                raise raises
+            return returns
+
+        function.__name__ = function.__qualname__ = name
+        return function
+
+    return make
