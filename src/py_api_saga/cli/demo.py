@@ -1,0 +1,216 @@
+"""`saga demo`: a checkout against three real services, six times, and the proof that it adds up."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import signal
+import sys
+import textwrap
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from py_api_saga import SagaAssembler, SagaException
+from py_api_saga.cli import ledgers
+from py_api_saga.cli.checkout import Order, Shop, checkout
+from py_api_saga.cli.services import DECLINED_CARD, LOST_ANSWER_CARD, UNREACHABLE_CITY
+from py_api_saga.cli.shop import ShopError, open_shop
+from py_api_saga.cli.timeline import Screen, Timeline, wants_colour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from types import FrameType
+
+_WIDTH = 77  # of a line of text: 80 columns, of which 3 are its indentation
+_SLOWEST = 3.0  # seconds for an answer; `post` waits 5
+_CARD, _CITY = "4242 4242 4242 4242", "Lisbon"
+_UNDO = {"reserve": "release", "charge": "refund", "book": "cancel"}
+
+_in_order: Callable[[SagaAssembler], Any] = SagaAssembler.orchestrator_execute
+_at_once: Callable[[SagaAssembler], Any] = SagaAssembler.choreography_execute
+
+
+@dataclass(frozen=True)
+class Act:
+    """One checkout: what is special about it, and whether it should succeed."""
+
+    headline: str
+    story: str
+    succeeds: bool
+    card: str = _CARD
+    city: str = _CITY
+    run: Callable[[SagaAssembler], Any] = _in_order
+
+    def order(self, number: int) -> Order:
+        """Give the order that this act checks out."""
+        return Order(f"order-{number}", "mug", 2, 2400, self.card, self.city)
+
+
+ACTS = (
+    Act(
+        "All is well",
+        "Reserve two mugs, charge the card, book a courier: one after the other.",
+        succeeds=True,
+    ),
+    Act(
+        "The card is declined",
+        "The payment service says no. The mugs must not stay reserved.",
+        succeeds=False,
+        card=DECLINED_CARD,
+    ),
+    Act(
+        "No courier, and the card is charged already",
+        "The courier is asked twice, in vain. All is undone, the last thing first.",
+        succeeds=False,
+        city=UNREACHABLE_CITY,
+    ),
+    Act(
+        "An answer is lost",
+        "The card is charged, but the line breaks. Asking again under the same idempotency key "
+        "brings the same answer, and charges nothing more.",
+        succeeds=True,
+        card=LOST_ANSWER_CARD,
+    ),
+    Act(
+        "All at once",
+        "By dependency: stock and payment at the same time, the courier after both.",
+        succeeds=True,
+        run=_at_once,
+    ),
+    Act(
+        "All at once, and no courier",
+        "What was done side by side is undone side by side.",
+        succeeds=False,
+        city=UNREACHABLE_CITY,
+        run=_at_once,
+    ),
+)
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "demo",
+        help="check out six orders against three real services, and see what is undone",
+        description=(
+            "Starts three HTTP services on this machine (stock, payment, courier), each a process "
+            "with a ledger of its own, and checks out six orders. Some must fail: watch what is "
+            "undone. At the end, the ledgers prove that nothing is left over. Nothing stays on "
+            "this machine, and nothing leaves it."
+        ),
+        epilog="exit status: 0 if the ledgers add up, 1 if not, 130 after Ctrl-C",
+    )
+    parser.add_argument(
+        "--pace",
+        type=_pace,
+        default=0.07,
+        metavar="SECONDS",
+        help="how long a service takes to answer, 0 to 3 (default: %(default)s); "
+        "try 0.7 to watch slowly",
+    )
+    parser.set_defaults(run=lambda arguments: run(arguments.pace))
+
+
+def run(pace: float) -> int:
+    """Play all acts and show the ledgers.
+
+    Args:
+        pace: Seconds that a service takes for each answer.
+
+    Returns:
+        The exit status: 0 if the ledgers are as they should be, else 1; 130 after Ctrl-C.
+    """
+    # The timeline tells what the log would.
+    logging.getLogger("py_api_saga").addHandler(logging.NullHandler())
+    screen = Screen(sys.stdout, colour=wants_colour(sys.stdout, os.environ))
+    try:
+        with ending_on_signals(), open_shop(pace) as shop:
+            title = screen.paint("saga demo", "bold")
+            screen.line(f"{title}: three services, one saga, {len(ACTS)} orders", indent=0)
+            screen.line("The saga is in py_api_saga/cli/checkout.py.", indent=0)
+            screen.line()
+            for name, pid in shop.pids.items():
+                screen.line(f"{name:<7}   http://{getattr(shop.shop, name)}   process {pid}")
+            for number, act in enumerate(ACTS, 1):
+                _play(screen, number, act, shop.shop)
+            return _prove(screen, {name: ledgers.read(path) for name, path in shop.ledgers.items()})
+    except ShopError as error:
+        sys.stderr.write(f"saga demo: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\nsaga demo: interrupted; services ended, ledgers removed\n")
+        return 130
+
+
+def _play(screen: Screen, number: int, act: Act, shop: Shop) -> None:
+    screen.line()
+    screen.line(screen.paint(f"{number}. {act.headline}", "bold"), indent=0)
+    for line in textwrap.wrap(act.story, _WIDTH):
+        screen.line(line)
+    screen.line()
+    try:
+        results = act.run(checkout(shop, act.order(number), Timeline(screen, _UNDO)))
+    except SagaException as error:
+        for line in f"raised {type(error).__name__}: {error}".splitlines():
+            screen.line(line)
+    else:
+        receipt, parcel = results["charge"]["receipt"], results["book"]["parcel"]
+        screen.line(f"returned {receipt}, {parcel}")
+
+
+def _prove(screen: Screen, read: Mapping[str, Sequence[ledgers.Line]]) -> int:
+    screen.line()
+    screen.line(screen.paint("What the services' own ledgers say", "bold"), indent=0)
+    for service, lines in read.items():
+        screen.line()
+        screen.line(service)
+        header, *rows = ledgers.table(lines)
+        screen.line(screen.paint(header, "dim"), indent=5)
+        for row in rows:
+            screen.line(row, indent=5)
+    screen.line()
+    numbered = list(enumerate(ACTS, 1))
+    kept = [act.order(number).id for number, act in numbered if act.succeeds]
+    undone = [act.order(number).id for number, act in numbered if not act.succeeds]
+    if faults := ledgers.faults(read, kept):
+        for fault in faults:
+            screen.line(f"{screen.paint('WRONG', 'red')}: {fault}")
+        return 1
+    screen.line(f"Kept, exactly once in every ledger: {', '.join(kept)}.")
+    screen.line(f"Undone, wherever anything was done: {', '.join(undone)}.")
+    screen.line(screen.paint("Nothing is left over.", "green"))
+    return 0
+
+
+def _pace(text: str) -> float:
+    try:
+        pace = float(text)
+    except ValueError:
+        pace = math.nan
+    if not 0 <= pace <= _SLOWEST:
+        raise argparse.ArgumentTypeError(f"expected 0 to {_SLOWEST}, got {text!r}")
+    return pace
+
+
+@contextmanager
+def ending_on_signals() -> Iterator[None]:
+    """Leave by an exception on SIGTERM and SIGHUP, as on Ctrl-C, so that all is cleaned up."""
+
+    def leave(number: int, _: FrameType | None) -> NoReturn:
+        signal.signal(number, signal.SIG_IGN)  # once is enough: cleaning up is not to be disturbed
+        raise SystemExit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {
+        number: signal.signal(number, leave)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN  # nohup: stays ignored
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
