@@ -1,0 +1,327 @@
+"""The documentation, run and checked: what a page shows is what happens.
+
+Conventions, each an HTML comment that a reader does not see:
+
+    <!-- setup … -->    code that runs and is not shown
+    <!-- output -->     the `text` block that follows is the output of the `python` block before
+"""
+
+import importlib
+import inspect
+import io
+import os
+import re
+import runpy
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import py_api_saga
+from py_api_saga.events import EventKind
+from py_api_saga.execution import LEGAL, SAGA_LEGAL
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+FILES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    *sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts),
+]
+PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in FILES}
+
+OWN_PROCESS = {
+    "docs/howto/django.md": "configures Django, which a process can do once",
+    "docs/howto/observers.md": "sets up logging for the whole process",
+}
+
+# What a reader may type. Each is run by a test, or there is a reason why not.
+COMMANDS = {
+    'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test]" && .venv/bin/pytest': (
+        ".ci/run runs it on a clean checkout"
+    ),
+    "python3 -m venv .venv && .venv/bin/pip install -q -e . && .venv/bin/saga demo": (
+        ".ci/run runs it on a clean checkout"
+    ),
+    "python3 -m venv .venv && .venv/bin/pip install -q -e .": "the first part of the same",
+    "sudo apt-get install -y python3-venv": "changes the machine; .ci/run does it where it must",
+    "uv run saga demo": "installs from a registry; what it runs is in tests/test_cli.py",
+    "uv run pytest": "installs from a registry; what it runs is this",
+    "saga demo": "tests/test_cli.py",
+    "saga demo --pace 0.7": "tests/test_cli.py, at another pace",
+    "saga --version": "tests/test_cli.py",
+    "saga --help": "tests/test_cli.py",
+    "python -m py_api_saga": "tests/test_cli.py",
+}
+
+GLOSSARY = (
+    "operation",
+    "compensation",
+    "pivot",
+    "execution",
+    "entry",
+    "journal",
+    "in doubt",
+    "recovery",
+    "stuck",
+    "idempotency key",
+    "choreography",
+)
+
+FENCE = re.compile(
+    r"^<!-- setup\n(?P<setup>.*?)^-->$"
+    r"|(?P<marked>^<!-- output -->\n)?"
+    r"^(?P<ticks>`{3,})(?P<kind>[^\n`]*)\n(?P<text>.*?)^(?P=ticks)$",
+    re.DOTALL | re.MULTILINE,
+)
+
+
+class Block(NamedTuple):
+    """A fenced block of a page, or its hidden setup."""
+
+    kind: str  # the word behind the fence, "setup" or "output"
+    text: str
+    line: int  # of its first line, from 0
+    follows: bool  # right behind the block before, with nothing between
+
+
+def blocks_of(page: str) -> Iterator[Block]:
+    """Yield the blocks of a page."""
+    end = -1
+    for found in FENCE.finditer(page):
+        group = "text" if found["setup"] is None else "setup"
+        kind = "setup" if group == "setup" else "output" if found["marked"] else found["kind"]
+        line = page.count("\n", 0, found.start(group))
+        yield Block(kind, found[group], line, end >= 0 and not page[end : found.start()].strip())
+        end = found.end()
+
+
+def run_page(name: str) -> list[tuple[str, str]]:
+    """Run the code of a page in one namespace; give each output that it shows, and the real one."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    shown, printed = [], ""
+    for block in blocks_of(PAGES[name]):
+        if block.kind in {"python", "setup"}:
+            # The lines before it, so that a traceback names the line of the page.
+            code = compile("\n" * block.line + block.text, name, "exec")
+            with redirect_stdout(io.StringIO()) as output:
+                exec(code, namespace)  # noqa: S102 - our own pages
+            printed = output.getvalue()
+        elif block.kind == "output":
+            shown.append((block.text.rstrip(), printed.rstrip()))
+    return shown
+
+
+def prose_of(page: str) -> str:
+    """Give a page without its blocks."""
+    return FENCE.sub("", page)
+
+
+def anchors_of(page: str) -> set[str]:
+    """Give the anchors of a page's headings, as forges and MyST make them."""
+    headings = re.findall(r"^#+ (.+)$", prose_of(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings}
+
+
+# --- The code ---
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, page in PAGES.items() if "```python" in page and name not in OWN_PROCESS],
+)
+def test_the_code_of_a_page_runs_and_prints_what_the_page_shows(name: str) -> None:
+    """Whoever types a page in, from top to bottom, sees what is on it."""
+    for shown, printed in run_page(name):
+        assert printed == shown
+
+
+@pytest.mark.parametrize("name", OWN_PROCESS)
+def test_the_code_of_a_page_that_is_not_to_be_alone_runs_in_a_process_of_its_own(name: str) -> None:
+    """A page that changes its process does so to a process of its own."""
+    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+    run = subprocess.run(
+        [sys.executable, "-W", "error", __file__, name],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )
+
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_output_that_is_shown_is_checked(name: str) -> None:
+    """A `text` block right behind code is marked as its output, and a mark is behind code."""
+    before = ""
+    for block in blocks_of(PAGES[name]):
+        if block.follows and before in {"python", "output"}:
+            assert block.kind != "text", f"line {block.line}: mark it with <!-- output -->"
+        if block.kind == "output":
+            assert before == "python", f"line {block.line}: there is no code before it"
+            assert block.follows, f"line {block.line}: not right behind its code"
+        before = block.kind
+    assert PAGES[name].count("<!-- output -->") == sum(
+        block.kind == "output" for block in blocks_of(PAGES[name])
+    )
+
+
+# --- The commands ---
+
+
+def commands_of(page: str) -> set[str]:
+    """Give what a page tells its reader to type: blocks of shell, and inline code like it."""
+    typed = {
+        line
+        for block in blocks_of(page)
+        if block.kind in {"sh", "console"}
+        for line in block.text.splitlines()
+    }
+    inline = re.findall(
+        r"`((?:sudo|pip|uvx?|pytest|python3?|saga(?= demo| -)) [^`]+)`", prose_of(page)
+    )
+    return typed | set(inline)
+
+
+def test_every_documented_command_is_tested_or_has_a_reason() -> None:
+    """No command is written down that nobody runs, and no reason outlives its command."""
+    assert set().union(*map(commands_of, PAGES.values())) == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "python3 -m venv .venv && .venv/bin/pip install -q -e . && .venv/bin/saga demo",
+        'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test]" && .venv/bin/pytest',
+    ],
+)
+def test_the_readme_has_the_commands_for_a_fresh_machine(command: str) -> None:
+    """Each is a block of its own, to be copied as it is."""
+    blocks = [block.text for block in blocks_of(PAGES["README.md"]) if block.kind == "sh"]
+
+    assert f"{command}\n" in blocks
+    assert "Debian and Ubuntu, once: `sudo apt-get install -y python3-venv`" in PAGES["README.md"]
+
+
+# --- The links ---
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name: str) -> None:
+    """Every link within the project leads to a file and, behind `#`, to a heading in it."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose_of(PAGES[name])):
+        file, _, anchor = target.partition("#")
+        path = (ROOT / name).parent / file if file else ROOT / name
+
+        assert path.exists(), target
+        if anchor:
+            assert anchor in anchors_of(path.read_text(encoding="utf-8")), target
+
+
+def test_every_page_is_in_a_table_of_contents() -> None:
+    """A reader of the built pages finds each of them in the list at the side."""
+    listed = {"docs/index.md"}
+    for name, page in PAGES.items():
+        for block in blocks_of(page):
+            if block.kind == "{toctree}":
+                entries = [entry for entry in block.text.split() if not entry.startswith(":")]
+                listed |= {f"{Path(name).parent.as_posix()}/{entry}.md" for entry in entries}
+
+    missing = {name for name in PAGES if name.startswith("docs/")} - listed
+    assert not missing
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_pages_load_nothing_from_elsewhere(name: str) -> None:
+    """No page shows a picture, a badge or a script that another host would have to deliver."""
+    assert not re.search(r"!\[[^\]]*\]\(\w+:|<script|<img|```\{?mermaid", PAGES[name])
+
+
+# --- The reference ---
+
+REFERENCE = "\n".join(page for name, page in PAGES.items() if name.startswith("docs/reference/"))
+DIRECTIVE = re.compile(r"^\.\. (?:auto\w+|data|attribute):: py_api_saga\.([\w.]+)", re.MULTILINE)
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    """What can be imported is described."""
+    assert set(py_api_saga.__all__) <= set(DIRECTIVE.findall(REFERENCE))
+
+
+@pytest.mark.parametrize("name", DIRECTIVE.findall(REFERENCE))
+def test_the_reference_describes_only_what_is_there(name: str) -> None:
+    """What is described can be imported."""
+    found: Any = py_api_saga
+    for part in name.split("."):
+        if not hasattr(found, part):
+            importlib.import_module(f"{found.__name__}.{part}")
+        found = getattr(found, part)
+
+
+def test_every_method_of_a_saga_is_in_the_reference() -> None:
+    """Public methods are listed one by one, so a new one can be forgotten."""
+    lists = re.findall(r"^ +(?::members:|\.\. automethod::) (.+)$", REFERENCE, re.MULTILINE)
+    listed = set(re.findall(r"\w+", " ".join(lists)))
+    for kind in (py_api_saga.SagaAssembler, py_api_saga.SagaException):
+        members = {
+            name
+            for name in dir(kind)
+            if not name.startswith("_")
+            and not hasattr(Exception, name)
+            and (callable(getattr(kind, name)) or isinstance(getattr(kind, name), property))
+        }
+        assert members - listed <= {"SagaException"}
+
+
+def test_the_signature_in_the_reference_is_that_of_the_method() -> None:
+    """It is written by hand, since the real one is long with what serves type checkers only."""
+    written = re.findall(r"automethod:: operation\((.+)\)$", REFERENCE, re.MULTILINE)
+    parameters = inspect.signature(py_api_saga.Saga.operation).parameters
+
+    assert [re.findall(r"(\w+)(?:=[^,]+|(?=,))", text) for text in written] == [
+        [name for name in parameters if name not in {"self", "excess"}]
+    ]
+
+
+@pytest.mark.parametrize("table", [LEGAL, SAGA_LEGAL])
+def test_the_tables_of_statuses_are_those_of_the_machine(table: Any) -> None:
+    """Each status has a row that lists exactly the statuses which may follow it."""
+    for status, following in table.items():
+        rows = re.findall(rf"^\| {status.name} \| [^|]+ \|([^|]*)\|$", REFERENCE, re.MULTILINE)
+
+        assert {other.name for other in following} in [
+            set(row.replace(" ", "").split(",")) - {""} for row in rows
+        ]
+
+
+def test_every_kind_of_event_is_in_the_reference() -> None:
+    """The table of events has a row for each kind, in the order of the code."""
+    rows = re.findall(r"^\| `([^`]+)` \|", PAGES["docs/reference/events.md"], re.MULTILINE)
+
+    assert rows[1:] == list(typing.get_args(EventKind))
+
+
+def test_the_pictures_are_drawn_from_the_table_of_moves() -> None:
+    """What is committed is what `docs/draw.py` draws."""
+    drawings: dict[str, str] = runpy.run_path(str(DOCS / "draw.py"))["drawings"]()
+    folder = DOCS / "_generated"
+
+    assert {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()} == drawings
+
+
+@pytest.mark.parametrize("word", GLOSSARY)
+def test_the_glossary_has_the_words_of_the_design(word: str) -> None:
+    """Each has a heading of its own."""
+    assert f"\n## {word.capitalize()}\n" in PAGES["docs/glossary.md"]
+
+
+if __name__ == "__main__":
+    for wanted, got in run_page(sys.argv[1]):
+        assert got == wanted, f"expected:\n{wanted}\ngot:\n{got}"
