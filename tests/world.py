@@ -1,0 +1,214 @@
+"""What the sagas of these tests change: a world with a log, and processes of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+import pytest
+
+from py_api_saga import Event, SagaAssembler, SagaException
+
+PATIENCE = 10.0  # seconds after which a test gives up; none of them waits that long when all is well
+Execute = Callable[..., Any]
+
+
+class World:
+    """A place that operations change: what stands in it, and what was called, in order.
+
+    Each name is an effect. Doing it twice makes it stand twice; undoing it is idempotent about the
+    effect, as a compensation must be.
+    """
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.standing: list[str] = []
+        self._changed = threading.Condition()
+
+    def note(self, line: str) -> None:
+        """Write a line into the log."""
+        with self._changed:
+            self.log.append(line)
+            self._changed.notify_all()
+
+    def do(self, name: str) -> str:
+        """Take effect."""
+        with self._changed:
+            self.log.append(name)
+            self.standing.append(name)
+            self._changed.notify_all()
+        return name.upper()
+
+    def undo(self, name: str) -> str:
+        """Take an effect back, however often it was made, or do nothing if there is none."""
+        with self._changed:
+            self.log.append(f"undo {name}")
+            self.standing = [other for other in self.standing if other != name]
+            self._changed.notify_all()
+        return f"{name} undone"
+
+    def fail(self, name: str, error: BaseException) -> None:
+        """Change nothing, and say so."""
+        self.note(name)
+        raise error
+
+    def wait_for(self, line: str, times: int = 1) -> None:
+        """Wait until a line is in the log, so many times."""
+        with self._changed:
+            there = self._changed.wait_for(lambda: self.log.count(line) >= times, PATIENCE)
+        assert there, f"{line!r} was not in {self.log} {times} times"
+
+    def gate(self, name: str, opened: threading.Event) -> str:
+        """Note that it has begun, wait, and only then take effect."""
+        self.note(f"{name} begins")
+        assert opened.wait(PATIENCE)
+        return self.do(name)
+
+
+class Watch:
+    """An observer that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self._changed = threading.Condition()
+
+    def __call__(self, event: Event) -> None:
+        """Keep an event."""
+        with self._changed:
+            self.events.append(event)
+            self._changed.notify_all()
+
+    def of(self, kind: str) -> list[Event]:
+        """Give the events of a kind."""
+        return [event for event in self.events if event.kind == kind]
+
+    def wait_for(self, kind: str, operation: str | None = None, times: int = 1) -> None:
+        """Wait for an event."""
+
+        def seen() -> bool:
+            found = [e for e in self.events if e.kind == kind and e.operation == operation]
+            return len(found) >= times
+
+        with self._changed:
+            assert self._changed.wait_for(seen, PATIENCE), [e.kind for e in self.events]
+
+    @property
+    def lines(self) -> list[str]:
+        """Give what happened to which operation, in words."""
+        return [f"{e.operation or 'saga'}: {e.kind}" for e in self.events]
+
+
+def steps(world: World, *names: str, **options: Any) -> SagaAssembler:
+    """Make a saga of operations that take effect one after the other, in any executor."""
+    saga = SagaAssembler.saga(**options)
+    for index, name in enumerate(names):
+        after = names[index - 1 : index] if index else ()
+        saga.operation((world.do, name), (world.undo, name), name=name, after=after)
+    return saga
+
+
+def failure_of(execute: Execute, saga: SagaAssembler, **options: Any) -> SagaException:
+    """Run a saga that must fail, and give its exception."""
+    with pytest.raises(SagaException) as caught:
+        execute(saga, **options)
+    return caught.value
+
+
+def statuses(error: SagaException) -> dict[str, str]:
+    """Give what became of each operation, in a word."""
+    return {name: report.status.name for name, report in error.operations.items()}
+
+
+def in_time(function: Callable[[], Any], seconds: float = PATIENCE) -> Any:
+    """Call a function in a thread of its own, so that a test which deadlocks fails instead."""
+    outcome: list[Any] = []
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            outcome.append(function())
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
+            errors.append(error)
+
+    thread = threading.Thread(target=body, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert not thread.is_alive(), "it hangs"
+    if errors:
+        raise errors[0]
+    return outcome[0]
+
+
+class Script:
+    """A Python program in a process of its own, that the test can hear and interrupt."""
+
+    def __init__(self, code: str) -> None:
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-W", "error", "-c", textwrap.dedent(code)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    @property
+    def stdout(self) -> IO[str]:
+        """What it prints."""
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    def hear(self, line: str) -> None:
+        """Wait until it prints a line; it is an error if it ends, or prints another one."""
+        said = self.stdout.readline().rstrip("\n")
+        if said != line:
+            rest, errors = self.process.communicate(timeout=PATIENCE)
+            pytest.fail(f"expected {line!r}, got {said!r}, {rest!r}, {errors}")
+
+    def say(self, line: str) -> None:
+        """Write a line to it."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(line + "\n")
+        self.process.stdin.flush()
+
+    def interrupt(self, number: int = signal.SIGINT) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def end(self, *, code: int = 0) -> list[str]:
+        """Wait for its end and give the rest of what it has printed, line by line."""
+        out, errors = self.process.communicate(timeout=PATIENCE)
+        assert self.process.returncode == code, (self.process.returncode, out, errors)
+        return out.splitlines()
+
+
+@contextlib.contextmanager
+def script(code: str) -> Iterator[Script]:
+    """Run a program for the time of a block."""
+    running = Script(code)
+    killer = threading.Timer(PATIENCE, running.process.kill)
+    killer.daemon = True
+    killer.start()
+    try:
+        yield running
+    finally:
+        killer.cancel()
+        running.process.kill()
+        running.process.wait()
+        for pipe in (running.process.stdin, running.process.stdout, running.process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+
+def output_of(code: str) -> list[str]:
+    """Run a program to its end and give what it has printed, line by line."""
+    with script(code) as running:
+        return running.end()
