@@ -22,6 +22,9 @@ myst_heading_anchors = 3
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
+default_role = "py:obj"  # single backticks in docstrings are code, and links where there is one
 napoleon_custom_sections = ["Source"]
 napoleon_use_rtype = False
 

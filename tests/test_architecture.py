@@ -17,7 +17,7 @@ SOURCE = Path(py_api_saga.__file__).parent
 # From the ground up. A module imports only from the rows below its own: also inside a function,
 # where an import comes late but binds just as much, and for the type checker only.
 HOUSE = (
-    ("status", "drawing", "placeholder"),  # leaves: they know nothing of the rest
+    ("status", "drawing", "placeholder", "typed_call"),  # leaves: they know nothing of the rest
     ("exceptions",),
     ("retry", "events"),
     ("operation",),
@@ -25,7 +25,9 @@ HOUSE = (
     ("compensation",),
     ("execution",),
     ("context",),
-    ("executors", "executors.run"),
+    ("executors", "executors.inbox"),
+    ("executors.run",),
+    ("executors.running",),
     ("executors.attempt",),
     ("executors.orchestrator", "executors.choreography"),
     ("executors.event_loop",),  # with the pool of threads that the choreography has

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 from functools import partial
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from py_api_saga.context import SAGA_RESULTS
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
 from py_api_saga.drawing import flowchart
-from py_api_saga.exceptions import MAX_NAME, SagaDefinitionError, SagaException, refuse
+from py_api_saga.exceptions import MAX_NAME, SagaDefinitionError, SagaException, refused
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.operation import PLAIN, Call, Operation, Policy, read_call
@@ -20,48 +21,29 @@ from py_api_saga.retry import DOUBTFUL, Retry, error_types, immediately, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
-    from typing import TypeAlias
+    from typing import Never, Self
 
-    from typing_extensions import Never, Self
-
-    from py_api_saga.events import Observer
     from py_api_saga.definition import Results
+    from py_api_saga.events import Observer
     from py_api_saga.operation import OnDoubt
-
-    A1 = TypeVar("A1")
-    A2 = TypeVar("A2")
-    A3 = TypeVar("A3")
-    A4 = TypeVar("A4")
-    A5 = TypeVar("A5")
-    A6 = TypeVar("A6")
-    A7 = TypeVar("A7")
-    A8 = TypeVar("A8")
-    B1 = TypeVar("B1")
-    B2 = TypeVar("B2")
-    B3 = TypeVar("B3")
-    B4 = TypeVar("B4")
-    B5 = TypeVar("B5")
-    B6 = TypeVar("B6")
-    B7 = TypeVar("B7")
-    B8 = TypeVar("B8")
-
-    # A union of fixed arities: overloads over a TypeVarTuple reject right calls in mypy (omitted
-    # defaults). Lists, and calls with more than eight arguments, are not checked.
-    TypedCall: TypeAlias = (
-        Callable[[], object]
-        | tuple[Callable[[], object]]
-        | tuple[Callable[[A1], object], A1]
-        | tuple[Callable[[A1, A2], object], A1, A2]
-        | tuple[Callable[[A1, A2, A3], object], A1, A2, A3]
-        | tuple[Callable[[A1, A2, A3, A4], object], A1, A2, A3, A4]
-        | tuple[Callable[[A1, A2, A3, A4, A5], object], A1, A2, A3, A4, A5]
-        | tuple[Callable[[A1, A2, A3, A4, A5, A6], object], A1, A2, A3, A4, A5, A6]
-        | tuple[Callable[[A1, A2, A3, A4, A5, A6, A7], object], A1, A2, A3, A4, A5, A6, A7]
-        | tuple[Callable[[A1, A2, A3, A4, A5, A6, A7, A8], object], A1, A2, A3, A4, A5, A6, A7, A8]
-        | tuple[
-            Callable[..., object], Any, Any, Any, Any, Any, Any, Any, Any, Any, *tuple[Any, ...]
-        ]
-        | list[Any]
+    from py_api_saga.typed_call import (
+        A1,
+        A2,
+        A3,
+        A4,
+        A5,
+        A6,
+        A7,
+        A8,
+        B1,
+        B2,
+        B3,
+        B4,
+        B5,
+        B6,
+        B7,
+        B8,
+        TypedCall,
     )
 
 _NAME = re.compile(rf"[^:.]{{1,{MAX_NAME}}}", re.DOTALL)
@@ -124,7 +106,7 @@ class Saga:
         if retry_attempts is not None or retry is not None or compensation_retry is not None:
             if retry_attempts is not None:
                 if retry is not None:
-                    refuse("saga", "retry_attempts or retry", "both")
+                    raise refused("saga", "retry_attempts or retry", "both")
                 retry = _attempts(retry_attempts)
             self._policy = Policy(
                 _retry(retry, "saga: retry"), _retry(compensation_retry, "saga: compensation_retry")
@@ -133,10 +115,9 @@ class Saga:
     def __copy__(self) -> Self:
         """Make a saga of the same operations, which can be added to on its own."""
         clone = type(self).__new__(type(self))
-        clone.__dict__.update(self.__dict__)
-        clone._operations = self._operations.copy()
-        clone._children = self._children.copy()
-        clone._names = self._names.copied(clone._operations)
+        operations = self._operations.copy()
+        own = {"_operations": operations, "_names": self._names.copied(operations)}
+        clone.__dict__.update(self.__dict__, _children=self._children.copy(), **own)
         return clone
 
     # --- building --------------------------------------------------------------------------------
@@ -162,7 +143,7 @@ class Saga:
         self, action: Saga, *, name: str | None = None, after: str | Iterable[str] = ()
     ) -> Self: ...
 
-    def operation(
+    def operation(  # noqa: C901, D417, PLR0912 - checks in a row: a call more is paid each time
         self,
         action: Any = _NOT_GIVEN,
         compensation: Any = None,
@@ -343,14 +324,14 @@ class Saga:
     def _check_name(self, name: Any, position: int) -> str:
         where = f"operation {position}: name"
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            refuse(where, f'1 to {MAX_NAME} characters without ":" and "."', name)
+            raise refused(where, f'1 to {MAX_NAME} characters without ":" and "."', name)
         if self._names.get(name) is not None:
-            refuse(where, "a name that no other operation has", name)
+            raise refused(where, "a name that no other operation has", name)
         return name
 
     def _check_pivot(self, pivot: object, position: int) -> bool:
         if not isinstance(pivot, bool):
-            refuse(f"operation {position}: pivot", "True or False", pivot)
+            raise refused(f"operation {position}: pivot", "True or False", pivot)
         if pivot and self._pivot >= 0:
             other = self._names.all()[self._pivot]
             message = f"operation {position}: a saga has one pivot, and {other!r} is it"
@@ -360,7 +341,7 @@ class Saga:
     def _place(self, name: object, position: int, where: str) -> int | Layout:
         """Find the operation or child saga that a name means."""
         if not isinstance(name, str):
-            refuse(f"operation {position}: {where}", "the name of an operation", name)
+            raise refused(f"operation {position}: {where}", "the name of an operation", name)
         place = self._names.get(name)
         if name in self._names.shared:
             message = (
@@ -385,7 +366,7 @@ class Saga:
         try:
             places = [self._place(name, position, "after") for name in names]
         except TypeError:
-            refuse(f"operation {position}: after", "names of operations", after)
+            raise refused(f"operation {position}: after", "names of operations", after) from None
         for name in needs:
             if name == OWN:
                 message = (
@@ -532,7 +513,9 @@ class Saga:
         operations = self._snapshot()
         after, followers = chained(len(operations))
         layout = self._layout() if self._children else None
-        return Definition(operations, after, followers, True, self._names, layout, self._pivot)
+        return Definition(
+            operations, after, followers, self._names, layout, self._pivot, is_chain=True
+        )
 
     def _layout(self) -> Layout:
         """Lay out the results: a place for each operation, and one for each child saga."""
@@ -568,7 +551,7 @@ class Saga:
             if operation.compensation is not None and operation.compensation.needs:
                 self._check_ancestors(i, operation, operation.compensation, after)
         layout = self._layout() if self._children else None
-        return Definition(operations, after, followers, False, self._names, layout, pivot)
+        return Definition(operations, after, followers, self._names, layout, pivot, is_chain=False)
 
     def _check_ancestors(
         self, i: int, operation: Operation, undo: Call, after: Sequence[Sequence[int]]
@@ -588,7 +571,7 @@ class Saga:
         if max_workers is None:
             return min(max(len(self._operations), 1), choreography.MAX_THREADS)
         if type(max_workers) is not int or max_workers < 1:
-            refuse("max_workers", "a whole number of at least 1, or None", max_workers)
+            raise refused("max_workers", "a whole number of at least 1, or None", max_workers)
         return max_workers
 
     def _refuse_async(self, how: str) -> None:
@@ -665,37 +648,35 @@ def _described(operation: Operation, i: int, names: Sequence[str]) -> str:
 
 def _check_saga_id(saga_id: object) -> None:
     if not isinstance(saga_id, str) or not _SAGA_ID.fullmatch(saga_id):
-        refuse("saga_id", '1 to 128 letters, digits, "_", "." and "-"', saga_id)
+        raise refused("saga_id", '1 to 128 letters, digits, "_", "." and "-"', saga_id)
 
 
 def _saga_name(name: object) -> str:
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME:
-        refuse("saga: name", f"1 to {MAX_NAME} characters", name)
+        raise refused("saga: name", f"1 to {MAX_NAME} characters", name)
     return name
 
 
 def _observers(observers: object) -> tuple[Observer, ...]:
     if not isinstance(observers, (list, tuple)) or not all(map(callable, observers)):
-        refuse("saga: observers", "a list or tuple of functions of an event", observers)
+        raise refused("saga: observers", "a list or tuple of functions of an event", observers)
     return tuple(observers)
 
 
 def _attempts(value: Any) -> Retry | None:
     """Read `retry_attempts` as the predecessor did, less what never worked."""
     if not isinstance(value, (int, float)):
-        message = (
-            f"`retry_attempts` cannot be {type(value)} type. Integer type is required."
-        )
+        message = f"`retry_attempts` cannot be {type(value)} type. Integer type is required."
         raise SagaDefinitionError(message)
-    if value != value or value in (float("inf"), float("-inf")) or value != int(value) or value < 0:
-        refuse("saga: retry_attempts", "a whole number, not negative", value)
+    if not math.isfinite(value) or value != int(value) or value < 0:
+        raise refused("saga: retry_attempts", "a whole number, not negative", value)
     return immediately(int(value) or 1)
 
 
 def _retry(value: object, where: str) -> Retry | None:
     if value is None or isinstance(value, Retry):
         return value
-    refuse(where, "a Retry or None", value)
+    raise refused(where, "a Retry or None", value)
 
 
 def _on_doubt(value: Any, do: Call, position: int) -> tuple[bool, Call | None]:
@@ -704,6 +685,8 @@ def _on_doubt(value: Any, do: Call, position: int) -> tuple[bool, Call | None]:
         return value == "park", None
     if isinstance(value, (str, Placeholder)) or not callable(value):
         where = f"operation {position}: on_doubt"
-        refuse(where, '"proceed", "park" or a function that is called like the action', value)
+        raise refused(
+            where, '"proceed", "park" or a function that is called like the action', value
+        )
     call = partial(value, *do.args, **do.keywords)
     return False, read_call(call, "on_doubt", position)

@@ -139,6 +139,7 @@ def failure(
         failed,
         errors.copy(),
         undo_errors.copy(),
+        [reason for reason in trouble.reasons if reason not in errors.values()] if errors else [],
     )
     return exception
 

@@ -48,7 +48,8 @@ class CurrentOperation(Protocol):
     def remaining(self) -> float | None:
         """Give the seconds that are left for this call, or None if nothing limits it.
 
-        The lesser of the saga's `deadline=` and the operation's `timeout=`; never negative.
+        The lesser of the operation's `timeout=` and, for an action before the pivot, of the
+        saga's `deadline=`; never negative.
         """
 
 

@@ -154,10 +154,10 @@ class Definition(NamedTuple):
     operations: tuple[Operation, ...]
     after: Sequence[Sequence[int]]
     followers: Sequence[Sequence[int]]
-    is_chain: bool
     names: Names
-    layout: Layout | None = None  # of the results, if there are child sagas
-    pivot: int = -1
+    layout: Layout | None  # of the results, if there are child sagas
+    pivot: int  # or -1
+    is_chain: bool
     on_crash: Literal["resume", "compensate"] = "resume"
 
 

@@ -16,9 +16,7 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(lambda match: f"#{ord(match[0])};", text)
 
 
-def flowchart(
-    operations: Sequence[tuple[str, str | None]], after: Sequence[Iterable[int]]
-) -> str:
+def flowchart(operations: Sequence[tuple[str, str | None]], after: Sequence[Iterable[int]]) -> str:
     """Draw operations as boxes, their order as arrows, and what is written beside each below it.
 
     Args:

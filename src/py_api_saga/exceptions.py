@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from py_api_saga.drawing import flowchart
 from py_api_saga.status import MISSING, SagaStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
 
 def as_text(error: object, how: Callable[[object], str] = repr) -> str:
     """Write an error down, also one whose own `str` or `repr` raises."""
@@ -57,6 +58,7 @@ class Report:
     failed: int | None  # the operation that the exception names
     errors: dict[int, BaseException]  # of actions
     undo_errors: dict[int, BaseException]
+    reasons: list[BaseException]  # why it was stopped, if that is not what the exception names
 
     @property
     def names(self) -> Sequence[str]:
@@ -93,6 +95,7 @@ class Report:
         for i, error in self.errors.items():
             if i != self.failed:
                 lines.append(f"also failed: {self.names[i]}: {as_text(error)}")
+        lines += [f"also stopped: {as_text(reason)}" for reason in self.reasons]
         if undone := self.having(Status.COMPENSATED):
             lines.append("compensated: " + ", ".join(reversed(undone)))
         skipped = [i for i, status in enumerate(self.statuses) if status is Status.SKIPPED]
@@ -122,6 +125,7 @@ class Report:
             results=[_portable(result) for result in self.results],
             errors={i: _portable(error) for i, error in self.errors.items()},
             undo_errors={i: _portable(error) for i, error in self.undo_errors.items()},
+            reasons=[_portable(reason) for reason in self.reasons],
         )
 
 
@@ -150,21 +154,21 @@ def _portable(value: Any) -> Any:
 MAX_NAME = 64  # characters, so that saga, operation and kind fit a key of 255
 
 
-def refuse(where: str, expected: str, got: object) -> NoReturn:
-    """Raise the error for a wrong value; only numbers, words and None are shown."""
+def refused(where: str, expected: str, got: object) -> SagaDefinitionError:
+    """Make the error for a wrong value; only numbers, words and None are shown."""
     shown = type(got).__name__
     if got is None or type(got) in (bool, int, float):
         shown = repr(got)
     elif isinstance(got, str):
         shown = repr(got if len(got) <= MAX_NAME else got[:MAX_NAME] + "…")
-    raise SagaDefinitionError(f"{where}: expected {expected}, got {shown}")
+    return SagaDefinitionError(f"{where}: expected {expected}, got {shown}")
 
 
 class SagaError(Exception):
     """All that this library raises on purpose."""
 
 
-class SagaException(SagaError):  # noqa: N818 - the predecessor's name
+class SagaException(SagaError):
     """An operation failed, and what was done is undone. Raised from the original error.
 
     Attributes:

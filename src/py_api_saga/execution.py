@@ -28,7 +28,7 @@ What needs no call follows while telling, is never told, and obeys the same tabl
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
 from py_api_saga.compensation import Debts, Trouble
 from py_api_saga.placeholder import OWN
@@ -208,7 +208,7 @@ class Execution:
         elif entry[0] is SUCCEEDED:
             self._take_succeeded(entry)
         else:
-            _TAKE[entry[0]](self, entry)
+            self._TAKE[entry[0]](self, entry)
         self._offered = None
         self.entries.append(entry)
 
@@ -273,12 +273,7 @@ class Execution:
     def _take_succeeded(self, entry: Entry) -> None:
         _, i, kind, attempt, generation, value = entry
         flight = self.flying.get(i)
-        if (
-            flight is None
-            or flight[3] != attempt
-            or flight[2] != kind
-            or flight[4] != generation
-        ):
+        if flight is None or flight[3] != attempt or flight[2] != kind or flight[4] != generation:
             self._land(entry)
             return
         # In flight, so the moves are legal: it is RUNNING or COMPENSATING.
@@ -376,10 +371,10 @@ class Execution:
             message = "the saga has ended"
             raise IllegalMoveError(message)
         pivot = self.definition.pivot
-        if self.saga is SagaStatus.STUCK and not self.rolling and pivot >= 0:
-            if self.status[pivot] not in (Status.PENDING, Status.FAILED):
-                message = "the pivot may have happened: resolve it first"
-                raise IllegalMoveError(message)
+        may_have_passed = pivot >= 0 and self.status[pivot] not in (Status.PENDING, Status.FAILED)
+        if self.saga is SagaStatus.STUCK and not self.rolling and may_have_passed:
+            message = "the pivot may have happened: resolve it first"
+            raise IllegalMoveError(message)
         self._trouble().reasons.append(entry[5])
         if not self.passed:
             self.backward = True
@@ -707,18 +702,17 @@ class Execution:
         else:
             self._move_saga(SagaStatus.STUCK)
 
-
-_TAKE: dict[str, Callable[[Execution, Entry], None]] = {
-    STARTED: Execution._take_started,
-    SUCCEEDED: Execution._take_succeeded,
-    FAILED: Execution._take_failure,
-    RETRY: Execution._take_failure,
-    IN_DOUBT: Execution._take_failure,
-    HAPPENED: Execution._take_answer,
-    NOT_HAPPENED: Execution._take_answer,
-    UNKNOWN: Execution._take_answer,
-    ABORT: Execution._take_abort,
-    RECOVERED: Execution._take_recovered,
-    RESOLVED: Execution._take_resolved,
-    AGAIN: Execution._take_again,
-}
+    _TAKE: ClassVar[dict[str, Callable[[Execution, Entry], None]]] = {
+        STARTED: _take_started,
+        SUCCEEDED: _take_succeeded,
+        FAILED: _take_failure,
+        RETRY: _take_failure,
+        IN_DOUBT: _take_failure,
+        HAPPENED: _take_answer,
+        NOT_HAPPENED: _take_answer,
+        UNKNOWN: _take_answer,
+        ABORT: _take_abort,
+        RECOVERED: _take_recovered,
+        RESOLVED: _take_resolved,
+        AGAIN: _take_again,
+    }

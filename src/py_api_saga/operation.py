@@ -12,7 +12,7 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from py_api_saga.exceptions import SagaDefinitionError, refuse
+from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.placeholder import SCANNED, Placeholder, placeholders
 from py_api_saga.retry import DOUBTFUL, ErrorTypes, Retry
 
@@ -119,7 +119,7 @@ def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: in
         error.add_note(f"{where} must be a callable or a tuple (callable, *args), got {got}")
         raise error
     if _is(function, inspect.isgeneratorfunction) or _is(function, inspect.isasyncgenfunction):
-        refuse(where, "a function that returns", "a generator function")
+        raise refused(where, "a function that returns", "a generator function")
     try:
         signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):  # many builtins have none

@@ -6,7 +6,7 @@ from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from py_api_saga.exceptions import refuse
+from py_api_saga.exceptions import refused
 from py_api_saga.placeholder import Placeholder
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def seconds(value: object, where: str) -> float | None:
         return None
     if isinstance(value, (int, float)) and type(value) is not bool and 0 <= value <= MAX_SECONDS:
         return value
-    refuse(where, f"seconds (a number from 0 to {MAX_SECONDS:,}) or None", value)
+    raise refused(where, f"seconds (a number from 0 to {MAX_SECONDS:,}) or None", value)
 
 
 class ErrorTypes(NamedTuple):
@@ -34,10 +34,8 @@ class ErrorTypes(NamedTuple):
 
     def match(self, error: BaseException) -> bool:
         """Tell whether an error, or the reason that its library wraps, is one of them."""
-        names = []
-        for kind in type(error).__mro__:
-            if kind.__module__ != "builtins":
-                names.append(f"{kind.__module__}.{kind.__qualname__}")
+        kinds = [kind for kind in type(error).__mro__ if kind.__module__ != "builtins"]
+        names = [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
         if names and not self.exempt.isdisjoint(names):
             return False
         if not isinstance(error, self.types) and (not names or self.names.isdisjoint(names)):
@@ -95,13 +93,12 @@ def error_types(value: object, where: str) -> ErrorTypes:
         elif isinstance(item, str) and "." in item:
             names.add(item)
         else:
-            refuse(where, 'exception types or their names as "module.Class"', item)
+            raise refused(where, 'exception types or their names as "module.Class"', item)
     return ErrorTypes(tuple(types), frozenset(names))
 
 
-RetryOn: TypeAlias = (
-    "type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool | float | timedelta]"
-)
+RetryWhen: TypeAlias = "Callable[[Exception], bool | float | timedelta]"
+RetryOn: TypeAlias = "type[Exception] | tuple[type[Exception], ...] | RetryWhen"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +142,15 @@ class Retry:
         if isinstance(on, (tuple, type)):
             for kind in on if isinstance(on, tuple) else (on,):
                 if not (isinstance(kind, type) and issubclass(kind, Exception)):
-                    refuse("Retry: on", expected, kind)
+                    raise refused("Retry: on", expected, kind)
         elif not callable(on) or isinstance(on, Placeholder):
-            refuse("Retry: on", expected, on)
+            raise refused("Retry: on", expected, on)
         if self.attempts is not None and (type(self.attempts) is not int or self.attempts < 1):
-            refuse("Retry: attempts", "a whole number of at least 1, or None", self.attempts)
+            raise refused("Retry: attempts", "a whole number of at least 1, or None", self.attempts)
         seconds(self.timeout, "Retry: timeout")
         for name in ("wait_initial", "wait_max", "wait_jitter", "wait_exp_base"):
             if getattr(self, name) is None:
-                refuse(f"Retry: {name}", "a number", None)
+                raise refused(f"Retry: {name}", "a number", None)
             seconds(getattr(self, name), f"Retry: {name}")
 
     def after(self, error: Exception, attempt: int, elapsed: float, chance: float) -> float | None:

@@ -22,15 +22,17 @@ from py_api_saga.execution import (
     UNKNOWN,
     Doubt,
 )
-from py_api_saga.executors.run import GLANCE, Running, interrupted
+from py_api_saga.executors.inbox import GLANCE
+from py_api_saga.executors.run import interrupted
+from py_api_saga.executors.running import Running
 from py_api_saga.operation import NOT_HAPPENED as ANSWER_NO
-from py_api_saga.operation import PLAIN, UNKNOWN as ANSWER_UNKNOWN
-from py_api_saga.operation import Happened
+from py_api_saga.operation import PLAIN, Happened
+from py_api_saga.operation import UNKNOWN as ANSWER_UNKNOWN
 from py_api_saga.placeholder import OWN, resolve
 from py_api_saga.status import MISSING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from py_api_saga.execution import Entry
     from py_api_saga.executors.run import Run
@@ -80,11 +82,11 @@ def attempt(run: Run, intent: Entry, until: float | None = None) -> Entry:
                 "function must not: write it as `async def`, and run the saga under asyncio"
             )
             raise TypeError(message)  # noqa: TRY301 - handled as if the function had raised it
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         return failed(run, intent, error)
     except BaseException as interrupt:  # noqa: BLE001 - it is raised again when all is undone
         return interrupted(intent, interrupt)
-    if kind == ACTION or kind == COMPENSATION:  # noqa: PLR1714 - a tuple costs more than all this
+    if kind == ACTION or kind == COMPENSATION:  # noqa: PLR1714, SIM109 - a tuple costs more
         return (SUCCEEDED, i, kind, number, generation, value)
     return answered(intent, value)
 
@@ -164,7 +166,7 @@ def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False)
         elapsed = 0.0 if retry.timeout is None else run.since_first(i, kind, monotonic())
         try:
             wait = retry.after(error, number, elapsed, random())  # noqa: S311 - jitter
-        except Exception:
+        except Exception:  # noqa: BLE001 - of the user's
             logger.exception("the function in Retry(on=...) raised: no further attempt")
         except BaseException as interrupt:  # noqa: BLE001 - raised again when all is undone
             return interrupted(intent, interrupt)
@@ -205,7 +207,9 @@ class _Handover:
             return self._abandoned
 
 
-def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
+def _attempt_within(  # noqa: C901 - an interrupt may strike at each of its lines
+    timeout: float, run: Run, intent: Entry
+) -> Entry:
     """Make a call in a daemon thread of its own and wait for it; a straggler tells the run."""
     _, i, kind, number, generation, _ = intent
     until = monotonic() + timeout

@@ -15,9 +15,10 @@ from py_api_saga.executors.run import not_made
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from py_api_saga.execution import Entry
-    from py_api_saga.executors.run import Inbox, Run
     from py_api_saga.definition import Results
+    from py_api_saga.execution import Entry
+    from py_api_saga.executors.inbox import Inbox
+    from py_api_saga.executors.run import Run
 
 MAX_THREADS = 256  # of one run, unless it says otherwise
 

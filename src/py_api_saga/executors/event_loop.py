@@ -14,14 +14,15 @@ from py_api_saga.context import current
 from py_api_saga.execution import SUCCEEDED
 from py_api_saga.executors.attempt import answered, call_of, failed, filled, note_start, overdue
 from py_api_saga.executors.choreography import POOL
-from py_api_saga.executors.run import Running, interrupted, not_made
+from py_api_saga.executors.run import interrupted, not_made
+from py_api_saga.executors.running import Running
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from py_api_saga.definition import Results
     from py_api_saga.execution import Entry
     from py_api_saga.executors.run import Run
-    from py_api_saga.definition import Results
 
 
 async def execute(run: Run, limit: int | None) -> Results:

@@ -10,8 +10,8 @@ from py_api_saga.context import current
 from py_api_saga.executors.attempt import attempt
 
 if TYPE_CHECKING:
-    from py_api_saga.executors.run import Run
     from py_api_saga.definition import Results
+    from py_api_saga.executors.run import Run
 
 
 def execute(run: Run) -> Results:

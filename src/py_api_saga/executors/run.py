@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import deque
-from contextlib import suppress
-from functools import partial
-from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from py_api_saga.compensation import failure
 from py_api_saga.context import current
+from py_api_saga.definition import Results, arrange
 from py_api_saga.events import Event, emit, log, logger
 from py_api_saga.execution import (
     ABORT,
@@ -26,20 +23,16 @@ from py_api_saga.execution import (
     Doubt,
     Execution,
 )
-from py_api_saga.definition import Results, arrange
-from py_api_saga.status import MISSING, SagaStatus, Status
+from py_api_saga.executors.inbox import Inbox
+from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from py_api_saga.context import Direction
     from py_api_saga.definition import Definition
     from py_api_saga.events import EventKind, Observer
     from py_api_saga.execution import Entry
 
-# Seconds that a thread waits at most before it looks around: a signal that comes just before
-# CPython begins to wait for a lock is handled only when the wait ends.
-GLANCE = 0.25
 MAX_KEY = 255  # characters
 _TROUBLES = frozenset({FAILED, RETRY, IN_DOUBT, UNKNOWN})
 _EVENTS: dict[Status, EventKind] = {
@@ -53,40 +46,6 @@ _EVENTS: dict[Status, EventKind] = {
 }
 _ALARMS = frozenset({Status.IN_DOUBT, Status.STUCK})  # logged at the level that is on by default
 _naming = threading.Lock()
-
-
-class Inbox:
-    """What other threads have to tell a run, while somebody drives it."""
-
-    def __init__(self, wake: Callable[[], object] | None = None) -> None:
-        """Open it; `wake` is called when there is something, instead of ending a `wait`."""
-        self.entries: deque[Entry] = deque()
-        self._signal: SimpleQueue[None] = SimpleQueue()
-        self._wake = wake or partial(self._signal.put, None)
-        self._lock = threading.Lock()
-        self._closed = False
-        self.late = threading.Lock()  # held by who drives the run after its end
-
-    def put(self, entry: Entry) -> bool:
-        """Hand an entry to whoever drives the run, or say that nobody does any more."""
-        with self._lock:
-            if self._closed:
-                return False
-            self.entries.append(entry)
-        self._wake()
-        return True
-
-    def wait(self, seconds: float | None) -> None:
-        """Wait until there may be an entry, at most so many seconds, and at most `GLANCE`."""
-        if not self.entries:
-            with suppress(Empty):
-                self._signal.get(timeout=GLANCE if seconds is None else min(seconds, GLANCE))
-
-    def close(self) -> bool:
-        """Stop taking entries, unless there are some."""
-        with self._lock:
-            self._closed = not self.entries
-            return self._closed
 
 
 class Run:
@@ -136,7 +95,7 @@ class Run:
         if self._watched:
             self._emit("saga started")
 
-    # --- what an executor asks and tells ---------------------------------------------------------
+    # --- what an executor asks and tells --------------------------------------------------------
 
     def ready(self, limit: int) -> list[Entry]:
         """List the calls that may start now or after a wait, unless the run is to end."""
@@ -189,7 +148,7 @@ class Run:
         return self.inbox is None or self.inbox.close()
 
     def land(self, entry: Entry) -> None:
-        """Tell, from its own thread, what became of a straggler; after the end, go on from there."""
+        """Tell, from its own thread, what became of a straggler; after the end, go on there."""
         inbox = self.inbox
         if inbox is None or inbox.put(entry):
             return
@@ -211,7 +170,7 @@ class Run:
         """Give the name of an operation."""
         return self.definition.names.all()[i]
 
-    # --- time --------------------------------------------------------------------------------------
+    # --- time -----------------------------------------------------------------------------------
 
     def wait_of(self, intent: Entry) -> float:
         """Give the seconds until a call may start: zero or less for now."""
@@ -242,7 +201,7 @@ class Run:
             self._stopped = True
             self._abort(TimeoutError("the deadline of the saga has passed"))
 
-    # --- stopping ----------------------------------------------------------------------------------
+    # --- stopping -------------------------------------------------------------------------------
 
     def _abort(self, reason: BaseException) -> None:
         self.execution.tell((ABORT, -1, "", 0, 0, reason))
@@ -250,7 +209,7 @@ class Run:
             self._announce()
 
     def stop(self, interrupt: BaseException) -> None:
-        """Take in an interrupt: roll back and raise it in the end; a second Ctrl-C ends that too.
+        """Take in an interrupt: roll back and raise it again; a second Ctrl-C ends that too.
 
         One interrupt may be told several times, by each call that it has struck.
         """
@@ -291,7 +250,7 @@ class Run:
         return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt, alive=in_a_thread))
 
     def _note_trouble(self, entry: Entry) -> None:
-        what, i, kind, attempt, _, value = entry
+        what, i, _, attempt, _, value = entry
         error, wait = value, None
         if what in (RETRY, IN_DOUBT):
             error, wait = value[0], value[1]
@@ -308,7 +267,7 @@ class Run:
         trouble = self.execution.trouble
         return trouble is not None and i in trouble.waiting
 
-    # --- what is told to the outside ---------------------------------------------------------------
+    # --- what is told to the outside ------------------------------------------------------------
 
     @property
     def saga_id(self) -> str:
@@ -378,7 +337,12 @@ class Run:
                 error = trouble.undo_errors.get(i, trouble.errors.get(i))
                 if status in (Status.COMPENSATING, Status.COMPENSATED):
                     attempt = trouble.undo_tries[i]
-            if status in (Status.RUNNING, Status.SUCCEEDED, Status.COMPENSATING, Status.COMPENSATED):
+            if status in (
+                Status.RUNNING,
+                Status.SUCCEEDED,
+                Status.COMPENSATING,
+                Status.COMPENSATED,
+            ):
                 error = None
             self._emit(kind, i, attempt=attempt, error=error)
 
@@ -438,55 +402,3 @@ def interrupted(intent: Entry, interrupt: BaseException) -> Entry:
         return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt))
     what = FAILED if kind == COMPENSATION else UNKNOWN
     return (what, i, kind, attempt, generation, interrupt)
-
-
-class Running(NamedTuple):
-    """The operation that is running, as the user's code sees it: a `CurrentOperation`."""
-
-    run: Run
-    intent: Entry
-    until: float | None  # when its time is up, on the monotonic clock
-
-    @property
-    def saga_id(self) -> str:
-        return self.run.saga_id
-
-    @property
-    def saga_name(self) -> str | None:
-        return self.run.name
-
-    @property
-    def operation(self) -> str:
-        return self.run.name_of(self.intent[1])
-
-    @property
-    def direction(self) -> Direction:
-        kind: Any = self.intent[2]
-        direction: Direction = kind
-        return direction
-
-    @property
-    def attempt(self) -> int:
-        return self.intent[3]
-
-    @property
-    def idempotency_key(self) -> str:
-        _, i, kind, _, generation, _ = self.intent
-        if kind != COMPENSATION:
-            return self.action_key
-        return self.run.key(i, kind, generation)
-
-    @property
-    def action_key(self) -> str:
-        i = self.intent[1]
-        return self.run.key(i, ACTION, self.run.execution.generation(i, ACTION))
-
-    @property
-    def results(self) -> dict[str, Any]:
-        names, results = self.run.definition.names.all(), self.run.execution.results
-        known = zip(names, results, strict=False)  # the saga may have grown since
-        return {name: result for name, result in known if result is not MISSING}
-
-    def remaining(self) -> float | None:
-        limits = [limit for limit in (self.until, self.run.deadline) if limit is not None]
-        return max(0.0, min(limits) - monotonic()) if limits else None

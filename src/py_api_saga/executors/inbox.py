@@ -1,0 +1,53 @@
+"""What other threads have to tell a run, while somebody drives it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from py_api_saga.execution import Entry
+
+# Seconds that a thread waits at most before it looks around: a signal that comes just before
+# CPython begins to wait for a lock is handled only when the wait ends.
+GLANCE = 0.25
+
+
+class Inbox:
+    """Entries from other threads, until nobody drives the run any more."""
+
+    def __init__(self, wake: Callable[[], object] | None = None) -> None:
+        """Open it; `wake` is called when there is something, instead of ending a `wait`."""
+        self.entries: deque[Entry] = deque()
+        self._signal: SimpleQueue[None] = SimpleQueue()
+        self._wake = wake or partial(self._signal.put, None)
+        self._lock = threading.Lock()
+        self._closed = False
+        self.late = threading.Lock()  # held by who drives the run after its end
+
+    def put(self, entry: Entry) -> bool:
+        """Hand an entry to whoever drives the run, or say that nobody does any more."""
+        with self._lock:
+            if self._closed:
+                return False
+            self.entries.append(entry)
+        self._wake()
+        return True
+
+    def wait(self, seconds: float | None) -> None:
+        """Wait until there may be an entry, at most so many seconds, and at most `GLANCE`."""
+        if not self.entries:
+            with suppress(Empty):
+                self._signal.get(timeout=GLANCE if seconds is None else min(seconds, GLANCE))
+
+    def close(self) -> bool:
+        """Stop taking entries, unless there are some."""
+        with self._lock:
+            self._closed = not self.entries
+            return self._closed

@@ -1,0 +1,69 @@
+"""The operation that is running, as the code it calls sees it."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from py_api_saga.execution import ACTION, COMPENSATION
+from py_api_saga.status import MISSING
+
+if TYPE_CHECKING:
+    from py_api_saga.context import Direction
+    from py_api_saga.execution import Entry
+    from py_api_saga.executors.run import Run
+
+
+class Running(NamedTuple):
+    """The operation that is running, as the user's code sees it: a `CurrentOperation`."""
+
+    run: Run
+    intent: Entry
+    until: float | None  # when its time is up, on the monotonic clock
+
+    @property
+    def saga_id(self) -> str:
+        return self.run.saga_id
+
+    @property
+    def saga_name(self) -> str | None:
+        return self.run.name
+
+    @property
+    def operation(self) -> str:
+        return self.run.name_of(self.intent[1])
+
+    @property
+    def direction(self) -> Direction:
+        kind: Any = self.intent[2]  # one of three words, though an entry says any
+        direction: Direction = kind
+        return direction
+
+    @property
+    def attempt(self) -> int:
+        return self.intent[3]
+
+    @property
+    def idempotency_key(self) -> str:
+        _, i, kind, _, generation, _ = self.intent
+        if kind != COMPENSATION:
+            return self.action_key
+        return self.run.key(i, kind, generation)
+
+    @property
+    def action_key(self) -> str:
+        i = self.intent[1]
+        return self.run.key(i, ACTION, self.run.execution.generation(i, ACTION))
+
+    @property
+    def results(self) -> dict[str, Any]:
+        names, results = self.run.definition.names.all(), self.run.execution.results
+        known = zip(names, results, strict=False)  # the saga may have grown since
+        return {name: result for name, result in known if result is not MISSING}
+
+    def remaining(self) -> float | None:
+        limits = [] if self.until is None else [self.until]
+        run = self.run
+        if self.intent[2] == ACTION and run.deadline is not None and not run.execution.passed:
+            limits.append(run.deadline)  # which does not limit undoing, nor what must go forward
+        return max(0.0, min(limits) - monotonic()) if limits else None
