@@ -6,9 +6,9 @@ import contextlib
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any
 
@@ -150,12 +150,12 @@ class Script:
     """A Python program in a process of its own, that the test can hear and interrupt."""
 
     def __init__(self, code: str) -> None:
-        self.started = time.monotonic()
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the script
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-W", "error", "-c", textwrap.dedent(code)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.errors,
             text=True,
         )
 
@@ -168,9 +168,7 @@ class Script:
     def hear(self, line: str) -> None:
         """Wait until it prints a line; it is an error if it ends, or prints another one."""
         said = self.stdout.readline().rstrip("\n")
-        if said != line:
-            rest, errors = self.process.communicate(timeout=PATIENCE)
-            pytest.fail(f"expected {line!r}, got {said!r}, {rest!r}, {errors}")
+        assert said == line, f"expected {line!r}, got {said!r}; {self._complaints()}"
 
     def say(self, line: str) -> None:
         """Write a line to it."""
@@ -184,9 +182,27 @@ class Script:
 
     def end(self, *, code: int = 0) -> list[str]:
         """Wait for its end and give the rest of what it has printed, line by line."""
-        out, errors = self.process.communicate(timeout=PATIENCE)
-        assert self.process.returncode == code, (self.process.returncode, out, errors)
-        return out.splitlines()
+        assert self.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        lines = self.stdout.read().splitlines()
+        assert self.process.wait(PATIENCE) == code, (lines, self._complaints())
+        return lines
+
+    def close(self) -> None:
+        """End it, if it has not ended."""
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.errors):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+
+    def _complaints(self) -> str:
+        self.process.kill()
+        self.process.wait()
+        self.errors.seek(0)
+        return self.errors.read()
 
 
 @contextlib.contextmanager
@@ -200,12 +216,7 @@ def script(code: str) -> Iterator[Script]:
         yield running
     finally:
         killer.cancel()
-        running.process.kill()
-        running.process.wait()
-        for pipe in (running.process.stdin, running.process.stdout, running.process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+        running.close()
 
 
 def output_of(code: str) -> list[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from py_api_saga.context import SAGA_RESULTS
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
-from py_api_saga.drawing import flowchart
+from py_api_saga.drawing import flowchart, in_line
 from py_api_saga.exceptions import MAX_NAME, SagaDefinitionError, SagaException, refused
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
@@ -638,11 +638,11 @@ def _label(function: Any) -> str:
 
 
 def _described(operation: Operation, i: int, names: Sequence[str]) -> str:
-    text = names[i]
+    text = in_line(names[i])
     if operation.compensation is not None:
-        text += f" ⇄ {_label(operation.compensation.function)}"
+        text += f" ⇄ {in_line(_label(operation.compensation.function))}"
     if operation.after:
-        text += f" (after {', '.join(names[j] for j in operation.after)})"
+        text += f" (after {', '.join(in_line(names[j]) for j in operation.after)})"
     return text
 
 

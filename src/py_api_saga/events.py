@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+from py_api_saga.drawing import in_line
 
 if TYPE_CHECKING:
     from py_api_saga.status import SagaStatus
@@ -81,12 +84,12 @@ def log(event: Event, /) -> None:
     level = _LEVELS[event.kind]
     if not logger.isEnabledFor(level):
         return
-    text, values = "saga %s", [event.saga_name or event.saga_id]
+    text, values = "saga %s", [event.saga_id]
     if event.saga_name is not None:
-        text, values = "saga %s (%s)", [event.saga_name, event.saga_id]
+        text, values = "saga %s (%s)", [in_line(event.saga_name), event.saga_id]
     if event.operation is not None:
         text += ": operation %s"
-        values.append(event.operation)
+        values.append(in_line(event.operation))
     text += ": %s"
     values.append(event.kind if event.outcome is None else event.outcome.name)
     if event.error is not None:
@@ -100,5 +103,11 @@ def emit(event: Event, observers: tuple[Observer, ...]) -> None:
     for observer in observers:
         try:
             observer(event)
-        except Exception:
-            logger.exception("an observer raised on %r", event.kind)
+        except Exception as error:  # noqa: BLE001 - of the user's
+            complain("an observer raised on %r", event.kind, error=error)
+
+
+def complain(text: str, *values: object, error: BaseException | None = None) -> None:
+    """Log what the user's code has done wrong; a log that raises changes nothing either."""
+    with suppress(Exception):
+        logger.log(logging.ERROR if error else logging.WARNING, text, *values, exc_info=error)

@@ -15,7 +15,7 @@ import pickle
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.drawing import flowchart
+from py_api_saga.drawing import flowchart, in_line
 from py_api_saga.status import MISSING, SagaStatus, Status
 
 if TYPE_CHECKING:
@@ -65,6 +65,10 @@ class Report:
         """The names of the operations."""
         return self.name_all()[: len(self.statuses)]
 
+    def said(self, i: int) -> str:
+        """Write the name of an operation as it is said in a message."""
+        return in_line(self.names[i])
+
     def operations(self) -> dict[str, OperationReport]:
         """Name to report, in operation order."""
         return {
@@ -76,9 +80,9 @@ class Report:
             for i, name in enumerate(self.names)
         }
 
-    def having(self, status: Status) -> list[str]:
-        """Name the operations that have a status."""
-        return [name for i, name in enumerate(self.names) if self.statuses[i] is status]
+    def having(self, status: Status) -> list[int]:
+        """List the operations that have a status."""
+        return [i for i, other in enumerate(self.statuses) if other is status]
 
     def headline(self, error: object) -> str:
         """Say which operation failed, or that it was not even started."""
@@ -94,19 +98,23 @@ class Report:
         lines = []
         for i, error in self.errors.items():
             if i != self.failed:
-                lines.append(f"also failed: {self.names[i]}: {as_text(error)}")
+                lines.append(f"also failed: {self.said(i)}: {as_text(error)}")
         lines += [f"also stopped: {as_text(reason)}" for reason in self.reasons]
-        if undone := self.having(Status.COMPENSATED):
-            lines.append("compensated: " + ", ".join(reversed(undone)))
-        skipped = [i for i, status in enumerate(self.statuses) if status is Status.SKIPPED]
-        for certain, words in ((True, "stands"), (False, "may stand")):
-            standing = [self.names[i] for i in skipped if (i not in self.errors) is certain]
-            if standing:
-                lines.append(f"{words}, having no compensation: " + ", ".join(standing))
-        if self.outcome is SagaStatus.STUCK and (done := self.having(Status.SUCCEEDED)):
-            lines.append("stands: " + ", ".join(done))
-        for name in self.having(Status.STUCK):
-            lines.append(f"STUCK {name}: {self._why_stuck(self.names.index(name))}")
+        undone, skipped, done = map(
+            self.having, (Status.COMPENSATED, Status.SKIPPED, Status.SUCCEEDED)
+        )
+        doubtful = [i for i in skipped if i in self.errors]
+        certain = [i for i in skipped if i not in self.errors]
+        for words, operations in (
+            ("compensated", undone[::-1]),
+            ("stands, having no compensation", certain),
+            ("may stand, having no compensation", doubtful),
+            ("stands", done if self.outcome is SagaStatus.STUCK else ()),
+        ):
+            if operations:
+                lines.append(f"{words}: {', '.join(map(self.said, operations))}")
+        for i in self.having(Status.STUCK):
+            lines.append(f"STUCK {self.said(i)}: {self._why_stuck(i)}")
         return lines
 
     def _why_stuck(self, i: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from py_api_saga.context import current
 from py_api_saga.definition import Layout, arrange
-from py_api_saga.events import logger
+from py_api_saga.events import complain
 from py_api_saga.execution import (
     ACTION,
     COMPENSATION,
@@ -129,7 +129,7 @@ def answered(intent: Entry, answer: object) -> Entry:
     if answer is ANSWER_NO:
         return (NOT_HAPPENED, i, kind, number, generation, None)
     if answer is not ANSWER_UNKNOWN:
-        logger.warning(
+        complain(
             "an on_doubt function must return happened(result), NOT_HAPPENED or UNKNOWN, got %s",
             type(answer).__name__,
         )
@@ -156,7 +156,7 @@ def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False)
     _, i, kind, number, generation, _ = intent
     policy = run.definition.operations[i].policy
     if kind not in (ACTION, COMPENSATION):
-        logger.warning("an on_doubt function raised", exc_info=error)
+        complain("an on_doubt function raised", error=error)
         return (UNKNOWN, i, kind, number, generation, error)
     wait = None
     retry = policy.retry if kind == ACTION else policy.compensation_retry
@@ -166,8 +166,8 @@ def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False)
         elapsed = 0.0 if retry.timeout is None else run.since_first(i, kind, monotonic())
         try:
             wait = retry.after(error, number, elapsed, random())  # noqa: S311 - jitter
-        except Exception:  # noqa: BLE001 - of the user's
-            logger.exception("the function in Retry(on=...) raised: no further attempt")
+        except Exception as raised:  # noqa: BLE001 - of the user's
+            complain("the function in Retry(on=...) raised: no further attempt", error=raised)
         except BaseException as interrupt:  # noqa: BLE001 - raised again when all is undone
             return interrupted(intent, interrupt)
     if kind == ACTION and (in_doubt or policy.doubtful.match(error)):
@@ -255,5 +255,5 @@ def surely(run: Run, intent: Entry, until: float | None = None) -> Entry:
     try:
         return attempt(run, intent, until)
     except BaseException as error:  # noqa: BLE001 - of this library's own code
-        logger.exception("an attempt ended without a result")
+        complain("an attempt ended without a result", error=error)
         return interrupted(intent, error)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from py_api_saga.compensation import failure
 from py_api_saga.context import current
 from py_api_saga.definition import Results, arrange
-from py_api_saga.events import Event, emit, log, logger
+from py_api_saga.events import Event, complain, emit, log, logger
 from py_api_saga.execution import (
     ABORT,
     ACTION,
@@ -335,7 +335,8 @@ class Run:
             attempt, error = execution.tries[i], None
             if trouble is not None:
                 error = trouble.undo_errors.get(i, trouble.errors.get(i))
-                if status in (Status.COMPENSATING, Status.COMPENSATED):
+                undone = status in (Status.COMPENSATING, Status.COMPENSATED)
+                if undone or (status is Status.STUCK and i in trouble.undo_errors):
                     attempt = trouble.undo_tries[i]
             if status in (
                 Status.RUNNING,
@@ -357,7 +358,7 @@ class Run:
         outcome = execution.saga
         if self.left and not execution.at_rest:
             outcome = SagaStatus.STUCK
-            logger.error("saga %s was left by a second interrupt, or after its pivot", self.saga_id)
+            complain("saga %s was left as it was, with calls to make", self.saga_id)
         if self._watched:
             self._emit("saga ended", outcome=outcome)
         definition, interrupt = self.definition, self.interrupt
