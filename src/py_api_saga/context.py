@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 Direction: TypeAlias = Literal["action", "compensation", "ask"]
 
@@ -53,8 +53,10 @@ class CurrentOperation(Protocol):
         """
 
 
-# None rather than unset: a run that ends puts back what it found without a token.
-current: ContextVar[CurrentOperation | None] = ContextVar("py_api_saga", default=None)
+# Set for each call, asked for by few: so it is not a `CurrentOperation`, but what makes one, and
+# of what. None rather than unset, so that a run which ends can put back what it found.
+Maker: TypeAlias = "tuple[Callable[[Any, Any, Any], CurrentOperation], Any, Any, Any]"
+current: ContextVar[Maker | None] = ContextVar("py_api_saga", default=None)
 
 
 def current_operation() -> CurrentOperation:
@@ -64,14 +66,15 @@ def current_operation() -> CurrentOperation:
         LookupError: No operation is running. In a unit test of an operation,
             `with py_api_saga.testing.operation():` supplies one.
     """
-    operation = current.get()
-    if operation is None:
+    running = current.get()
+    if running is None:
         message = (
             "no operation is running here: current_operation() works inside the functions that "
             "a saga calls; in a test, use `with py_api_saga.testing.operation():`"
         )
         raise LookupError(message)
-    return operation
+    make, *parts = running
+    return make(*parts)
 
 
 class SagaResults(Sequence[Any]):

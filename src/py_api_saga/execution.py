@@ -142,7 +142,7 @@ class Execution:
     """
 
     __slots__ = (
-        "_blockers", "_debts", "_heap", "_missing", "_offered", "backward", "definition",
+        "_blockers", "_debts", "_heap", "backward", "definition",
         "entries", "flying", "moves", "passed", "results", "rolling", "saga", "status", "tries",
         "trouble", "watched",
     )  # fmt: skip
@@ -163,7 +163,6 @@ class Execution:
         self.trouble: Trouble | None = None
         self.watched = watched
         self.moves: list[tuple[int, Status]] = []
-        self._missing = count  # operations that have not succeeded
         # How many others an operation still waits for.
         chain = definition.is_chain
         self._blockers = [1] * count if chain else list(map(len, definition.after))
@@ -171,7 +170,6 @@ class Execution:
         # is next in either.
         self._heap = [0] if chain else [i for i, n in enumerate(self._blockers) if not n]
         self._debts: Debts | None = None
-        self._offered: Entry | None = None
         for entry in entries:
             self.tell(entry)
 
@@ -184,10 +182,6 @@ class Execution:
         The value of a waiting retry's intent is the seconds that it waits.
         """
         heap = self._heap
-        if limit == 1 and heap:
-            i = heap[0]
-            self._offered = intent = self._intent(i if i >= 0 else ~i)
-            return [intent]
         marks = [heappop(heap) for _ in range(min(limit, len(heap)))]
         for mark in marks:
             heappush(heap, mark)
@@ -203,14 +197,22 @@ class Execution:
         Raises:
             IllegalMoveError: It contradicts the table of moves; nothing was changed.
         """
-        if entry is self._offered:
-            self._begin(entry)
-        elif entry[0] is SUCCEEDED:
+        if entry[0] is SUCCEEDED:
             self._take_succeeded(entry)
         else:
             self._TAKE[entry[0]](self, entry)
-        self._offered = None
         self.entries.append(entry)
+
+    def start(self) -> Entry | None:
+        """Tell the first intent that is ready, without a wait, and give it; or give None."""
+        heap = self._heap
+        if not heap:
+            return None
+        i = heappop(heap)
+        intent = self._intent(i if i >= 0 else ~i)
+        self._begin(intent)
+        self.entries.append(intent)
+        return intent
 
     @property
     def at_rest(self) -> bool:
@@ -232,16 +234,16 @@ class Execution:
 
     def _take_started(self, entry: Entry) -> None:
         self._check_ready(entry)
+        heap = self._heap
+        if heap and heap[0] == (~entry[1] if self.rolling else entry[1]):
+            heappop(heap)
+        else:
+            self._unlist(entry[1])
         self._begin(entry)
 
     def _begin(self, entry: Entry) -> None:
-        """Take in the intent of a call that is ready: a legal move, or it would not be."""
+        """Take in the intent of a call that was ready: a legal move, or it would not have been."""
         _, i, kind, attempt, _, _ = entry
-        heap = self._heap
-        if heap and heap[0] == (~i if self.rolling else i):
-            heappop(heap)
-        else:
-            self._unlist(i)
         if kind == ACTION:
             to = self.status[i] = _RUNNING
             self.tries[i] = attempt
@@ -519,7 +521,8 @@ class Execution:
 
     def _check_ready(self, entry: Entry) -> None:
         i = entry[1]
-        listed = (~i if self.rolling else i) in self._heap
+        mark, heap = ~i if self.rolling else i, self._heap
+        listed = bool(heap) and (heap[0] == mark or mark in heap)
         if not listed and not (self.trouble and i in self.trouble.waiting):
             message = f"{self._name(i)}: no call is ready"
             raise IllegalMoveError(message)
@@ -580,7 +583,6 @@ class Execution:
             self.moves.append((i, _SUCCEEDED))
         if self.rolling:
             return
-        self._missing -= 1
         if i == self.definition.pivot:
             self.passed, self.backward = True, False
         blockers = self._blockers
@@ -695,7 +697,7 @@ class Execution:
             self._end()
 
     def _end(self) -> None:
-        if not self.rolling and not self._missing:
+        if not self.rolling and self.status.count(_SUCCEEDED) == len(self.status):
             self._move_saga(SagaStatus.COMPLETED)
         elif self.rolling and Status.STUCK not in self.status:
             self._move_saga(SagaStatus.COMPENSATED)

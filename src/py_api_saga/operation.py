@@ -84,11 +84,14 @@ def read_call(value: Any, role: str, position: int) -> Call:
     Raises:
         SagaDefinitionError: It can't be called, or not with these arguments.
     """
-    function: Any = value
-    args: tuple[Any, ...] = ()
-    if type(value) is not FunctionType and isinstance(value, (tuple, list)) and value:
-        function, *rest = value
-        args = tuple(rest)
+    function: Any
+    args: tuple[Any, ...]
+    if type(value) is FunctionType:
+        function, args = value, ()
+    elif isinstance(value, (tuple, list)) and value:
+        function, args = value[0], tuple(value[1:])
+    else:
+        function, args = value, ()
     if type(function) is FunctionType:
         code = function.__code__
         spare = code.co_argcount - len(args)

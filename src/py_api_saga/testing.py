@@ -70,7 +70,7 @@ def operation(
     supplied = _Supplied(
         saga_id, saga_name, name, direction, attempt, key, action, dict(results or {}), remaining
     )
-    token = current.set(supplied)
+    token = current.set((lambda *_: supplied, None, None, None))
     try:
         yield supplied
     finally:

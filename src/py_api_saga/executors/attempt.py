@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from py_api_saga.executors.run import Run
     from py_api_saga.operation import Call, Operation
 
-_new = tuple.__new__  # as for calls: a Python frame less
 # Asking a type for an attribute that it lacks costs 400 ns.
 _NEVER_AWAITABLE = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict, set})
 
@@ -69,7 +68,7 @@ def attempt(run: Run, intent: Entry, until: float | None = None) -> Entry:
         if until is None and operation.policy.timeout is not None:
             return _attempt_within(operation.policy.timeout, run, intent)
         note_start(run, operation, i, kind)
-    current.set(_new(Running, (run, intent, until)))
+    current.set((Running, run, intent, until))
     try:
         if needs:
             args, keywords = filled(run, operation, i, call)

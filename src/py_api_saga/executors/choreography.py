@@ -116,16 +116,11 @@ def _drive(run: Run, inbox: Inbox, claims: dict[Entry, threading.Lock], limit: i
     """Make every call that is ready, as far as the limit goes, until none is left."""
     execution = run.execution
     while True:
-        run.drain()
-        room = limit - len(execution.flying)
-        intents = run.ready(room) if room > 0 else []
-        waiting = [intent for intent in intents if run.wait_of(intent) > 0]
-        for intent in intents:
-            if intent not in waiting:
-                run.begin(intent)
-                claims[intent] = claim = threading.Lock()
-                POOL.make(run, intent, claim, inbox.put)
-        if execution.flying or waiting:
-            inbox.wait(run.patience(waiting))
+        run.look()
+        while len(execution.flying) < limit and (intent := run.start()) is not None:
+            claims[intent] = claim = threading.Lock()
+            POOL.make(run, intent, claim, inbox.put)
+        if execution.flying or run.waits:
+            inbox.wait(run.patience())
         elif run.close():
             return

@@ -120,10 +120,10 @@ class _Driver:
         """Make the calls."""
         raise NotImplementedError
 
-    async def _pause(self, waiting: list[Entry]) -> None:
+    async def _pause(self) -> None:
         """Wait until something has arrived or is due."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.run.patience(waiting)):
+            async with asyncio.timeout(self.run.patience()):
                 await self.arrived.wait()
 
 
@@ -136,18 +136,16 @@ class _OneByOne(_Driver):
         rolling = run.execution.rolling
         while True:
             self.arrived.clear()
-            run.drain()
-            intents = run.ready(1)
-            if not intents or run.execution.rolling is not rolling:
+            run.look()
+            if run.execution.rolling is not rolling:
                 return
-            intent = intents[0]
-            if intent[5] is not None:
-                intent = min(run.execution.ready(), key=run.wait_of)
-                if run.wait_of(intent) > 0:
-                    await self._pause([intent])
-                    continue
-            run.begin(intent)
-            run.tell(await _attempt(run, intent))
+            intent = run.start()
+            if intent is not None:
+                run.tell(await _attempt(run, intent))
+            elif run.waits:
+                await self._pause()
+            elif run.execution.rolling is rolling:
+                return
 
 
 class _AtOnce(_Driver):
@@ -182,24 +180,20 @@ class _AtOnce(_Driver):
         rolling = run.execution.rolling
         while True:
             self.arrived.clear()
-            run.drain()
+            run.look()
             while self._ended:
                 run.receive(self._ended[0])
                 self._ended.popleft()
             if run.execution.rolling is not rolling:
                 return
             flying = run.execution.flying
-            intents = run.ready(self._limit - len(flying)) if len(flying) < self._limit else []
-            waiting = [intent for intent in intents if run.wait_of(intent) > 0]
-            for intent in intents:
-                if intent not in waiting:
-                    run.begin(intent)
-                    self._tasks[intent] = task = asyncio.create_task(_attempt(run, intent))
-                    task.add_done_callback(partial(self._end, intent))
-            if not (flying or waiting):
+            while len(flying) < self._limit and (intent := run.start()) is not None:
+                self._tasks[intent] = task = asyncio.create_task(_attempt(run, intent))
+                task.add_done_callback(partial(self._end, intent))
+            if not (flying or run.waits):
                 return
             try:
-                await self._pause(waiting)
+                await self._pause()
             except asyncio.CancelledError as cancelled:
                 run.stop(cancelled)
 
@@ -213,7 +207,7 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
         return await _attempt_in_thread(run, intent)
     timeout = operation.policy.timeout
     until = None if timeout is None else monotonic() + timeout
-    current.set(Running(run, intent, until))
+    current.set((Running, run, intent, until))
     note_start(run, operation, i, kind)
     task = asyncio.current_task()
     scope = asyncio.timeout(timeout)

@@ -38,29 +38,16 @@ def execute(run: Run) -> Results:
 
 def drive(run: Run) -> None:
     """Make every call that is ready, and wait for those that will be."""
-    execution = run.execution
     while True:
-        if run.inbox is not None:
-            run.drain()
-        if run.deadline is not None:
-            run.check_deadline()
-        intents = execution.ready(1)
-        if run.left or not intents:
-            if run.close():
-                return
-            continue
-        intent = intents[0]
-        if intent[5] is not None:  # nothing but retries is left, and each is due in its own time
-            intent = min(execution.ready(), key=run.wait_of)
-            if run.wait_of(intent) > 0:
-                _wait(run, run.patience([intent]) or 0.0)
-                continue
-        run.begin(intent)
-        run.tell(attempt(run, intent))
-
-
-def _wait(run: Run, seconds: float) -> None:
-    if run.inbox is None:
-        sleep(seconds)
-    else:
-        run.inbox.wait(seconds)
+        if run.inbox is not None or run.deadline is not None:
+            run.look()
+        intent = run.start()
+        if intent is not None:
+            run.tell(attempt(run, intent))
+        elif run.waits:
+            if run.inbox is None:
+                sleep(run.patience() or 0.0)
+            else:
+                run.inbox.wait(run.patience())
+        elif run.close():
+            return

@@ -97,23 +97,25 @@ class Run:
 
     # --- what an executor asks and tells --------------------------------------------------------
 
-    def ready(self, limit: int) -> list[Entry]:
-        """List the calls that may start now or after a wait, unless the run is to end."""
-        if self.deadline is not None:
-            self.check_deadline()
-        return [] if self.left else self.execution.ready(limit)
-
-    def begin(self, intent: Entry) -> None:
-        """Note that a call is about to be made."""
+    def start(self) -> Entry | None:
+        """Begin the next call that is ready, or has waited its time, and give its intent."""
+        if self.left:
+            return None
         execution = self.execution
-        execution.tell(intent)
+        intent = execution.start()
+        if intent is None and self.waits:
+            intent = min(execution.ready(), key=self._wait_of)
+            if self._wait_of(intent) > 0:
+                return None
+            execution.tell(intent)
         if execution.moves:
             self._announce()
+        return intent
 
     def tell(self, entry: Entry) -> None:
         """Note what came of a call."""
         if self.deadline is not None:  # first: what comes after it does not complete the saga
-            self.check_deadline()
+            self._check_deadline()
         execution = self.execution
         execution.tell(entry)
         if entry[0] is not SUCCEEDED and entry[0] in _TROUBLES:
@@ -135,8 +137,10 @@ class Run:
                 self._emit("landed late", entry[1], attempt=entry[3])
             self.tell(entry)
 
-    def drain(self) -> None:
-        """Note all that other threads have told."""
+    def look(self) -> None:
+        """Note all that other threads have told, and whether the time is up."""
+        if self.deadline is not None:
+            self._check_deadline()
         if self.inbox is not None:
             entries = self.inbox.entries
             while entries:
@@ -172,18 +176,23 @@ class Run:
 
     # --- time -----------------------------------------------------------------------------------
 
-    def wait_of(self, intent: Entry) -> float:
-        """Give the seconds until a call may start: zero or less for now."""
-        if intent[5] is None or self._due is None:
-            return 0.0
-        return self._due.get(intent[1], 0.0) - monotonic()
+    @property
+    def waits(self) -> bool:
+        """Whether there are calls to make once they have waited their time."""
+        trouble = self.execution.trouble
+        return trouble is not None and bool(trouble.waiting) and not self.left
 
-    def patience(self, waiting: list[Entry]) -> float | None:
+    def _wait_of(self, intent: Entry) -> float:
+        return 0.0 if self._due is None else self._due.get(intent[1], 0.0) - monotonic()
+
+    def patience(self) -> float | None:
         """Give the seconds until something is to be done if nothing happens; None for never."""
-        waits = [self.wait_of(intent) for intent in waiting]
+        times = []
+        if self.waits:
+            times = [self._wait_of(intent) for intent in self.execution.ready()]
         if self.deadline is not None and not self._stopped:
-            waits.append(self.deadline - monotonic())
-        return max(0.0, min(waits)) if waits else None
+            times.append(self.deadline - monotonic())
+        return max(0.0, min(times)) if times else None
 
     def since_first(self, i: int, kind: str, now: float) -> float:
         """Give the seconds since the first attempt of a call; the first one to ask makes it."""
@@ -191,7 +200,7 @@ class Run:
             self._first = {}
         return now - self._first.setdefault((i, kind), now)
 
-    def check_deadline(self) -> None:
+    def _check_deadline(self) -> None:
         """Stop the run if its time is up."""
         execution = self.execution
         if self._stopped or execution.at_rest or execution.saga is not SagaStatus.RUNNING:
