@@ -106,6 +106,7 @@ AGAIN: Final = "again"
 
 Entry: TypeAlias = tuple[str, int, str, int, int, Any]
 _OWED = frozenset({Status.SUCCEEDED, Status.IN_DOUBT, Status.STUCK})  # when a rollback begins
+_OPEN = frozenset({Status.IN_DOUBT, Status.STUCK})  # a pivot of which nobody knows
 _SETTLED = frozenset({Status.COMPENSATED, Status.FAILED, Status.SKIPPED})
 _NO_ANSWER = "a question ends with happened, not happened or unknown"
 # Members of an Enum are looked up in Python: 60 ns each.
@@ -677,24 +678,29 @@ class Execution:
         """Begin the rollback once no call runs; end the saga once nothing is left."""
         if self.backward and not self.rolling:
             trouble, pivot = self._trouble(), self.definition.pivot
-            for i in list(trouble.waiting):
-                del trouble.waiting[i]
+            while trouble.waiting:
+                i, _ = trouble.waiting.popitem()
                 self._give_up(i)
-            open_pivot = pivot >= 0 and self.status[pivot] in (Status.IN_DOUBT, Status.STUCK)
-            self._heap = [i for i in self._heap if open_pivot and i == pivot]
+            open_pivot = pivot >= 0 and self.status[pivot] in _OPEN
+            self._heap = [pivot] if open_pivot and pivot in self._heap else []
             if not open_pivot and not self.flying:
-                self.rolling = True
-                self._move_saga(SagaStatus.COMPENSATING)
-                for i in trouble.answered - trouble.doubted:  # "not happened", and not called since
-                    if self.status[i] is Status.IN_DOUBT:
-                        self._move(i, Status.FAILED)
-                trouble.answered.clear()
-                for i in tuple(trouble.landed):  # a person had said that it failed
-                    self._undone(i)
-                for i in self._owing().first():
-                    self._enlist(i)
+                self._roll_back(trouble)
         if self.at_rest:
             self._end()
+
+    def _roll_back(self, trouble: Trouble) -> None:
+        self.rolling = True
+        self._move_saga(SagaStatus.COMPENSATING)
+        if trouble.answered:
+            for i in trouble.answered - trouble.doubted:  # "not happened", and not called since
+                if self.status[i] is Status.IN_DOUBT:
+                    self._move(i, Status.FAILED)
+            trouble.answered.clear()
+        if trouble.landed:
+            for i in tuple(trouble.landed):  # a person had said that it failed
+                self._undone(i)
+        for i in self._owing().first():
+            self._enlist(i)
 
     def _end(self) -> None:
         if not self.rolling and self.status.count(_SUCCEEDED) == len(self.status):
