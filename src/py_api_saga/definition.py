@@ -34,15 +34,13 @@ class Names:
 
     def all(self) -> list[str]:
         """Give the names of all operations there are."""
-        if self._names is None:
+        if self._names is None or len(self._names) < len(self._operations):
             with _naming:
                 if self._names is None:
                     self.places: dict[str, int | Layout] = {}
                     self.shared: set[str] = set()
                     self._numbers: dict[str, int] = {}  # name -> the last number behind it
                     self._names = []
-        if len(self._names) < len(self._operations):
-            with _naming:
                 for operation in self._operations[len(self._names) :]:
                     name = operation.name
                     if name is None:

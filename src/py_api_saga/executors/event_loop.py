@@ -36,7 +36,7 @@ async def execute(run: Run, limit: int | None) -> Results:
         SagaException: It did not complete.
         BaseException: The interrupt that ended it, once all is undone.
     """
-    driver = _OneByOne(run) if limit is None else _AtOnce(run, limit)
+    driver: _OneByOne | _AtOnce = _OneByOne(run) if limit is None else _AtOnce(run, limit)
     outer = current.get()
     try:
         while True:
@@ -64,7 +64,7 @@ def finish_late(run: Run) -> None:
     asyncio.run(main())
 
 
-async def _outlast(run: Run, driver: _Driver) -> None:
+async def _outlast(run: Run, driver: _OneByOne | _AtOnce) -> None:
     """Await a rollback through any number of cancellations of this task.
 
     A cancel scope of anyio cancels at every turn of the loop until its task has left. What else
@@ -116,10 +116,6 @@ class _Driver:
         """Say of a call in flight, when an interrupt struck, what came of it if nobody will."""
         return self.run.cut_off(interrupt, intent)
 
-    async def drive(self) -> None:
-        """Make the calls."""
-        raise NotImplementedError
-
     async def _pause(self) -> None:
         """Wait until something has arrived or is due."""
         with suppress(TimeoutError):
@@ -144,7 +140,7 @@ class _OneByOne(_Driver):
                 run.tell(await _attempt(run, intent))
             elif run.waits:
                 await self._pause()
-            elif run.execution.rolling is rolling:
+            else:
                 return
 
 
