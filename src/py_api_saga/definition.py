@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from py_api_saga.exceptions import MAX_NAME
@@ -23,39 +25,50 @@ class Names:
     come out the same whenever they are made: in the order of the operations.
 
     Attributes:
+        labels: What the name of each operation is made of: a name, or that of a function.
         places: What a name stands for: an operation, by index, or a child saga.
         shared: Names of functions that are the actions of several operations.
     """
 
-    def __init__(self, operations: list[Operation]) -> None:
-        """Name the operations of a list that may grow."""
-        self._operations = operations
+    def __init__(self) -> None:
+        """Start with no operation.
+
+        None is ever held here: who keeps results does not keep the arguments of the calls.
+        """
+        self.labels: list[str] = []
+        self._given: set[int] = set()
         self._names: list[str] | None = None
 
     def all(self) -> list[str]:
         """Give the names of all operations there are."""
-        if self._names is None or len(self._names) < len(self._operations):
+        if self._names is None or len(self._names) < len(self.labels):
             with _naming:
                 if self._names is None:
                     self.places: dict[str, int | Layout] = {}
                     self.shared: set[str] = set()
                     self._numbers: dict[str, int] = {}  # name -> the last number behind it
                     self._names = []
-                for operation in self._operations[len(self._names) :]:
-                    name = operation.name
-                    if name is None:
-                        name, of, number = self._make(operation.label)
+                for i in range(len(self._names), len(self.labels)):
+                    name = self.labels[i]
+                    if i not in self._given:
+                        name, of, number = self._make(name)
                         if number:
                             self._numbers[of] = number
                             self.shared.add(of)
-                    self.places[name] = len(self._names)
+                    self.places[name] = i
                     self._names.append(name)
         return self._names
 
-    def copied(self, operations: list[Operation]) -> Names:
-        """Name the operations of another list that begins with the same ones."""
+    def give(self, name: str) -> None:
+        """Add an operation under a name; one without a name adds to `labels`."""
+        self._given.add(len(self.labels))
+        self.labels.append(name)
+
+    def copied(self) -> Names:
+        """Make names that begin with the same ones and go on by themselves."""
         self.all()
-        names = Names(operations)
+        names = Names()
+        names.labels, names._given = self.labels.copy(), self._given.copy()
         names.all()
         names.places, names.shared = self.places.copy(), self.shared.copy()
         return names
@@ -109,7 +122,7 @@ class Layout(NamedTuple):
 def arrange(layout: Layout, values: Sequence[Any]) -> Results:
     """Lay results out, those of child sagas in `Results` of their own."""
     items = (values[i] if isinstance(i, int) else arrange(i, values) for i in layout.items)
-    return Results(items, layout.places)
+    return Results.of(items, layout.places)
 
 
 class Results(list[Any]):
@@ -120,10 +133,14 @@ class Results(list[Any]):
 
     __slots__ = ("_places",)
 
-    def __init__(self, values: Iterable[Any], places: Mapping[str, int] | Names) -> None:
+    _places: Mapping[str, int] | Names
+
+    @classmethod
+    def of(cls, values: Iterable[Any], places: Mapping[str, int] | Names) -> Results:
         """Take the values, and the position of each name among them."""
-        super().__init__(values)
-        self._places = places
+        results = cls(values)
+        results._places = places
+        return results
 
     def __getitem__(self, key: Any) -> Any:
         """Give a result by position or by name, or a plain list for a slice.
@@ -143,10 +160,11 @@ class Results(list[Any]):
         places = self._places
         if isinstance(places, Names):
             places = {name: i for i, name in enumerate(places.all()[: len(self)])}
-        return Results, (list(self), places)
+        return Results.of, (list(self), places)
 
 
-class Definition(NamedTuple):
+@dataclass(slots=True, eq=False, repr=False)
+class Definition:
     """What one run of a saga is to do: its operations and their order, by index."""
 
     operations: tuple[Operation, ...]
@@ -159,10 +177,11 @@ class Definition(NamedTuple):
     on_crash: Literal["resume", "compensate"] = "resume"
 
 
-def chained(count: int) -> tuple[list[tuple[int, ...]], list[tuple[int, ...]]]:
+@lru_cache(maxsize=16)  # the sagas of a process are of a few sizes
+def chained(count: int) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
     """Give `after` and `followers` of operations that run in the order of their declaration."""
     links: list[tuple[int, ...]] = list(zip(range(count), strict=False))  # [(0,), (1,), …]
-    return [(), *links[:-1]], [*links[1:], ()]
+    return ((), *links[:-1]), (*links[1:], ())
 
 
 def graphed(operations: Sequence[Operation]) -> tuple[list[tuple[int, ...]], list[list[int]]]:

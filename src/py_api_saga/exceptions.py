@@ -11,7 +11,6 @@ What decides nothing about a saga (it is running elsewhere, its journal can't be
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,7 @@ class OperationReport:
     error: BaseException | None
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Report:
     """What became of a whole saga; lists are by operation index, maps hold what is rare."""
 
@@ -151,6 +150,8 @@ class Fixed:
 
 def _portable(value: Any) -> Any:
     """Give the value, or a stand-in if it does not survive a pickle."""
+    import pickle  # noqa: PLC0415 - 1.4 ms to import, for what few processes do
+
     try:
         pickle.loads(pickle.dumps(value))  # noqa: S301 - our own bytes; loading fails as well
     except Exception:  # noqa: BLE001 - pickling calls the user's code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from py_api_saga.exceptions import refused
@@ -11,6 +10,7 @@ from py_api_saga.placeholder import Placeholder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
 
 MAX_SECONDS = 1_000_000_000  # 31 years; the clocks that we wait on overflow at 292
@@ -186,8 +186,7 @@ class Retry:
             return min(self.wait_max, wait + self.wait_jitter * chance)
         if again is False:
             return None
-        if isinstance(again, timedelta):
-            again = again.total_seconds()
+        again = getattr(again, "total_seconds", lambda: again)()  # of a timedelta: 1 ms to import
         if isinstance(again, (int, float)) and 0 <= again <= MAX_SECONDS:
             return float(again)
         message = f"the function in Retry(on=...) must return a bool or seconds, got {again!r}"

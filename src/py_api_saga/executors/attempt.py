@@ -116,8 +116,8 @@ def filled(
         return known
 
     done: dict[int, Any] = {}
-    args = tuple([resolve(arg, result, done) for arg in call.args])
-    return args, {name: resolve(value, result, done) for name, value in call.keywords.items()}
+    args = tuple([resolve(arg, result, done) for arg in call[1]])
+    return args, {name: resolve(value, result, done) for name, value in call[2].items()}
 
 
 def answered(intent: Entry, answer: object) -> Entry:

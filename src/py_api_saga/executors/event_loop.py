@@ -199,7 +199,7 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
     _, i, kind, number, generation, _ = intent
     operation = run.definition.operations[i]
     call = call_of(operation, kind)
-    if not call.is_async:
+    if not call[4]:
         return await _attempt_in_thread(run, intent)
     timeout = operation.policy.timeout
     until = None if timeout is None else monotonic() + timeout
@@ -210,7 +210,7 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
     try:
         async with scope:
             args, keywords = filled(run, operation, i, call)
-            value = await call.function(*args, **keywords)
+            value = await call[0](*args, **keywords)
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         if timeout is not None and scope.expired():
             late = overdue(run, i, kind, timeout)

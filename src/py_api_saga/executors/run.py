@@ -376,24 +376,27 @@ class Run:
                 raise interrupt
             if definition.layout is not None:
                 return arrange(definition.layout, execution.results)
-            return Results(execution.results, definition.names)
-        assert execution.trouble is not None  # noqa: S101 - else it would have completed
+            return Results.of(execution.results, definition.names)
+        trouble = execution.trouble
+        assert trouble is not None  # noqa: S101 - else it would have completed
         exception = failure(
-            self._identify,
-            definition,
-            outcome,
-            execution.status,
-            execution.results,
-            execution.trouble,
+            self._identify, definition, outcome, execution.status, execution.results, trouble
         )
         cause = exception.operation_error
         if cause is not interrupt and isinstance(cause, BaseException):
             exception.__cause__ = cause
-        if interrupt is None:
-            raise exception
-        if interrupt.__context__ is None:  # so that what became of the saga is told as well
-            interrupt.__context__ = exception
-        raise interrupt
+        # Errors know the frames they have passed; frames that know the errors would close a
+        # circle, which keeps the whole run until the garbage collector comes.
+        if execution.at_rest and not trouble.stragglers:  # else something may still land
+            execution.entries, execution.trouble = [], None
+        try:
+            if interrupt is None:
+                raise exception
+            if interrupt.__context__ is None:  # so that what became of the saga is told as well
+                interrupt.__context__ = exception
+            raise interrupt
+        finally:
+            del exception, interrupt, cause, trouble
 
 
 def not_made(intent: Entry, interrupt: BaseException) -> Entry:
