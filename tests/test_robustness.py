@@ -1,0 +1,272 @@
+"""What should not happen, and the rare turns of what may: each ends, and none is swallowed."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+
+from py_api_saga import (
+    NOT_HAPPENED,
+    UNKNOWN,
+    Retry,
+    SagaAssembler,
+    SagaDefinitionError,
+    SagaException,
+    SagaStatus,
+    SagaStuck,
+)
+from py_api_saga.compensation import failure
+from py_api_saga.execution import RECOVERED, Execution
+from py_api_saga.executors import attempt as attempts
+from py_api_saga.executors import choreography, orchestrator
+from py_api_saga.status import MISSING
+from world import World, in_time
+
+Execute = Callable[..., Any]
+
+
+@pytest.fixture
+def world() -> World:
+    """A place where nothing stands yet."""
+    return World()
+
+
+class Defect(RuntimeError):
+    """Something in the library itself is broken."""
+
+
+def broken(*_: object, **__: object) -> Any:
+    """Stand for a part of the library that is broken."""
+    raise Defect
+
+
+# --- defects of ours --------------------------------------------------------------------------
+
+
+def test_a_defect_of_the_orchestrator_is_raised(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not taken for an interrupt, nor for a failure of the operation."""
+    monkeypatch.setattr(orchestrator, "attempt", broken)
+    saga = SagaAssembler.saga().operation((world.do, "a"), (world.undo, "a"))
+
+    with pytest.raises(Defect):
+        saga.orchestrator_execute()
+
+
+def test_a_defect_of_the_choreography_is_raised(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not taken for an interrupt, nor for a failure of the operation."""
+    monkeypatch.setattr(choreography.POOL, "make", broken)
+    saga = SagaAssembler.saga().operation((world.do, "a"), (world.undo, "a"))
+
+    with pytest.raises(Defect):
+        saga.choreography_execute()
+
+
+def test_a_defect_in_a_pool_s_thread_is_no_hang(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would hear of a thread that ends without a word: its call is in doubt."""
+    monkeypatch.setattr(attempts, "attempt", broken)
+    saga = SagaAssembler.saga().operation((world.do, "a"), (world.undo, "a"))
+
+    with pytest.raises(SagaStuck) as caught:
+        in_time(saga.choreography_execute)
+
+    assert isinstance(caught.value.operation_error, Defect)
+
+
+def test_a_failed_run_is_no_garbage(world: World) -> None:
+    """Errors know the frames they passed; the run does not know the errors: no circle is left."""
+    gc = importlib.import_module("gc")
+    saga = SagaAssembler.saga().operation((world.do, "a"), (world.undo, "a")).operation(broken)
+
+    def run() -> None:
+        with pytest.raises(SagaException):
+            saga.orchestrator_execute()
+
+    run()
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            saga.orchestrator_execute()
+        except SagaException:
+            pass
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+# --- rare turns -------------------------------------------------------------------------------
+
+
+class Awaitable:
+    """Something to await that can be neither closed nor cancelled."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+def test_an_awaitable_that_cannot_be_closed_is_a_failure_too(execute: Execute) -> None:
+    """It is let go as it is."""
+    saga = SagaAssembler.saga().operation(Awaitable)
+
+    with pytest.raises(SagaException) as caught:
+        execute(saga)
+
+    assert isinstance(caught.value.operation_error, TypeError)
+    assert "async def" in str(caught.value)
+
+
+def test_a_retry_waits_where_a_straggler_could_land(execute: Execute, world: World) -> None:
+    """A limited operation that fails and is tried again later is done once."""
+    tries: list[int] = []
+
+    def act() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise ValueError
+        return world.do("a")
+
+    again = Retry(ValueError, wait_initial=0.01, wait_jitter=0)
+    saga = SagaAssembler.saga().operation(act, timeout=5, retry=again)
+
+    assert execute(saga) == ["A"]
+    assert world.standing == ["a"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "raise_signal"), reason="signals")
+def test_a_second_interrupt_leaves_a_timed_action(world: World) -> None:
+    """The first one is kept until the action has ended; at the second nobody waits for it."""
+    go_on = threading.Event()
+
+    def act() -> None:
+        for _ in range(2):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.05)
+        go_on.wait(5)
+
+    saga = SagaAssembler.saga().operation(act, (world.undo, "a"), timeout=60)
+    began = time.monotonic()
+
+    with pytest.raises(KeyboardInterrupt):
+        saga.orchestrator_execute()
+
+    assert time.monotonic() - began < 3
+    go_on.set()
+
+
+async def _cancel_all_but(task: asyncio.Task[Any]) -> None:
+    for other in asyncio.all_tasks() - {task, asyncio.current_task()}:  # type: ignore[arg-type]
+        other.cancel()
+
+
+def test_a_loop_that_goes_down_ends_the_rollback(world: World) -> None:
+    """Who cancels the rollback's own task is a loop that cancels all: what stands is named."""
+    again = Retry(ValueError, attempts=None, wait_initial=60, wait_max=60)
+    undoing = asyncio.Event()
+
+    async def undo() -> None:
+        undoing.set()
+        raise ValueError
+
+    async def main() -> None:
+        saga = (
+            SagaAssembler.saga(compensation_retry=again)
+            .operation((world.do, "a"), (world.undo, "a"))
+            .operation((world.do, "b"), undo)
+            .operation(broken)
+        )
+        task = asyncio.create_task(saga.aorchestrator_execute())
+        await undoing.wait()
+        await asyncio.sleep(0.01)
+        await _cancel_all_but(task)
+        with pytest.raises(SagaStuck) as caught:
+            await task
+        assert caught.value.operations["do"].status.name == "SUCCEEDED"
+        assert caught.value.outcome is SagaStatus.STUCK
+
+    asyncio.run(main())
+    assert world.standing == ["a", "b"]
+
+
+def test_a_wait_beyond_all_numbers_is_the_longest_wait() -> None:
+    """`wait_exp_base` to the power of a thousand is no float: `wait_max` it is."""
+    policy = Retry(ValueError, attempts=None, wait_exp_base=1e9, wait_max=7.0, wait_jitter=0)
+
+    assert policy.after(ValueError(), 1000, 0.0, 0.0) == 7.0
+
+
+def test_a_partial_of_a_subclass_hides_no_generator() -> None:
+    """A generator function is refused, however it is wrapped."""
+
+    class Later(partial[Any]):
+        pass
+
+    def numbers() -> Iterator[int]:
+        yield 1
+
+    with pytest.raises(SagaDefinitionError, match="generator"):
+        SagaAssembler.saga().operation(Later(numbers))
+
+
+def test_constants_say_their_names_and_are_one() -> None:
+    """Also after a pickle: they are compared by identity."""
+    assert [repr(NOT_HAPPENED), repr(UNKNOWN), repr(MISSING)] == [
+        "NOT_HAPPENED",
+        "UNKNOWN",
+        "MISSING",
+    ]
+    for constant in (NOT_HAPPENED, UNKNOWN, MISSING):
+        assert pickle.loads(pickle.dumps(constant)) is constant  # noqa: S301 - our own bytes
+
+
+def test_the_types_for_checkers_can_be_imported() -> None:
+    """What nothing imports at run time is a module nevertheless."""
+    assert importlib.import_module("py_api_saga.typed_call").TypedCall is not None
+
+
+def test_what_a_crash_left_and_nobody_knows_is_said_so() -> None:
+    """An operation that is parked after a crash is stuck though nothing was raised."""
+    saga = SagaAssembler.saga().operation(broken, name="charge", on_doubt="park")
+    definition = saga._chain()  # noqa: SLF001 - there is no crash in memory
+    execution = Execution(definition)
+    execution.start()
+    execution.tell((RECOVERED, -1, "", 0, 0, frozenset()))
+    assert execution.trouble is not None
+    execution.trouble.reasons.append(TimeoutError("it is late"))
+
+    exception = failure(
+        lambda: "run",
+        definition,
+        execution.saga,
+        execution.status,
+        execution.results,
+        execution.trouble,
+    )
+
+    assert isinstance(exception, SagaStuck)
+    assert "STUCK charge: nobody knows whether it happened" in str(exception)
+
+
+def test_a_result_that_nobody_knows_is_no_argument() -> None:
+    """A person may have a compensation called whose argument was never known: it fails, in words."""
+    saga = SagaAssembler.saga().operation(broken, name="charge")
+    run = saga._run(saga._chain(), None, None, orchestrator.drive)  # noqa: SLF001 - as above
+    operation = run.operations[0]
+    call = (broken, (__import__("py_api_saga").result_of(),), {}, ("",), False)
+
+    with pytest.raises(LookupError, match="the result of 'charge' is not known"):
+        attempts.filled(run, operation, 0, call)
