@@ -338,7 +338,9 @@ def test_a_compensation_that_fails_is_stuck_and_the_others_run(
     """Also what the stuck operation was built on is undone; no error replaces the original one."""
     declined, down = CardDeclined(), OSError("warehouse is down")
     saga = steps(world, "order")
-    saga.operation((world.do, "stock"), (world.fail, "undo stock", down), name="stock", after="order")
+    saga.operation(
+        (world.do, "stock"), (world.fail, "undo stock", down), name="stock", after="order"
+    )
     saga.operation((world.do, "label"), (world.undo, "label"), name="label", after="stock")
     saga.operation((world.fail, "charge", declined), name="charge", after="label")
 
@@ -556,13 +558,14 @@ def test_when_several_fail_all_errors_are_kept(execute_graph: Execute, world: Wo
     errors = [CardDeclined("a"), CardDeclined("b"), CardDeclined("c")]
 
     def late() -> None:
+        barrier.wait(PATIENCE)
         world.wait_for("c")
         world.fail("b", errors[1])
 
     barrier = threading.Barrier(3)
     saga = SagaAssembler.saga()
     saga.operation((meet, world, "a", barrier, None), (world.undo, "a"), name="a")
-    saga.operation(lambda: (barrier.wait(PATIENCE), late()), name="b")
+    saga.operation(late, name="b")
     saga.operation((meet, world, "c", barrier, errors[2]), (world.undo, "c"), name="c")
 
     error = failure_of(execute_graph, saga)
@@ -727,4 +730,3 @@ def test_several_coroutines_fail_together(execute_async: Execute, world: World) 
     graph = execute_async.__name__ == "achoreography_execute"
     assert list(error.operation_errors) == (["b", "c"] if graph else ["b"])
     assert world.standing == []
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import pickle
 import signal
@@ -13,6 +14,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from world import World, in_time
 
 from py_api_saga import (
     NOT_HAPPENED,
@@ -23,13 +25,14 @@ from py_api_saga import (
     SagaException,
     SagaStatus,
     SagaStuck,
+    result_of,
 )
 from py_api_saga.compensation import failure
 from py_api_saga.execution import RECOVERED, Execution
 from py_api_saga.executors import attempt as attempts
 from py_api_saga.executors import choreography, orchestrator
+from py_api_saga.operation import Call
 from py_api_saga.status import MISSING
-from world import World, in_time
 
 Execute = Callable[..., Any]
 
@@ -100,10 +103,8 @@ def test_a_failed_run_is_no_garbage(world: World) -> None:
     gc.collect()
     gc.disable()
     try:
-        try:
+        with contextlib.suppress(SagaException):
             saga.orchestrator_execute()
-        except SagaException:
-            pass
         assert gc.collect() == 0
     finally:
         gc.enable()
@@ -169,7 +170,7 @@ def test_a_second_interrupt_leaves_a_timed_action(world: World) -> None:
 
 
 async def _cancel_all_but(task: asyncio.Task[Any]) -> None:
-    for other in asyncio.all_tasks() - {task, asyncio.current_task()}:  # type: ignore[arg-type]
+    for other in asyncio.all_tasks() - {task, asyncio.current_task()}:
         other.cancel()
 
 
@@ -262,11 +263,11 @@ def test_what_a_crash_left_and_nobody_knows_is_said_so() -> None:
 
 
 def test_a_result_that_nobody_knows_is_no_argument() -> None:
-    """A person may have a compensation called whose argument was never known: it fails, in words."""
+    """A person may have a compensation called whose argument nobody knows: it fails, in words."""
     saga = SagaAssembler.saga().operation(broken, name="charge")
     run = saga._run(saga._chain(), None, None, orchestrator.drive)  # noqa: SLF001 - as above
     operation = run.operations[0]
-    call = (broken, (__import__("py_api_saga").result_of(),), {}, ("",), False)
+    call: Call = (broken, (result_of(),), {}, ("",), False)
 
     with pytest.raises(LookupError, match="the result of 'charge' is not known"):
         attempts.filled(run, operation, 0, call)

@@ -10,13 +10,15 @@ import tempfile
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import pytest
 
 from py_api_saga import Event, SagaAssembler, SagaException
 
-PATIENCE = 10.0  # seconds after which a test gives up; none of them waits that long when all is well
+PATIENCE = (
+    10.0  # seconds after which a test gives up; none of them waits that long when all is well
+)
 Execute = Callable[..., Any]
 
 
@@ -54,16 +56,17 @@ class World:
             self._changed.notify_all()
         return f"{name} undone"
 
-    def fail(self, name: str, error: BaseException) -> None:
+    def fail(self, name: str, error: BaseException) -> NoReturn:
         """Change nothing, and say so."""
         self.note(name)
         raise error
 
-    def wait_for(self, line: str, times: int = 1) -> None:
-        """Wait until a line is in the log, so many times."""
+    def wait_for(self, line: str, times: int = 1) -> str:
+        """Wait until a line is in the log, so many times, and give it."""
         with self._changed:
             there = self._changed.wait_for(lambda: self.log.count(line) >= times, PATIENCE)
         assert there, f"{line!r} was not in {self.log} {times} times"
+        return line
 
     def gate(self, name: str, opened: threading.Event) -> str:
         """Note that it has begun, wait, and only then take effect."""

@@ -1,0 +1,729 @@
+"""What the tests of the machine need: sagas in a line, a dialogue with it, and a world around it.
+
+`Dialogue` speaks with the machine and checks after every entry that the moves it made are in the
+table and that folding the entries again gives the same state. `World` is a world in which calls
+take effect or not, processes die, replies are late and persons decide, as a script of bytes says;
+it keeps books of its own, and every promise of the machine is checked against them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from copy import copy
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import pytest
+
+from py_api_saga import NOT_HAPPENED as NO
+from py_api_saga import SagaAssembler, SagaStatus, Status, result_of
+from py_api_saga.compensation import Trouble
+from py_api_saga.execution import (
+    ABORT,
+    ACTION,
+    AGAIN,
+    ASK,
+    COMPENSATION,
+    FAILED,
+    HAPPENED,
+    IN_DOUBT,
+    LEGAL,
+    NOT_HAPPENED,
+    RECOVERED,
+    RESOLVED,
+    RETRY,
+    SAGA_LEGAL,
+    STARTED,
+    SUCCEEDED,
+    UNKNOWN,
+    Doubt,
+    Execution,
+    IllegalMoveError,
+)
+from py_api_saga.status import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from py_api_saga.definition import Definition
+    from py_api_saga.execution import Entry
+
+NAMES = "abcdefgh"
+Attempt: TypeAlias = tuple[int, str, int, int]  # operation, kind of call, attempt, generation
+
+
+# --- sagas ----------------------------------------------------------------------------------------
+
+
+class Op(NamedTuple):
+    """An operation, as far as the machine cares."""
+
+    after: tuple[int, ...] = ()
+    undo: bool = True
+    needs_result: bool = False  # the compensation gets what the action returned
+    on_doubt: Literal["proceed", "park", "ask"] = "proceed"
+    pivot: bool = False
+
+
+def _do() -> None:
+    """Stand for an action; the machine calls nothing."""
+
+
+def _undo(*_: object) -> None:
+    """Stand for a compensation."""
+
+
+def _ask() -> Any:
+    """Stand for a question."""
+    return NO
+
+
+def define(
+    *plan: Op, chain: bool = False, on_crash: Literal["resume", "compensate"] = "resume"
+) -> Definition:
+    """Write a saga of operations called a, b, c, …; a graph, unless it is to be a chain."""
+    saga = SagaAssembler.saga()
+    for name, op in zip(NAMES, plan, strict=False):
+        saga.operation(
+            _do,
+            ((_undo, result_of()) if op.needs_result else _undo) if op.undo else None,
+            name=name,
+            after=[NAMES[j] for j in op.after],
+            pivot=op.pivot,
+            on_doubt=_ask if op.on_doubt == "ask" else op.on_doubt,
+        )
+    definition = saga._chain() if chain else saga._graph()  # noqa: SLF001  # what a run begins with
+    definition.on_crash = on_crash
+    return definition
+
+
+# --- looking at the machine -----------------------------------------------------------------------
+
+_STATE = ("status", "saga", "results", "tries", "flying", "backward", "rolling", "passed")
+_TROUBLE = tuple(vars(Trouble()))
+
+
+def state(x: Execution) -> dict[str, Any]:
+    """Take down all that can be seen of a machine."""
+    seen = {name: copy(getattr(x, name)) for name in _STATE}
+    seen.update(at_rest=x.at_rest, ready=x.ready(), trouble=x.trouble is not None)
+    if x.trouble is not None:
+        for name in _TROUBLE:
+            seen[f"trouble.{name}"] = copy(getattr(x.trouble, name))
+    return seen
+
+
+def _rewritten(text: str) -> str:
+    """Give an equal string that is not the same object, as a journal would."""
+    return "".join(list(text))
+
+
+def replayed(x: Execution) -> Execution:
+    """Fold the entries again, as they would come from a journal."""
+    entries = [(_rewritten(e[0]), e[1], _rewritten(e[2]), *e[3:]) for e in x.entries]
+    return Execution(x.definition, entries)
+
+
+class _Noting(list[Any]):
+    """Statuses that note each move."""
+
+    def __init__(self, x: Watched, statuses: Iterable[Status]) -> None:
+        super().__init__(statuses)
+        self._x = x
+
+    def __setitem__(self, i: Any, to: Any) -> None:
+        self._x.seen.add((self[i], to))
+        self._x.made.append((i, to))
+        super().__setitem__(i, to)
+
+
+class Watched(Execution):
+    """A machine whose moves are noted, whatever code of it makes them."""
+
+    def __init__(self, definition: Definition, entries: Iterable[Entry] = ()) -> None:
+        """Fold entries."""
+        self.seen: set[tuple[Status, Status]] = set()
+        self.made: list[tuple[int, Status]] = []
+        self.saga_seen: set[tuple[SagaStatus, SagaStatus]] = set()
+        super().__init__(definition, entries, watched=True)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Note where the saga moves, and watch the list of statuses."""
+        if name == "saga" and hasattr(self, "saga") and value is not self.saga:
+            self.saga_seen.add((self.saga, value))
+        elif name == "status":
+            value = _Noting(self, value)
+        super().__setattr__(name, value)
+
+
+class Dialogue:
+    """Speak with a machine: tell it something, and see that what must always hold does."""
+
+    def __init__(self, definition: Definition) -> None:
+        """Begin a run."""
+        self.definition = definition
+        self.x = Watched(definition)
+
+    def tell(self, entry: Entry) -> None:
+        """Tell the machine something that it must take in."""
+        self.x.tell(entry)
+        self.look()
+
+    def look(self) -> None:
+        """Check that the moves are in the table, and the state is the fold of the entries."""
+        x = self.x
+        for before, after in x.seen:
+            assert after in LEGAL[before], (before, after)
+        for saga_before, saga_after in x.saga_seen:
+            assert saga_after in SAGA_LEGAL[saga_before], (saga_before, saga_after)
+        assert x.moves == x.made, "who watches is told of every move"
+        assert state(replayed(x)) == state(x), "the state is the fold of the entries"
+
+    def refuse(self, entry: Entry) -> None:
+        """Tell the machine something that it must not take in."""
+        before, entries = state(self.x), list(self.x.entries)
+        with pytest.raises(IllegalMoveError):
+            self.x.tell(entry)
+        assert state(self.x) == before, f"{entry}: an illegal entry changes nothing"
+        assert self.x.entries == entries
+
+    # --- a dialogue in words: operations by name, for tests to read like a story ---
+
+    def intents(self, name: str) -> list[Entry]:
+        """List what is ready of an operation."""
+        return [intent for intent in self.x.ready() if intent[1] == NAMES.index(name)]
+
+    def ready(self) -> str:
+        """List what is ready: "a ?b -c" is an action, a question about b, the undo of c."""
+        signs = {ACTION: "", COMPENSATION: "-", ASK: "?"}
+        return " ".join(signs[kind] + NAMES[i] for _, i, kind, *_ in self.x.ready())
+
+    def start(self, *names: str) -> Entry:
+        """Begin what is ready of each operation; the last intent is returned."""
+        for name in names:
+            (intent,) = self.intents(name)
+            self.tell(intent)
+        return intent
+
+    def end(self, what: str, name: str, value: object = None) -> None:
+        """Tell how the call of an operation ended."""
+        self.tell((what, *self.x.flying[NAMES.index(name)][1:5], value))
+
+    def do(self, *names: str) -> None:
+        """Begin and succeed, one operation after the other."""
+        for name in names:
+            self.start(name)
+            self.end(SUCCEEDED, name, f"{name} done")
+
+    def fail(self, name: str, error: BaseException | None = None) -> None:
+        """Begin and fail for good."""
+        self.start(name)
+        self.end(FAILED, name, error or ValueError(name))
+
+    def retry(self, name: str, wait: float = 1.0) -> None:
+        """Begin and fail, to be called again after a wait."""
+        self.start(name)
+        self.end(RETRY, name, (ValueError(name), wait))
+
+    def doubt(self, name: str, *, wait: float | None = None, alive: bool = False) -> Attempt:
+        """Begin, and never learn what came of it."""
+        self.start(name)
+        return self.lose(name, wait=wait, alive=alive)
+
+    def lose(self, name: str, *, wait: float | None = None, alive: bool = False) -> Attempt:
+        """Never learn what came of a call in flight."""
+        _, i, kind, attempt, generation, _ = self.x.flying[NAMES.index(name)]
+        self.end(IN_DOUBT, name, Doubt(TimeoutError(name), wait, alive))
+        return i, kind, attempt, generation
+
+    def land(self, attempt: Attempt, what: str = SUCCEEDED, value: object = "late") -> None:
+        """Learn of an abandoned attempt after all."""
+        self.tell((what, *attempt, value))
+
+    def abort(self) -> None:
+        """Stop: a deadline, an interrupt, or a person's `compensate`."""
+        self.tell((ABORT, -1, "", 0, 0, TimeoutError("stop")))
+
+    def crash(self, *too_old: str) -> None:
+        """Let the process die, and the next one take over."""
+        self.x = Watched(self.definition, list(self.x.entries))
+        self.tell((RECOVERED, -1, "", 0, 0, frozenset(map(NAMES.index, too_old))))
+
+    def resolve(self, name: str, status: Status, value: object = None) -> None:
+        """Let a person say how an operation stands."""
+        self.tell(resolved(NAMES.index(name), status, value))
+
+    def again(self, name: str, *, new_key: bool = False) -> None:
+        """Let a person say: once more."""
+        self.tell(again(NAMES.index(name), new_key=new_key))
+
+    @property
+    def saga(self) -> str:
+        """Say how the saga stands, in a word."""
+        return self.x.saga.value
+
+    def stand(self) -> str:
+        """Say how the operations stand, in words."""
+        return " ".join(status.value for status in self.x.status)
+
+
+def resolved(i: int, status: Status, value: object = None) -> Entry:
+    """Say that a person decided."""
+    return (RESOLVED, i, "", 0, 0, (status, value))
+
+
+def again(i: int, *, new_key: bool = False) -> Entry:
+    """Say that a person said: once more."""
+    return (AGAIN, i, "", 0, 0, new_key)
+
+
+# --- the world ------------------------------------------------------------------------------------
+
+_RESTING = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.STUCK}
+_ENDED = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED}
+_SETTLED = {Status.PENDING, Status.FAILED, Status.COMPENSATED, Status.SKIPPED, Status.STUCK}
+_EVERYTHING = (
+    STARTED, SUCCEEDED, FAILED, RETRY, IN_DOUBT, HAPPENED, NOT_HAPPENED, UNKNOWN, ABORT, RESOLVED,
+    AGAIN,
+)  # fmt: skip
+
+
+@dataclass
+class Books:
+    """What the world knows by itself of a run; a crash may take the last line away."""
+
+    flight: dict[int, Entry] = field(default_factory=dict)
+    late: set[Attempt] = field(default_factory=set)
+    doubted: set[int] = field(default_factory=set)
+    asked: set[int] = field(default_factory=set)  # since the crash or the rollback began
+    old: set[tuple[int, str]] = field(default_factory=set)  # never to be called under that key
+    undone: set[tuple[int, int]] = field(default_factory=set)  # operation, generation
+    tries: defaultdict[tuple[int, str], int] = field(default_factory=lambda: defaultdict(int))
+    reopened: set[int] = field(default_factory=set)  # by a landing or a person
+    owed_again: set[int] = field(default_factory=set)  # landed when it was undone or had failed
+    accepted: set[int] = field(default_factory=set)  # a person let the effect stand
+    passed: bool = False  # the pivot has succeeded
+    rolled: bool = False  # a compensation was started
+    stopped: bool = False  # an abort was told before the pivot was behind
+
+    def kept(self) -> Books:
+        """Keep a copy."""
+        return replace(self, **{name: copy(value) for name, value in vars(self).items()})
+
+
+class World(Dialogue):
+    """What truly happens, as a script of bytes says; zero is the peaceful choice."""
+
+    def __init__(self, definition: Definition, script: Sequence[int]) -> None:
+        """Begin a run in a world that is wild as long as the script lasts."""
+        super().__init__(definition)
+        self.books = Books()
+        self.before: Books | None = None  # the last verdict, while it may not be on disk
+        self.effect = [False] * len(definition.operations)  # what the services would say
+        self.keys: set[tuple[int, int]] = set()  # of compensations that took effect
+        self.early: set[int] = set()  # compensations in flight whose effect has been
+        self._script = iter(script)
+        self.wild = True
+        self._below = _descendants(definition)
+
+    def choose(self, *options: Any) -> Any:
+        """Choose as the script says."""
+        choice = next(self._script, None)
+        if choice is None:
+            self.wild, choice = False, 0
+        return options[choice % len(options)]
+
+    def live(self) -> None:
+        """Let it all happen, until the script is read and nothing is left to do."""
+        moves = {
+            "land": self.let_land,
+            "crash": self.die,
+            "abort": self.stop,
+            "person": self.decide,
+            "wrong": self.err,
+        }
+        for _ in range(1000):
+            x, calls = self.x, self.x.ready()
+            self.check(calls)
+            flight, stuck = sorted(self.books.flight), Status.STUCK in x.status
+            options = ["start"] * 6 * bool(calls) + ["finish"] * 6 * bool(flight)
+            options += ["land"] * 2 * bool(self.books.late)
+            if self.wild:
+                options += ["wrong"] * 2 + ["crash"] + ["abort"] + ["person"] * 3 * stuck
+            if not options:
+                break
+            move = self.choose(*options)
+            if move == "start":
+                self.begin(self.choose(*calls))
+            elif move == "finish":
+                self.finish(self.choose(*flight))
+            else:
+                moves[move]()
+        else:
+            pytest.fail("the saga does not end")
+
+    def told(self, entry: Entry, *, started: bool = False) -> None:
+        """Tell the machine, which stays as ready as it was, apart from what was told."""
+        x = self.x
+        before, way = x.ready(), (x.backward, x.rolling)
+        self.before = None
+        if started:  # in one step
+            assert x.start() == entry
+            self.look()
+        else:
+            self.tell(entry)
+        if x.rolling is not way[1]:
+            self.books.asked.clear()
+        if entry[0] not in (ABORT, RECOVERED) and way == (x.backward, x.rolling):
+            after = {intent[:5] for intent in x.ready()}
+            for intent in before:
+                assert intent[1] == entry[1] or intent[:5] in after, "a call stays ready"
+
+    # --- what happens ---
+
+    def begin(self, intent: Entry) -> None:
+        """Start a call."""
+        _, i, kind, attempt, generation, _ = intent
+        self.check_start(i, kind, attempt, generation)
+        books = self.books
+        if kind != ASK:
+            books.tries[i, kind] = attempt
+        if kind == ACTION:
+            books.asked.discard(i)
+        elif kind == COMPENSATION:
+            books.rolled = True
+            if self.wild and self.choose(False, True):
+                self.early.add(i)
+                self.take_back(i, generation)
+        books.flight[i] = intent
+        self.told(intent, started=intent == self.x.ready()[0] and intent[5] is None)
+
+    def take_back(self, i: int, generation: int) -> None:
+        """Let a compensation take effect, once under each key."""
+        if (i, generation) not in self.keys:
+            self.keys.add((i, generation))
+            self.effect[i] = False
+
+    def finish(self, i: int) -> None:
+        """End a call in flight."""
+        kept = self.books.kept()
+        intent = self.books.flight.pop(i)
+        ways = {ACTION: self._finish_action, COMPENSATION: self._finish_undo, ASK: self._answer}
+        what, value = ways[intent[2]](i, intent)
+        self.early.discard(i)
+        self.told((what, *intent[1:5], value))
+        self.before = kept
+
+    def _finish_action(self, i: int, intent: Entry) -> tuple[str, object]:
+        books = self.books
+        how = self.choose(
+            "ok", "ok", "ok", "ok", "fail", "fail", "retry", "doubt", "doubt again", "alive",
+            "alive again",
+        ) if self.wild else "ok"  # fmt: skip
+        if how == "ok":
+            self.effect[i] = True
+            books.doubted.discard(i)
+            if self.definition.operations[i].policy.pivot:
+                books.stopped = False
+            return SUCCEEDED, f"{NAMES[i]} {intent[3]}"
+        if how == "fail":
+            return FAILED, ValueError("failed")
+        if how == "retry":
+            return RETRY, (ValueError("failed"), self.choose(0.0, 1.0))
+        books.doubted.add(i)
+        books.asked.discard(i)
+        self.effect[i] = self.effect[i] or self.choose(False, True)
+        if "alive" in how:
+            books.late.add(intent[1:5])
+        wait = 1.0 if "again" in how else None
+        return IN_DOUBT, Doubt(TimeoutError("in doubt"), wait, "alive" in how)
+
+    def _finish_undo(self, i: int, intent: Entry) -> tuple[str, object]:
+        how = self.choose(
+            "ok", "ok", "ok", "ok", "fail", "retry", "doubt", "doubt again", "alive"
+        ) if self.wild else "ok"  # fmt: skip
+        if how == "ok":
+            self.take_back(i, intent[4])
+            self.undone(i, intent[4])
+            return SUCCEEDED, None
+        if self.choose(False, True):
+            self.take_back(i, intent[4])
+        if how == "fail":
+            return FAILED, ValueError("not undone")
+        if how == "retry":
+            return RETRY, (ValueError("not undone"), 1.0)
+        if how == "alive":
+            self.books.late.add(intent[1:5])
+        wait = 1.0 if "again" in how else None
+        return IN_DOUBT, Doubt(TimeoutError("in doubt"), wait, how == "alive")
+
+    def undone(self, i: int, generation: int) -> None:
+        """Note that a compensation was reported as done: once under each key."""
+        assert (i, generation) not in self.books.undone, "nothing is undone twice per landing"
+        self.books.undone.add((i, generation))
+        self.books.owed_again.discard(i)
+
+    def _answer(self, i: int, _: Entry) -> tuple[str, object]:
+        books = self.books
+        truth = HAPPENED if self.effect[i] else NOT_HAPPENED
+        what = self.choose(truth, truth, UNKNOWN)
+        books.asked.add(i)
+        if what == UNKNOWN:
+            return UNKNOWN, None
+        books.doubted.discard(i)
+        if what == NOT_HAPPENED:
+            books.old.discard((i, ACTION))
+            return NOT_HAPPENED, None
+        if self.definition.operations[i].policy.pivot:
+            books.stopped = False
+        return HAPPENED, f"{NAMES[i]} asked"
+
+    def let_land(self) -> None:
+        """Let a straggler end."""
+        attempt = self.choose(*sorted(self.books.late))
+        i, kind, _, generation = attempt
+        books, status = self.books, self.x.status[i]
+        books.late.remove(attempt)
+        if self.choose(False, True) and self.wild:
+            what = self.choose(FAILED, RETRY, IN_DOUBT)
+            error = ValueError("late")
+            values = {FAILED: error, RETRY: (error, 1.0), IN_DOUBT: Doubt(error)}
+            self.told((what, *attempt, values[what]))
+            assert self.x.status[i] is status, "a late failure only ends the straggler"
+            return
+        if kind == COMPENSATION:
+            self.take_back(i, generation)
+            if status is Status.STUCK:
+                self.undone(i, generation)
+        else:
+            self.effect[i] = True
+            if status is Status.IN_DOUBT:
+                books.doubted.discard(i)
+            elif status in (Status.STUCK, Status.SUCCEEDED) and books.tries[i, COMPENSATION]:
+                books.accepted.add(i)  # on record; a person looks at it anyway
+            elif status not in (Status.STUCK, Status.SUCCEEDED, Status.SKIPPED):
+                books.reopened.add(i)
+                if self.definition.operations[i].compensation is not None:
+                    books.owed_again.add(i)
+        self.told((SUCCEEDED, *attempt, "late"))
+
+    def die(self) -> None:
+        """Let the process die, its last verdict unwritten or not, and the next one take over."""
+        x, entries = self.x, list(self.x.entries)
+        if self.before is not None and self.choose(False, True):
+            self.books = self.before
+            entries.pop()
+        books = self.books
+        for i, intent in books.flight.items():
+            if intent[2] == ACTION:
+                self.effect[i] = self.effect[i] or self.choose(False, True)
+            elif intent[2] == COMPENSATION and self.choose(False, True):
+                self.take_back(i, intent[4])
+        for i, kind, _, generation in sorted(books.late):
+            # What a dead straggler does to an operation that was undone, nobody can see.
+            unseen = books.tries[i, COMPENSATION] or x.status[i] in _SETTLED - {Status.STUCK}
+            if kind == ACTION and not unseen and self.choose(False, True):
+                self.effect[i] = True
+            elif kind == COMPENSATION and self.choose(False, True):
+                self.take_back(i, generation)
+        in_flight = {(i, intent[2]) for i, intent in books.flight.items()}
+        books.doubted |= {i for i, kind in in_flight if kind == ACTION}
+        books.flight.clear()
+        books.late.clear()
+        books.asked.clear()
+        self.early.clear()
+        self.x = Watched(self.definition, entries)
+        everything = range(len(self.definition.operations))
+        too_old = frozenset(self.choose((), (), everything, everything[::2]))
+        old_undos = {(i, kind) for i, kind in in_flight if kind == COMPENSATION and i in too_old}
+        self.told((RECOVERED, -1, "", 0, 0, too_old))
+        in_doubt = {i for i in too_old if self.x.status[i] is Status.IN_DOUBT}
+        books.old = {(i, ACTION) for i in in_doubt} | old_undos
+
+    def stop(self) -> None:
+        """Tell the saga to stop, where that may be."""
+        self.attempt((ABORT, -1, "", 0, 0, TimeoutError("stop")))
+
+    def decide(self) -> None:
+        """Let a person decide about an operation that is stuck: rightly, but not always legally."""
+        x = self.x
+        i = self.choose(*(i for i, status in enumerate(x.status) if status is Status.STUCK))
+        if self.choose(False, False, True):
+            self.stop()
+            return
+        status = self.choose(
+            Status.SUCCEEDED, Status.FAILED, Status.COMPENSATED, Status.SKIPPED, None, None, None
+        )
+        entry = resolved(i, status, "known") if status else again(i, new_key=self.choose(0, 1) == 1)
+        self.attempt(entry)
+
+    def err(self) -> None:
+        """Tell something that may make no sense at all."""
+        i = self.choose(*range(len(self.definition.operations)))
+        what = self.choose(*_EVERYTHING)
+        kind = self.choose(ACTION, COMPENSATION, ASK)
+        value: Any = ValueError("wrong")
+        if what == RETRY:
+            value = (value, 1.0)
+        elif what == IN_DOUBT:
+            value = Doubt(value)
+        elif what == RESOLVED:
+            value = (self.choose(*Status), None)
+        entry = (what, i, kind, self.choose(1, 2, 3), self.choose(1, 2), value)
+        if not self.allows(entry):
+            self.refuse(entry)
+
+    def attempt(self, entry: Entry) -> None:
+        """Tell what may or may not be legal; the machine takes in just what the rules allow."""
+        if not self.allows(entry):
+            self.refuse(entry)
+            return
+        what, i, *_, value = entry
+        books, pivot = self.books, self.definition.pivot
+        if what == ABORT:
+            books.stopped = pivot < 0 or self.x.status[pivot] is not Status.SUCCEEDED
+        else:
+            books.reopened.add(i)
+            books.old -= {(i, ACTION), (i, COMPENSATION)}
+        if what == RESOLVED:
+            books.doubted.discard(i)
+            if value[0] is Status.SKIPPED:
+                books.accepted.add(i)
+            elif value[0] is not Status.SUCCEEDED:
+                self.effect[i] = False
+            elif not self.x.rolling:
+                self.effect[i] = True
+                books.stopped = books.stopped and i != pivot
+        self.told(entry)
+
+    def allows(self, entry: Entry) -> bool:
+        """Say whether an entry is legal, as the books see it."""
+        what, i, kind, *_, value = entry
+        x, books = self.x, self.books
+        if what == STARTED:
+            return entry[1:5] in {intent[1:5] for intent in x.ready()}
+        if what == ABORT:
+            pivot = self.definition.pivot
+            decided = pivot < 0 or x.status[pivot] in (Status.PENDING, Status.FAILED)
+            asked_a_person = x.saga is SagaStatus.STUCK and not x.rolling
+            return x.saga not in _ENDED and (decided or not asked_a_person)
+        flying = i in books.flight and books.flight[i][1:5] == entry[1:5]
+        if what in (HAPPENED, NOT_HAPPENED, UNKNOWN):
+            return flying and kind == ASK
+        if what not in (RESOLVED, AGAIN):
+            return (flying and kind != ASK) or entry[1:5] in books.late
+        return self.allows_person(i, None if what == AGAIN else value[0])
+
+    def allows_person(self, i: int, status: Status | None) -> bool:
+        """Say whether a person may resolve an operation so, or call it again."""
+        x, books = self.x, self.books
+        if x.status[i] is not Status.STUCK or i in books.flight:
+            return False
+        alive = {late[1] for late in books.late if late[0] == i}
+        if status is None:
+            turning = x.backward and not x.rolling and i != self.definition.pivot
+            return not (alive or turning or i in {intent[1] for intent in x.ready()})
+        legal = {Status.SUCCEEDED, Status.FAILED}
+        if x.rolling:
+            legal |= {Status.COMPENSATED, Status.SKIPPED}
+            legal -= {Status.SUCCEEDED} if COMPENSATION in alive else set()
+        if x.passed:
+            legal -= {Status.FAILED}
+        return status in legal
+
+    # --- what must hold ---
+
+    def check_start(self, i: int, kind: str, attempt: int, generation: int) -> None:
+        """Check that a call may start."""
+        x, books, operation = self.x, self.books, self.definition.operations[i]
+        status, alive = x.status[i], {late[1] for late in books.late if late[0] == i}
+        in_flight = {intent[2] for intent in books.flight.values()}
+        if kind == ASK:
+            assert status is Status.IN_DOUBT, "only doubt is asked about"
+            assert not alive, "while a straggler lives nothing is asked"
+            assert attempt == books.tries[i, ACTION]
+            assert i not in books.asked, "asked once"
+            return
+        same = {(late[0], late[1], late[3]) for late in books.late}
+        assert (i, kind, generation) not in same, "never called again while the straggler lives"
+        assert attempt == books.tries[i, kind] + 1, "attempts count per kind and never restart"
+        assert (i, kind) not in books.old, "what is too old is not called again"
+        if status is Status.IN_DOUBT:
+            assert not operation.policy.park, "what is parked is left to a person"
+            assert operation.policy.ask is None or alive or i in books.asked, "asked first"
+        if kind == ACTION:
+            assert not books.rolled, "no action after the first compensation"
+            assert all(x.status[j] is Status.SUCCEEDED for j in self.definition.after[i])
+            assert Status.FAILED not in x.status, "nothing starts after a failure"
+            assert not books.stopped or i == self.definition.pivot, "nothing starts after an abort"
+            return
+        assert ACTION not in in_flight, "no compensation while an action is in flight"
+        pivot = self.definition.pivot
+        assert not books.passed, "nothing rolls back after the pivot"
+        assert pivot < 0 or x.status[pivot] is not Status.IN_DOUBT
+        assert status is not Status.FAILED or i in books.owed_again, "it declared failure"
+        assert (i, generation) not in books.undone, "undone once"
+        if operation.compensation is not None and operation.compensation[3]:
+            known = x.results[i] is not MISSING
+            assert known or i in books.reopened, "what it gets is known, or a person said so"
+        for j in self._below[i] - books.reopened:
+            assert x.status[j] in _SETTLED, "reverse order along edges"
+
+    def check(self, calls: list[Entry]) -> None:
+        """Check what must hold at any time."""
+        x, books = self.x, self.books
+        places = [intent[1] for intent in calls]
+        assert len(set(places)) == len(places), "listed once"
+        assert not set(places) & set(books.flight), "not listed while in flight"
+        assert x.flying == books.flight
+        assert all(x.is_flying(intent) for intent in books.flight.values())
+        order = [
+            (intent[5] is not None, -intent[1] if x.rolling else intent[1]) for intent in calls
+        ]
+        assert order == sorted(order), "declaration order, reversed in a rollback, retries last"
+        limit = self.choose(1, 2, 3) if self.wild else 1
+        assert x.ready(limit) == calls[:limit], "a part of the list is its beginning"
+        assert x.at_rest is not bool(calls or books.flight)
+        for i, status in enumerate(x.status):
+            assert status is not Status.FAILED or i not in books.doubted, "doubt is sticky"
+        pivot = self.definition.pivot
+        books.passed |= pivot >= 0 and x.status[pivot] is Status.SUCCEEDED and not x.rolling
+        if x.at_rest:
+            self.check_rest()
+
+    def check_rest(self) -> None:
+        """Check what must hold when a saga has ended."""
+        x, books = self.x, self.books
+        assert x.saga in _RESTING, "every saga ends in one of three ways"
+        assert (x.saga is SagaStatus.STUCK) is (Status.STUCK in x.status)
+        if x.saga is SagaStatus.COMPLETED:
+            assert set(x.status) == {Status.SUCCEEDED}
+            assert all(self.effect), "all of it"
+            assert not books.rolled
+            assert MISSING not in x.results
+        elif x.rolling:
+            assert set(x.status) <= _SETTLED, "nothing owed is left"
+            for i, operation in enumerate(self.definition.operations):
+                if x.status[i] is Status.STUCK:
+                    continue
+                owed = self.effect[i] and operation.compensation is not None
+                assert not owed or i in books.accepted, "nothing owed is left"
+                skipped = x.status[i] is Status.SKIPPED
+                assert not skipped or operation.compensation is None or i in books.accepted
+                assert i not in books.owed_again or i in books.reopened
+        else:
+            for i, status in enumerate(x.status):
+                assert status in (Status.SUCCEEDED, Status.STUCK, Status.PENDING)
+                stuck_above = any(
+                    i in self._below[j] for j, other in enumerate(x.status) if other is Status.STUCK
+                )
+                assert status is not Status.PENDING or stuck_above, "what does not depend goes on"
+
+
+def _descendants(definition: Definition) -> list[set[int]]:
+    """Give all that is built on each operation, also by way of others."""
+    below: list[set[int]] = [set() for _ in definition.operations]
+    for i in reversed(range(len(below))):
+        for j in definition.followers[i]:
+            below[i] |= {j} | below[j]
+    return below

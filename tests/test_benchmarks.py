@@ -1,0 +1,64 @@
+"""The benchmarks run as they stand. How fast anything is, no test says: machines differ."""
+
+import subprocess
+import sys
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "core.py"
+
+
+def measure(*options: str) -> subprocess.CompletedProcess[str]:
+    """Run the script as a user would."""
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *options], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def report() -> list[str]:
+    """Measure with as little work as possible, without peers: they would have to be installed."""
+    done = measure("--quick")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_everything_is_measured_without_peers(report: list[str]) -> None:
+    """Nothing has to be installed to measure this library beside a bare loop."""
+    assert [line for line in report if line.startswith("### ")] == [
+        "### ns per operation, built and run: all succeed",
+        "### ns per operation, built and run: the last one fails, the others are undone",
+        "### ms for operations of 20 ms side by side",
+        "### ms to import, in a fresh process",
+        "### bytes per operation, 100 operations that succeed",
+        "### Targets",
+    ]
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in report if line.startswith("| ")]
+    for named in ("bare loop", "a pool per run", "asyncio.gather", "this library"):
+        assert named in rows
+
+
+def test_the_report_is_markdown_that_can_be_pasted(report: list[str]) -> None:
+    """In each table all rows have as many columns as the head."""
+    tables = [list(rows) for table, rows in groupby(report, lambda line: line[:1] == "|") if table]
+    assert len(tables) == 6
+    for head, *rows in tables:
+        assert rows
+        assert {row.count("|") for row in rows} == {head.count("|")}
+
+
+def test_every_target_that_can_be_measured_is_judged(report: list[str]) -> None:
+    """Without the predecessor the ratios to it are left out, not made up."""
+    targets = [line for line in report if line.endswith((" PASS |", " MISS |"))]
+    assert len(targets) == 5
+    assert not any("0.0.3" in line for line in report)
+
+
+def test_a_single_round_is_refused() -> None:
+    """One sample has no quartiles; that is said before anything is measured."""
+    done = measure("--rounds", "1")
+    assert done.returncode == 2
+    assert "--rounds must be at least 2" in done.stderr
