@@ -347,9 +347,9 @@ class World(Dialogue):
             self.check(calls)
             flight, stuck = sorted(self.books.flight), Status.STUCK in x.status
             options = ["start"] * 6 * bool(calls) + ["finish"] * 6 * bool(flight)
-            options += ["land"] * 2 * bool(self.books.late)
+            options += ["land"] * 4 * bool(self.books.late)
             if self.wild:
-                options += ["wrong"] * 2 + ["crash"] + ["abort"] + ["person"] * 3 * stuck
+                options += ["wrong", "crash", "abort"] + ["person"] * 3 * stuck
             if not options:
                 break
             move = self.choose(*options)
@@ -440,7 +440,8 @@ class World(Dialogue):
 
     def _finish_undo(self, i: int, intent: Entry) -> tuple[str, object]:
         how = self.choose(
-            "ok", "ok", "ok", "ok", "fail", "retry", "doubt", "doubt again", "alive"
+            "ok", "ok", "ok", "ok", "fail", "retry", "retry", "doubt", "doubt again", "alive",
+            "alive again",
         ) if self.wild else "ok"  # fmt: skip
         if how == "ok":
             self.take_back(i, intent[4])
@@ -452,10 +453,10 @@ class World(Dialogue):
             return FAILED, ValueError("not undone")
         if how == "retry":
             return RETRY, (ValueError("not undone"), 1.0)
-        if how == "alive":
+        if "alive" in how:
             self.books.late.add(intent[1:5])
         wait = 1.0 if "again" in how else None
-        return IN_DOUBT, Doubt(TimeoutError("in doubt"), wait, how == "alive")
+        return IN_DOUBT, Doubt(TimeoutError("in doubt"), wait, "alive" in how)
 
     def undone(self, i: int, generation: int) -> None:
         """Note that a compensation was reported as done: once under each key."""
@@ -537,6 +538,8 @@ class World(Dialogue):
         too_old = frozenset(self.choose((), (), everything, everything[::2]))
         old_undos = {(i, kind) for i, kind in in_flight if kind == COMPENSATION and i in too_old}
         self.told((RECOVERED, -1, "", 0, 0, too_old))
+        waits = {intent[5] for intent in self.x.ready()}
+        assert waits <= {None, 0.0}, "after a crash a retry is due at once"
         in_doubt = {i for i in too_old if self.x.status[i] is Status.IN_DOUBT}
         books.old = {(i, ACTION) for i in in_doubt} | old_undos
 
@@ -681,7 +684,7 @@ class World(Dialogue):
             (intent[5] is not None, -intent[1] if x.rolling else intent[1]) for intent in calls
         ]
         assert order == sorted(order), "declaration order, reversed in a rollback, retries last"
-        limit = self.choose(1, 2, 3) if self.wild else 1
+        limit = len(x.entries) % 3 + 1
         assert x.ready(limit) == calls[:limit], "a part of the list is its beginning"
         assert x.at_rest is not bool(calls or books.flight)
         for i, status in enumerate(x.status):

@@ -139,7 +139,9 @@ def failure(
         failed,
         errors.copy(),
         undo_errors.copy(),
-        [reason for reason in trouble.reasons if reason not in errors.values()] if errors else [],
+        [reason for reason in trouble.reasons if all(reason is not e for e in errors.values())]
+        if errors
+        else [],
     )
     return exception
 

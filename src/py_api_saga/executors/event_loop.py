@@ -152,6 +152,7 @@ class _AtOnce(_Driver):
         super().__init__(run)
         self._limit = limit
         self._tasks: dict[Entry, asyncio.Task[Entry]] = {}
+        self._begun: set[Entry] = set()
         self._ended: deque[Entry] = deque()
 
     @property
@@ -164,10 +165,25 @@ class _AtOnce(_Driver):
         told = intent in self._tasks or any(entry[1] == intent[1] for entry in self._ended)
         return None if told else not_made(intent, interrupt)
 
+    async def _surely(self, intent: Entry) -> Entry:
+        """Attempt a call in a task that nobody would hear of if it ended without an entry."""
+        self._begun.add(intent)
+        try:
+            return await _attempt(self.run, intent)
+        except GeneratorExit:
+            raise
+        except BaseException as interrupt:  # noqa: BLE001 - it struck between two lines of ours
+            return interrupted(intent, interrupt)
+
     def _end(self, intent: Entry, task: asyncio.Task[Entry]) -> None:
-        lost = task.cancelled()  # before it began, by a loop that is going down
-        self._ended.append(not_made(intent, asyncio.CancelledError()) if lost else task.result())
         del self._tasks[intent]
+        if task.cancelled():  # by a loop that is going down
+            tell = interrupted if intent in self._begun else not_made
+            entry = tell(intent, asyncio.CancelledError())
+        else:
+            error = task.exception()
+            entry = task.result() if error is None else interrupted(intent, error)
+        self._ended.append(entry)
         self.arrived.set()
 
     async def drive(self) -> None:
@@ -184,7 +200,7 @@ class _AtOnce(_Driver):
                 return
             flying = run.execution.flying
             while len(flying) < self._limit and (intent := run.start()) is not None:
-                self._tasks[intent] = task = asyncio.create_task(_attempt(run, intent))
+                self._tasks[intent] = task = asyncio.create_task(self._surely(intent))
                 task.add_done_callback(partial(self._end, intent))
             if not (flying or run.waits):
                 return

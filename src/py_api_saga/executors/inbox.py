@@ -29,7 +29,9 @@ class Inbox:
         self._wake = wake or partial(self._signal.put, None)
         self._lock = threading.Lock()
         self._closed = False
-        self.late = threading.Lock()  # held by who drives the run after its end
+        # Held by who drives the run: until it is summed up, then by one straggler after the other.
+        self.late = threading.Lock()
+        self.late.acquire()
 
     def put(self, entry: Entry) -> bool:
         """Hand an entry to whoever drives the run, or say that nobody does any more."""

@@ -132,6 +132,8 @@ class Run:
         execution = self.execution
         if execution.is_flying(entry):
             self.tell(entry)
+        elif entry[0] == IN_DOUBT and entry[5].alive:
+            return  # it was noted before, and its straggler lives
         elif execution.trouble is not None and entry[1:5] in execution.trouble.stragglers:
             if entry[0] == SUCCEEDED:
                 self._emit("landed late", entry[1], attempt=entry[3])
@@ -363,6 +365,13 @@ class Run:
             SagaException: The saga did not complete.
             BaseException: The interrupt that ended it.
         """
+        try:
+            return self._sum_up()
+        finally:
+            if self.inbox is not None:
+                self.inbox.late.release()
+
+    def _sum_up(self) -> Results:
         execution = self.execution
         outcome = execution.saga
         if self.left and not execution.at_rest:
