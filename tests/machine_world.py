@@ -324,6 +324,7 @@ class World(Dialogue):
         self.early: set[int] = set()  # compensations in flight whose effect has been
         self._script = iter(script)
         self.wild = True
+        self.calm = self.choose(4, 4, 16)  # how often all goes well, against six kinds of trouble
         self._below = _descendants(definition)
 
     def choose(self, *options: Any) -> Any:
@@ -417,8 +418,7 @@ class World(Dialogue):
     def _finish_action(self, i: int, intent: Entry) -> tuple[str, object]:
         books = self.books
         how = self.choose(
-            "ok", "ok", "ok", "ok", "fail", "fail", "retry", "doubt", "doubt again", "alive",
-            "alive again",
+            *["ok"] * self.calm, "fail", "retry", "doubt", "doubt again", "alive", "alive again"
         ) if self.wild else "ok"  # fmt: skip
         if how == "ok":
             self.effect[i] = True

@@ -89,7 +89,7 @@ def definitions(draw: st.DrawFn) -> Definition:
 
 
 @settings(
-    max_examples=EXAMPLES or 800,
+    max_examples=EXAMPLES or 1500,
     derandomize=not EXAMPLES,
     database=None,
     deadline=None,

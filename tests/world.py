@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -152,7 +153,7 @@ def in_time(function: Callable[[], Any], seconds: float = PATIENCE) -> Any:
 class Script:
     """A Python program in a process of its own, that the test can hear and interrupt."""
 
-    def __init__(self, code: str) -> None:
+    def __init__(self, code: str, *, measured: bool = True) -> None:
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the script
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-W", "error", "-c", textwrap.dedent(code)],
@@ -160,6 +161,7 @@ class Script:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
+            env=None if measured else {k: v for k, v in os.environ.items() if k[:3] != "COV"},
         )
 
     @property
@@ -209,9 +211,12 @@ class Script:
 
 
 @contextlib.contextmanager
-def script(code: str) -> Iterator[Script]:
-    """Run a program for the time of a block."""
-    running = Script(code)
+def script(code: str, *, measured: bool = True) -> Iterator[Script]:
+    """Run a program for the time of a block.
+
+    A storm of signals is not measured: one that strikes in the tracer of the coverage is lost.
+    """
+    running = Script(code, measured=measured)
     killer = threading.Timer(PATIENCE, running.process.kill)
     killer.daemon = True
     killer.start()
