@@ -802,6 +802,32 @@ def test_what_did_not_happen_is_not_undone() -> None:
     assert d.ready() == "?b"
 
 
+def test_a_doubt_between_two_attempts_outlives_a_crash() -> None:
+    """It is asked first, or parked: nobody knows what came of the attempt before."""
+    d = graph(Op(on_doubt="ask"), Op(on_doubt="park"), Op())
+    for name in "abc":
+        d.doubt(name, wait=1.0)
+    d.crash()
+
+    assert d.stand() == "in_doubt stuck in_doubt"
+    assert d.ready() == "?a c"
+
+
+def test_an_answer_that_comes_when_a_rollback_was_decided() -> None:
+    """It counts: what happened is undone with the rest."""
+    d = graph(Op(on_doubt="ask"), Op(on_doubt="ask"), Op())
+    d.start("a", "b", "c")
+    d.crash()
+    d.start("a", "b")
+    d.fail("c")
+    d.end(HAPPENED, "a", "asked")
+    assert d.ready() == ""
+    d.end(NOT_HAPPENED, "b")
+
+    assert d.stand() == "succeeded failed in_doubt"
+    assert d.ready() == "-c -a"
+
+
 def test_after_a_crash_what_is_to_be_parked_is_stuck() -> None:
     """It is left to a person; what does not depend on it goes on."""
     d = graph(Op(on_doubt="park"), Op(), Op((0,)))
@@ -1470,6 +1496,19 @@ def test_again_is_refused_while_a_rollback_waits_for_running_calls() -> None:
     d.end(SUCCEEDED, "b")
     assert d.ready() == "-b -a"
     d.refuse(again(0))
+
+
+def test_a_person_may_resolve_while_a_rollback_waits_for_running_calls() -> None:
+    """What happened is undone with the rest."""
+    d = graph(Op(on_doubt="park"), Op())
+    d.start("a")
+    d.crash()
+    d.start("b")
+    d.abort()
+    d.resolve("a", Status.SUCCEEDED, "said")
+    assert d.ready() == ""
+    d.end(SUCCEEDED, "b")
+    assert d.ready() == "-b -a"
 
 
 def test_a_stuck_pivot_may_be_called_again_after_an_abort() -> None:

@@ -25,10 +25,18 @@ from py_api_saga import (
     SagaException,
     SagaStatus,
     SagaStuck,
+    Status,
     result_of,
 )
 from py_api_saga.compensation import failure
-from py_api_saga.execution import RECOVERED, Execution
+from py_api_saga.execution import (
+    ABORT,
+    COMPENSATION,
+    RECOVERED,
+    RESOLVED,
+    SUCCEEDED,
+    Execution,
+)
 from py_api_saga.executors import attempt as attempts
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.operation import Call
@@ -271,3 +279,33 @@ def test_a_result_that_nobody_knows_is_no_argument() -> None:
 
     with pytest.raises(LookupError, match="the result of 'charge' is not known"):
         attempts.filled(run, operation, 0, call)
+
+
+def test_a_person_may_settle_a_doubt_while_the_rest_is_awaited() -> None:
+    """What is resolved as SUCCEEDED after an abort was told is undone with the rest."""
+    saga = (
+        SagaAssembler.saga()
+        .operation(broken, broken, name="a", on_doubt="park")
+        .operation(broken, broken, name="b")
+    )
+    execution = Execution(saga._graph())  # noqa: SLF001 - there is no crash in memory
+    execution.start()
+    execution.tell((RECOVERED, -1, "", 0, 0, frozenset()))
+    other = execution.start()
+    assert other is not None
+    execution.tell((ABORT, -1, "", 0, 0, TimeoutError()))
+
+    execution.tell((RESOLVED, 0, "", 0, 0, (Status.SUCCEEDED, "known")))
+    execution.tell((SUCCEEDED, *other[1:5], None))
+
+    assert [intent[1:3] for intent in execution.ready()] == [(1, COMPENSATION), (0, COMPENSATION)]
+
+
+def test_results_travel_twice() -> None:
+    """Results from a pickle, which have no saga behind them, can be pickled again."""
+    results = SagaAssembler.saga().operation(int, name="zero").orchestrator_execute()
+
+    for _ in range(2):
+        results = pickle.loads(pickle.dumps(results))  # noqa: S301 - our own bytes
+
+    assert results["zero"] == 0
