@@ -236,8 +236,8 @@ MUTANTS = (
     Mutant(
         "does not free what came before when a person settles an operation",
         "execution.py",
-        "            if self.rolling:\n                self._settle(i)\n            else:\n                self.b",
-        "            if self.rolling:\n                pass\n            else:\n                self.b",
+        "            if self.rolling:\n                self._settle(i)\n            else:\n",
+        "            if self.rolling:\n                pass\n            else:\n",
     ),
     Mutant(
         "goes backward after a crash though the pivot has passed",

@@ -177,7 +177,7 @@ def test_a_second_interrupt_leaves_a_timed_action(world: World) -> None:
     go_on.set()
 
 
-async def _cancel_all_but(task: asyncio.Task[Any]) -> None:
+async def _cancel_all_but(task: asyncio.Task[Any] | None) -> None:
     for other in asyncio.all_tasks() - {task, asyncio.current_task()}:
         other.cancel()
 
@@ -309,3 +309,41 @@ def test_results_travel_twice() -> None:
         results = pickle.loads(pickle.dumps(results))  # noqa: S301 - our own bytes
 
     assert results["zero"] == 0
+
+
+def test_a_call_that_was_taken_back_is_not_made(world: World) -> None:
+    """A thread that finds its call claimed by who has thought better of it does nothing."""
+    saga = SagaAssembler.saga().operation((world.do, "a"))
+    run = saga._run(saga._graph(), None, None, orchestrator.drive)  # noqa: SLF001 - no interrupt
+    intent = run.start()
+    assert intent is not None
+    claim = threading.Lock()
+    claim.acquire()
+    told: list[object] = []
+
+    choreography.POOL.make(run, intent, claim, told.append)
+    SagaAssembler.saga().operation((world.do, "later")).choreography_execute()
+    time.sleep(0.02)
+
+    assert (world.log, told) == (["later"], [])
+
+
+def test_a_task_that_is_cancelled_before_it_begins_has_done_nothing(world: World) -> None:
+    """Who cancels all tasks of the loop takes back what has not begun; the rest is undone."""
+
+    async def main() -> None:
+        task = asyncio.current_task()
+
+        async def first() -> None:
+            world.do("a")
+            await _cancel_all_but(task)
+
+        async def second() -> None:
+            world.do("b")
+
+        saga = SagaAssembler.saga().operation(first, (world.undo, "a")).operation(second)
+        with pytest.raises(asyncio.CancelledError):
+            await saga.achoreography_execute()
+
+    asyncio.run(main())
+    assert world.log == ["a", "undo a"]

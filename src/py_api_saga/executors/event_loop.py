@@ -152,7 +152,6 @@ class _AtOnce(_Driver):
         super().__init__(run)
         self._limit = limit
         self._tasks: dict[Entry, asyncio.Task[Entry]] = {}
-        self._begun: set[Entry] = set()
         self._ended: deque[Entry] = deque()
 
     @property
@@ -167,7 +166,6 @@ class _AtOnce(_Driver):
 
     async def _surely(self, intent: Entry) -> Entry:
         """Attempt a call in a task that nobody would hear of if it ended without an entry."""
-        self._begun.add(intent)
         try:
             return await _attempt(self.run, intent)
         except GeneratorExit:
@@ -177,13 +175,8 @@ class _AtOnce(_Driver):
 
     def _end(self, intent: Entry, task: asyncio.Task[Entry]) -> None:
         del self._tasks[intent]
-        if task.cancelled():  # by a loop that is going down
-            tell = interrupted if intent in self._begun else not_made
-            entry = tell(intent, asyncio.CancelledError())
-        else:
-            error = task.exception()
-            entry = task.result() if error is None else interrupted(intent, error)
-        self._ended.append(entry)
+        lost = task.cancelled()  # before it began, by who cancels all tasks of the loop
+        self._ended.append(not_made(intent, asyncio.CancelledError()) if lost else task.result())
         self.arrived.set()
 
     async def drive(self) -> None:
