@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from world import World
 
 CHAINS = ("orchestrator_execute", "aorchestrator_execute")
 GRAPHS = ("choreography_execute", "achoreography_execute")
@@ -56,6 +57,12 @@ def execute_sync(request: pytest.FixtureRequest) -> Execute:
 def execute_async(request: pytest.FixtureRequest) -> Execute:
     """Run a saga under asyncio."""
     return _executor(request.param)
+
+
+@pytest.fixture
+def world() -> World:
+    """Start with an empty world."""
+    return World()
 
 
 @pytest.fixture

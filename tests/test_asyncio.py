@@ -25,12 +25,6 @@ class CardDeclined(Exception):
     """The bank says no."""
 
 
-@pytest.fixture
-def world() -> World:
-    """Start with an empty world."""
-    return World()
-
-
 @pytest.fixture(params=METHODS)
 def method(request: pytest.FixtureRequest) -> str:
     """Name one way to run a saga."""

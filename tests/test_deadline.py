@@ -20,12 +20,6 @@ from py_api_saga import (
 SOON = 0.04  # seconds
 
 
-@pytest.fixture
-def world() -> World:
-    """Start with an empty world."""
-    return World()
-
-
 def late(world: World, name: str) -> str:
     """Take effect when the deadline has passed."""
     left = current_operation().remaining()

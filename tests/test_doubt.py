@@ -41,12 +41,6 @@ class Vanished(Exception):
     """The bank says nothing."""
 
 
-@pytest.fixture
-def world() -> World:
-    """Start with an empty world."""
-    return World()
-
-
 def vanish(world: World, name: str, error: Exception | None = None) -> None:
     """Take effect, but let the reply be lost."""
     world.do(name)

@@ -56,12 +56,6 @@ class Locked(Exception):
         self.lock = threading.Lock()
 
 
-@pytest.fixture
-def world() -> World:
-    """Start with an empty world."""
-    return World()
-
-
 def message(raised: SagaException, expected: str) -> None:
     """Compare a message with what is written in a test."""
     assert str(raised) == textwrap.dedent(expected).strip("\n")

@@ -24,12 +24,6 @@ class CardDeclined(Exception):
     """The bank says no."""
 
 
-@pytest.fixture
-def world() -> World:
-    """Start with an empty world."""
-    return World()
-
-
 def meet(world: World, name: str, barrier: threading.Barrier, error: Exception | None) -> str:
     """Wait until all have come, then fail or take effect."""
     barrier.wait(PATIENCE)

@@ -29,12 +29,6 @@ class Stop(BaseException):
 INTERRUPTS = [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError, Stop]
 
 
-@pytest.fixture
-def world() -> World:
-    """Start with an empty world."""
-    return World()
-
-
 def interrupted(execute: Execute, saga: SagaAssembler, kind: type[BaseException]) -> BaseException:
     """Run a saga that must raise an interrupt, and give it."""
     with pytest.raises(kind) as caught:

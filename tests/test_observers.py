@@ -30,12 +30,6 @@ class CardDeclined(Exception):
     """The bank says no."""
 
 
-@pytest.fixture
-def world() -> World:
-    """Start with an empty world."""
-    return World()
-
-
 def told(watch: Watch) -> list[Line]:
     """Give each event as (kind, operation, attempt, type of error), as far as they are known."""
     lines: list[Line] = []

@@ -27,12 +27,6 @@ class CardDeclined(Exception):
     """The bank says no."""
 
 
-@pytest.fixture
-def world() -> World:
-    """Start with an empty world."""
-    return World()
-
-
 def through(world: World, watch: Watch | None = None) -> SagaAssembler:
     """Make a saga whose second operation is the pivot."""
     saga = steps(world, "stock", observers=[] if watch is None else [watch])

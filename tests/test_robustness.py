@@ -45,12 +45,6 @@ from py_api_saga.status import MISSING
 Execute = Callable[..., Any]
 
 
-@pytest.fixture
-def world() -> World:
-    """A place where nothing stands yet."""
-    return World()
-
-
 class Defect(RuntimeError):
     """Something in the library itself is broken."""
 

@@ -22,12 +22,6 @@ class CardDeclined(Exception):
     """The bank says no."""
 
 
-@pytest.fixture
-def world() -> World:
-    """Start with an empty world."""
-    return World()
-
-
 class Crowd:
     """Count how many calls run at once, and let them go when enough have come."""
 

@@ -31,12 +31,6 @@ class CardDeclined(Exception):
 
 
 @pytest.fixture
-def world() -> World:
-    """Start with an empty world."""
-    return World()
-
-
-@pytest.fixture
 def gate() -> threading.Event:
     """Hold up what waits at it until it is set."""
     return threading.Event()
