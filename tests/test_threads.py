@@ -576,13 +576,13 @@ def exhaust():
     log.clear()
     left[0] = 1
 
-def slow(name):  # keeps its thread, so that one of the two needs another
+def slow(name):  # keeps its thread, so that one of the five needs another
     log.append(name)
     time.sleep(0.05)
 
 saga.operation(exhaust, (log.append, "undo b"), name="b", after="a")
-saga.operation((slow, "c"), (log.remove, "c"), name="c", after="b")
-saga.operation((slow, "d"), (log.remove, "d"), name="d", after="b")
+for name in "cdefg":
+    saga.operation((slow, name), (log.remove, name), name=name, after="b")
 print(outcome(saga), log)
 """
     failed = ("SagaException", "can't start new thread")
