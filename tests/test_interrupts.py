@@ -456,7 +456,7 @@ def test_ctrl_c_while_an_action_sleeps() -> None:
         .operation((say, "stock"), (say, "undo stock"))
         .operation(sleep, (say, "undo charge"))
         .operation((say, "courier")))"""
-    with script(program(saga, "orchestrator_execute()")) as running:
+    with script(program(saga, "orchestrator_execute()"), measured=False) as running:
         running.hear("stock")
         running.hear("charge begins")
         running.interrupt()
@@ -468,7 +468,7 @@ def test_ctrl_c_while_a_choreography_waits() -> None:
     saga = """saga = (SagaAssembler.saga()
         .operation(hear, (say, "undo charge"), name="charge")
         .operation((say, "courier"), after="charge"))"""
-    with script(program(saga, "choreography_execute()")) as running:
+    with script(program(saga, "choreography_execute()"), measured=False) as running:
         running.hear("charge begins")
         running.interrupt()
         time.sleep(0.05)
@@ -488,7 +488,7 @@ def fail():
 saga = (SagaAssembler.saga()
     .operation((say, "stock"), (say, "undo stock"), name="stock")
     .operation(fail, after="stock", retry=Retry(ValueError, wait_initial=60, wait_max=60)))"""
-    with script(program(saga, run)) as running:
+    with script(program(saga, run), measured=False) as running:
         running.hear("stock")
         running.hear("fails")
         time.sleep(0.05)
@@ -502,7 +502,7 @@ def test_ctrl_c_while_an_action_with_a_timeout_runs(run: str) -> None:
     saga = """saga = (SagaAssembler.saga()
         .operation(hear, (say, "undo charge"), name="charge", timeout=20)
         .operation((say, "courier"), after="charge"))"""
-    with script(program(saga, run)) as running:
+    with script(program(saga, run), measured=False) as running:
         running.hear("charge begins")
         running.interrupt()
         time.sleep(0.05)
@@ -521,7 +521,7 @@ saga = (SagaAssembler.saga()
     seconds = "30" if run.startswith("orch") else "0.2"
     code = program(saga.replace("operation(sleep", f'operation((sleep, "charge", {seconds})'), run)
     code = code.replace("except BaseException", "except Exception")
-    with script(code) as running:
+    with script(code, measured=False) as running:
         running.hear("stock")
         running.hear("charge begins")
         running.interrupt(signal.SIGTERM)
@@ -535,7 +535,7 @@ def test_a_second_ctrl_c_ends_the_rollback() -> None:
         .operation((say, "order"), (say, "undo order"))
         .operation((say, "stock"), (sleep, "undo stock"))
         .operation(sleep, (say, "undo charge")))"""
-    with script(program(saga, "orchestrator_execute()")) as running:
+    with script(program(saga, "orchestrator_execute()"), measured=False) as running:
         for line in ("order", "stock", "charge begins"):
             running.hear(line)
         running.interrupt()
@@ -551,7 +551,7 @@ def test_a_second_ctrl_c_ends_the_rollback_of_a_choreography() -> None:
         .operation((say, "stock"), (say, "undo stock"), name="stock")
         .operation((say, "charge"), (hear, "undo charge"), name="charge", after="stock")
         .operation((hear, "courier"), name="courier", after="charge"))"""
-    with script(program(saga, "choreography_execute()")) as running:
+    with script(program(saga, "choreography_execute()"), measured=False) as running:
         for line in ("stock", "charge", "courier begins"):
             running.hear(line)
         running.interrupt()
@@ -581,7 +581,7 @@ except KeyboardInterrupt:
     say("KeyboardInterrupt")
 """
     for run in ("orchestrator_execute()", "choreography_execute()"):
-        with script(code.replace("{run}", run)) as running:
+        with script(code.replace("{run}", run), measured=False) as running:
             begun = {running.stdout.readline().rstrip() for _ in range(3)}
             assert begun == {"main waits", "stock", "charge begins"}
             running.interrupt()

@@ -409,7 +409,7 @@ def test_one_attempt_never_waits(execute: Execute) -> None:
 def test_waiting_holds_up_nobody_else(execute_graph: Execute, log: list[str]) -> None:
     """In a choreography the other operations run meanwhile."""
     service = Service(Busy())
-    retry = Retry(Busy, wait_initial=0.15, wait_jitter=0)
+    retry = Retry(Busy, wait_initial=0.5, wait_jitter=0)
     saga = SagaAssembler.saga().operation(service.call, retry=retry)
     saga.operation(lambda: log.append(f"meanwhile {service.calls}"), name="a")
     saga.operation(lambda: log.append(f"then {service.calls}"), name="b", after=["a"])

@@ -214,7 +214,7 @@ class Script:
 def script(code: str, *, measured: bool = True) -> Iterator[Script]:
     """Run a program for the time of a block.
 
-    A storm of signals is not measured: one that strikes in the tracer of the coverage is lost.
+    What is sent signals is not measured: one that strikes in the tracer of the coverage is lost.
     """
     running = Script(code, measured=measured)
     killer = threading.Timer(PATIENCE, running.process.kill)
