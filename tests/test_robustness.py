@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import inspect
 import pickle
 import threading
 import time
@@ -343,3 +344,13 @@ def test_a_task_that_is_cancelled_before_it_begins_has_done_nothing(world: World
 
     asyncio.run(main())
     assert world.log == ["a", "undo a"]
+
+
+def test_a_signature_says_what_it_takes_by_default() -> None:
+    """No address of an object, and the names of the errors that leave doubt."""
+    signature = str(inspect.signature(SagaAssembler.operation))
+
+    assert " at 0x" not in signature
+    assert "action: 'Any' = <not given>" in signature
+    assert "TimeoutError, ConnectionResetError" in signature
+    assert "httpx.ReadTimeout" in signature

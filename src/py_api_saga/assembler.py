@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     )
 
 _SAGA_ID = r"[A-Za-z0-9_.\-]{1,128}"  # compiled when it is first used: 0.3 ms at import
-_NOT_GIVEN: Any = object()
+_NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "<not given>"})()
 _NO_NAME = str.maketrans(":.", "__")
 _PROCEED: Literal["proceed"] = "proceed"
 _SHOWN = 8  # operations in a repr

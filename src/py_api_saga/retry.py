@@ -32,6 +32,10 @@ class ErrorTypes(NamedTuple):
     names: frozenset[str] = frozenset()  # "module.Class"
     exempt: frozenset[str] = frozenset()  # likewise: what is not meant, though a base class is
 
+    def __repr__(self) -> str:
+        names = [kind.__name__ for kind in self.types]
+        return f"<{', '.join([*names, *sorted(self.names)])}>"
+
     def match(self, error: BaseException) -> bool:
         """Tell whether an error, or the reason that its library wraps, is one of them."""
         kinds = [kind for kind in type(error).__mro__ if kind.__module__ != "builtins"]
