@@ -293,8 +293,7 @@ class Run:
         """A random id, 32 hexadecimal digits, made when first asked for, in whatever thread."""
         if self._id is None:
             with _naming:
-                if self._id is None:
-                    self._id = os.urandom(16).hex()
+                self._id = self._id or os.urandom(16).hex()  # another thread may have come first
         return self._id
 
     def key(self, i: int, kind: str, generation: int) -> str:
