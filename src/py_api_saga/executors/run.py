@@ -291,10 +291,10 @@ class Run:
     @property
     def run_id(self) -> str:
         """A random id, 32 hexadecimal digits, made when first asked for, in whatever thread."""
-        if self._id is None:
-            with _naming:
-                self._id = self._id or os.urandom(16).hex()  # another thread may have come first
-        return self._id
+        with _naming:
+            if self._id is None:
+                self._id = os.urandom(16).hex()
+            return self._id
 
     def key(self, i: int, kind: str, generation: int) -> str:
         """Give the idempotency key of an operation's action or compensation.
