@@ -314,7 +314,7 @@ def caught_by(mutant: Mutant, *, world: bool) -> str:
         for which in [WORLD] if world else [f"not {WORLD} and not {MOVES}", f"{WORLD} or {MOVES}"]:
             command = [
                 sys.executable, "-m", "pytest", str(TESTS / "test_machine.py"), "-k", which, "-xq",
-                "--no-cov", "-p", "no:cacheprovider", "--no-header", "--tb=no",
+                "-o", "addopts=", "-p", "no:cacheprovider", "--no-header", "--tb=no",
             ]  # fmt: skip
             try:
                 ran = subprocess.run(
