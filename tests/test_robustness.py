@@ -7,6 +7,7 @@ import contextlib
 import importlib
 import inspect
 import pickle
+import signal
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -19,6 +20,7 @@ from world import World, in_time
 from py_api_saga import (
     NOT_HAPPENED,
     UNKNOWN,
+    Event,
     Retry,
     SagaAssembler,
     SagaDefinitionError,
@@ -38,7 +40,7 @@ from py_api_saga.execution import (
     Execution,
 )
 from py_api_saga.executors import attempt as attempts
-from py_api_saga.executors import choreography, orchestrator
+from py_api_saga.executors import choreography, event_loop, orchestrator
 from py_api_saga.operation import Call
 from py_api_saga.status import MISSING
 
@@ -354,3 +356,226 @@ def test_a_signature_says_what_it_takes_by_default() -> None:
     assert "action: 'Any' = <not given>" in signature
     assert "TimeoutError, ConnectionResetError" in signature
     assert "httpx.ReadTimeout" in signature
+
+
+# --- an interrupt in an unlucky moment ----------------------------------------------------------
+
+
+def test_a_timed_call_whose_thread_was_not_begun_is_not_made(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt comes before the thread has begun: it does nothing when it does begin."""
+    threads: list[threading.Thread] = []
+
+    class Late(threading.Thread):
+        def start(self) -> None:
+            threads.append(self)
+            raise KeyboardInterrupt
+
+    saga = SagaAssembler.saga().operation((world.do, "a"), (world.undo, "a"))
+    saga.operation((world.do, "b"), (world.undo, "b"), timeout=5)
+    with monkeypatch.context() as patched:
+        patched.setattr(attempts.threading, "Thread", Late)  # type: ignore[attr-defined]
+        with pytest.raises(KeyboardInterrupt):
+            saga.orchestrator_execute()
+
+    threading.Thread.start(threads[0])
+    threads[0].join(5)
+    assert world.log == ["a", "undo a"]
+
+
+def test_an_interrupt_around_a_timed_call_leaves_it_in_doubt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may live on in its thread: it is undone, as what may have happened."""
+
+    def struck(*_: object) -> None:
+        monkeypatch.undo()  # the compensation has time of its own
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(attempts, "_wait_within", struck)
+    saga = SagaAssembler.saga().operation((world.do, "a"), (world.undo, "a"), timeout=5)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        saga.orchestrator_execute()
+
+    context = caught.value.__context__
+    assert isinstance(context, SagaException)
+    assert context.operations["do"].error is caught.value
+
+
+def test_a_call_that_no_thread_took_is_not_made_under_asyncio(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt comes before a thread has it: the operation has not happened."""
+
+    def struck(*_: object) -> None:
+        monkeypatch.undo()  # the rollback has threads again
+        raise Stop
+
+    class Stop(BaseException):
+        pass
+
+    async def main() -> None:
+        saga = SagaAssembler.saga().operation((world.do, "a"), (world.undo, "a"))
+        monkeypatch.setattr(choreography.POOL, "make", struck)
+        with pytest.raises(Stop) as caught:
+            await saga.aorchestrator_execute()
+        context = caught.value.__context__
+        assert isinstance(context, SagaException)
+        assert context.operations["do"].status is Status.FAILED
+
+    asyncio.run(main())
+    assert world.log == []
+
+
+def test_a_coroutine_that_is_thrown_away_awaits_nothing(world: World) -> None:
+    """Its thread goes on, and nobody is there to hear of it."""
+    go_on = threading.Event()
+    saga = SagaAssembler.saga().operation((go_on.wait, 5))
+
+    async def main() -> None:
+        run = saga._run(saga._chain(), None, None, orchestrator.drive)  # noqa: SLF001
+        intent = run.start()
+        assert intent is not None
+        attempt = event_loop._attempt_in_thread(run, intent)  # noqa: SLF001
+        attempt.send(None)
+        attempt.close()
+        go_on.set()
+
+    asyncio.run(main())
+    assert world.log == []
+
+
+def forward(world: World, strike: Callable[[], object]) -> SagaAssembler:
+    """Pass a pivot, be interrupted beside an action that succeeds, and leave one to do."""
+    return (
+        SagaAssembler.saga()
+        .operation((world.do, "pivot"), name="pivot", pivot=True)
+        .operation(strike, name="slow", after="pivot")
+        .operation((world.do, "last"), name="last", after="slow")
+    )
+
+
+def behind(interrupt: BaseException) -> SagaStuck:
+    """Give what stands at the end of the chain of an interrupt."""
+    error: BaseException = interrupt
+    while error.__context__ is not None and not isinstance(error, SagaStuck):
+        error = error.__context__
+    assert isinstance(error, SagaStuck)
+    return error
+
+
+def left_behind(interrupt: BaseException) -> SagaStuck:
+    """Give what an interrupt after the pivot tells of the saga."""
+    context = behind(interrupt)
+    assert context.operation_name == "last"
+    assert "stands: pivot, slow" in str(context)
+    assert "not started: last" in str(context)
+    return context
+
+
+def test_an_interrupt_beside_an_action_after_the_pivot_is_raised_again(world: World) -> None:
+    """In a choreography: what runs counts, what is left is named, nothing is undone."""
+    came = threading.Event()
+
+    def handler(*_: object) -> None:
+        came.set()
+        raise KeyboardInterrupt
+
+    def strike() -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        came.wait(5)
+
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            forward(world, strike).choreography_execute()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    left_behind(caught.value)
+    assert world.log == ["pivot"]
+
+
+def test_an_interrupt_between_two_actions_after_the_pivot_is_raised_again(world: World) -> None:
+    """In the caller's thread, with nothing in doubt."""
+
+    def struck(event: Event) -> None:
+        if (event.kind, event.operation) == ("succeeded", "slow"):
+            raise KeyboardInterrupt
+
+    saga = forward(world, int)
+    saga.observers = (struck,)
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        saga.orchestrator_execute()
+
+    left_behind(caught.value)
+
+
+def test_a_cancellation_after_the_pivot_is_not_swallowed(
+    execute_async: Execute, world: World
+) -> None:
+    """A plain function that runs in a thread is awaited and counts; then the task is cancelled."""
+    loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
+
+    def strike() -> None:
+        loop, task = loops[0]
+        loop.call_soon_threadsafe(task.cancel)
+        time.sleep(0.05)
+
+    async def main() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        loops.append((asyncio.get_running_loop(), task))
+        await getattr(forward(world, strike), execute_async.__name__)()
+
+    with pytest.raises(asyncio.CancelledError) as caught:
+        asyncio.run(main())
+
+    assert "not started: last" in str(behind(caught.value))
+
+
+def test_a_rollback_that_was_left_names_what_was_being_undone(world: World) -> None:
+    """With what its compensation has raised so far."""
+    undo_error = OSError("the warehouse is down")
+
+    def undo() -> None:
+        raise undo_error
+
+    waits: list[Event] = []
+
+    def struck(event: Event) -> None:
+        if event.kind in ("attempt failed", "compensating"):
+            waits.append(event)
+            raise KeyboardInterrupt
+
+    saga = SagaAssembler.saga(
+        compensation_retry=Retry(OSError, attempts=9, wait_initial=0.01, wait_jitter=0),
+        observers=[struck],
+    )
+    saga.operation((world.do, "a"), undo, name="a").operation(broken, name="boom")
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        saga.orchestrator_execute()
+
+    context = behind(caught.value)
+    assert "not undone: a" in str(context)
+    assert list(context.stuck) == ["a"]
+
+
+def test_a_defect_found_while_an_interrupt_is_taken_in_is_raised(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not taken for one more interrupt."""
+
+    def struck(event: Event) -> None:
+        if event.kind == "succeeded":
+            monkeypatch.setattr(Execution, "__init__", broken)
+            raise KeyboardInterrupt
+
+    saga = SagaAssembler.saga(observers=[struck]).operation((world.do, "a"), (world.undo, "a"))
+
+    with pytest.raises(Defect):
+        saga.orchestrator_execute()

@@ -37,7 +37,7 @@ class Trouble:
         generations: Which generation of its idempotency key a (operation, kind) is at, from 2.
         undo_tries: How often a compensation was called.
         undone: What compensations returned, in the order in which they ended.
-        undo_errors: What compensations raised in the end.
+        undo_errors: What each compensation raised last, unless it succeeded after all.
     """
 
     def __init__(self) -> None:
@@ -137,6 +137,7 @@ def failure(
         statuses.copy(),
         results.copy(),
         failed,
+        definition.pivot >= 0 and statuses[definition.pivot] is Status.SUCCEEDED,
         errors.copy(),
         undo_errors.copy(),
         [reason for reason in trouble.reasons if all(reason is not e for e in errors.values())]

@@ -55,6 +55,7 @@ class Report:
     statuses: list[Status]
     results: list[Any]
     failed: int | None  # the operation that the exception names
+    passed: bool  # the pivot: what has not run is still to be done
     errors: dict[int, BaseException]  # of actions
     undo_errors: dict[int, BaseException]
     reasons: list[BaseException]  # why it was stopped, if that is not what the exception names
@@ -99,22 +100,32 @@ class Report:
             if i != self.failed:
                 lines.append(f"also failed: {self.said(i)}: {as_text(error)}")
         lines += [f"also stopped: {as_text(reason)}" for reason in self.reasons]
-        undone, skipped, done = map(
-            self.having, (Status.COMPENSATED, Status.SKIPPED, Status.SUCCEEDED)
-        )
+        undone, skipped = self.having(Status.COMPENSATED), self.having(Status.SKIPPED)
         doubtful = [i for i in skipped if i in self.errors]
         certain = [i for i in skipped if i not in self.errors]
         for words, operations in (
             ("compensated", undone[::-1]),
             ("stands, having no compensation", certain),
             ("may stand, having no compensation", doubtful),
-            ("stands", done if self.outcome is SagaStatus.STUCK else ()),
+            *self._unfinished(),
         ):
             if operations:
                 lines.append(f"{words}: {', '.join(map(self.said, operations))}")
         for i in self.having(Status.STUCK):
             lines.append(f"STUCK {self.said(i)}: {self._why_stuck(i)}")
         return lines
+
+    def _unfinished(self) -> list[tuple[str, list[int]]]:
+        """List what a saga leaves that was left in its middle, or could not go on."""
+        if self.outcome is not SagaStatus.STUCK:
+            return []
+        return [
+            ("stands", self.having(Status.SUCCEEDED)),
+            ("may stand", self.having(Status.IN_DOUBT)),
+            ("not finished", self.having(Status.RUNNING)),
+            ("not undone", self.having(Status.COMPENSATING)),
+            ("not started", self.having(Status.PENDING) if self.passed else []),
+        ]
 
     def _why_stuck(self, i: int) -> str:
         if i in self.undo_errors:
@@ -173,6 +184,10 @@ def refused(where: str, expected: str, got: object) -> SagaDefinitionError:
     return SagaDefinitionError(f"{where}: expected {expected}, got {shown}")
 
 
+# What needs a person, once nobody drives the saga any more.
+_OPEN = frozenset({Status.STUCK, Status.IN_DOUBT, Status.RUNNING, Status.COMPENSATING})
+
+
 class SagaError(Exception):
     """All that this library raises on purpose."""
 
@@ -221,12 +236,14 @@ class SagaException(SagaError):
 
     @property
     def stuck(self) -> Mapping[str, BaseException | None]:
-        """Map each operation that needs a person to what was raised, or None if nothing was."""
-        return {
-            name: report.error
-            for name, report in self.operations.items()
-            if report.status is Status.STUCK
-        }
+        """Map each operation that needs a person to what was raised, or None if nothing was.
+
+        If a rollback was left in its middle, also those that were being called or undone.
+        """
+        if self.outcome is not SagaStatus.STUCK:
+            return {}
+        reports = self.operations.items()
+        return {name: report.error for name, report in reports if report.status in _OPEN}
 
     @property
     def outcome(self) -> SagaStatus | None:

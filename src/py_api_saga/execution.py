@@ -326,10 +326,10 @@ class Execution:
         if alive:
             trouble.stragglers.add((i, kind, attempt, generation))
         if kind == COMPENSATION:
+            trouble.undo_errors[i] = error  # a rollback may be left while this one waits
             if wait is not None and not alive:
                 trouble.waiting[i] = wait
             else:
-                trouble.undo_errors[i] = error
                 self._move(i, _STUCK)
                 self._settle(i)
         else:

@@ -23,7 +23,7 @@ from py_api_saga.execution import (
     Doubt,
 )
 from py_api_saga.executors.inbox import GLANCE
-from py_api_saga.executors.run import interrupted
+from py_api_saga.executors.run import interrupted, not_made
 from py_api_saga.executors.running import Running
 from py_api_saga.operation import NOT_HAPPENED as ANSWER_NO
 from py_api_saga.operation import PLAIN, Happened
@@ -206,47 +206,74 @@ class _Handover:
             return self._abandoned
 
 
-def _attempt_within(  # noqa: C901 - an interrupt may strike at each of its lines
-    timeout: float, run: Run, intent: Entry
-) -> Entry:
+def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
     """Make a call in a daemon thread of its own and wait for it; a straggler tells the run."""
-    _, i, kind, number, generation, _ = intent
+    i = intent[1]
     until = monotonic() + timeout
     handover = _Handover()
     run.open_inbox()
 
+    claim = threading.Lock()
+
     def body() -> None:
-        entry = surely(run, intent, until)
-        if not handover.put(entry):
-            run.land(entry)
+        if claim.acquire(blocking=False):
+            entry = surely(run, intent, until)
+            if not handover.put(entry):
+                run.land(entry)
 
     thread = threading.Thread(
         target=copy_context().run, args=(body,), name=f"saga {run.name_of(i)}", daemon=True
     )
+    try:
+        return _wait_within(run, intent, thread, claim, handover, until) or _given_up(
+            run, intent, timeout
+        )
+    except BaseException:
+        handover.abandon()  # whoever takes the call in will take it for alive
+        raise
+
+
+def _given_up(run: Run, intent: Entry, timeout: float) -> Entry:
+    """Say of a call whose time is up that nobody knows what came of it."""
+    _, i, kind, number, generation, _ = intent
+    late = overdue(run, i, kind, timeout)
+    if kind not in (ACTION, COMPENSATION):
+        return failed(run, intent, late)
+    return (IN_DOUBT, i, kind, number, generation, Doubt(late, alive=True))
+
+
+def _wait_within(
+    run: Run,
+    intent: Entry,
+    thread: threading.Thread,
+    claim: threading.Lock,
+    handover: _Handover,
+    until: float,
+) -> Entry | None:
+    """Start a thread and wait for what it tells; None if its time is up."""
     interrupt: BaseException | None = None
     try:
         thread.start()
     except RuntimeError as error:  # no more threads: the call was not made
         return failed(run, intent, error)
-    except BaseException as error:  # noqa: BLE001 - it may have started all the same
+    except BaseException as error:  # noqa: BLE001 - raised again when all is undone
+        if claim.acquire(blocking=False):  # the thread has not begun it
+            return not_made(intent, error)
         interrupt = error
-    while not handover.done.is_set():
+    while True:
         try:
-            left = until - monotonic()
-            if not handover.done.wait(min(left, GLANCE)) and left <= 0 and handover.abandon():
-                break
+            while not handover.done.is_set():
+                left = until - monotonic()
+                if not handover.done.wait(min(left, GLANCE)) and left <= 0 and handover.abandon():
+                    break
+            break
         except BaseException as error:  # noqa: BLE001 - raised again when all is undone
             if interrupt is not None and handover.abandon():
                 break
             interrupt = error
     if interrupt is not None:
         run.stop(interrupt)
-    if handover.entry is not None:
-        return handover.entry
-    late = overdue(run, i, kind, timeout)
-    if kind not in (ACTION, COMPENSATION):
-        return failed(run, intent, late)
-    return (IN_DOUBT, i, kind, number, generation, Doubt(late, alive=True))
+    return handover.entry
 
 
 def surely(run: Run, intent: Entry, until: float | None = None) -> Entry:

@@ -98,7 +98,7 @@ def execute(run: Run, limit: int) -> Results:
         except BaseException as interrupt:
             if isinstance(interrupt, Exception):
                 raise  # a defect of ours
-            run.repair(interrupt, partial(_revoked, claims, interrupt))
+            run.repair(interrupt, partial(_revoked, claims))
     return run.finish()
 
 

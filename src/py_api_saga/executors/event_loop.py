@@ -18,6 +18,7 @@ from py_api_saga.executors.run import interrupted, not_made
 from py_api_saga.executors.running import Running
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from py_api_saga.definition import Results
@@ -41,18 +42,26 @@ async def execute(run: Run, limit: int | None) -> Results:
     try:
         while True:
             try:
-                if run.execution.rolling:
-                    await _outlast(run, driver)
-                else:
-                    await driver.drive()
+                await _drive(run, driver)
+                break
             except (Exception, GeneratorExit):  # a defect of ours, or the loop throws us away
                 raise
             except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
-                run.repair(interrupt, partial(driver.lost, interrupt))
-            if (run.left or run.execution.at_rest) and driver.idle and run.close():
-                return run.finish()
+                run.repair(interrupt, driver.lost)
+        return run.finish()
     finally:
         current.set(outer)
+
+
+async def _drive(run: Run, driver: _OneByOne | _AtOnce) -> None:
+    """Make every call, first in this task, and in a task of its own once the rollback begins."""
+    while True:
+        if run.execution.rolling:
+            await _outlast(run, driver)
+        else:
+            await driver.drive()
+        if (run.left or run.execution.at_rest) and driver.idle and run.close():
+            return
 
 
 def finish_late(run: Run) -> None:
@@ -152,6 +161,7 @@ class _AtOnce(_Driver):
         super().__init__(run)
         self._limit = limit
         self._tasks: dict[Entry, asyncio.Task[Entry]] = {}
+        self._ends: dict[Entry, Callable[[asyncio.Task[Entry]], None]] = {}
         self._ended: deque[Entry] = deque()
 
     @property
@@ -173,16 +183,27 @@ class _AtOnce(_Driver):
         except BaseException as interrupt:  # noqa: BLE001 - it struck between two lines of ours
             return interrupted(intent, interrupt)
 
+    def _watch(self) -> None:
+        """Hear of the end of each task, also if an interrupt came before it was noted."""
+        for intent, task in self._tasks.items():
+            end = self._ends.setdefault(intent, partial(self._end, intent))
+            task.remove_done_callback(end)  # a scope that cancels at each turn comes here each time
+            task.add_done_callback(end)
+
     def _end(self, intent: Entry, task: asyncio.Task[Entry]) -> None:
-        del self._tasks[intent]
-        lost = task.cancelled()  # before it began, by who cancels all tasks of the loop
-        self._ended.append(not_made(intent, asyncio.CancelledError()) if lost else task.result())
-        self.arrived.set()
+        if intent in self._tasks:
+            lost = task.cancelled()  # before it began, by who cancels all tasks of the loop
+            entry = not_made(intent, asyncio.CancelledError()) if lost else task.result()
+            self._ended.append(entry)
+            self.arrived.set()
+            del self._tasks[intent]
+            self._ends.pop(intent, None)
 
     async def drive(self) -> None:
         """Make the calls."""
         run = self.run
         rolling = run.execution.rolling
+        self._watch()
         while True:
             self.arrived.clear()
             run.look()
@@ -194,13 +215,15 @@ class _AtOnce(_Driver):
             flying = run.execution.flying
             while len(flying) < self._limit and (intent := run.start()) is not None:
                 self._tasks[intent] = task = asyncio.create_task(self._surely(intent))
-                task.add_done_callback(partial(self._end, intent))
+                self._ends[intent] = end = partial(self._end, intent)
+                task.add_done_callback(end)
             if not (flying or run.waits):
                 return
             try:
                 await self._pause()
             except asyncio.CancelledError as cancelled:
                 run.stop(cancelled)
+                self._watch()
 
 
 async def _attempt(run: Run, intent: Entry) -> Entry:
@@ -252,10 +275,19 @@ async def _attempt_in_thread(run: Run, intent: Entry) -> Entry:
         with suppress(RuntimeError):  # as when a straggler wakes a loop
             loop.call_soon_threadsafe(future.set_result, entry)
 
-    POOL.make(run, intent, threading.Lock(), tell)
-    while not future.done():
+    claim = threading.Lock()
+    made = False
+    while True:
         try:
-            await asyncio.wait({future})
-        except asyncio.CancelledError as cancelled:
-            run.stop(cancelled)
-    return future.result()
+            if not made:
+                made = True
+                POOL.make(run, intent, claim, tell)
+            while not future.done():
+                await asyncio.wait({future})
+            return future.result()
+        except GeneratorExit:
+            raise
+        except BaseException as interrupt:  # noqa: BLE001 - raised again when all is undone
+            run.stop(interrupt)
+            if claim.acquire(blocking=False):  # no thread has begun it
+                return not_made(intent, interrupt)

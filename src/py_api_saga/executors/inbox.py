@@ -29,9 +29,8 @@ class Inbox:
         self._wake = wake or partial(self._signal.put, None)
         self._lock = threading.Lock()
         self._closed = False
-        # Held by who drives the run: until it is summed up, then by one straggler after the other.
+        # Held by who looks at the run when it is closed: to sum it up, or to land in it.
         self.late = threading.Lock()
-        self.late.acquire()
 
     def put(self, entry: Entry) -> bool:
         """Hand an entry to whoever drives the run, or say that nobody does any more."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from time import sleep
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ def execute(run: Run) -> Results:
             except BaseException as interrupt:
                 if isinstance(interrupt, Exception):
                     raise  # a defect of ours
-                run.repair(interrupt, partial(run.cut_off, interrupt))
+                run.repair(interrupt, run.cut_off)
         return run.finish()
     finally:
         current.set(outer)

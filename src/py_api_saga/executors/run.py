@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.definition import Definition
     from py_api_saga.events import EventKind, Observer
+    from py_api_saga.exceptions import SagaException
     from py_api_saga.execution import Entry
 
 MAX_KEY = 255  # characters
@@ -231,23 +232,39 @@ class Run:
             self.interrupt = interrupt
         elif isinstance(interrupt, KeyboardInterrupt):
             self.left = True
+        if not (self.execution.backward or self.execution.at_rest):
+            self._abort(interrupt)  # after the pivot it is only recorded
         if self.execution.passed:  # nothing rolls back, and the caller wants to be gone
             self.left = True
-        elif not (self.execution.backward or self.execution.at_rest):
-            self._abort(interrupt)
 
-    def repair(self, interrupt: BaseException, lost: Callable[[Entry], Entry | None]) -> None:
-        """Take in an interrupt that struck between two lines of ours: fold the entries again.
+    def repair(
+        self, interrupt: BaseException, lost: Callable[[BaseException, Entry], Entry | None]
+    ) -> None:
+        """Take in an interrupt that struck between two lines of ours, and those that follow it.
 
         Args:
             interrupt: What was raised.
             lost: Says of a call in flight what came of it, or None if somebody else will.
         """
+        while True:
+            try:
+                self._fold_again(interrupt, lost)
+            except BaseException as another:
+                if isinstance(another, Exception):
+                    raise  # a defect of ours
+                self.interrupt = interrupt if self.interrupt is None else self.interrupt
+                interrupt = another
+            else:
+                return
+
+    def _fold_again(
+        self, interrupt: BaseException, lost: Callable[[BaseException, Entry], Entry | None]
+    ) -> None:
         entries = self.execution.entries
         self.execution = execution = Execution(self.definition, entries, watched=self._watched)
         execution.moves.clear()
         for intent in list(execution.flying.values()):
-            entry = lost(intent)
+            entry = lost(interrupt, intent)
             if entry is not None:
                 self.tell(entry)
         self.stop(interrupt)
@@ -364,11 +381,10 @@ class Run:
             SagaException: The saga did not complete.
             BaseException: The interrupt that ended it.
         """
-        try:
+        if self.inbox is None:
             return self._sum_up()
-        finally:
-            if self.inbox is not None:
-                self.inbox.late.release()
+        with self.inbox.late:
+            return self._sum_up()
 
     def _sum_up(self) -> Results:
         execution = self.execution
@@ -400,11 +416,19 @@ class Run:
         try:
             if interrupt is None:
                 raise exception
-            if interrupt.__context__ is None:  # so that what became of the saga is told as well
-                interrupt.__context__ = exception
+            put_behind(interrupt, exception)  # what became of the saga is told as well
             raise interrupt
         finally:
             del exception, interrupt, cause, trouble
+
+
+def put_behind(error: BaseException, exception: SagaException) -> None:
+    """Let an exception be the last in the chain of contexts of an error."""
+    seen = set[int]()
+    while error.__context__ is not None and id(error) not in seen:
+        seen.add(id(error))
+        error = error.__context__
+    error.__context__ = exception
 
 
 def not_made(intent: Entry, interrupt: BaseException) -> Entry:
