@@ -120,7 +120,12 @@ def failure(
         failed, error = next(iter(errors.items()))
     else:
         failed = statuses.index(Status.PENDING) if Status.PENDING in statuses else None
-        error = trouble.reasons[0]
+        if trouble.reasons:
+            error = trouble.reasons[0]
+        else:
+            error = RuntimeError("the process that ran the saga died")
+            if Status.STUCK in statuses:
+                failed = statuses.index(Status.STUCK)
     kind = SagaStuck if outcome is SagaStatus.STUCK else SagaException
     undo_errors = _in_order(trouble.undo_errors, definition)
     exception = kind(

@@ -39,6 +39,24 @@ class Names:
         self._given: set[int] = set()
         self._names: list[str] | None = None
 
+    @classmethod
+    def of(cls, given: Iterable[str], layout: Layout | None) -> Names:
+        """Make names that were made before, with those of the child sagas in a layout."""
+        names = cls()
+        for name in given:
+            names.give(name)
+        names.all()
+        if layout is not None:
+            names._add_children("", layout)
+        return names
+
+    def _add_children(self, prefix: str, layout: Layout) -> None:
+        for name, position in layout.places.items():
+            item = layout.items[position]
+            if not isinstance(item, int):
+                self.add(prefix + name, item)
+                self._add_children(f"{prefix}{name}.", item)
+
     def all(self) -> list[str]:
         """Give the names of all operations there are."""
         if self._names is None or len(self._names) < len(self.labels):

@@ -1,12 +1,15 @@
 """What a saga raises.
 
     SagaError
-    └── SagaException             the saga has ended without success: all undone, or
-        ├── SagaStuck             … neither finished nor undone: a person must look
-        └── SagaDefinitionError   … it was never run, since it can't be run as it is written
+    ├── SagaException             the saga has ended without success: all undone, or
+    │   ├── SagaStuck             … neither finished nor undone: a person must look
+    │   └── SagaDefinitionError   … it was never run, since it can't be run as it is written
+    ├── SagaInProgress            somebody else drives it
+    ├── SagaConflict              its id belongs to another saga
+    └── JournalError              its journal can't be read or written
 
-What decides nothing about a saga (it is running elsewhere, its journal can't be written) is a
-`SagaError` and no `SagaException`.
+What decides nothing about a saga is a `SagaError` and no `SagaException`: who catches the latter
+to tell the customer that nothing was bought must not be wrong.
 """
 
 from __future__ import annotations
@@ -188,6 +191,24 @@ def refused(where: str, expected: str, got: object) -> SagaDefinitionError:
 _OPEN = frozenset({Status.STUCK, Status.IN_DOUBT, Status.RUNNING, Status.COMPENSATING})
 
 
+class RecordedError(Exception):
+    """What was raised in another process, as a journal tells of it: its type is not looked for.
+
+    Attributes:
+        kind: The name of its type, as "module.Class".
+    """
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(kind, text)
+        self.kind = kind
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+    def __repr__(self) -> str:
+        return f"{self.kind.rpartition('.')[2]}({self.args[1]!r})"
+
+
 class SagaError(Exception):
     """All that this library raises on purpose."""
 
@@ -304,3 +325,22 @@ class SagaStuck(SagaException):
 
 class SagaDefinitionError(SagaException):
     """The saga can't be run as it is written. Nothing was changed, nothing has run."""
+
+
+class SagaInProgress(SagaError):
+    """Somebody else drives the saga: another process or thread, or one that has taken it over.
+
+    Nothing was undone, and whoever drives it goes on.
+    """
+
+
+class SagaConflict(SagaError):
+    """The `saga_id` is that of another saga: its name or an argument differs. Nothing has run."""
+
+
+class JournalError(SagaError):
+    """The journal can't be opened, read or written.
+
+    If a saga was running, no further call was started, compensations included; it stays open,
+    and recovery goes on with it.
+    """

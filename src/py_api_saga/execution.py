@@ -10,6 +10,7 @@ An entry is a plain tuple (a named one costs more than the rest of a turn):
 
     STARTED        a call is about to be made; `ready` lists these
     SUCCEEDED      it returned value
+    UNSTORED       it returned value[0], which the journal can't keep; value[1] says why
     FAILED         it raised value, and is not called again
     RETRY          it raised value[0], and is called again after value[1] seconds
     IN_DOUBT       nobody knows what came of the action; value is a `Doubt`
@@ -93,6 +94,7 @@ COMPENSATION: Final = "compensation"
 ASK: Final = "ask"
 STARTED: Final = "started"
 SUCCEEDED: Final = "succeeded"
+UNSTORED: Final = "unstored"
 FAILED: Final = "failed"
 RETRY: Final = "retry"
 IN_DOUBT: Final = "in doubt"
@@ -309,6 +311,25 @@ class Execution:
             raise IllegalMoveError(_NO_ANSWER)
         if not self._heap or (self.backward and not self.rolling):
             self._turn()
+
+    def _take_unstored(self, entry: Entry) -> None:
+        """Take in a success that nobody could go on from in another process."""
+        what, i, kind, attempt, generation, (value, error) = entry
+        if kind != ACTION or not self.is_flying(entry):
+            self._take_succeeded((what, i, kind, attempt, generation, value))
+            return
+        trouble = self._trouble()
+        trouble.errors[i] = error
+        trouble.doubted.discard(i)
+        del self.flying[i]
+        if self.passed or i == self.definition.pivot:
+            self.results[i] = value
+            self.passed = True
+            self._move(i, _STUCK)
+        else:
+            self._succeed(i, value)
+            self.backward = True
+        self._turn()
 
     def _take_failure(self, entry: Entry) -> None:
         """Take in FAILED, RETRY or IN_DOUBT."""
@@ -711,6 +732,7 @@ class Execution:
     _TAKE: ClassVar[dict[str, Callable[[Execution, Entry], None]]] = {
         STARTED: _take_started,
         SUCCEEDED: _take_succeeded,
+        UNSTORED: _take_unstored,
         FAILED: _take_failure,
         RETRY: _take_failure,
         IN_DOUBT: _take_failure,
@@ -722,3 +744,4 @@ class Execution:
         RESOLVED: _take_resolved,
         AGAIN: _take_again,
     }
+    KINDS: ClassVar = frozenset(_TAKE)

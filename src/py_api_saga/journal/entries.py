@@ -1,0 +1,105 @@
+"""Entries of the machine as JSON: `[what, operation, kind, attempt, generation, value]`.
+
+A value that is None is left out. The format is described for users in the reference.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from py_api_saga.exceptions import RecordedError
+from py_api_saga.execution import (
+    ABORT,
+    FAILED,
+    HAPPENED,
+    IN_DOUBT,
+    RECOVERED,
+    RESOLVED,
+    RETRY,
+    STARTED,
+    SUCCEEDED,
+    UNKNOWN,
+    UNSTORED,
+    Doubt,
+    Execution,
+)
+from py_api_saga.journal.codec import dumps
+from py_api_saga.status import MISSING, Status
+
+if TYPE_CHECKING:
+    from py_api_saga.execution import Entry
+    from py_api_saga.journal.values import Values
+
+_ERRORS = frozenset({FAILED, ABORT})
+
+
+def write_entry(entry: Entry, values: Values) -> str:
+    """Write an entry as JSON text.
+
+    Raises:
+        NotStorableError: Its value can't be stored; nothing else of an entry can fail.
+    """
+    what, i, kind, attempt, generation, value = entry
+    head = f'["{what}",{i},"{kind}",{attempt},{generation}'
+    if what == STARTED or value is None:
+        return f"{head}]"
+    if what in (SUCCEEDED, HAPPENED):
+        return f"{head},{values.write(value)}]"
+    tree: Any
+    if what in _ERRORS or what == UNKNOWN:
+        tree = values.write_error(value)
+    elif what == RETRY:
+        tree = [values.write_error(value[0]), value[1]]
+    elif what == IN_DOUBT:
+        tree = [values.write_error(value.error), value.wait, value.alive]
+    elif what == UNSTORED:
+        tree = values.write_error(value[1])
+    elif what == RECOVERED:
+        tree = sorted(value)
+    elif what == RESOLVED:
+        tree = [value[0].value, values.tree(value[1])]
+    else:  # AGAIN
+        tree = bool(value)
+    return f"{head},{dumps(tree)}]"
+
+
+def read_entry(tree: Any, values: Values, operations: int) -> Entry:
+    """Read an entry.
+
+    Raises:
+        ValueError: It is none, or speaks of an operation that there is not.
+        UnknownNameError: A value names a type that the journal does not allow.
+    """
+    what, i, kind, attempt, generation, *rest = tree
+    alone = what in (ABORT, RECOVERED)
+    known = what in Execution.KINDS and kind in ("action", "compensation", "ask", "")
+    if (
+        not known
+        or any(type(number) is not int for number in (i, attempt, generation))
+        or not (i == -1 if alone else 0 <= i < operations)
+    ):
+        message = "an entry is of no kind that this version knows"
+        raise ValueError(message)
+    value: Any = rest[0] if rest else None
+    if what in (SUCCEEDED, HAPPENED):
+        value = values.read(value)
+    elif what == UNSTORED:
+        value = (MISSING, values.read_error(value))
+    elif what in _ERRORS or what == UNKNOWN:
+        value = values.read_error(value)
+        if value is None and what in _ERRORS:
+            value = RecordedError("builtins.Exception", "unknown")
+    elif what == RETRY:
+        value = (values.read_error(value[0]), float(value[1]))
+    elif what == IN_DOUBT:
+        error, wait, alive = value
+        value = Doubt(values.read_error(error) or RecordedError("", ""), wait, bool(alive))
+    elif what == RECOVERED:
+        value = frozenset(value or ())
+    elif what == RESOLVED:
+        value = (Status(value[0]), values.read(value[1]))
+    return (_KIND[what], i, _KIND[kind], attempt, generation, value)
+
+
+# The machine tells kinds apart by identity where it is in a hurry; JSON makes new strings.
+_KIND = {kind: kind for kind in (*Execution.KINDS, "action", "compensation", "ask", "")}

@@ -1,0 +1,177 @@
+"""What a saga is to do, as JSON: the entry that begins it.
+
+Functions are names, and so are the types of errors. What could not be found or read again after a
+crash is refused here, before anything has run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from py_api_saga.exceptions import SagaDefinitionError
+from py_api_saga.journal.codec import MAX_VALUE, dumps
+from py_api_saga.journal.names import NotStorableError
+from py_api_saga.operation import PLAIN
+from py_api_saga.retry import DOUBTFUL, ErrorTypes, Retry
+
+if TYPE_CHECKING:
+    from py_api_saga.definition import Definition, Layout
+    from py_api_saga.journal.values import Values
+    from py_api_saga.operation import Call, Operation, Policy
+
+FORMAT = 1
+DEFINED = "defined"
+MAX_AGE = 12 * 3600.0  # seconds: services forget idempotency keys after about a day
+RETRY_FIELDS = [field.name for field in fields(Retry) if field.name not in ("on", "_")]
+_RETRY_DEFAULTS = Retry(Exception)
+
+
+class Plan(NamedTuple):
+    """What of a run the definition does not say, and recovery must know."""
+
+    name: str | None  # of the saga
+    until: float | None  # the deadline, seconds since 1970
+    max_age: float  # seconds after which a call in doubt is not made again under its key
+    limit: int | None  # calls at once; None for a chain
+    in_loop: bool  # it was started under asyncio
+
+
+def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
+    """Write the entry that begins a saga as JSON text.
+
+    Raises:
+        SagaDefinitionError: An argument or a function can't be stored; says which, and why.
+    """
+    names = definition.names.all()
+    operations = [
+        _operation_tree(operation, names[i], values, definition.is_chain)
+        for i, operation in enumerate(definition.operations)
+    ]
+    tree: dict[str, Any] = {"format": FORMAT, "name": plan.name, "operations": operations}
+    if not definition.is_chain:
+        tree["limit"] = plan.limit
+    if definition.layout is not None:
+        tree["layout"] = _layout_tree(definition.layout)
+    if definition.on_crash != "resume":
+        tree["on_crash"] = definition.on_crash
+    if plan.until is not None:
+        tree["until"] = plan.until
+    if plan.max_age != MAX_AGE:
+        tree["max_doubt_age"] = plan.max_age
+    if plan.in_loop:
+        tree["asyncio"] = True
+    text = dumps(tree)
+    if len(text) > MAX_VALUE:  # else no part of it can be too large
+        for i, operation in enumerate(definition.operations):
+            _check_arguments(operation.action, f"operation {names[i]!r}: the action", values)
+            if operation.compensation is not None:
+                where = f"operation {names[i]!r}: the compensation"
+                _check_arguments(operation.compensation, where, values)
+    return f'["{DEFINED}",{text}]'
+
+
+def _operation_tree(
+    operation: Operation,
+    name: str,
+    values: Values,
+    is_chain: bool,  # noqa: FBT001 - as the definition says
+) -> dict[str, Any]:
+    tree: dict[str, Any] = {
+        "name": name,
+        "do": _call_tree(operation.action, name, "action", values),
+    }
+    undo = operation.compensation
+    if undo is not None:
+        tree["undo"] = _call_tree(undo, name, "compensation", values)
+    if operation.label != name:
+        tree["label"] = operation.label
+    if operation.after and not is_chain:
+        tree["after"] = operation.after
+    if operation.scope:
+        tree["scope"] = operation.scope
+    if operation.policy is not PLAIN:
+        _add_policy(tree, operation.policy, name, values)
+    return tree
+
+
+def _call_tree(call: Call, name: str, role: str, values: Values) -> list[Any]:
+    function, args, keywords, needs, _ = call
+    where = f"operation {name!r}: the {role}"
+    tree: list[Any] = [_name(function, where, values)]
+    try:
+        if args or keywords:
+            tree.append(values.tree(list(args)))
+        if keywords or needs:
+            tree.append(values.tree(dict(keywords)))
+    except NotStorableError:
+        _check_arguments(call, where, values)
+        raise
+    if needs:
+        tree.append(needs)
+    return tree
+
+
+def _name(function: object, where: str, values: Values) -> str:
+    try:
+        return values.names.of(function)
+    except NotStorableError as error:
+        message = f"{where}: {error}"
+        raise SagaDefinitionError(message) from None
+
+
+def _check_arguments(call: Call, where: str, values: Values) -> None:
+    """Say which argument can't be stored, if one can't."""
+    numbered = [(f"argument {number}", arg) for number, arg in enumerate(call[1], 1)]
+    named = [(f"argument {name!r}", value) for name, value in call[2].items()]
+    for which, value in numbered + named:
+        try:
+            values.write(value)
+        except NotStorableError as error:
+            message = f"{where}: {which}, of type {type(value).__name__}: {error}"
+            raise SagaDefinitionError(message) from None
+
+
+def _add_policy(tree: dict[str, Any], policy: Policy, name: str, values: Values) -> None:
+    where = f"operation {name!r}:"
+    if policy.retry is not None:
+        tree["retry"] = _retry_tree(policy.retry, f"{where} retry", values)
+    if policy.compensation_retry is not None:
+        retry = policy.compensation_retry
+        tree["compensation_retry"] = _retry_tree(retry, f"{where} compensation_retry", values)
+    if policy.timeout is not None:
+        tree["timeout"] = policy.timeout
+    if policy.pivot:
+        tree["pivot"] = True
+    if policy.doubtful is not DOUBTFUL:
+        tree["doubtful"] = sorted({*map(_type_name, policy.doubtful.types), *policy.doubtful.names})
+    if policy.park:
+        tree["park"] = True
+    if policy.ask is not None:
+        tree["ask"] = _name(policy.ask[0], f"{where} on_doubt", values)
+
+
+def _type_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _retry_tree(retry: Retry, where: str, values: Values) -> dict[str, Any]:
+    on: Any = retry.on
+    tree: dict[str, Any] = {}
+    if isinstance(on, (type, tuple)):
+        kinds = on if isinstance(on, tuple) else (on,)
+        tree["on"] = [_type_name(kind) for kind in kinds]
+    elif isinstance(getattr(on, "__self__", None), ErrorTypes):  # read from a journal before
+        tree["on"] = sorted({*map(_type_name, on.__self__.types), *on.__self__.names})
+    else:
+        tree["on"] = _name(on, where, values)
+    for field in RETRY_FIELDS:
+        value = getattr(retry, field)
+        if value != getattr(_RETRY_DEFAULTS, field):
+            tree[field] = value
+    return tree
+
+
+def _layout_tree(layout: Layout) -> dict[str, Any]:
+    items = [item if isinstance(item, int) else _layout_tree(item) for item in layout.items]
+    return {"places": dict(layout.places), "items": items}

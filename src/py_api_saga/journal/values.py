@@ -1,0 +1,101 @@
+"""Values (arguments, results, texts of errors) on their way into a journal and out of it.
+
+They are tagged JSON; with a codec each is `{"$sealed": text}`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from py_api_saga.exceptions import RecordedError, as_text
+from py_api_saga.journal.codec import MAX_VALUE, dumps, loads, tagged, untagged
+from py_api_saga.journal.names import NotStorableError
+from py_api_saga.status import MISSING
+
+if TYPE_CHECKING:
+    from py_api_saga.journal.protocol import Journal
+
+_MAX_TEXT = 4096  # characters kept of an error
+_SEALED = "$sealed"
+
+
+class Values:
+    """Values on their way into a journal and out of it."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Use the names and the codec of a journal."""
+        self.names = journal.names
+        self._codec = journal.codec
+
+    def write(self, value: object) -> str:
+        """Write a value as JSON text.
+
+        Raises:
+            NotStorableError: It is of a type that can't be stored, or too large.
+        """
+        text = dumps(tagged(value, self.names))
+        if len(text) > MAX_VALUE // 4 and len(text.encode()) > MAX_VALUE:
+            message = f"its JSON text is larger than {MAX_VALUE:,} bytes: store a reference to it"
+            raise NotStorableError(message)
+        return text if self._codec is None else self._sealed(text)
+
+    def _sealed(self, text: str) -> str:
+        assert self._codec is not None  # noqa: S101 - asked by the callers
+        return dumps({_SEALED: self._codec.encode(text)})
+
+    def tree(self, value: object) -> Any:
+        """Make a value a JSON tree, sealed if there is a codec; raises as `write` does."""
+        if self._codec is None:
+            return tagged(value, self.names)
+        return loads(self.write(value))
+
+    def open(self, tree: Any) -> Any:
+        """Give the plain tree of one that may be sealed.
+
+        Raises:
+            ValueError: It was sealed by a codec that this journal does not have.
+        """
+        if type(tree) is not dict or len(tree) != 1 or _SEALED not in tree:
+            return tree
+        if self._codec is None:
+            message = "it was written with a codec: open the journal with the same codec="
+            raise ValueError(message)
+        text = tree[_SEALED]
+        if not isinstance(text, str) or len(text) > 4 * MAX_VALUE:
+            message = "a sealed value is no text, or too large"
+            raise ValueError(message)
+        return loads(self._codec.decode(text))
+
+    def read(self, tree: Any) -> Any:
+        """Give the value that a tree stands for; raises ValueError or UnknownNameError."""
+        return untagged(self.open(tree), self.names)
+
+    def write_error(self, error: BaseException | None) -> list[Any] | None:
+        """Write an error down as its type's name and its text."""
+        if error is None:
+            return None
+        if isinstance(error, RecordedError):
+            kind, text = error.kind, str(error)
+        else:
+            kind = f"{type(error).__module__}.{type(error).__qualname__}"
+            text = as_text(error, str)
+        text = text[:_MAX_TEXT].encode(errors="replace").decode()
+        return [kind, text if self._codec is None else {_SEALED: self._codec.encode(text)}]
+
+    def read_error(self, tree: Any) -> RecordedError | None:
+        """Give a stand-in for an error: its type is not looked for."""
+        if tree is None:
+            return None
+        kind, text = tree
+        if isinstance(text, dict):
+            text = str(text.get(_SEALED))
+            text = "(sealed)" if self._codec is None else self._codec.decode(text)
+        return RecordedError(str(kind), str(text))
+
+
+class Trees(Values):
+    """Values that are left as they are written: for who shows a saga and imports nothing."""
+
+    def read(self, tree: Any) -> Any:
+        """Give the tree itself."""
+        return MISSING if tree == {"$missing": True} else tree
