@@ -1,0 +1,413 @@
+"""One engine for each journal file and process: what its journal objects share.
+
+SQLite keeps for each process, by inode, which locks the process holds, so that two connections of
+it behave; a child of a fork inherits that belief without the locks, also for connections that it
+opens anew (https://sqlite.org/howtocorrupt.html, 2.6). So none of ours is open during a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from py_api_saga.exceptions import JournalError, SagaInProgress
+from py_api_saga.journal.gate import Gate
+from py_api_saga.journal.group_commit import GroupCommit
+from py_api_saga.journal.ledger import Ledger, in_progress
+from py_api_saga.journal.opening import PATIENCE, connect_to_write
+from py_api_saga.journal.owners import owners_at
+from py_api_saga.journal.protocol import OPEN, Append, Create, Leave, SagaExistsError, Take
+from py_api_saga.journal.reading import Reader
+from py_api_saga.journal.statements import QUERIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from py_api_saga.journal.group_commit import Batch
+    from py_api_saga.journal.opening import Options, Place
+    from py_api_saga.journal.owners import Owners
+    from py_api_saga.journal.protocol import Change, Claim, Summary
+
+TRIES = 3  # of a transaction
+PAUSE = 0.02  # seconds before the second, twice that before the third
+BIG_WAL = 16 << 20  # bytes above which the leader tries to begin it anew
+CHECKPOINT_PATIENCE = 100  # milliseconds that this may wait for readers
+
+
+class Engine:
+    """The connection, the queue, the gate, the owner and the running executions of one file.
+
+    Attributes:
+        path: The real path.
+        options: How it is written.
+        queue: The group commit; its lock also guards `running`, its turn the connection.
+        reader: Reads.
+        running: Claims of this process by saga id, from the moment they are asked for.
+        commits: How many there were.
+        owner: Our number in the owners' file; 0 until the file is opened.
+        lost: The file is another one, or ours no more, since we are the child of a fork.
+    """
+
+    def __init__(self, place: Place, options: Options) -> None:
+        """Name the file; it is opened when it is needed."""
+        self.path, self._key = place
+        self.options = options
+        self.queue = GroupCommit(self._admit, self._record)
+        self.reader = Reader(self.path)
+        self.running: dict[str, Claim] = {}
+        self.commits = self.owner = 0
+        self.lost = False
+        self._gate = Gate(self.path + "-gate")
+        self._connection: sqlite3.Connection | None = None
+        self._owners: Owners | None = None
+        self._ledger: Ledger | None = None
+        self._big = BIG_WAL
+
+    # --- opening and closing ---------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Make sure that the file is a journal and that we have a number in it."""
+        if not self.owner:
+            with self.queue.turn:
+                self._inside(self._opened)
+
+    def _opened(self) -> tuple[sqlite3.Connection, Ledger]:
+        """Give the connection, with no transaction open; inside the gate, with the turn."""
+        self._check_place()
+        connection = self._connection
+        if connection is None:
+            connection = self._connection = connect_to_write(self.path, self.options)
+        if connection.in_transaction:  # the leader before us was interrupted
+            connection.execute("ROLLBACK")
+        if self._ledger is None:
+            self._owners = owners_at(self.path + "-owners")
+            owner = self._new_owner(connection, self._owners)
+            self._ledger = Ledger(owner, self._owners.alive)
+            self.owner = owner
+        return connection, self._ledger
+
+    def _check_place(self) -> None:
+        """See that the file is still the one that we have begun with."""
+        try:
+            seen = os.stat(self.path)
+        except OSError:
+            key = None
+        else:
+            key = seen.st_dev, seen.st_ino
+        if key != self._key:
+            self.lost = True
+            message = f"the journal {self.path} was moved or removed while it was in use"
+            raise JournalError(message)
+
+    @staticmethod
+    def _new_owner(connection: sqlite3.Connection, owners: Owners) -> int:
+        while True:
+            connection.execute("BEGIN IMMEDIATE")
+            owner: int = connection.execute(QUERIES["owner"]).fetchone()[0]
+            connection.execute(QUERIES["owner_taken"], (owner + 1,))
+            connection.execute("COMMIT")
+            if owners.take(owner):
+                return owner
+
+    def _inside(self, action: Callable[[], object]) -> None:
+        """Do something inside the gate; SQLite's own errors become ours."""
+        try:
+            self._gate.lock()
+            action()
+        except (sqlite3.Error, OSError) as error:
+            raise self._cannot(error) from error
+        finally:
+            self._gate.unlock()
+
+    def _cannot(self, error: Exception) -> JournalError:
+        return JournalError(f"the journal {self.path} cannot be written: {error}")
+
+    def disconnect(self) -> None:
+        """Close the file; with the turns of the queue and the reader. It is opened when needed."""
+        self.reader.close()
+        try:
+            self._gate.lock()
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+        finally:
+            self._gate.unlock()
+
+    def close(self) -> bool:
+        """Close the file, and tell whether this engine is of no use any more."""
+        if self.queue.batch.releases:
+            self.queue.flush()
+        with self.queue.turn, self.reader.turn:
+            self.disconnect()
+            with self.queue.lock:
+                if self.running or not self.queue.retire():
+                    return False
+            if self._owners is not None:
+                self._owners.free(self.owner)
+            self._gate.close()
+            self.lost = True
+            return True
+
+    def pause(self) -> None:
+        """Close the file, and keep everybody from going on, until `resume`."""
+        self.queue.turn.acquire()
+        self.reader.turn.acquire()
+        with suppress(Exception):  # a fork goes on whatever is raised before it
+            self.disconnect()
+        self.queue.lock.acquire()
+
+    def resume(self) -> None:
+        """Let everybody go on."""
+        self.queue.lock.release()
+        self.reader.turn.release()
+        self.queue.turn.release()
+
+    def abandon(self) -> None:
+        """Give back what a child of a fork has of its parent's engine."""
+        self.lost = True
+        self._gate.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection."""
+        return self._connection is not None
+
+    # --- who drives what -------------------------------------------------------------------------
+
+    def drives(self, seen: Summary) -> bool:
+        """Tell whether somebody drives a saga."""
+        return seen.saga_id in self.running or self._lives(seen.owner)
+
+    def _lives(self, owner: int) -> bool:
+        """Tell whether another process lives; within ours, the running executions decide."""
+        self.open()
+        assert self._owners is not None  # noqa: S101 - opened
+        return owner != self.owner and self._owners.alive(owner)
+
+    def waiting(self, before: int) -> Iterator[Summary]:
+        """Give the open sagas that are due and that nobody drives, oldest first."""
+        lives: dict[int, bool] = {}
+        for seen in self.reader.summaries("open", (before,)):
+            if seen.owner not in lives:
+                lives[seen.owner] = self._lives(seen.owner)
+            if not lives[seen.owner] and seen.saga_id not in self.running:
+                yield seen
+
+    def check(self) -> list[str]:
+        """List what is wrong with the file, and what nobody goes on with."""
+        problems = self.reader.check()
+        dead = [count for owner, count in self.reader.owners() if not self._drives_any(owner)]
+        if dead:
+            problems.append(f"{sum(dead)} open sagas have nobody who drives them: recover them")
+        return problems
+
+    def _drives_any(self, owner: int) -> bool:
+        return owner == self.owner or self._lives(owner)
+
+    def leave(self, claim: Claim) -> None:
+        """Stop driving a saga, durably with the next commit."""
+        with self.queue.lock:
+            self._leave(claim)
+
+    def _leave(self, claim: Claim) -> None:
+        """Do so; with the lock held. What was put into the batch before is written before."""
+        claim.over = True
+        if self.running.get(claim.saga_id) is claim:
+            del self.running[claim.saga_id]
+            self._release(claim)
+
+    def _release(self, claim: Claim) -> None:
+        if claim.number and claim.owner == self.owner:
+            self.queue.batch.releases.append(claim)
+
+    def _admit(self, change: Change) -> bool:
+        """Tell whether a change may be tried, and enter a claim; with the lock held."""
+        claim = change.claim
+        holder = self.running.get(claim.saga_id)
+        if type(change) is Append:
+            if holder is claim:
+                return True
+            change.error = self._not_driven(claim)
+        elif type(change) is Leave:
+            self._leave(claim)
+            return True
+        elif holder is None or holder is claim or (type(change) is Take and change.force):
+            if type(change) is Create and change.driven:
+                self.running[claim.saga_id] = claim
+            elif type(change) is Take and holder is None:
+                self.running[claim.saga_id] = claim
+            return True
+        else:
+            change.error = in_progress(claim.saga_id)
+            claim.over = True
+        change.settled = True
+        return False
+
+    def _not_driven(self, claim: Claim) -> SagaInProgress:
+        claim.over = True
+        return SagaInProgress(
+            f"saga {claim.saga_id!r} is not driven under this claim any more: it has ended, was "
+            f"left or taken over, or was claimed by the parent of this process before a fork"
+        )
+
+    # --- a commit --------------------------------------------------------------------------------
+
+    def _record(self, batch: Batch) -> None:
+        """Settle all changes of a batch; with the turn held."""
+        problem: Exception | None = None
+        for attempt in range(TRIES):
+            if attempt:
+                time.sleep(PAUSE * attempt)
+            try:
+                self._gate.lock()
+                connection, ledger = self._opened()
+                for changes in self._rounds(batch):
+                    self._transaction(connection, ledger, batch, changes)
+                self._restart_wal(connection)
+                problem = None
+                break
+            except JournalError as error:
+                problem = error
+                break
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+                problem = error
+                self._roll_back()
+            finally:
+                self._gate.unlock()
+        with self.queue.lock:
+            self._finish(batch, problem)
+
+    def _rounds(self, batch: Batch) -> Iterator[Sequence[Change]]:
+        """Give what is to be done, in transactions that have at most one change of each saga.
+
+        So a row's number is known before the next one is tried.
+        """
+        if not batch.changes:
+            yield ()
+        while todo := [change for change in batch.changes if not change.settled]:
+            if len({change.claim.saga_id for change in todo}) < len(todo):
+                first: dict[str, Change] = {}
+                for change in todo:
+                    first.setdefault(change.claim.saga_id, change)
+                todo = list(first.values())
+            yield todo
+
+    def _transaction(
+        self,
+        connection: sqlite3.Connection,
+        ledger: Ledger,
+        batch: Batch,
+        changes: Sequence[Change],
+    ) -> None:
+        with self.queue.lock:
+            todo = [change for change in changes if not self._was_left(change)]
+            releases = [claim for claim in batch.releases if claim.saga_id not in self.running]
+        connection.execute("BEGIN IMMEDIATE")
+        if not ledger.write_together(connection, todo):
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            ledger.write_apart(connection, todo)
+        if releases:
+            ledger.release(connection, releases)
+        connection.execute("COMMIT")
+        self.commits += 1
+        with self.queue.lock:
+            for change in todo:
+                self._settle(change)
+            if releases:
+                batch.releases = [claim for claim in batch.releases if claim not in releases]
+
+    def _was_left(self, change: Change) -> bool:
+        """Settle what nobody wants any more and nobody has tried: a claim, left by an interrupt."""
+        left = change.claim.over and change.tried is None and isinstance(change, Create | Take)
+        if left:
+            message = f"saga {change.claim.saga_id!r} was left before it was claimed"
+            change.error = SagaInProgress(message)
+            change.settled = True
+        return left
+
+    def _restart_wal(self, connection: sqlite3.Connection) -> None:
+        """Write the WAL back and begin it anew if it is big: readers that overlap prevent that."""
+        try:
+            size = os.stat(self.path + "-wal").st_size
+        except OSError:
+            return
+        if size < self._big:
+            return
+        with suppress(sqlite3.Error):
+            connection.execute(f"PRAGMA busy_timeout={CHECKPOINT_PATIENCE}")
+            # Like RESTART, and the size of the file shows how much is in it.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.execute(f"PRAGMA busy_timeout={PATIENCE * 1000}")
+            self._big = max(BIG_WAL, os.stat(self.path + "-wal").st_size + BIG_WAL // 16)
+
+    def _roll_back(self) -> None:
+        connection = self._connection
+        if connection is not None and connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+
+    def _finish(self, batch: Batch, problem: Exception | None) -> None:
+        """Settle what could not be written, and keep the releases for the next commit."""
+        for change in batch.changes:
+            if not change.settled:
+                if isinstance(problem, JournalError):
+                    change.error = problem
+                else:
+                    change.error = self._cannot(problem or RuntimeError("it was not tried"))
+                    change.error.__cause__ = problem
+                self._settle(change)
+        if batch.releases:
+            self.queue.batch.releases[:0] = batch.releases
+            batch.releases = []
+        batch.done = True
+
+    # --- what follows from a commit --------------------------------------------------------------
+
+    def _settle(self, change: Change) -> None:
+        """Note what came of a change; with the lock held, and harmless if done again."""
+        if type(change) is Append:
+            self._settle_append(change)
+        elif isinstance(change, Create | Take):
+            self._settle_claim(change)
+        change.settled = True  # last: an interrupt before repeats it
+
+    def _settle_append(self, change: Append) -> None:
+        claim = change.claim
+        if change.error is None:
+            claim.rows = change.tried  # type: ignore[assignment] - its number
+            if change.status is not None and change.status not in OPEN:
+                self._end(claim)
+        elif isinstance(change.error, SagaInProgress):
+            self._end(claim)
+
+    def _end(self, claim: Claim) -> None:
+        claim.over = True
+        if self.running.get(claim.saga_id) is claim:
+            del self.running[claim.saga_id]
+
+    def _settle_claim(self, change: Create | Take) -> None:
+        claim = change.claim
+        if change.error is None:
+            if type(change) is Create:
+                claim.rows = 1
+                if not change.driven:
+                    claim.over = True
+                    return
+            before = self.running.get(claim.saga_id)
+            if claim.over:  # its caller was interrupted twice, and has left
+                self._end(claim)
+                self._release(claim)
+            elif before is not claim:
+                if before is not None:
+                    before.over = True
+                self.running[claim.saga_id] = claim
+            return
+        self._end(claim)
+        if isinstance(change.error, SagaExistsError | SagaInProgress):
+            claim.number = claim.owner = 0  # it is not ours, so nobody must release it
+        else:
+            self._release(claim)  # a commit that failed may be on disk all the same

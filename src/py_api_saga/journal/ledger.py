@@ -1,0 +1,312 @@
+"""What each change of a saga is in SQL, within one transaction.
+
+The changes of a transaction are of different sagas. They are written together, with a statement
+for all of a kind; if that fails in any way, the transaction is rolled back and they are written
+again one by one, each in a savepoint of its own, so that the error of one saga never reaches
+another.
+
+A commit that seemed to fail may be on disk. So what was tried is noted on the change, in `tried`,
+and whoever tries again looks first whether it is there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from py_api_saga.exceptions import JournalError, SagaInProgress
+from py_api_saga.journal.protocol import (
+    NUMBER_OF,
+    OPEN,
+    Append,
+    Create,
+    Leave,
+    Purge,
+    SagaExistsError,
+    Take,
+)
+from py_api_saga.journal.statements import QUERIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from py_api_saga.journal.protocol import Change, Claim, Summary
+
+_CREATE, _FIRST, _APPEND, _MOVE, _REST, _TAKE, _RELEASE, _LAST_ROW = (
+    QUERIES[name]
+    for name in ("create", "first", "append", "move", "rest", "take", "release", "last_row")
+)
+
+
+def milliseconds(seconds: float) -> int:
+    """Give a time as it is stored."""
+    return int(seconds * 1000)
+
+
+def taken_over(claim: Claim) -> SagaInProgress:
+    """Make the error for who has lost a saga."""
+    return SagaInProgress(
+        f"saga {claim.saga_id!r} was taken over by another process: that one goes on with it; "
+        f"nothing was undone here"
+    )
+
+
+def in_progress(saga_id: str) -> SagaInProgress:
+    """Make the error for who comes when a saga has somebody."""
+    return SagaInProgress(f"saga {saga_id!r} is being driven by somebody else")
+
+
+def changed(seen: Summary) -> SagaInProgress:
+    """Make the error for who acts on what is not so any more."""
+    return SagaInProgress(f"saga {seen.saga_id!r} has changed since it was looked at")
+
+
+class Ledger:
+    """Writes changes into a journal's tables, for one owner."""
+
+    def __init__(self, owner: int, alive: Callable[[int], bool]) -> None:
+        """Write for this owner, of whom `alive` tells whether others live."""
+        self._owner, self._alive = owner, alive
+        # The highest number tried. A claim of a saga that never came to be must not fit another
+        # one that got its number since.
+        self._high = 0
+
+    def release(self, connection: sqlite3.Connection, claims: Iterable[Claim]) -> None:
+        """Note that nobody drives these sagas, except those that were claimed since."""
+        rows = [(claim.number, claim.owner, claim.epoch) for claim in claims]
+        connection.executemany(_RELEASE, rows)
+
+    # --- all at once -----------------------------------------------------------------------------
+
+    def write_together(self, connection: sqlite3.Connection, changes: Sequence[Change]) -> bool:
+        """Write them, or tell that the transaction must be rolled back and they be written apart.
+
+        Raises:
+            sqlite3.OperationalError: The disk, or a lock: what concerns all of them.
+        """
+        creates = [change for change in changes if type(change) is Create]
+        appends = [change for change in changes if type(change) is Append]
+        takes = [change for change in changes if type(change) is Take]
+        leaves = sum(type(change) is Leave for change in changes)
+        if len(creates) + len(appends) + len(takes) + leaves != len(changes):
+            return False
+        now = milliseconds(time.time())
+        try:
+            return (
+                (not creates or self._create_all(connection, creates, now))
+                and (not appends or self._append_all(connection, appends, now))
+                and (not takes or self._take_all(connection, takes, now))
+            )
+        except sqlite3.OperationalError:
+            raise
+        except Exception:  # noqa: BLE001 - it is raised again where it belongs
+            return False
+
+    def _create_all(
+        self, connection: sqlite3.Connection, creates: Sequence[Create], now: int
+    ) -> bool:
+        for number, change in enumerate(creates, self._next_number(connection)):
+            self._number(change, number)
+        connection.executemany(_CREATE, [self._summary(change, now) for change in creates])
+        connection.executemany(
+            _FIRST, [(change.claim.number, now, change.body) for change in creates]
+        )
+        return True
+
+    def _append_all(
+        self, connection: sqlite3.Connection, appends: Sequence[Append], now: int
+    ) -> bool:
+        rows, moves, rests = [], [], []
+        for change in appends:
+            claim = change.claim
+            number, owner, epoch = claim.number, claim.owner, claim.epoch
+            if change.tried is None:
+                change.tried = claim.rows + 1
+            rows.append((change.tried, now, change.body, number, owner, epoch))
+            status = change.status
+            if status is not None:
+                left = owner if status in OPEN else 0
+                moves.append((NUMBER_OF[status], left, now, number, owner, epoch))
+            if change.rested:
+                rests.append((number, epoch))
+        if connection.executemany(_APPEND, rows).rowcount != len(rows):
+            return False
+        connection.executemany(_MOVE, moves)
+        connection.executemany(_REST, rests)
+        return True
+
+    def _take_all(self, connection: sqlite3.Connection, takes: Sequence[Take], now: int) -> bool:
+        living = {
+            owner: owner != self._owner and self._alive(owner)
+            for owner in {change.seen.owner for change in takes if not change.force}
+        }
+        if any(living.values()):
+            return False
+        rows = [self._taking(change, now) for change in takes]
+        if connection.executemany(_TAKE, rows).rowcount != len(rows):
+            return False
+        for change in takes:
+            self._taken(connection, change)
+        return True
+
+    # --- one by one ------------------------------------------------------------------------------
+
+    def write_apart(self, connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
+        """Write them, or give them their errors.
+
+        Raises:
+            sqlite3.OperationalError: As above.
+        """
+        now = milliseconds(time.time())
+        for change in changes:
+            change.error = None
+            connection.execute("SAVEPOINT one")
+            try:
+                self._write_one(connection, change, now)
+            except sqlite3.OperationalError:
+                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+                connection.execute("ROLLBACK TO one")
+                change.error = _named(change, error)
+            connection.execute("RELEASE one")
+
+    def _write_one(self, connection: sqlite3.Connection, change: Change, now: int) -> None:
+        match change:
+            case Append():
+                self._append(connection, change, now)
+            case Create():
+                self._create(connection, change, now)
+            case Take():
+                self._take(connection, change, now)
+            case Purge():
+                self._purge(connection, change)
+
+    def _create(self, connection: sqlite3.Connection, change: Create, now: int) -> None:
+        claim = change.claim
+        there = connection.execute(QUERIES["number_of"], (claim.saga_id,)).fetchone()
+        if there is not None:
+            number, owner, epoch = there
+            if number not in _tried(change) or (owner, epoch) != (claim.owner, claim.epoch):
+                raise SagaExistsError(f"there is a saga {claim.saga_id!r}")
+            claim.number = number  # our own commit, which seemed to fail
+            return
+        self._number(change, self._next_number(connection))
+        connection.execute(_CREATE, self._summary(change, now))
+        connection.execute(_FIRST, (claim.number, now, change.body))
+
+    def _append(self, connection: sqlite3.Connection, change: Append, now: int) -> None:
+        claim = change.claim
+        if change.tried is None:
+            change.tried = claim.rows + 1
+        if self._is_there(connection, change):
+            return
+        number, owner, epoch = claim.number, claim.owner, claim.epoch
+        if (
+            connection.execute(
+                _APPEND, (change.tried, now, change.body, number, owner, epoch)
+            ).rowcount
+            != 1
+        ):
+            raise taken_over(claim)
+        if change.status is not None:
+            left = owner if change.status in OPEN else 0
+            move = (NUMBER_OF[change.status], left, now, number, owner, epoch)
+            connection.execute(_MOVE, move)
+        if change.rested:
+            connection.execute(_REST, (number, epoch))
+
+    def _is_there(self, connection: sqlite3.Connection, change: Append) -> bool:
+        """Tell whether a row is there since a commit of ours seemed to fail.
+
+        If there is another one in its place, that one is the last word of such a commit, which
+        nobody tried again, and this row comes after it.
+        """
+        claim = change.claim
+        row = connection.execute(QUERIES["body"], (claim.number, change.tried)).fetchone()
+        if row is None:
+            return False
+        whose = connection.execute(QUERIES["whose"], (claim.number,)).fetchone()
+        if whose is None or whose[1] != claim.epoch or whose[0] not in (0, claim.owner):
+            raise taken_over(claim)
+        if row[0] == change.body:
+            return True
+        change.tried = self._last_row(connection, claim.number) + 1
+        return False
+
+    def _take(self, connection: sqlite3.Connection, change: Take, now: int) -> None:
+        seen, was_tried = change.seen, change.tried
+        if not change.force and seen.owner != self._owner and self._alive(seen.owner):
+            raise in_progress(seen.saga_id)
+        if connection.execute(_TAKE, self._taking(change, now)).rowcount != 1:
+            whose = connection.execute(QUERIES["whose"], (seen.number,)).fetchone()
+            ours = whose is not None and whose[:2] == (self._owner, seen.epoch + 1)
+            if not (was_tried and ours):
+                raise changed(seen)
+        self._taken(connection, change)
+
+    def _purge(self, connection: sqlite3.Connection, change: Purge) -> None:
+        seen, was_tried = change.seen, change.tried
+        if seen.status in OPEN:
+            message = f"saga {seen.saga_id!r} has not ended: it cannot be purged"
+            raise JournalError(message)
+        if seen.owner != self._owner and self._alive(seen.owner):
+            raise in_progress(seen.saga_id)
+        change.tried = True
+        which = (seen.number, seen.saga_id, seen.owner, seen.epoch, NUMBER_OF[seen.status])
+        if change.forget:
+            done = connection.execute(QUERIES["forget"], which).rowcount
+        else:
+            done = connection.execute(QUERIES["digest"], (change.digest, *which)).rowcount
+        if done:
+            connection.execute(QUERIES["clear"], (seen.number,))
+        elif not was_tried:
+            raise changed(seen)
+
+    # --- what both ways need ---------------------------------------------------------------------
+
+    def _next_number(self, connection: sqlite3.Connection) -> int:
+        number: int = connection.execute(QUERIES["next_number"]).fetchone()[0]
+        return max(number, self._high + 1)
+
+    def _number(self, change: Create, number: int) -> None:
+        claim = change.claim
+        claim.number = self._high = number
+        _tried(change).add(number)
+        claim.owner = self._owner if change.driven else 0
+        claim.epoch = int(change.driven)
+
+    def _summary(self, change: Create, now: int) -> tuple[object, ...]:
+        claim = change.claim
+        return claim.number, claim.saga_id, change.name, claim.owner, claim.epoch, now, now
+
+    def _taking(self, change: Take, now: int) -> tuple[object, ...]:
+        change.tried = True
+        seen = change.seen
+        due, status = milliseconds(change.due), NUMBER_OF[seen.status]
+        return (self._owner, change.counted, now, due, seen.number, seen.owner, seen.epoch, status)
+
+    def _taken(self, connection: sqlite3.Connection, change: Take) -> None:
+        claim, seen = change.claim, change.seen
+        claim.number, claim.owner, claim.epoch = seen.number, self._owner, seen.epoch + 1
+        claim.rows = self._last_row(connection, seen.number)
+
+    def _last_row(self, connection: sqlite3.Connection, number: int) -> int:
+        last: int = connection.execute(_LAST_ROW, (number,)).fetchone()[0]
+        return last
+
+
+def _tried(change: Create) -> set[int]:
+    """Give the numbers under which a saga may be on disk."""
+    if not isinstance(change.tried, set):
+        change.tried = set[int]()
+    return change.tried  # type: ignore[return-value]
+
+
+def _named(change: Change, error: Exception) -> Exception:
+    """Give an error as `Change.check` is to raise it."""
+    if isinstance(error, SagaExistsError | SagaInProgress | JournalError):
+        return error
+    named = JournalError(f"saga {change.claim.saga_id!r} could not be written: {error!r}")
+    named.__cause__ = error
+    return named

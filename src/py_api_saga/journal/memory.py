@@ -1,0 +1,223 @@
+"""A journal that lives as long as its process: for tests."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from py_api_saga.exceptions import JournalError, SagaInProgress
+from py_api_saga.journal.names import Names
+from py_api_saga.journal.protocol import (
+    OPEN,
+    Append,
+    Create,
+    Leave,
+    Purge,
+    Row,
+    SagaExistsError,
+    Summary,
+    Take,
+)
+from py_api_saga.status import SagaStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from py_api_saga.journal.codec import Codec
+    from py_api_saga.journal.protocol import Change, Claim
+
+_OWNER = 1  # this process
+
+
+@dataclass
+class _Saga:
+    summary: Summary
+    rows: list[Row] = field(default_factory=list)
+    driver: Claim | None = None  # who is at it
+
+
+class MemoryJournal:
+    """Sagas in memory, with all that a journal promises, except to be there tomorrow."""
+
+    def __init__(
+        self,
+        modules: Iterable[str] = (),
+        aliases: Mapping[str, str] | None = None,
+        codec: Codec | None = None,
+    ) -> None:
+        """Begin empty; the arguments are those of `SQLiteJournal`."""
+        self.names = Names(modules, aliases)
+        self.codec = codec
+        self._sagas: dict[int, _Saga] = {}
+        self._number = 0
+        self._lock = threading.Lock()
+
+    def write(self, *changes: Change) -> None:
+        """Settle each change."""
+        with self._lock:
+            for change in changes:
+                if not change.settled:
+                    try:
+                        self._write(change)
+                    except (SagaExistsError, SagaInProgress, JournalError) as error:
+                        change.error = error
+                        change.claim.over |= not isinstance(error, JournalError)
+                    change.settled = True
+
+    async def awrite(self, *changes: Change) -> None:
+        """Settle each change; there is nothing to wait for."""
+        self.write(*changes)
+
+    def _write(self, change: Change) -> None:
+        match change:
+            case Create():
+                self._create(change)
+            case Append():
+                self._append(change)
+            case Take():
+                self._take(change)
+            case Leave():
+                self._leave(change.claim)
+            case Purge():
+                self._purge(change)
+
+    def _create(self, change: Create) -> None:
+        claim, now = change.claim, time.time()
+        saga = self._by_id(claim.saga_id)
+        if saga is not None:
+            if saga.driver is not None:
+                raise _in_progress(claim.saga_id)
+            raise SagaExistsError(f"there is a saga {claim.saga_id!r}")
+        self._number += 1
+        claim.number, claim.rows = self._number, 1
+        claim.epoch = claim.owner = int(change.driven)
+        claim.over = not change.driven
+        summary = Summary(
+            claim.number,
+            claim.saga_id,
+            change.name,
+            SagaStatus.RUNNING,
+            claim.owner,
+            claim.epoch,
+            0,
+            now,
+            now,
+            0.0,
+            None,
+        )
+        driver = claim if change.driven else None
+        self._sagas[claim.number] = _Saga(summary, [Row(1, now, change.body)], driver)
+
+    def _append(self, change: Append) -> None:
+        claim, now = change.claim, time.time()
+        saga = self._sagas.get(claim.number)
+        if saga is None or saga.driver is not claim:
+            message = f"saga {claim.saga_id!r} is not driven under this claim any more"
+            raise SagaInProgress(message)
+        saga.rows.append(Row(len(saga.rows) + 1, now, change.body))
+        claim.rows = len(saga.rows)
+        if change.status is not None:
+            saga.summary = saga.summary._replace(status=change.status, changed=now)
+            if change.status not in OPEN:
+                self._leave(claim)
+        if change.rested:
+            saga.summary = saga.summary._replace(tries=0, due=0.0)
+
+    def _take(self, change: Take) -> None:
+        claim, seen = change.claim, change.seen
+        saga = self._sagas.get(seen.number)
+        if saga is None or (saga.driver is not None and not change.force):
+            raise _in_progress(seen.saga_id)
+        now = saga.summary
+        if (now.epoch, now.status) != (seen.epoch, seen.status):
+            raise _in_progress(seen.saga_id)
+        if saga.driver is not None:
+            saga.driver.over = True
+        saga.driver = claim
+        claim.number, claim.owner, claim.epoch = seen.number, _OWNER, seen.epoch + 1
+        claim.rows = len(saga.rows)
+        saga.summary = now._replace(
+            owner=_OWNER,
+            epoch=claim.epoch,
+            tries=now.tries + change.counted,
+            changed=time.time(),
+            due=change.due,
+        )
+
+    def _purge(self, change: Purge) -> None:
+        seen = change.seen
+        if seen.status in OPEN:
+            message = f"saga {seen.saga_id!r} has not ended: it cannot be purged"
+            raise JournalError(message)
+        saga = self._sagas.get(seen.number)
+        if saga is None or saga.driver is not None or saga.summary.epoch != seen.epoch:
+            raise _in_progress(seen.saga_id)
+        saga.rows = []
+        saga.summary = saga.summary._replace(digest=change.digest)
+        if change.forget:
+            del self._sagas[seen.number]
+
+    def leave(self, claim: Claim) -> None:
+        """Stop driving a saga."""
+        with self._lock:
+            self._leave(claim)
+
+    def _leave(self, claim: Claim) -> None:
+        claim.over = True
+        saga = self._sagas.get(claim.number)
+        if saga is not None and saga.driver is claim:
+            saga.driver = None
+            saga.summary = saga.summary._replace(owner=0)
+
+    def find(self, saga_id: str) -> Summary | None:
+        """Give the summary of a saga, or None if there is none."""
+        with self._lock:
+            saga = self._by_id(saga_id)
+            return None if saga is None else saga.summary
+
+    def _by_id(self, saga_id: str) -> _Saga | None:
+        return next((s for s in self._sagas.values() if s.summary.saga_id == saga_id), None)
+
+    def drives(self, seen: Summary) -> bool:
+        """Tell whether somebody drives a saga."""
+        with self._lock:
+            saga = self._sagas.get(seen.number)
+            return saga is not None and saga.driver is not None
+
+    def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
+        """Give the rows of sagas by number, each in order."""
+        with self._lock:
+            return {n: list(self._sagas[n].rows) if n in self._sagas else [] for n in numbers}
+
+    def waiting(self, now: float, limit: int | None = None) -> Sequence[Summary]:
+        """List the open sagas that nobody drives and that are due, oldest first."""
+        with self._lock:
+            sagas = [saga.summary for saga in self._sagas.values() if saga.driver is None]
+        return [s for s in sagas if s.status in OPEN and s.due <= now][:limit]
+
+    def select(
+        self,
+        statuses: Collection[SagaStatus] = (),
+        name: str | None = None,
+        *,
+        before: float | None = None,
+        after: float | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Summary]:
+        """List sagas, newest first: of these statuses if any, changed before and after a time."""
+        with self._lock:
+            sagas = [saga.summary for saga in reversed(self._sagas.values())]
+        return [
+            s
+            for s in sagas
+            if (not statuses or s.status in statuses)
+            and (name is None or s.name == name)
+            and (before is None or s.changed < before)
+            and (after is None or s.changed > after)
+        ][:limit]
+
+
+def _in_progress(saga_id: str) -> SagaInProgress:
+    return SagaInProgress(f"saga {saga_id!r} is being driven by somebody else")

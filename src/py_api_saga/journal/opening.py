@@ -1,0 +1,227 @@
+"""Open the file of a journal, or say why not, and leave alone what is none.
+
+https://sqlite.org/pragma.html and https://sqlite.org/wal.html are the sources.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Literal, NamedTuple, TypeAlias
+from urllib.parse import quote
+
+from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.statements import SCHEMA
+
+Durability: TypeAlias = Literal["power", "process"]
+JournalMode: TypeAlias = Literal["wal", "delete"]
+
+APPLICATION_ID = 0x73616761  # "saga"
+VERSION = 1  # of the format
+PATIENCE = 5  # seconds for which SQLite itself waits for a lock; other programs may hold one
+
+# Where locks or shared memory are not what they are on one machine.
+NETWORK = {"9p", "afs", "ceph", "cifs", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs"}
+NETWORK |= {"beegfs", "nfs4", "smb3", "smbfs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs"}
+MOUNTS = Path("/proc/mounts")
+
+# With a rollback journal, FULL does not sync the directory from which that is removed: a commit
+# could be undone when the power goes.
+_SYNCHRONOUS = {
+    ("power", "wal"): ("FULL", 2),
+    ("power", "delete"): ("EXTRA", 3),
+    ("process", "wal"): ("NORMAL", 1),
+    ("process", "delete"): ("NORMAL", 1),
+}
+
+
+class Options(NamedTuple):
+    """How a file is written."""
+
+    durability: Durability
+    journal_mode: JournalMode
+
+
+class Place(NamedTuple):
+    """A file that is there, by its real path and by what it is."""
+
+    path: str
+    key: tuple[int, int]
+
+
+def filesystem(path: str) -> str:
+    """Give the type of the file system that a path is on; empty where nobody says."""
+    best, kind = "", ""
+    try:
+        lines = MOUNTS.read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        fields = line.split(" ")
+        point = fields[1].encode().decode("unicode_escape")  # a blank is written as \040
+        below = point.rstrip("/") + "/"
+        if (path + "/").startswith(below) and len(below) >= len(best):
+            best, kind = below, fields[2]
+    return kind
+
+
+def locate(path: str, *, network: bool) -> Place:
+    """Find the file, and make an empty one where there is none."""
+    path = os.path.realpath(path)
+    if not network and (kind := filesystem(path)) in NETWORK:
+        message = (
+            f"{path} is on a network file system ({kind}), where locks cannot be relied on: put "
+            f"the journal on a local disk, or pass network=True if only one machine uses it"
+        )
+        raise JournalError(message)
+    try:
+        seen = _stat(path)
+    except OSError as error:
+        message = f"the journal {path} cannot be opened: {error.strerror}"
+        raise JournalError(message) from error
+    if os.path.isdir(path):  # noqa: PTH112 - paths are text here
+        message = f"{path} is a directory: give the path of a file for the journal"
+        raise JournalError(message)
+    if seen.st_nlink > 1:
+        message = (
+            f"{path} has {seen.st_nlink} names (hard links): what belongs to a journal lies beside "
+            f"it under its name, so it may have only one"
+        )
+        raise JournalError(message)
+    return Place(path, (seen.st_dev, seen.st_ino))
+
+
+def _stat(path: str) -> os.stat_result:
+    """Look at the file, making it if need be, for its owner only.
+
+    It is not opened if it exists: closing any descriptor of it would drop the locks that SQLite
+    holds in this process (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    try:
+        return os.stat(path)
+    except FileNotFoundError:
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:  # somebody was faster
+            pass
+        return os.stat(path)
+
+
+def connect_to_read(path: str) -> sqlite3.Connection:
+    """Open a connection that never writes, whatever it is asked."""
+    return _connect(path, "ro")
+
+
+def connect_to_write(path: str, options: Options) -> sqlite3.Connection:
+    """Open a connection that keeps its promises. Whoever calls is inside the gate."""
+    _inspect(path)
+    connection = _connect(path, "rw")
+    try:
+        is_new = _check_format(connection, path)
+        _promise(connection, path, options)
+        if is_new:
+            _create(connection)
+    except sqlite3.OperationalError as error:
+        connection.close()
+        if "readonly" in str(error):
+            message = f"the journal {path} cannot be written: make the file and its folder writable"
+            raise JournalError(message) from error
+        raise
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(path: str, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"file:{quote(path)}?mode={mode}",
+        uri=True,
+        timeout=PATIENCE,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=64,
+    )
+
+
+def _inspect(path: str) -> None:
+    """Refuse what is no journal, on a connection that cannot even checkpoint when it closes."""
+    with closing(_connect(path, "ro")) as connection:
+        try:
+            _check_format(connection, path)
+        except sqlite3.OperationalError:
+            pass  # a process died within a commit: only a writer can clean up, and looks again
+
+
+def _check_format(connection: sqlite3.Connection, path: str) -> bool:
+    """Tell whether the file is empty, or refuse it."""
+    try:
+        application = _ask(connection, "PRAGMA application_id")
+        version = _ask(connection, "PRAGMA user_version")
+        tables = _ask(connection, "SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        message = (
+            f"{path} is damaged, or no database at all ({error}): restore it from a backup, or "
+            f"give another path"
+        )
+        raise JournalError(message) from error
+    if application == APPLICATION_ID:
+        if version == VERSION:
+            return False
+        message = (
+            f"{path} has format {version}, this release of py_api_saga reads format {VERSION}: "
+            f"install the release that wrote it"
+        )
+        raise JournalError(message)
+    if application or version or tables:
+        message = (
+            f"{path} is the database of another program (application_id {application}): give the "
+            f"journal a file of its own"
+        )
+        raise JournalError(message)
+    return True
+
+
+def _promise(connection: sqlite3.Connection, path: str, options: Options) -> None:
+    """Set what the durability rests on, and see that it is so: a PRAGMA does not complain."""
+    mode = options.journal_mode
+    try:
+        got = _ask(connection, f"PRAGMA journal_mode={mode}")
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        got = "another, which a process that has the file open needs"
+    if got != mode:
+        message = f"{path}: journal_mode={mode!r} was refused; the file's is {got}"
+        raise JournalError(message)
+    name, number = _SYNCHRONOUS[options]
+    # On macOS, fsync leaves data in the drive's cache unless it is told otherwise.
+    full = int(options.durability == "power")
+    for pragma, value, expected in (
+        ("synchronous", name, number),
+        ("fullfsync", full, full),
+        ("checkpoint_fullfsync", full, full),
+    ):
+        connection.execute(f"PRAGMA {pragma}={value}")
+        if _ask(connection, f"PRAGMA {pragma}") != expected:
+            message = f"{path}: SQLite refused PRAGMA {pragma}={value}"
+            raise JournalError(message)
+    connection.execute("PRAGMA trusted_schema=OFF")  # the file is input: since SQLite 3.31
+
+
+def _create(connection: sqlite3.Connection) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    for statement in SCHEMA.values():
+        connection.execute(statement)
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version={VERSION}")
+    connection.execute("COMMIT")
+
+
+def _ask(connection: sqlite3.Connection, question: str) -> object:
+    row = connection.execute(question).fetchone()
+    return None if row is None else row[0]

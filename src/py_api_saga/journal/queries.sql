@@ -1,0 +1,101 @@
+-- All that is asked of a journal, apart from PRAGMAs and the ends of transactions.
+
+-- name: next_number
+-- Where the numbers of new sagas begin.
+SELECT coalesce(max(number), 0) + 1 FROM saga;
+
+-- name: create
+-- A new saga; an id that is taken violates UNIQUE.
+INSERT INTO saga(number, saga_id, name, status, owner, epoch, tries, created, changed, due)
+VALUES(?, ?, ?, 0, ?, ?, 0, ?, ?, 0);
+
+-- name: first
+-- Its first row.
+INSERT INTO entry(saga, n, at, body) VALUES(?, 1, ?, ?);
+
+-- name: append
+-- One more row, unless the saga was taken over: then no row is affected.
+INSERT INTO entry(saga, n, at, body)
+SELECT number, ?, ?, ? FROM saga WHERE number = ? AND owner = ? AND epoch = ?;
+
+-- name: move
+-- Another status, after an append in the same transaction.
+UPDATE saga SET status = ?, owner = ?, changed = ? WHERE number = ? AND owner = ? AND epoch = ?;
+
+-- name: rest
+-- Recovery counts anew, likewise.
+UPDATE saga SET tries = 0, due = 0 WHERE number = ? AND epoch = ?;
+
+-- name: take
+-- A claim: nothing happens unless the saga is as it was seen, or was left since.
+UPDATE saga SET owner = ?, epoch = epoch + 1, tries = tries + ?, changed = ?, due = ?
+WHERE number = ? AND owner IN (0, ?) AND epoch = ? AND status = ?;
+
+-- name: release
+-- Nobody drives it any more, unless somebody has claimed it since.
+UPDATE saga SET owner = 0 WHERE number = ? AND owner = ? AND epoch = ?;
+
+-- name: clear
+-- A purge begins with the rows of a saga.
+DELETE FROM entry WHERE saga = ?;
+
+-- name: digest
+-- … and keeps what came of it.
+UPDATE saga SET digest = ?
+WHERE number = ? AND saga_id = ? AND owner IN (0, ?) AND epoch = ? AND status = ?;
+
+-- name: forget
+-- … or nothing.
+DELETE FROM saga WHERE number = ? AND saga_id = ? AND owner IN (0, ?) AND epoch = ? AND status = ?;
+
+-- name: last_row
+-- How many rows a saga has: they are never removed one by one.
+SELECT coalesce(max(n), 0) FROM entry WHERE saga = ?;
+
+-- name: whose
+-- Who may write to a saga.
+SELECT owner, epoch, digest FROM saga WHERE number = ?;
+
+-- name: number_of
+-- What a saga that seems to exist is, and whose.
+SELECT number, owner, epoch FROM saga WHERE saga_id = ?;
+
+-- name: body
+-- What one commit made durable.
+SELECT body FROM entry WHERE saga = ? AND n = ?;
+
+-- name: owner
+-- A number for a process that begins.
+SELECT next_owner FROM counter;
+
+-- name: owner_taken
+-- Nobody else gets it.
+UPDATE counter SET next_owner = ?;
+
+-- name: find
+-- A summary by id.
+SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+FROM saga WHERE saga_id = ?;
+
+-- name: rows
+-- All rows of a saga, in order.
+SELECT n, at, body FROM entry WHERE saga = ? ORDER BY n;
+
+-- name: open
+-- The open sagas that are due, oldest first; reads the partial index, whatever else there is.
+SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+FROM saga INDEXED BY saga_open WHERE status < 2 AND due <= ? ORDER BY number;
+
+-- name: select
+-- Summaries, newest first; statuses are the bits of one number.
+SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+FROM saga
+WHERE (:statuses >> status) & 1
+  AND (:name IS NULL OR name = :name)
+  AND (:before IS NULL OR changed < :before)
+  AND (:after IS NULL OR changed > :after)
+ORDER BY number DESC LIMIT :limit;
+
+-- name: owners
+-- Who drives open sagas, and how many.
+SELECT owner, count(*) FROM saga INDEXED BY saga_open WHERE status < 2 GROUP BY owner;

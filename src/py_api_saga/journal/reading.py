@@ -1,0 +1,123 @@
+"""Reads of a journal file: on a connection that cannot write, short, and complete in memory.
+
+A reader that stays keeps the WAL from being reset, and readers that overlap let it grow without
+end (https://sqlite.org/wal.html, "Avoiding Excessively Large WAL Files"). So they take turns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.opening import connect_to_read
+from py_api_saga.journal.protocol import NUMBER_OF, STATUS_OF, Row, Summary
+from py_api_saga.journal.statements import QUERIES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from py_api_saga.status import SagaStatus
+
+T = TypeVar("T")
+_ROWS = QUERIES["rows"]
+
+
+class Reader:
+    """Reads one journal file; the connection is opened when it is needed.
+
+    Attributes:
+        turn: Held while something is read, and by whoever closes the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Read this file."""
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self.turn = threading.Lock()
+
+    def summaries(self, name: str, parameters: Any) -> list[Summary]:
+        """Give what a query finds."""
+        return self._read(
+            lambda c: [_summary(*row) for row in c.execute(QUERIES[name], parameters)]
+        )
+
+    def select(
+        self, statuses: Iterable[SagaStatus], limit: int | None, **filters: object
+    ) -> list[Summary]:
+        """Give summaries, newest first."""
+        mask = sum({1 << NUMBER_OF[status] for status in statuses}) or -1
+        filters |= {"statuses": mask, "limit": -1 if limit is None else limit}
+        return self.summaries("select", filters)
+
+    def rows(self, numbers: Collection[int]) -> Mapping[int, list[Row]]:
+        """Give the rows of sagas, all as they were at one moment."""
+
+        def read(connection: sqlite3.Connection) -> Mapping[int, list[Row]]:
+            connection.execute("BEGIN")
+            return {
+                number: [
+                    Row(n, at / 1000, body) for n, at, body in connection.execute(_ROWS, (number,))
+                ]
+                for number in numbers
+            }
+
+        return self._read(read)
+
+    def owners(self) -> list[tuple[int, int]]:
+        """Tell who drives open sagas, and how many."""
+        return self._read(lambda connection: connection.execute(QUERIES["owners"]).fetchall())
+
+    def check(self) -> list[str]:
+        """Give what SQLite finds wrong with the file; reads all of it."""
+        rows = self._read(lambda connection: connection.execute("PRAGMA quick_check").fetchall())
+        return [text for (text,) in rows if text != "ok"]
+
+    def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        with self.turn:
+            try:
+                if self._connection is None:
+                    self._connection = connect_to_read(self._path)
+                try:
+                    return read(self._connection)
+                finally:
+                    if self._connection.in_transaction:
+                        self._connection.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                message = f"the journal {self._path} cannot be read: {error}"
+                raise JournalError(message) from error
+
+    def close(self) -> None:
+        """Close the connection, with the turn held."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _summary(
+    number: int,
+    saga_id: str,
+    name: str | None,
+    status: int,
+    owner: int,
+    epoch: int,
+    tries: int,
+    created: int,
+    changed: int,
+    due: int,
+    digest: str | None,
+) -> Summary:
+    return Summary(
+        number,
+        saga_id,
+        name,
+        STATUS_OF[status],
+        owner,
+        epoch,
+        tries,
+        created / 1000,
+        changed / 1000,
+        due / 1000,
+        digest,
+    )

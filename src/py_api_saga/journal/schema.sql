@@ -1,0 +1,93 @@
+-- The tables of a journal. What is inside a statement stays in the file: `.schema` shows it.
+
+-- name: saga
+-- A saga at a glance; written when it is created, claimed or left, and when its status changes.
+CREATE TABLE saga(
+  number  INTEGER PRIMARY KEY,
+  saga_id TEXT NOT NULL UNIQUE,
+  name    TEXT,
+  status  INTEGER NOT NULL CHECK(status BETWEEN 0 AND 4),
+  -- 0 running      -> 1, 2, 3
+  -- 1 compensating -> 2, 4
+  -- 2 stuck        -> 0, 1, 3, 4: a person decided, or something landed late
+  -- 3 completed
+  -- 4 compensated  -> 1: something landed late
+  owner   INTEGER NOT NULL, -- the process that drives it, 0: none
+  epoch   INTEGER NOT NULL, -- how often it was claimed: older claims may not write
+  tries   INTEGER NOT NULL, -- claims by recovery
+  created INTEGER NOT NULL, -- times are milliseconds since 1970
+  changed INTEGER NOT NULL,
+  due     INTEGER NOT NULL, -- recovery leaves it alone until then
+  digest  TEXT              -- of what it was to do, once its rows are purged
+);
+
+-- name: saga_open
+-- What recovery looks through: its cost is that of the sagas that are open.
+CREATE INDEX saga_open ON saga(number) WHERE status < 2;
+
+-- name: entry
+-- A row for each commit of a saga.
+CREATE TABLE entry(
+  saga INTEGER NOT NULL,
+  n    INTEGER NOT NULL, -- from 1
+  at   INTEGER NOT NULL,
+  body TEXT NOT NULL,    -- [[what, operation, kind, attempt, generation, value], ...]
+  PRIMARY KEY(saga, n)
+) WITHOUT ROWID;
+
+-- name: counter
+-- Numbers of owners are never used again.
+CREATE TABLE counter(next_owner INTEGER NOT NULL);
+
+-- name: counting
+-- 0 says that nobody drives a saga, so owners begin with 1.
+INSERT INTO counter VALUES(1);
+
+-- name: needs_attention
+-- For a person with nothing but sqlite3: what is stuck, and what recovery tries in vain.
+CREATE VIEW needs_attention AS
+SELECT
+  saga_id,
+  name,
+  CASE status WHEN 0 THEN 'running' WHEN 1 THEN 'compensating' ELSE 'stuck' END AS status,
+  strftime('%Y-%m-%dT%H:%M:%SZ', changed / 1000, 'unixepoch') AS since,
+  tries,
+  (SELECT body FROM entry WHERE saga = number ORDER BY n DESC LIMIT 1) AS last
+FROM saga
+WHERE status = 2 OR (status < 2 AND (tries > 0 OR due > 0));
+
+-- name: timeline
+-- Likewise: what was written down, line by line. What is no JSON is one line of its own, and what
+-- is no entry has empty columns.
+CREATE VIEW timeline AS
+SELECT
+  saga_id,
+  n,
+  at,
+  coalesce(json_extract(line, '$[0]'), 'unreadable') AS what,
+  CASE WHEN operation >= 0 THEN operation END AS operation,
+  CASE WHEN operation >= 0 THEN
+    (SELECT json_extract(body, '$[0][1].operations[' || operation || '].name')
+     FROM entry WHERE saga = number AND n = 1 AND json_valid(body))
+  END AS name,
+  json_extract(line, '$[2]') AS kind,
+  json_extract(line, '$[3]') AS attempt,
+  json_extract(line, '$[4]') AS generation,
+  CASE WHEN operation IS NOT NULL THEN json_extract(line, '$[5]')
+    WHEN json_extract(line, '$[0]') <> 'defined' THEN json_extract(line, '$[1]')
+  END AS value
+FROM (
+  SELECT
+    saga.saga_id,
+    saga.number,
+    entry.n,
+    strftime('%Y-%m-%dT%H:%M:%fZ', entry.at / 1000.0, 'unixepoch') AS at,
+    item.key AS place,
+    CASE item.type WHEN 'array' THEN item.value ELSE '[]' END AS line,
+    CASE WHEN item.type = 'array' AND json_type(item.value, '$[1]') = 'integer'
+      THEN json_extract(item.value, '$[1]') END AS operation
+  FROM saga
+  JOIN entry ON entry.saga = saga.number
+  JOIN json_each(CASE WHEN json_valid(entry.body) THEN entry.body ELSE '[0]' END) AS item
+)
+ORDER BY number, n, place;

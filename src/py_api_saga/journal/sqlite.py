@@ -1,0 +1,200 @@
+"""A journal in one SQLite file: `SQLiteJournal("sagas.db", modules=["shop.operations"])`.
+
+Beside the file lie `-wal` and `-shm`, which are SQLite's, `-gate`, through which one writer at a
+time goes, and `-owners`, which tells whose process lives. They belong together.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from py_api_saga.exceptions import JournalError
+from py_api_saga.journal import engines
+from py_api_saga.journal.gate import holder
+from py_api_saga.journal.group_commit import RetiredError
+from py_api_saga.journal.ledger import milliseconds
+from py_api_saga.journal.names import Names
+from py_api_saga.journal.opening import Options, locate
+from py_api_saga.journal.protocol import Append
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from py_api_saga.journal.codec import Codec
+    from py_api_saga.journal.engine import Engine
+    from py_api_saga.journal.opening import Durability, JournalMode
+    from py_api_saga.journal.protocol import Change, Claim, Row, Summary
+    from py_api_saga.status import SagaStatus
+
+
+class SQLiteJournal:
+    """Sagas in one SQLite file, which any number of processes of one machine share."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        modules: Iterable[str] = (),
+        aliases: Mapping[str, str] | None = None,
+        codec: Codec | None = None,
+        durability: Durability = "power",
+        journal_mode: JournalMode = "wal",
+        network: bool = False,
+    ) -> None:
+        """Say where it is; nothing is opened or made before it is used.
+
+        Args:
+            path: Of the file; one that is not there is made, for its owner only.
+            modules: Where the functions and types of its sagas are, see `Names`.
+            aliases: What has been renamed since, see `Names`.
+            codec: What values pass through on their way to the file and back.
+            durability: What is on record outlasts a loss of "power", or only the death of the
+                "process" (about four times as fast for one saga at a time, no gain with many).
+            journal_mode: SQLite's: "wal", or "delete", a rollback journal.
+            network: Allow a file on a network file system, which is safe only as long as a single
+                machine uses it.
+
+        Raises:
+            ValueError: Durability or mode is none of these.
+        """
+        if durability not in ("power", "process"):
+            message = f"durability: expected 'power' or 'process', got {durability!r}"
+            raise ValueError(message)
+        if journal_mode not in ("wal", "delete"):
+            message = f"journal_mode: expected 'wal' or 'delete', got {journal_mode!r}"
+            raise ValueError(message)
+        self.path = os.path.abspath(path)  # noqa: PTH100 - where we are may change before its use
+        self.codec = codec
+        self._options = Options(durability, journal_mode)
+        self._network = network
+        self._names = (tuple(modules), aliases)
+        self._engine: Engine | None = None
+
+    def __repr__(self) -> str:
+        return f"SQLiteJournal({self.path!r})"
+
+    @cached_property
+    def names(self) -> Names:
+        """The functions and types that its sagas may name."""
+        return Names(*self._names)
+
+    @property
+    def engine(self) -> Engine:
+        """What it shares with the other journals of this process on the same file.
+
+        Raises:
+            JournalError: The file cannot be used.
+        """
+        engine = self._engine
+        if engine is None or engine.lost:
+            place = locate(self.path, network=self._network)
+            engine = self._engine = engines.engine_at(place, self._options)
+        return engine
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def write(self, *changes: Change) -> None:
+        """Return when each change is settled; see `Journal`."""
+        while True:
+            try:
+                self.engine.queue.write(changes)
+            except RetiredError:  # somebody has closed it: there is a new one
+                continue
+            except JournalError as error:
+                _refuse(changes, error)
+            return
+
+    async def awrite(self, *changes: Change) -> None:
+        """Do as `write`, without blocking the loop."""
+        while True:
+            try:
+                await self.engine.queue.awrite(changes)
+            except RetiredError:
+                continue
+            except JournalError as error:
+                _refuse(changes, error)
+            return
+
+    def leave(self, claim: Claim) -> None:
+        """Stop driving a saga, at once in this process, durably with its next commit."""
+        claim.over = True
+        engine = self._engine
+        if engine is not None and not engine.lost:
+            engine.leave(claim)
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def find(self, saga_id: str) -> Summary | None:
+        """Give the summary of a saga, or None if there is none."""
+        found = self._opened().reader.summaries("find", (saga_id,))
+        return found[0] if found else None
+
+    def drives(self, seen: Summary) -> bool:
+        """Tell whether somebody drives a saga: its owner lives and, if it is us, is at it."""
+        return self._opened().drives(seen)
+
+    def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
+        """Give the rows of sagas by number, each in order."""
+        return self._opened().reader.rows(numbers)
+
+    def waiting(self, now: float, limit: int | None = None) -> Sequence[Summary]:
+        """List the open sagas that nobody drives and that are due, oldest first."""
+        return list(islice(self._opened().waiting(milliseconds(now)), limit))
+
+    def select(
+        self,
+        statuses: Collection[SagaStatus] = (),
+        name: str | None = None,
+        *,
+        before: float | None = None,
+        after: float | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Summary]:
+        """List sagas, newest first: of these statuses if any, changed before and after a time."""
+        return self._opened().reader.select(
+            statuses,
+            limit,
+            name=name,
+            before=None if before is None else before * 1000,
+            after=None if after is None else after * 1000,
+        )
+
+    def _opened(self) -> Engine:
+        engine = self.engine
+        engine.open()
+        return engine
+
+    # --- for a person ----------------------------------------------------------------------------
+
+    def exists(self) -> bool:
+        """Tell whether there is a file: what reads it would make it."""
+        return os.path.exists(self.path)  # noqa: PTH110 - paths are text here
+
+    def gate_holder(self) -> int | None:
+        """Tell which process writes at this moment, for which all others wait, or None."""
+        return holder(os.path.realpath(self.path) + "-gate")
+
+    def check(self) -> list[str]:
+        """List what is wrong with the file; reads all of it."""
+        if not self.exists():
+            return [f"there is no journal {self.path}"]
+        try:
+            return self._opened().check()
+        except JournalError as error:
+            return [str(error)]
+
+    def close(self) -> None:
+        """Close the file, also for the other journals on it; it is opened again when needed."""
+        if self._engine is not None and not self._engine.lost:
+            engines.close(self._engine)
+
+
+def _refuse(changes: Sequence[Change], error: JournalError) -> None:
+    for change in changes:
+        if not change.settled:
+            change.error, change.settled = error, True
+            if not isinstance(change, Append):
+                change.claim.over = True

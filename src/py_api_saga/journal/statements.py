@@ -1,0 +1,33 @@
+"""SQL kept as text, with names: `-- name: create`, what it does as comments, and the statement."""
+
+from __future__ import annotations
+
+import pkgutil
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MARK = "-- name: "
+
+
+def parse(text: str) -> dict[str, str]:
+    """Give the statements of a text by name, in order, each without what is said before it."""
+    statements = {}
+    for part in ("\n" + text).split("\n" + _MARK)[1:]:
+        name, *lines = part.splitlines()
+        while lines and lines[0].startswith("--"):
+            del lines[0]
+        statements[name.strip()] = "\n".join(lines).strip().removesuffix(";")
+    return statements
+
+
+def read(file: str) -> Mapping[str, str]:
+    """Give the statements of a file beside this one, also if that is inside an archive."""
+    data = pkgutil.get_data(__name__, file)
+    assert data is not None  # noqa: S101 - only an importer that cannot give data gives None
+    return parse(data.decode())
+
+
+SCHEMA = read("schema.sql")
+QUERIES = read("queries.sql")
