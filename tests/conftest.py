@@ -1,11 +1,16 @@
 """What every behaviour test needs: four ways to run a saga, and a log of what really happened."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
+import depot
 import pytest
 from world import World
+
+from py_api_saga.journal import MemoryJournal, SQLiteJournal
 
 CHAINS = ("orchestrator_execute", "aorchestrator_execute")
 GRAPHS = ("choreography_execute", "achoreography_execute")
@@ -86,3 +91,15 @@ def step(log: list[str]) -> Step:
         return function
 
     return make
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """An empty journal of each kind, that may name what is in `depot`, where nothing stands."""
+    depot.reset()
+    if request.param == "memory":
+        yield MemoryJournal(modules=["depot"])
+    else:
+        with closing(SQLiteJournal(tmp_path / "sagas.db", modules=["depot"])) as sqlite:
+            yield sqlite
+    depot.reset()

@@ -262,7 +262,10 @@ MUTANTS = (
     Mutant(
         "tells of a call only when it has ended",
         "executors/orchestrator.py",
-        "        intent = run.start()\n        if intent is not None:\n",
+        "        intent = run.start()\n"
+        "        if run.recorder is not None and not run.commit(intent):\n"
+        "            intent = None\n"
+        "        if intent is not None:\n",
         "        intent = next(iter(run.execution.ready(1)), None)\n"
         "        if intent is not None:\n"
         "            told = attempt(run, intent)\n"
@@ -291,8 +294,8 @@ MUTANTS = (
     Mutant(
         "does not undo what lands when the run is over",
         "executors/run.py",
-        "                    self.drive_late(self)\n",
-        "                    pass\n",
+        "            if changed and self.execution.saga is SagaStatus.COMPENSATING:\n",
+        "            if False:\n",
     ),
 )
 

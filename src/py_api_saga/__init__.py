@@ -1,31 +1,61 @@
 """Sagas: do all of it, or undo it. See `SagaAssembler`."""
 
+from typing import TYPE_CHECKING
+
 from py_api_saga.assembler import Saga, SagaAssembler
 from py_api_saga.context import current_operation
 from py_api_saga.definition import Results
 from py_api_saga.events import Event, Observer
-from py_api_saga.exceptions import SagaDefinitionError, SagaError, SagaException, SagaStuck
+from py_api_saga.exceptions import (
+    JournalError,
+    SagaConflict,
+    SagaDefinitionError,
+    SagaError,
+    SagaException,
+    SagaInProgress,
+    SagaStuck,
+)
 from py_api_saga.operation import NOT_HAPPENED, UNKNOWN, happened
 from py_api_saga.placeholder import result_of
 from py_api_saga.retry import Retry
 from py_api_saga.status import SagaStatus, Status
 
+if TYPE_CHECKING:
+    from py_api_saga.recovery import Recovered, arecover, recover, takeover
+
 __all__ = [
     "NOT_HAPPENED",
     "UNKNOWN",
     "Event",
+    "JournalError",
     "Observer",
+    "Recovered",
     "Results",
     "Retry",
     "Saga",
     "SagaAssembler",
+    "SagaConflict",
     "SagaDefinitionError",
     "SagaError",
     "SagaException",
+    "SagaInProgress",
     "SagaStatus",
     "SagaStuck",
     "Status",
+    "arecover",
     "current_operation",
     "happened",
+    "recover",
     "result_of",
+    "takeover",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Import recovery when it is asked for: it brings json and sqlite3, which few runs need."""
+    if name in ("Recovered", "arecover", "recover", "takeover"):
+        from py_api_saga import recovery  # noqa: PLC0415 - the reason is above
+
+        return getattr(recovery, name)
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

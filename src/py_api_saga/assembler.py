@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.definition import Results
     from py_api_saga.events import Observer
+    from py_api_saga.journal.protocol import Journal
     from py_api_saga.operation import OnDoubt
     from py_api_saga.typed_call import (
         A1,
@@ -65,6 +66,11 @@ class Saga:
         retry: When to try a failed action again; instead of `retry_attempts`.
         compensation_retry: When to try a failed compensation again; by default never.
         observers: Functions of an `Event`, told what happens while it runs.
+        journal: Where its runs are recorded, so that they survive the process; None for memory.
+        on_crash: What recovery does with a run that a process has left before anything failed:
+            "resume" goes forward, "compensate" undoes it.
+        max_doubt_age: Seconds after which recovery no longer calls again, under its old key,
+            what a crash has left in doubt: services forget keys. By default 12 hours.
     """
 
     name: str | None = None
@@ -72,6 +78,9 @@ class Saga:
     retry: Retry | None = None
     compensation_retry: Retry | None = None
     observers: Sequence[Observer] = ()
+    journal: Journal | None = None
+    on_crash: Literal["resume", "compensate"] = "resume"
+    max_doubt_age: float | None = None
 
     def __init__(
         self,
@@ -81,6 +90,9 @@ class Saga:
         retry: Retry | None = None,
         compensation_retry: Retry | None = None,
         observers: Sequence[Observer] = (),
+        journal: Journal | None = None,
+        on_crash: Literal["resume", "compensate"] | None = None,
+        max_doubt_age: float | None = None,
     ) -> None:
         """Start an empty saga.
 
@@ -98,6 +110,8 @@ class Saga:
             self.name = _saga_name(name if name is not None else self.name)
         if observers or self.observers:
             self.observers = _observers(observers or self.observers)
+        if journal is not None or on_crash is not None or max_doubt_age is not None:
+            self._endure(journal, on_crash, max_doubt_age)
         if retry_attempts is None and retry is None:
             retry_attempts, retry = self.retry_attempts, self.retry
         if compensation_retry is None:
@@ -110,6 +124,15 @@ class Saga:
             self._policy = Policy(
                 _retry(retry, "saga: retry"), _retry(compensation_retry, "saga: compensation_retry")
             )
+
+    def _endure(self, journal: Any, on_crash: Any, max_doubt_age: float | None) -> None:
+        """Take in what concerns a crash."""
+        if journal is not None:
+            self.journal = _journal(journal)
+        if on_crash is not None:
+            self.on_crash = _on_crash(on_crash)
+        if max_doubt_age is not None:
+            self.max_doubt_age = seconds(max_doubt_age, "saga: max_doubt_age")
 
     def __copy__(self) -> Self:
         """Make a saga of the same operations, which can be added to on its own."""
@@ -405,7 +428,11 @@ class Saga:
     # --- running ---------------------------------------------------------------------------------
 
     def orchestrator_execute(
-        self, *, deadline: float | None = None, saga_id: str | None = None
+        self,
+        *,
+        deadline: float | None = None,
+        saga_id: str | None = None,
+        journal: Journal | None = None,
     ) -> Results:
         """Run the operations one after the other, in this thread.
 
@@ -414,7 +441,11 @@ class Saga:
         Args:
             deadline: Seconds until it stops: nothing more is started, what runs is awaited, and
                 all is undone.
-            saga_id: 1 to 128 letters, digits, "_", "." and "-", that name this run.
+            saga_id: 1 to 128 letters, digits, "_", "." and "-", that name this run. In a
+                journal an id is used once: given again, the call returns or raises what became
+                of the run that has it, and nothing runs a second time.
+            journal: Where the run is recorded, so that it survives the process; by default the
+                saga's own.
 
         Returns:
             What the actions returned, in operation order, also by name.
@@ -423,11 +454,16 @@ class Saga:
             SagaException: An operation failed, or the deadline passed; what was done is undone.
             SagaStuck: What was done can be neither finished nor undone without a person.
             SagaDefinitionError: There are no operations, a coroutine function is among them, or
-                an argument is wrong; nothing has run.
+                an argument is wrong or can't be stored; nothing has run.
+            SagaInProgress: The run that has this id is driven elsewhere, or this one was taken
+                over there.
+            SagaConflict: The run that has this id has another name or other arguments.
+            JournalError: The journal can't be written; recovery goes on with the run.
             BaseException: A KeyboardInterrupt or the like, once what was done is undone.
         """
         self._refuse_async("orchestrator")
-        return orchestrator.execute(self._run(self._chain(), saga_id, deadline, orchestrator.drive))
+        run = self._run(self._chain(), saga_id, deadline, orchestrator.drive, journal)
+        return orchestrator.execute(run) if run.recorder is None else _durably(run, None)
 
     def choreography_execute(
         self,
@@ -435,6 +471,7 @@ class Saga:
         deadline: float | None = None,
         saga_id: str | None = None,
         max_workers: int | None = None,
+        journal: Journal | None = None,
     ) -> Results:
         """Run the operations at once, in threads, each when those it comes after have succeeded.
 
@@ -445,6 +482,7 @@ class Saga:
             deadline: As in `orchestrator_execute`.
             saga_id: As in `orchestrator_execute`.
             max_workers: Calls at once; by default as many as there are operations, at most 256.
+            journal: As in `orchestrator_execute`.
 
         Returns:
             What the actions returned, in operation order, also by name.
@@ -456,22 +494,26 @@ class Saga:
             SagaDefinitionError: As there; or the pivot has operations neither before nor after
                 it, or a compensation needs the result of an operation that its own does not
                 come after.
-            BaseException: As there.
+            SagaInProgress, SagaConflict, JournalError, BaseException: As there.
         """
         self._refuse_async("choreography")
         limit = self._limit(max_workers)
-        run = self._run(self._graph(), saga_id, deadline, orchestrator.drive)
-        return choreography.execute(run, limit)
+        run = self._run(self._graph(), saga_id, deadline, orchestrator.drive, journal, limit)
+        return choreography.execute(run, limit) if run.recorder is None else _durably(run, limit)
 
     async def aorchestrator_execute(
-        self, *, deadline: float | None = None, saga_id: str | None = None
+        self,
+        *,
+        deadline: float | None = None,
+        saga_id: str | None = None,
+        journal: Journal | None = None,
     ) -> Results:
         """Run the operations one after the other under asyncio, plain functions in threads.
 
         Cancelling it cancels the coroutine that runs, undoes what was done, and raises the
         `CancelledError` again. All else is as in `orchestrator_execute`.
         """
-        return await self._run_async(self._chain(), saga_id, deadline, None)
+        return await self._run_async(self._chain(), saga_id, deadline, journal, None)
 
     async def achoreography_execute(
         self,
@@ -479,6 +521,7 @@ class Saga:
         deadline: float | None = None,
         saga_id: str | None = None,
         max_workers: int | None = None,
+        journal: Journal | None = None,
     ) -> Results:
         """Run the operations at once under asyncio, plain functions in threads.
 
@@ -486,7 +529,40 @@ class Saga:
         `CancelledError` again. All else is as in `choreography_execute`.
         """
         limit = self._limit(max_workers)
-        return await self._run_async(self._graph(), saga_id, deadline, limit)
+        return await self._run_async(self._graph(), saga_id, deadline, journal, limit)
+
+    def start(
+        self,
+        *,
+        saga_id: str | None = None,
+        deadline: float | None = None,
+        journal: Journal | None = None,
+        at_once: bool = False,
+    ) -> str:
+        """Write the run down, and let whoever recovers next run it.
+
+        Args:
+            saga_id: As in `orchestrator_execute`; by default a random one.
+            deadline: As there, from now on.
+            journal: As there.
+            at_once: Whether it is to run as `choreography_execute` does it.
+
+        Returns:
+            The id of the run.
+
+        Raises:
+            SagaDefinitionError: As there; or there is no journal.
+            SagaConflict, JournalError: As there.
+        """
+        from py_api_saga.recovery import start  # noqa: PLC0415 - as in `_durably`
+
+        definition, limit = self._chain(), None
+        if at_once:
+            definition, limit = self._graph(), self._limit(None)
+        run = self._run(definition, saga_id, deadline, orchestrator.drive, journal, limit)
+        if run.recorder is None:
+            raise refused("start: journal", "a journal, here or in the saga", None)
+        return start(run.recorder)
 
     def _run(
         self,
@@ -494,21 +570,46 @@ class Saga:
         saga_id: str | None,
         deadline: float | None,
         drive_late: Callable[[Run], object],
+        journal: Journal | None = None,
+        limit: int | None = None,
     ) -> Run:
         if saga_id is not None:
             _check_saga_id(saga_id)
         if deadline is not None:
             seconds(deadline, "deadline")
         observers = tuple(self.observers)
-        return Run(definition, self.name, observers, saga_id, deadline, drive_late)
+        if journal is None:
+            journal = self.journal
+        if journal is None:
+            return Run(definition, self.name, observers, saga_id, deadline, drive_late)
+        from py_api_saga.journal.recorder import begin  # noqa: PLC0415 - as in `_durably`
+
+        definition.on_crash = _on_crash(self.on_crash)
+        age = seconds(self.max_doubt_age, "saga: max_doubt_age")
+        in_loop = drive_late is not orchestrator.drive
+        recorder = begin(
+            _journal(journal), definition, self.name, saga_id, deadline, age, limit, in_loop
+        )
+        return Run(
+            definition, self.name, observers, recorder.saga_id, deadline, drive_late, recorder
+        )
 
     def _run_async(
-        self, definition: Definition, saga_id: str | None, deadline: float | None, limit: int | None
+        self,
+        definition: Definition,
+        saga_id: str | None,
+        deadline: float | None,
+        journal: Journal | None,
+        limit: int | None,
     ) -> Coroutine[Any, Any, Results]:
         from py_api_saga.executors import event_loop  # noqa: PLC0415 - asyncio: 34 ms to import
 
-        run = self._run(definition, saga_id, deadline, event_loop.finish_late)
-        return event_loop.execute(run, limit)
+        run = self._run(definition, saga_id, deadline, event_loop.finish_late, journal, limit)
+        if run.recorder is None:
+            return event_loop.execute(run, limit)
+        from py_api_saga.recovery import aexecute  # noqa: PLC0415 - as in `_durably`
+
+        return aexecute(run, limit)
 
     def _snapshot(self) -> tuple[Operation, ...]:
         if not self._operations:
@@ -623,6 +724,9 @@ class SagaAssembler(Saga):
         retry: Retry | None = None,
         compensation_retry: Retry | None = None,
         observers: Sequence[Observer] = (),
+        journal: Journal | None = None,
+        on_crash: Literal["resume", "compensate"] | None = None,
+        max_doubt_age: float | None = None,
     ) -> Self:
         """Start an empty saga; the arguments are those of the constructor."""
         if (
@@ -631,6 +735,9 @@ class SagaAssembler(Saga):
             and retry is None
             and compensation_retry is None
             and not observers
+            and journal is None
+            and on_crash is None
+            and max_doubt_age is None
         ):
             return cls()  # passing keywords on costs as much as all the rest
         return cls(
@@ -639,7 +746,31 @@ class SagaAssembler(Saga):
             retry=retry,
             compensation_retry=compensation_retry,
             observers=observers,
+            journal=journal,
+            on_crash=on_crash,
+            max_doubt_age=max_doubt_age,
         )
+
+
+def _durably(run: Run, limit: int | None) -> Results:
+    """Run a saga that has a journal; who has none does not pay for importing what that needs."""
+    from py_api_saga.recovery import execute  # noqa: PLC0415 - json: 6 ms to import
+
+    return execute(run, limit)
+
+
+def _journal(journal: Any) -> Journal:
+    if not hasattr(journal, "awrite"):
+        raise refused("saga: journal", 'a journal, such as SQLiteJournal("sagas.db")', journal)
+    checked: Journal = journal
+    return checked
+
+
+def _on_crash(value: Any) -> Literal["resume", "compensate"]:
+    if value in ("resume", "compensate"):
+        checked: Literal["resume", "compensate"] = value
+        return checked
+    raise refused("saga: on_crash", '"resume" or "compensate"', value)
 
 
 def _label(function: Any) -> str:

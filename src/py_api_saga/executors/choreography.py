@@ -117,9 +117,13 @@ def _drive(run: Run, inbox: Inbox, claims: dict[Entry, threading.Lock], limit: i
     execution = run.execution
     while True:
         run.look()
+        intents = []
         while len(execution.flying) < limit and (intent := run.start()) is not None:
-            claims[intent] = claim = threading.Lock()
-            POOL.make(run, intent, claim, inbox.put)
+            intents.append(intent)
+        if run.commit(*intents):
+            for intent in intents:
+                claims[intent] = claim = threading.Lock()
+                POOL.make(run, intent, claim, inbox.put)
         if execution.flying or run.waits:
             inbox.wait(run.patience())
         elif run.close():  # pragma: no branch - a straggler landed in this very moment

@@ -145,6 +145,8 @@ class _OneByOne(_Driver):
             if run.execution.rolling is not rolling:
                 return
             intent = run.start()
+            if run.recorder is not None and not await run.acommit(intent):
+                intent = None
             if intent is not None:
                 run.tell(await _attempt(run, intent))
             elif run.waits:
@@ -213,10 +215,14 @@ class _AtOnce(_Driver):
             if run.execution.rolling is not rolling:
                 return
             flying = run.execution.flying
+            intents = []
             while len(flying) < self._limit and (intent := run.start()) is not None:
-                self._tasks[intent] = task = asyncio.create_task(self._surely(intent))
-                self._ends[intent] = end = partial(self._end, intent)
-                task.add_done_callback(end)
+                intents.append(intent)
+            if run.recorder is None or await run.acommit(*intents):
+                for intent in intents:
+                    self._tasks[intent] = task = asyncio.create_task(self._surely(intent))
+                    self._ends[intent] = end = partial(self._end, intent)
+                    task.add_done_callback(end)
             if not (flying or run.waits):
                 return
             try:

@@ -41,6 +41,8 @@ def drive(run: Run) -> None:
         if run.inbox is not None or run.deadline is not None:
             run.look()
         intent = run.start()
+        if run.recorder is not None and not run.commit(intent):
+            intent = None
         if intent is not None:
             run.tell(attempt(run, intent))
         elif run.waits:

@@ -11,11 +11,13 @@ from py_api_saga.compensation import failure
 from py_api_saga.context import current
 from py_api_saga.definition import Results, arrange
 from py_api_saga.events import Event, complain, emit, log, logger
+from py_api_saga.exceptions import SagaError
 from py_api_saga.execution import (
     ABORT,
     ACTION,
     COMPENSATION,
     FAILED,
+    HAPPENED,
     IN_DOUBT,
     RETRY,
     SUCCEEDED,
@@ -27,12 +29,12 @@ from py_api_saga.executors.inbox import Inbox
 from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from py_api_saga.definition import Definition
     from py_api_saga.events import EventKind, Observer
-    from py_api_saga.exceptions import SagaException
     from py_api_saga.execution import Entry
+    from py_api_saga.journal.recorder import Recorder
 
 MAX_KEY = 255  # characters
 _TROUBLES = frozenset({FAILED, RETRY, IN_DOUBT, UNKNOWN})
@@ -46,6 +48,7 @@ _EVENTS: dict[Status, EventKind] = {
     Status.STUCK: "stuck",
 }
 _ALARMS = frozenset({Status.IN_DOUBT, Status.STUCK})  # logged at the level that is on by default
+_VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has to keep
 _naming = threading.Lock()
 
 
@@ -58,12 +61,15 @@ class Run:
         left: Nothing more is to be called, though the saga may not have ended.
         inbox: What other threads tell it, if there are any.
         drive_late: How a thread that lands after the end goes on with it.
+        observers: Functions of an event.
+        recorder: What writes it into a journal, or None.
+        lost: Why the journal can't be written any more, or is somebody else's to write.
     """
 
     __slots__ = (
-        "_due", "_first", "_id", "_label", "_latest", "_observers", "_stopped",
-        "_watched", "deadline", "definition", "drive_late", "execution", "inbox", "interrupt",
-        "left", "name", "operations",
+        "_begun", "_due", "_first", "_id", "_label", "_latest", "_stopped",
+        "_unmade", "_watched", "deadline", "definition", "drive_late", "execution", "inbox",
+        "interrupt", "left", "lost", "name", "observers", "operations", "recorder",
     )  # fmt: skip
 
     def __init__(
@@ -74,8 +80,10 @@ class Run:
         saga_id: str | None,
         seconds: float | None,
         drive_late: Callable[[Run], object],
+        recorder: Recorder | None = None,
+        entries: Iterable[Entry] = (),
     ) -> None:
-        """Begin a run, which may last for so many seconds."""
+        """Begin a run, which may last for so many seconds, or go on with one."""
         self.definition = definition
         self.operations = definition.operations
         self.name = name
@@ -90,11 +98,18 @@ class Run:
         self._stopped = False
         self._due: dict[int, float] | None = None
         self._first: dict[tuple[int, str], float] | None = None
-        self._observers = observers
+        self.observers = observers
         self._watched = bool(observers) or logger.isEnabledFor(20)  # logging.INFO
-        self.execution = Execution(definition, watched=self._watched)
-        if self._watched:
-            self._emit("saga started")
+        self.execution = Execution(definition, entries, watched=self._watched)
+        self.recorder = recorder
+        if recorder is None:
+            if self._watched:
+                self._emit("saga started")
+        else:
+            self.lost: SagaError | None = None
+            self._begun = recorder.claim is not None
+            self._unmade: tuple[Entry | None, ...] = ()
+            self.execution.moves.clear()
 
     # --- what an executor asks and tells --------------------------------------------------------
 
@@ -109,7 +124,7 @@ class Run:
             if self._wait_of(intent) > 0:
                 return None
             execution.tell(intent)
-        if execution.moves:
+        if execution.moves and self.recorder is None:
             self._announce()
         return intent
 
@@ -118,10 +133,12 @@ class Run:
         if self.deadline is not None:  # first: what comes after it does not complete the saga
             self._check_deadline()
         execution = self.execution
+        if self.recorder is not None and entry[0] in _VALUED:
+            entry = self.recorder.accept(entry, self.name_of(entry[1]))
         execution.tell(entry)
         if entry[0] is not SUCCEEDED and entry[0] in _TROUBLES:
             self._note_trouble(entry)
-        if execution.moves:
+        if execution.moves and self.recorder is None:
             self._announce()
 
     def receive(self, entry: Entry) -> None:
@@ -161,11 +178,82 @@ class Run:
             return
         with inbox.late:
             before = self.execution.saga
+            if self.recorder is not None and not self._claim_again(self.recorder, entry):
+                return
             self.receive(entry)
-            if self.execution.saga is not before and not self.left:
-                if self.execution.saga is SagaStatus.COMPENSATING:
-                    self.drive_late(self)
+            changed = self.execution.saga is not before and not self.left
+            if changed and self.execution.saga is SagaStatus.COMPENSATING:
+                self.drive_late(self)
+            self.commit()
+            if changed:
                 self._emit("saga ended", outcome=self.execution.saga)
+            self.leave()
+
+    # --- the journal ----------------------------------------------------------------------------
+
+    def commit(self, *intents: Entry | None) -> bool:
+        """Make durable all that was told; say whether the calls of these intents may start.
+
+        If it can't be written no further call starts, and what runs is to be awaited.
+        """
+        recorder = self.recorder
+        if recorder is None:
+            return True
+        if self.lost is None:
+            self._unmade = intents
+            try:
+                recorder.commit(self.execution)
+            except SagaError as error:
+                self._lose(error)
+        return self._committed(intents)
+
+    async def acommit(self, *intents: Entry | None) -> bool:
+        """Do as `commit`, without blocking the loop."""
+        recorder = self.recorder
+        if recorder is None:
+            return True
+        if self.lost is None:
+            self._unmade = intents
+            try:
+                await recorder.acommit(self.execution)
+            except SagaError as error:
+                self._lose(error)
+        return self._committed(intents)
+
+    def _lose(self, error: SagaError) -> None:
+        self.lost, self.left = error, True
+        error.add_note(f"saga {self.saga_id!r} stays as it is in its journal")
+
+    def _committed(self, intents: tuple[Entry | None, ...]) -> bool:
+        self._unmade = ()
+        if self.lost is not None:
+            for intent in intents:
+                if intent is not None:
+                    self.execution.tell(not_made(intent, self.lost))
+            return False
+        if not self._begun:
+            self._begun = True
+            if self._watched:
+                self._emit("saga started")
+        if self.execution.moves:
+            self._announce()
+        return True
+
+    def leave(self) -> None:
+        """Drive the saga no longer, however that came."""
+        if self.recorder is not None:
+            self.recorder.leave()
+
+    def _claim_again(self, recorder: Recorder, entry: Entry) -> bool:
+        try:
+            if self.lost is None and recorder.claim_again():
+                return True
+        except SagaError as error:
+            complain("saga %s: a late landing was not recorded", self.saga_id, error=error)
+            return False
+        name = self.name_of(entry[1])
+        complain("saga %s: operation %s landed late, and others went on", self.saga_id, name)
+        return False
 
     def open_inbox(self, wake: Callable[[], object] | None = None) -> Inbox:
         """Let other threads tell the run something."""
@@ -272,7 +360,7 @@ class Run:
     def cut_off(self, interrupt: BaseException, intent: Entry) -> Entry:
         """Say of a call around which an interrupt struck that it was made, or not, or in part."""
         _, i, kind, attempt, generation, _ = intent
-        if kind != ACTION:
+        if kind != ACTION or (self.recorder is not None and intent in self._unmade):
             return not_made(intent, interrupt)
         in_a_thread = self.operations[i].policy.timeout is not None  # where it may live on
         return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt, alive=in_a_thread))
@@ -319,7 +407,9 @@ class Run:
         Without a journal a `saga_id` is a label, which may be given again: keys carry the random
         id of the run.
         """
-        run = self.run_id if self._label is None else f"{self._label}-{self.run_id}"
+        run = self.saga_id
+        if self.recorder is None and self._label is not None:
+            run += f"-{self.run_id}"
         end = f":{kind}" if generation == 1 else f":{kind}:{generation}"
         name = self.name_of(i)
         key = f"{run}:{name}{end}"
@@ -344,7 +434,7 @@ class Run:
         operating = current.get()
         current.set(None)  # an observer is no operation, whichever was the last in this thread
         try:
-            emit(event, (log, *self._observers))
+            emit(event, (log, *self.observers))
         finally:
             current.set(operating)
 
@@ -388,6 +478,8 @@ class Run:
 
     def _sum_up(self) -> Results:
         execution = self.execution
+        if self.recorder is not None:
+            self._sum_up_durably()
         outcome = execution.saga
         if self.left and not execution.at_rest:
             outcome = SagaStatus.STUCK
@@ -421,8 +513,25 @@ class Run:
         finally:
             del exception, interrupt, cause, trouble
 
+    def _sum_up_durably(self) -> None:
+        """Raise what the caller is to know if the saga has not ended, and its journal is open."""
+        if self.left and self.lost is None:  # what has come since the second interrupt
+            self.commit()
+        lost, interrupt = self.lost, self.interrupt
+        try:
+            if lost is not None:
+                if interrupt is None:
+                    raise lost
+                put_behind(interrupt, lost)
+                raise interrupt
+            if interrupt is not None and not self.execution.at_rest:
+                interrupt.add_note(f"saga {self.saga_id!r} is open in its journal, for recovery")
+                raise interrupt
+        finally:
+            del lost, interrupt
 
-def put_behind(error: BaseException, exception: SagaException) -> None:
+
+def put_behind(error: BaseException, exception: SagaError) -> None:
     """Let an exception be the last in the chain of contexts of an error."""
     seen = set[int]()
     while error.__context__ is not None and id(error) not in seen:

@@ -1,0 +1,206 @@
+"""What a run tells its journal, and when: all that was told, before the next call starts."""
+
+from __future__ import annotations
+
+import os
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from py_api_saga.execution import HAPPENED, STARTED, SUCCEEDED, UNSTORED
+from py_api_saga.journal.codec import loads
+from py_api_saga.journal.entries import write_entry
+from py_api_saga.journal.names import NotStorableError
+from py_api_saga.journal.plan import MAX_AGE, Plan, write_definition
+from py_api_saga.journal.protocol import Append, Create, SagaExistsError, Take
+from py_api_saga.journal.values import Values
+from py_api_saga.status import MISSING, SagaStatus
+
+if TYPE_CHECKING:
+    from py_api_saga.definition import Definition
+    from py_api_saga.execution import Entry, Execution
+    from py_api_saga.journal.protocol import Change, Claim, Journal
+
+
+class Recorder:
+    """Writes the entries of one run, as one row for each commit.
+
+    Attributes:
+        saga_id: Of the run.
+        claim: Under which it writes; None until the saga is in the journal.
+    """
+
+    __slots__ = (
+        "_head", "_name", "_pending", "_status", "_texts", "_upto", "_written", "claim",
+        "journal", "saga_id", "values",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        journal: Journal,
+        values: Values,
+        saga_id: str,
+        name: str | None,
+        head: str,
+    ) -> None:
+        """Begin a saga with the text of its definition."""
+        self.journal = journal
+        self.values = values
+        self.saga_id = saga_id
+        self.claim: Claim | None = None
+        self._name = name
+        self._head = head
+        self._written = self._upto = 0  # entries
+        self._status = SagaStatus.RUNNING
+        self._pending: Change | None = None
+        self._texts: dict[tuple[Any, ...], str] = {}  # by what an entry speaks of
+
+    @classmethod
+    def resumed(
+        cls, journal: Journal, values: Values, claim: Claim, status: SagaStatus, written: int
+    ) -> Recorder:
+        """Go on with a saga of which so many entries are written."""
+        recorder = cls(journal, values, claim.saga_id, None, "")
+        recorder.claim = claim
+        recorder._status = status
+        recorder._written = written
+        return recorder
+
+    def accept(self, entry: Entry, name: str) -> Entry:
+        """Write an entry down as it is now, or say that its value can't be kept.
+
+        Args:
+            entry: What came of a call.
+            name: Of its operation.
+        """
+        what, i, kind, attempt, generation, value = entry
+        try:
+            text = write_entry(entry, self.values)
+        except NotStorableError as reason:
+            if what == SUCCEEDED:
+                message = f"the result of the {kind} of {name!r} cannot be kept: {reason}"
+                entry = (UNSTORED, i, kind, attempt, generation, (value, TypeError(message)))
+                text = write_entry(entry, self.values)
+            else:  # HAPPENED: that it did is known all the same
+                text = write_entry((HAPPENED, i, kind, attempt, generation, MISSING), self.values)
+        self._texts[entry[:5]] = text
+        return entry
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The definition as it would be read from the journal."""
+        tree: dict[str, Any] = loads(self._head)[1]
+        return tree
+
+    def write_undriven(self) -> bool:
+        """Write the definition alone, for somebody else to run; False if the id is taken."""
+        create = Create(self.saga_id, self._name, f"[{self._head}]", driven=False)
+        self.journal.write(create)
+        if isinstance(create.error, SagaExistsError):
+            return False
+        create.check()
+        return True
+
+    # --- committing ------------------------------------------------------------------------------
+
+    def commit(self, execution: Execution) -> None:
+        """Return when all that was told is durable.
+
+        Raises:
+            SagaExistsError: The first time: there is a saga with this id.
+            SagaInProgress: Another process has taken it over.
+            JournalError: It can't be written.
+            BaseException: An interrupt, once it is durable.
+        """
+        while (change := self._next(execution)) is not None:
+            self.journal.write(change)
+            self._note(change)
+
+    async def acommit(self, execution: Execution) -> None:
+        """Do as `commit`, without blocking the loop."""
+        while (change := self._next(execution)) is not None:
+            await self.journal.awrite(change)
+            self._note(change)
+
+    def _next(self, execution: Execution) -> Change | None:
+        """Give what is to be written: first what an interrupt has left on its way."""
+        if self._pending is None:
+            entries = execution.entries
+            if len(entries) == self._written and self.claim is not None:
+                return None
+            self._upto = len(entries)
+            lines = [self._line(entry) for entry in entries[self._written :]]
+            status = standing(execution)
+            if self.claim is None:
+                body = f"[{','.join([self._head, *lines])}]"
+                self._pending = Create(self.saga_id, self._name, body)
+            else:
+                changed = None if status is self._status else status
+                self._pending = Append(self.claim, f"[{','.join(lines)}]", changed)
+            self._status = status
+        return self._pending
+
+    def _line(self, entry: Entry) -> str:
+        if entry[0] is STARTED:
+            return f'["started",{entry[1]},"{entry[2]}",{entry[3]},{entry[4]}]'
+        return self._texts.pop(entry[:5], None) or write_entry(entry, self.values)
+
+    def _note(self, change: Change) -> None:
+        self._pending = None
+        self.claim = change.check()
+        self._written = self._upto
+
+    # --- owning ----------------------------------------------------------------------------------
+
+    def leave(self) -> None:
+        """Drive the saga no longer: whoever comes next may."""
+        claim = self._pending.claim if self._pending is not None else self.claim
+        if claim is not None and not claim.over:
+            self.journal.leave(claim)
+
+    def claim_again(self) -> bool:
+        """Claim the saga that this run has left, unless somebody has gone on with it."""
+        old = self.claim
+        seen = None if old is None else self.journal.find(self.saga_id)
+        if old is None or seen is None or seen.epoch != old.epoch:
+            return False
+        take = Take(seen)
+        self.journal.write(take)
+        if take.error is not None:
+            return False
+        claim = take.check()
+        if claim.rows != old.rows:
+            self.journal.leave(claim)
+            return False
+        self.claim, self._status = claim, seen.status
+        return True
+
+
+def standing(execution: Execution) -> SagaStatus:
+    """Tell where a saga stands for who looks for work: one with a call to make is never stuck."""
+    if execution.saga is SagaStatus.STUCK and not execution.at_rest:
+        return SagaStatus.COMPENSATING if execution.rolling else SagaStatus.RUNNING
+    return execution.saga
+
+
+def begin(
+    journal: Journal,
+    definition: Definition,
+    name: str | None,
+    saga_id: str | None,
+    seconds: float | None,
+    max_age: float | None,
+    limit: int | None,
+    in_loop: bool,  # noqa: FBT001 - of the executor
+) -> Recorder:
+    """Write a definition down, for a run that is about to begin.
+
+    Raises:
+        SagaDefinitionError: An argument or a function can't be stored.
+    """
+    until = None if seconds is None else time() + seconds
+    plan = Plan(name, until, MAX_AGE if max_age is None else max_age, limit, in_loop)
+    values = Values(journal)
+    head = write_definition(definition, plan, values)
+    if saga_id is None:  # ordered in time, which keeps the index on it fast
+        saga_id = f"{int(time() * 1000):011x}{os.urandom(8).hex()}"
+    return Recorder(journal, values, saga_id, name, head)

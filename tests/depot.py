@@ -1,0 +1,79 @@
+"""Operations that a journal can name: functions of a module, and a world that they change."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from py_api_saga import NOT_HAPPENED, current_operation, happened
+
+log: list[str] = []
+standing: list[str] = []
+keys: list[str] = []
+behaviour: dict[str, Callable[[], Any]] = {}  # what a name does besides
+_lock = threading.Lock()
+
+
+def reset() -> None:
+    """Forget all."""
+    for thing in (log, standing, keys, behaviour):
+        thing.clear()
+
+
+def do(name: str, *_: Any, **__: Any) -> Any:
+    """Take effect, once for each key."""
+    result: Any = name.upper()
+    key = current_operation().idempotency_key
+    with _lock:
+        log.append(name)
+        again = key in keys
+        keys.append(key)
+    if name in behaviour:
+        result = behaviour[name]()
+    with _lock:
+        if not again or name not in standing:
+            standing.append(name)
+    return result
+
+
+def undo(name: str, *_: Any, **__: Any) -> str:
+    """Take an effect back, if it is there."""
+    with _lock:
+        log.append(f"undo {name}")
+        keys.append(current_operation().idempotency_key)
+        if name in standing:
+            standing.remove(name)
+    if f"undo {name}" in behaviour:
+        behaviour[f"undo {name}"]()
+    return f"{name} undone"
+
+
+async def ado(name: str, *rest: Any) -> Any:
+    """Take effect under asyncio."""
+    await asyncio.sleep(0)
+    return do(name, *rest)
+
+
+async def aundo(name: str, *rest: Any) -> str:
+    """Take it back there."""
+    await asyncio.sleep(0)
+    return undo(name, *rest)
+
+
+def ask(name: str, *_: Any) -> Any:
+    """Look whether it stands."""
+    log.append(f"ask {name}")
+    if f"ask {name}" in behaviour:
+        return behaviour[f"ask {name}"]()
+    return happened(name.upper()) if name in standing else NOT_HAPPENED
+
+
+def fail(error: BaseException) -> Callable[[], Any]:
+    """Make a behaviour that raises."""
+
+    def raise_it() -> None:
+        raise error
+
+    return raise_it

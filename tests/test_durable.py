@@ -1,0 +1,724 @@
+"""Sagas with a journal: what is written when, an id given again, and going on after a failure."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import depot
+import pytest
+from depot import ado, ask, aundo, do, fail, undo
+from world import Watch, in_time
+
+from py_api_saga import (
+    JournalError,
+    Retry,
+    SagaAssembler,
+    SagaConflict,
+    SagaDefinitionError,
+    SagaException,
+    SagaInProgress,
+    SagaStatus,
+    SagaStuck,
+    Status,
+    arecover,
+    recover,
+    recovery,
+    result_of,
+    takeover,
+)
+from py_api_saga.journal import Journal, MemoryJournal
+from py_api_saga.journal.protocol import Append, Change, Create
+
+Execute = Callable[..., Any]
+MODULES = ["depot"]
+
+
+def chain(*names: str, **options: Any) -> SagaAssembler:
+    """Make a saga of operations that take effect one after the other, in any executor."""
+    saga = SagaAssembler.saga(name="depot", **options)
+    for index, name in enumerate(names):
+        after = names[index - 1 : index] if index else ()
+        saga.operation((do, name), (undo, name), name=name, after=after)
+    return saga
+
+
+class Faulty:
+    """A journal that can't be written any more after so many changes."""
+
+    def __init__(self, journal: Any, good: int) -> None:
+        self._journal = journal
+        self.good = good
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def _fault(self, changes: tuple[Change, ...]) -> bool:
+        for change in changes:
+            if not change.settled and isinstance(change, (Create, Append)):
+                if self.good <= 0:
+                    change.error, change.settled = JournalError("the disk is full"), True
+                self.good -= 1
+        return all(change.settled for change in changes)
+
+    def write(self, *changes: Change) -> None:
+        """Write, or fail."""
+        if not self._fault(changes):
+            self._journal.write(*changes)
+
+    async def awrite(self, *changes: Change) -> None:
+        """Write, or fail."""
+        if not self._fault(changes):
+            await self._journal.awrite(*changes)
+
+
+def bodies(journal: Any, saga_id: str) -> list[str]:
+    """Give the rows of a saga as they are written."""
+    seen = journal.find(saga_id)
+    assert seen is not None
+    return [row.body for row in journal.rows([seen.number])[seen.number]]
+
+
+def status(journal: Any, saga_id: str) -> SagaStatus:
+    """Tell where a saga stands, by its summary."""
+    seen = journal.find(saga_id)
+    assert seen is not None
+    found: SagaStatus = seen.status
+    return found
+
+
+# --- writing ------------------------------------------------------------------------------------
+
+
+def test_a_chain_of_n_operations_is_n_plus_one_rows(execute: Execute, journal: Journal) -> None:
+    """Each intent shares a row with the result before it, and the last one with the end."""
+    results = execute(chain("a", "b", "c"), journal=journal, saga_id="x")
+
+    assert results == ["A", "B", "C"]
+    assert results["b"] == "B"
+    rows = bodies(journal, "x")
+    assert len(rows) == 4
+    assert rows[1] == '[["succeeded",0,"action",1,1,"A"],["started",1,"action",1,1]]'
+    assert status(journal, "x") is SagaStatus.COMPLETED
+
+
+def test_keys_are_made_of_the_id_alone(execute: Execute, journal: Journal) -> None:
+    """With a journal an id is used once, so keys need nothing random."""
+    execute(chain("a"), journal=journal, saga_id="x")
+
+    assert depot.keys == ["x:a:action"]
+
+
+def test_without_an_id_one_is_made_that_sorts_by_time(journal: Journal) -> None:
+    """Ids that are ordered keep the index on them fast."""
+    watch = Watch()
+    for _ in range(2):
+        chain("a", observers=[watch]).orchestrator_execute(journal=journal)
+        time.sleep(0.002)
+
+    ids = [event.saga_id for event in watch.of("saga ended")]
+    assert ids == sorted(ids)
+    assert status(journal, ids[0]) is SagaStatus.COMPLETED
+
+
+def test_the_journal_may_be_an_attribute_of_a_class(execute: Execute, journal: Any) -> None:
+    """A class says it once for all its sagas, and an argument says otherwise."""
+
+    class Durable(SagaAssembler):
+        pass
+
+    Durable.journal = journal
+    other = MemoryJournal(modules=MODULES)
+    execute(Durable.saga().operation((do, "a")), saga_id="x")
+    execute(Durable.saga(journal=other).operation((do, "a")), saga_id="y")
+    execute(Durable.saga().operation((do, "a")), saga_id="z", journal=other)
+
+    assert journal.find("x")
+    assert not journal.find("y")
+    assert not journal.find("z")
+    assert other.find("y")
+    assert other.find("z")
+
+
+def test_nothing_is_told_before_it_is_written(execute: Execute, journal: Journal) -> None:
+    """Observers hear of what is durable, in order, as without a journal."""
+    heard: list[tuple[str, int]] = []
+
+    def watch(event: Any) -> None:
+        seen = journal.find("x")
+        rows = len(journal.rows([seen.number])[seen.number]) if seen else 0
+        heard.append((f"{event.operation}: {event.kind}", rows))
+
+    execute(chain("a", "b", observers=[watch]), journal=journal, saga_id="x")
+
+    assert heard == [
+        ("None: saga started", 1),
+        ("a: operation started", 1),
+        ("a: succeeded", 2),
+        ("b: operation started", 2),
+        ("b: succeeded", 3),
+        ("None: saga ended", 3),
+    ]
+
+
+# --- an id that is given again --------------------------------------------------------------------
+
+
+def test_a_completed_saga_gives_its_results_again(execute: Execute, journal: Journal) -> None:
+    """What has run under an id does not run again."""
+    first = execute(chain("a", "b"), journal=journal, saga_id="x")
+    again = execute(chain("a", "b"), journal=journal, saga_id="x")
+
+    assert again == first == ["A", "B"]
+    assert again["a"] == "A"
+    assert depot.log == ["a", "b"]
+
+
+def test_a_compensated_saga_raises_again(execute: Execute, journal: Journal) -> None:
+    """The same exception, with a stand-in for the error."""
+    depot.behaviour["b"] = fail(ValueError("no courier"))
+    errors = []
+    for _ in range(2):
+        with pytest.raises(SagaException) as caught:
+            execute(chain("a", "b"), journal=journal, saga_id="x")
+        errors.append(caught.value)
+
+    first, again = errors
+    assert str(again) == str(first)
+    assert again.operation_name == "b"
+    assert str(again.operation_error) == "no courier"
+    assert again.__cause__ is again.operation_error
+    assert again.compensation_success_result == ["a undone"]
+    assert again.saga_id == "x"
+    assert {n: r.status for n, r in again.operations.items()} == {
+        "a": Status.COMPENSATED,
+        "b": Status.FAILED,
+    }
+    assert depot.log == ["a", "b", "undo a"]
+
+
+def test_a_stuck_saga_is_not_resumed_by_a_caller(execute: Execute, journal: Journal) -> None:
+    """It is a person's, and says so each time."""
+    depot.behaviour["b"] = fail(ValueError("no courier"))
+    depot.behaviour["undo a"] = fail(OSError("no warehouse"))
+    for _ in range(2):
+        with pytest.raises(SagaStuck) as caught:
+            execute(chain("a", "b"), journal=journal, saga_id="x")
+
+        assert list(caught.value.stuck) == ["a"]
+        assert "STUCK a: its compensation raised OSError('no warehouse')" in str(caught.value)
+    assert depot.log == ["a", "b", "undo a"]
+    assert status(journal, "x") is SagaStatus.STUCK
+    assert recover(journal) == []
+
+
+def test_other_arguments_under_the_same_id_are_a_conflict(
+    execute: Execute, journal: Journal
+) -> None:
+    """The message names the operation and not the arguments."""
+    execute(chain("a", "b"), journal=journal, saga_id="x")
+    other = SagaAssembler.saga(name="depot").operation((do, "secret"), name="a")
+
+    with pytest.raises(
+        SagaConflict, match="operation 'a': the arguments of the action differ"
+    ) as c:
+        execute(other, journal=journal, saga_id="x")
+
+    assert "secret" not in str(c.value)
+    assert depot.log == ["a", "b"]
+
+
+def test_another_name_under_the_same_id_is_a_conflict(execute: Execute, journal: Journal) -> None:
+    """Two sagas can't share an id."""
+    execute(chain("a"), journal=journal, saga_id="x")
+
+    with pytest.raises(SagaConflict, match="its name is 'depot', got None"):
+        execute(SagaAssembler.saga().operation((do, "a"), name="a"), journal=journal, saga_id="x")
+
+
+def test_operations_that_one_side_lacks_do_not_count(execute: Execute, journal: Journal) -> None:
+    """A deploy may have come in between."""
+    execute(chain("a", "b"), journal=journal, saga_id="x")
+
+    assert execute(chain("a"), journal=journal, saga_id="x") == ["A", "B"]
+    assert execute(chain("a", "b", "c"), journal=journal, saga_id="x") == ["A", "B"]
+
+
+def test_a_saga_that_runs_is_in_progress(execute: Execute, journal: Journal) -> None:
+    """Somebody else with the same id is told so, and nothing runs twice."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait() -> str:
+        begun.set()
+        assert go_on.wait(10)
+        return "A"
+
+    depot.behaviour["a"] = wait
+    results: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: results.append(execute(chain("a"), journal=journal, saga_id="x"))
+    )
+    thread.start()
+    assert begun.wait(10)
+    with pytest.raises(SagaInProgress):
+        execute(chain("a"), journal=journal, saga_id="x")
+    assert recover(journal) == []
+    with pytest.raises(SagaInProgress):
+        takeover(journal, "x")
+    go_on.set()
+    thread.join(10)
+
+    assert results == [["A"]]
+    assert depot.log == ["a"]
+
+
+# --- when the journal can't be written --------------------------------------------------------
+
+
+@pytest.mark.parametrize("good", range(3))
+def test_an_orphan_is_finished_by_the_next_caller(
+    execute: Execute, journal: Journal, good: int
+) -> None:
+    """At whichever write the journal failed: nothing further was called, and all is done once."""
+    with pytest.raises(JournalError, match="the disk is full"):
+        execute(chain("a", "b"), journal=Faulty(journal, good), saga_id="x")
+
+    assert depot.log == ["a", "b"][:good]
+    if good:
+        assert status(journal, "x") is SagaStatus.RUNNING
+    assert execute(chain("a", "b"), journal=journal, saga_id="x") == ["A", "B"]
+    assert depot.log == [[], ["a"], ["a", "b"]][good] + [["a", "b"], ["a", "b"], ["b"]][good]
+    assert len(set(depot.keys)) == 2
+
+
+@pytest.mark.parametrize("good", range(1, 5))
+def test_a_rollback_that_had_begun_is_finished(
+    execute: Execute, journal: Journal, good: int
+) -> None:
+    """Recovery undoes what was to be undone; what was in doubt is called again or undone."""
+    depot.behaviour["c"] = fail(ValueError("no courier"))
+    with pytest.raises(JournalError):
+        execute(chain("a", "b", "c"), journal=Faulty(journal, good), saga_id="x")
+
+    (done,) = recover(journal)
+
+    assert (done.saga_id, done.outcome) == ("x", SagaStatus.COMPENSATED)
+    assert isinstance(done.error, SagaException)
+    assert done.error.operation_name == "c"
+    assert depot.standing == []
+    assert recover(journal) == []
+    assert status(journal, "x") is SagaStatus.COMPENSATED
+
+
+def test_no_compensation_starts_once_the_journal_fails(execute: Execute, journal: Journal) -> None:
+    """An undo that is not on record would be followed by a recovery that goes forward."""
+    depot.behaviour["b"] = fail(ValueError("no courier"))
+    with pytest.raises(JournalError) as caught:
+        execute(chain("a", "b"), journal=Faulty(journal, 2), saga_id="x")
+
+    assert depot.log == ["a", "b"]
+    assert "'x'" in "".join(caught.value.__notes__)
+
+
+def test_what_runs_is_awaited_when_the_journal_fails(
+    execute_graph: Execute, journal: Journal
+) -> None:
+    """In a choreography: nothing that the run started works on when it returns."""
+    go_on = threading.Event()
+
+    def slow() -> str:
+        assert go_on.wait(10)
+        return "A"
+
+    depot.behaviour["a"] = slow
+    depot.behaviour["b"] = lambda: threading.Timer(0.05, go_on.set).start()
+    saga = SagaAssembler.saga(name="depot")
+    saga.operation((do, "a"), (undo, "a"), name="a").operation((do, "b"), (undo, "b"), name="b")
+    saga.operation((do, "c"), name="c", after="b")
+    with pytest.raises(JournalError):
+        execute_graph(saga, journal=Faulty(journal, 1), saga_id="x")
+
+    assert depot.standing == ["b", "a"]
+    (done,) = recover(journal)
+    assert done.outcome is SagaStatus.COMPLETED
+
+
+# --- recovery -------------------------------------------------------------------------------------
+
+
+def crashed(journal: Any, saga: SagaAssembler, good: int, saga_id: str = "x") -> None:
+    """Run a saga until its journal fails: as if the process had died, to whoever reads it."""
+    with pytest.raises(JournalError):
+        saga.orchestrator_execute(journal=Faulty(journal, good), saga_id=saga_id)
+
+
+def test_recovery_goes_forward_by_default(journal: Journal) -> None:
+    """What was in flight is called again under its key."""
+    crashed(journal, chain("a", "b", "c"), 2)
+
+    (done,) = recover(journal)
+
+    assert done == ("x", SagaStatus.COMPLETED, None)
+    assert depot.log == ["a", "b", "b", "c"]
+    assert depot.keys[1] == depot.keys[2] == "x:b:action"
+
+
+def test_recovery_goes_backward_if_asked(journal: Journal) -> None:
+    """With on_crash="compensate" what may have happened is undone."""
+    crashed(journal, chain("a", "b", "c", on_crash="compensate"), 2)
+
+    (done,) = recover(journal)
+
+    assert done.outcome is SagaStatus.COMPENSATED
+    assert depot.log == ["a", "b", "undo b", "undo a"]
+    assert "the process that ran the saga died" in str(done.error)
+
+
+def test_a_deadline_that_has_passed_means_backward(journal: Any) -> None:
+    """It is a time of day, for whichever process comes next."""
+    with pytest.raises(JournalError):
+        chain("a", "b").orchestrator_execute(journal=Faulty(journal, 1), saga_id="x", deadline=0.05)
+    time.sleep(0.06)
+
+    (done,) = recover(journal)
+
+    assert done.outcome is SagaStatus.COMPENSATED
+    assert isinstance(done.error, SagaException)
+    assert isinstance(done.error.operation_error, TimeoutError)
+    assert depot.log == ["a", "undo a"]
+
+
+def test_what_is_in_doubt_is_asked_about_first(journal: Journal) -> None:
+    """An answer spares the second call."""
+    saga = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a", on_doubt=ask)
+    crashed(journal, saga, 1)
+
+    (done,) = recover(journal)
+
+    assert done.outcome is SagaStatus.COMPLETED
+    assert depot.log == ["a", "ask a"]
+    assert saga.orchestrator_execute(journal=journal, saga_id="x") == ["A"]
+
+
+def test_what_is_too_old_is_parked(journal: Journal) -> None:
+    """A service may have forgotten the key, and a second call would be a second effect."""
+    crashed(journal, chain("a", max_doubt_age=0.01), 1)
+    time.sleep(0.03)
+
+    (done,) = recover(journal)
+
+    assert done.outcome is SagaStatus.STUCK
+    assert isinstance(done.error, SagaStuck)
+    assert list(done.error.stuck) == ["a"]
+    assert depot.log == ["a"]
+
+
+def test_a_started_saga_waits_for_whoever_recovers(journal: Journal) -> None:
+    """Only its definition is written; the first to recover runs it as if it were new."""
+    saga = chain("a", "b", on_crash="compensate")
+
+    assert saga.start(journal=journal, saga_id="x") == "x"
+    assert saga.start(journal=journal, saga_id="x") == "x"
+
+    assert depot.log == []
+    assert [done.outcome for done in recover(journal)] == [SagaStatus.COMPLETED]
+    assert depot.log == ["a", "b"]
+    with pytest.raises(SagaConflict):
+        chain("b", "a").operation((do, "z"), name="c").start(journal=journal, saga_id="x") and (
+            SagaAssembler.saga(name="other")
+            .operation((do, "a"))
+            .start(journal=journal, saga_id="x")
+        )
+
+
+def test_a_started_saga_may_run_at_once(journal: Journal) -> None:
+    """As a choreography does it."""
+    barrier = threading.Barrier(2, timeout=5)
+    depot.behaviour.update(a=barrier.wait, b=barrier.wait)
+    saga = SagaAssembler.saga().operation((do, "a")).operation((do, "b"))
+
+    saga.start(journal=journal, saga_id="x", at_once=True)
+
+    assert [done.outcome for done in recover(journal)] == [SagaStatus.COMPLETED]
+
+
+def test_start_needs_a_journal() -> None:
+    """Without one there would be nothing that anybody could recover."""
+    with pytest.raises(SagaDefinitionError, match="start: journal: expected a journal"):
+        chain("a").start(saga_id="x")
+
+
+def test_a_broken_saga_does_not_stop_the_others(journal: Any) -> None:
+    """One whose functions are gone is parked with the reason, and the rest are finished."""
+    crashed(journal, chain("a"), 1, "one")
+    crashed(journal, chain("b"), 1, "two")
+    other = SagaAssembler.saga(name="depot").operation((do, "c"), name="c")
+    crashed(journal, other, 1, "three")
+    seen = journal.find("two")
+    broken = Renamed(journal, "depot:do", "depot:gone", seen.number)
+
+    done = recover(broken)
+
+    assert [(d.saga_id, d.outcome) for d in done] == [
+        ("one", SagaStatus.COMPLETED),
+        ("two", SagaStatus.STUCK),
+        ("three", SagaStatus.COMPLETED),
+    ]
+    assert "depot:gone" in str(done[1].error)
+    with pytest.raises(SagaStuck, match=r"saga 'two' was parked: .*depot:gone"):
+        chain("b").orchestrator_execute(journal=journal, saga_id="two")
+
+
+class Renamed:
+    """A journal in which a saga names another function."""
+
+    def __init__(self, journal: Any, old: str, new: str, number: int) -> None:
+        self._journal, self._old, self._new, self._number = journal, old, new, number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def rows(self, numbers: Any) -> Any:
+        """Give rows that name it."""
+        found = self._journal.rows(numbers)
+        if self._number not in found:
+            return found
+        rows = [
+            row._replace(body=row.body.replace(self._old, self._new)) for row in found[self._number]
+        ]
+        return {**found, self._number: rows}
+
+
+def test_a_saga_that_kills_its_process_is_parked_in_the_end(
+    journal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tries are counted before anything of it is read."""
+    crashed(journal, chain("a"), 1)
+
+    for hours in (1, 2):
+        (failed,) = recover(Faulty(journal, 0), max_tries=2)
+        assert failed.outcome is SagaStatus.RUNNING
+        assert isinstance(failed.error, JournalError)
+        monkeypatch.setattr(recovery, "time", lambda hours=hours: time.time() + 3600 * hours)
+
+    (done,) = recover(journal, max_tries=2)
+
+    assert done.outcome is SagaStatus.STUCK
+    assert "recovery was tried 2 times" in str(done.error)
+
+
+def test_a_saga_that_failed_waits_before_it_is_tried_again(journal: Any) -> None:
+    """A second first, then twice as long each time."""
+    crashed(journal, chain("a"), 1)
+
+    recover(Faulty(journal, 0))
+
+    assert recover(journal) == []
+    seen = journal.find("x")
+    assert 0 < seen.due - time.time() <= 1
+    assert seen.tries == 1
+
+
+def test_recovery_under_asyncio(journal: Any) -> None:
+    """Coroutine functions and plain ones, several sagas at once."""
+    saga = (
+        SagaAssembler.saga(name="depot")
+        .operation((ado, "a"), (aundo, "a"), name="a")
+        .operation((do, "b"), (undo, "b"), name="b", after="a")
+    )
+
+    async def main() -> list[Any]:
+        for saga_id in "xyz":
+            with pytest.raises(JournalError):
+                await saga.aorchestrator_execute(journal=Faulty(journal, 2), saga_id=saga_id)
+        return await arecover(journal)
+
+    done = asyncio.run(main())
+
+    assert [(d.saga_id, d.outcome) for d in done] == [(i, SagaStatus.COMPLETED) for i in "xyz"]
+    assert sorted(set(depot.keys)) == sorted(f"{i}:{name}:action" for i in "xyz" for name in "ab")
+
+
+def test_threads_recover_coroutine_functions_too(journal: Any) -> None:
+    """In a loop of their own."""
+    saga = SagaAssembler.saga().operation((ado, "a"), (aundo, "a"), name="a")
+
+    async def main() -> None:
+        with pytest.raises(JournalError):
+            await saga.achoreography_execute(journal=Faulty(journal, 1), saga_id="x")
+
+    asyncio.run(main())
+
+    assert [done.outcome for done in recover(journal)] == [SagaStatus.COMPLETED]
+
+
+def test_a_forced_takeover_refuses_the_late_writes(journal: Any) -> None:
+    """The process that hung finds out at its next write, and undoes nothing."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hang() -> str:
+        if not begun.is_set():
+            begun.set()
+            assert go_on.wait(10)
+        return "A"
+
+    depot.behaviour["a"] = hang
+    errors: list[BaseException] = []
+
+    def body() -> None:
+        try:
+            chain("a", "b").orchestrator_execute(journal=journal, saga_id="x")
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            errors.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    assert begun.wait(10)
+
+    done = takeover(journal, "x", force=True)
+    go_on.set()
+    thread.join(10)
+
+    assert done.outcome is SagaStatus.COMPLETED
+    assert isinstance(errors[0], SagaInProgress)
+    assert not any(line.startswith("undo") for line in depot.log)
+
+
+def test_a_takeover_of_what_is_not_there(journal: Journal) -> None:
+    """It says so."""
+    with pytest.raises(LookupError, match="no saga 'x'"):
+        takeover(journal, "x")
+
+
+def test_a_takeover_of_what_has_ended_changes_nothing(journal: Journal) -> None:
+    """There is nothing to go on with."""
+    chain("a").orchestrator_execute(journal=journal, saga_id="x")
+
+    assert takeover(journal, "x") == ("x", SagaStatus.COMPLETED, None)
+    assert depot.log == ["a"]
+
+
+# --- what can't be kept ---------------------------------------------------------------------------
+
+
+def test_an_argument_that_cannot_be_kept_is_refused_before_anything_runs(
+    execute: Execute, journal: Journal
+) -> None:
+    """The message names the operation, the position and the type."""
+    saga = chain("a").operation((do, "b", 1, object()), name="b")
+
+    with pytest.raises(
+        SagaDefinitionError, match=r"operation 'b': the action: argument 3, of type object"
+    ):
+        execute(saga, journal=journal, saga_id="x")
+
+    assert depot.log == []
+    assert journal.find("x") is None
+
+
+def test_a_function_that_cannot_be_found_again_is_refused(
+    execute: Execute, journal: Journal
+) -> None:
+    """What recovery could not resolve does not start."""
+    for function in (lambda: 1, Watch().of, Watch, len):
+        saga = SagaAssembler.saga().operation((do, "a")).operation(partial_of(function), name="b")
+        with pytest.raises(SagaDefinitionError, match="operation 'b': the action"):
+            execute(saga, journal=journal, saga_id="x")
+
+    assert depot.log == []
+
+
+def partial_of(function: Any) -> Any:
+    """Give it arguments that fit."""
+    return {len: (len, "abc")}.get(
+        function, (function, "x") if function.__name__ == "of" else function
+    )
+
+
+def test_a_result_that_cannot_be_kept_rolls_back(execute: Execute, journal: Any) -> None:
+    """It happened, and nobody could go on from it: it is undone with the result in memory."""
+    depot.behaviour["a"] = object
+    with pytest.raises(SagaException) as caught:
+        execute(
+            SagaAssembler.saga()
+            .operation((do, "a"), (undo, "a", result_of()), name="a")
+            .operation((do, "b"), name="b", after="a"),
+            journal=journal,
+            saga_id="x",
+        )
+
+    assert caught.value.operation_name == "a"
+    assert "cannot be kept" in str(caught.value)
+    assert caught.value.outcome is SagaStatus.COMPENSATED
+    assert depot.log == ["a", "undo a"]
+
+
+def test_a_result_of_the_pivot_that_cannot_be_kept_is_stuck(
+    execute: Execute, journal: Journal
+) -> None:
+    """Nothing may be undone after it: a person resolves it with a value."""
+    depot.behaviour["b"] = object
+    saga = (
+        SagaAssembler.saga()
+        .operation((do, "a"), (undo, "a"), name="a")
+        .operation((do, "b"), name="b", pivot=True, after="a")
+        .operation((do, "c"), name="c", after="b")
+    )
+    for _ in range(2):
+        with pytest.raises(SagaStuck) as caught:
+            execute(saga, journal=journal, saga_id="x")
+
+        assert list(caught.value.stuck) == ["b"]
+    assert depot.log == ["a", "b"]
+
+
+def test_a_late_landing_is_recorded_and_undone(journal: Any) -> None:
+    """The straggler's thread claims the saga that its run has left."""
+    go_on = threading.Event()
+    depot.behaviour["a"] = lambda: go_on.wait(10)
+    watch = Watch()
+    saga = SagaAssembler.saga(observers=[watch]).operation(
+        (do, "a"), (undo, "a"), name="a", timeout=0.05
+    )
+
+    with pytest.raises(SagaException):
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+    assert status(journal, "x") is SagaStatus.COMPENSATED
+    go_on.set()
+    watch.wait_for("saga ended", times=2)
+
+    def seen() -> bool:
+        return status(journal, "x") is SagaStatus.COMPENSATED and "x:a:compensation:2" in depot.keys
+
+    def wait() -> None:
+        while not seen():
+            time.sleep(0.01)
+
+    in_time(wait)
+    assert depot.standing == []
+
+
+def test_retries_are_on_record_before_the_wait(journal: Any) -> None:
+    """A crash between two attempts leaves no doubt."""
+    depot.behaviour["a"] = fail(ValueError("busy"))
+    saga = SagaAssembler.saga(retry=Retry(ValueError, wait_initial=0.01, wait_jitter=0))
+    saga.operation((do, "a"), name="a")
+
+    with pytest.raises(SagaException):
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+
+    rows = bodies(journal, "x")
+    assert [row.count('["retry"') for row in rows] == [0, 1, 0, 1, 0, 0]
+
+
+def test_options_that_make_no_sense_are_refused() -> None:
+    """When they are given."""
+    with pytest.raises(SagaDefinitionError, match="saga: journal: expected a journal"):
+        SagaAssembler.saga(journal="sagas.db")  # type: ignore[arg-type]
+    with pytest.raises(SagaDefinitionError, match='saga: on_crash: expected "resume"'):
+        SagaAssembler.saga(on_crash="panic")  # type: ignore[arg-type]
+    with pytest.raises(SagaDefinitionError, match="saga: max_doubt_age: expected seconds"):
+        SagaAssembler.saga(max_doubt_age=-1)
