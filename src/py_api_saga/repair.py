@@ -1,0 +1,194 @@
+"""What a person decides about a saga that is stuck, or that nobody drives.
+
+Each decision is an entry of the machine, with a note of who made it and why in the same row; the
+machine refuses what makes no sense. A decision calls nothing: whoever recovers next goes on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from py_api_saga.exceptions import SagaError, SagaInProgress
+from py_api_saga.execution import (
+    ABORT,
+    AGAIN,
+    RESOLVED,
+    Execution,
+    IllegalMoveError,
+)
+from py_api_saga.journal.codec import dumps
+from py_api_saga.journal.entries import write_entry
+from py_api_saga.journal.protocol import Append, Purge, Take
+from py_api_saga.journal.record import NOTE, digest, read_lines, read_rows
+from py_api_saga.journal.recorder import standing
+from py_api_saga.journal.values import Trees, Values
+from py_api_saga.status import MISSING, SagaStatus, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from py_api_saga.execution import Entry
+    from py_api_saga.journal.protocol import Journal, Summary
+    from py_api_saga.journal.record import Recorded
+
+ENDED = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
+
+
+class DecisionError(SagaError):
+    """The decision makes no sense as the saga stands; nothing was changed."""
+
+
+def resolve(
+    journal: Journal,
+    saga_id: str,
+    operation: str,
+    status: Status,
+    result: object = MISSING,
+    *,
+    who: str,
+    why: str,
+) -> SagaStatus:
+    """Say what came of a stuck operation.
+
+    Args:
+        journal: Where the saga is.
+        saga_id: Which one.
+        operation: The name of the operation.
+        status: SUCCEEDED or FAILED: whether its action took effect; in a rollback also
+            COMPENSATED or SKIPPED, if its effect was undone by hand or is to stand.
+        result: With SUCCEEDED, what the action returned, for those who need it.
+        who: Who says so.
+        why: How they know.
+
+    Returns:
+        Where the saga stands since.
+
+    Raises:
+        LookupError: There is no such saga or operation.
+        DecisionError: It isn't stuck, or can't be resolved like that.
+        SagaInProgress: Somebody drives it.
+        JournalError: The journal can't be read or written.
+    """
+
+    def decide(recorded: Recorded, _: Execution) -> list[Entry]:
+        i = _index(recorded, operation)
+        return [(RESOLVED, i, "", 0, 0, (status, result))]
+
+    return _decide(journal, saga_id, f"resolve {operation} as {status.value}", decide, who, why)
+
+
+def again(
+    journal: Journal,
+    saga_id: str,
+    operation: str | None = None,
+    *,
+    new_key: bool = False,
+    who: str,
+    why: str,
+) -> SagaStatus:
+    """Call once more, in the same direction, what is stuck; or go on with a saga that was parked.
+
+    Args:
+        journal: Where the saga is.
+        saga_id: Which one.
+        operation: The name of one operation; None for all that are stuck.
+        new_key: Whether under a new idempotency key, so that services take it for a new call.
+        who: Who says so.
+        why: For which reason.
+
+    Returns, Raises: As `resolve`.
+    """
+
+    def decide(recorded: Recorded, execution: Execution) -> list[Entry]:
+        stuck = [i for i, status in enumerate(execution.status) if status is Status.STUCK]
+        chosen = stuck if operation is None else [_index(recorded, operation)]
+        if not chosen and execution.at_rest:
+            message = f"saga {saga_id!r} has no operation that is stuck"
+            raise DecisionError(message)
+        return [(AGAIN, i, "", 0, 0, new_key) for i in chosen]
+
+    did = f"retry{'' if operation is None else ' ' + operation}{' --new-key' * new_key}"
+    return _decide(journal, saga_id, did, decide, who, why)
+
+
+def compensate(journal: Journal, saga_id: str, *, who: str, why: str) -> SagaStatus:
+    """Undo a saga that nobody drives, stuck or not; refused once its pivot has passed.
+
+    Args, Returns, Raises: As `resolve`.
+    """
+
+    def decide(_: Recorded, execution: Execution) -> list[Entry]:
+        if execution.passed:
+            message = f"saga {saga_id!r} has passed its pivot and can only go forward"
+            raise DecisionError(message)
+        return [(ABORT, -1, "", 0, 0, InterruptedError(f"{who} said so: {why}"))]
+
+    return _decide(journal, saga_id, "compensate", decide, who, why)
+
+
+def purge(journal: Journal, seen: Summary, *, forget: bool = False) -> None:
+    """Drop the rows of a saga that has ended; with `forget` its id is free again.
+
+    Raises:
+        DecisionError: It has not ended.
+        SagaInProgress: Something has come in between.
+        JournalError: The journal can't be read or written.
+    """
+    if seen.status not in ENDED:
+        message = f"saga {seen.saga_id!r} has not ended: it is {seen.status.value}"
+        raise DecisionError(message)
+    rows = journal.rows([seen.number])[seen.number]
+    what = digest(read_lines(rows)[0], Values(journal)) if rows else seen.digest or ""
+    journal.write(change := Purge(seen, what, forget=forget))
+    change.check()
+
+
+def _index(recorded: Recorded, operation: str) -> int:
+    names: Sequence[str] = recorded.definition.names.all()
+    if operation not in names:
+        message = f"there is no operation {operation!r}; there are {', '.join(names)}"
+        raise LookupError(message)
+    return names.index(operation)
+
+
+def _decide(
+    journal: Journal,
+    saga_id: str,
+    did: str,
+    decide: Callable[[Recorded, Execution], list[Entry]],
+    who: str,
+    why: str,
+) -> SagaStatus:
+    """Claim a saga, tell the machine what was decided, write it down, and leave it."""
+    seen = journal.find(saga_id)
+    if seen is None:
+        message = f"there is no saga {saga_id!r} in the journal"
+        raise LookupError(message)
+    if seen.status in ENDED:
+        message = f"saga {saga_id!r} has ended: it is {seen.status.value}"
+        raise DecisionError(message)
+    if journal.drives(seen):
+        message = f"saga {saga_id!r} is running; wait for it, or take it over by force"
+        raise SagaInProgress(message)
+    journal.write(take := Take(seen))
+    claim = take.check()
+    try:
+        values = Values(journal)
+        rows = journal.rows([claim.number])[claim.number]
+        recorded = read_rows(rows, Trees(journal))
+        execution = Execution(recorded.definition, recorded.entries)
+        lines = [dumps([NOTE, {"who": who, "why": why, "did": did}])]
+        try:
+            for entry in decide(recorded, execution):
+                execution.tell(entry)
+                lines.append(write_entry(entry, values))
+        except IllegalMoveError as error:
+            message = f"saga {saga_id!r}: {error}"
+            raise DecisionError(message) from error
+        status = standing(execution)
+        journal.write(append := Append(claim, f"[{','.join(lines)}]", status, rested=True))
+        append.check()
+    finally:
+        if not claim.over:
+            journal.leave(claim)
+    return status

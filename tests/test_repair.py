@@ -1,0 +1,250 @@
+"""What a person decides: about what is stuck, about what was parked, about what nobody drives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import depot
+import pytest
+from depot import do, fail, undo
+
+from py_api_saga import (
+    SagaAssembler,
+    SagaException,
+    SagaInProgress,
+    SagaStatus,
+    SagaStuck,
+    Status,
+    recover,
+    result_of,
+)
+from py_api_saga.journal import MemoryJournal
+from py_api_saga.repair import DecisionError, again, compensate, purge, resolve
+
+WHO: dict[str, Any] = {"who": "ada", "why": "looked it up"}
+
+
+def saga() -> SagaAssembler:
+    """Reserve, charge and book."""
+    return (
+        SagaAssembler.saga(name="depot")
+        .operation((do, "a"), (undo, "a"), name="a")
+        .operation((do, "b"), (undo, "b", result_of()), name="b")
+        .operation((do, "c"), name="c")
+    )
+
+
+def stuck(journal: Any) -> None:
+    """Leave a saga whose second undo has failed."""
+    depot.behaviour["c"] = fail(ValueError("no courier"))
+    depot.behaviour["undo b"] = fail(OSError("no bank"))
+    with pytest.raises(SagaStuck):
+        saga().orchestrator_execute(journal=journal, saga_id="x")
+    depot.behaviour.clear()
+
+
+def stuck_forward(journal: Any) -> None:
+    """Leave a saga that failed after its pivot."""
+    depot.behaviour["c"] = fail(ValueError("no courier"))
+    with pytest.raises(SagaStuck):
+        forward().orchestrator_execute(journal=journal, saga_id="x")
+    depot.behaviour.clear()
+
+
+def forward() -> SagaAssembler:
+    """Pass a pivot, and go on with what comes after it."""
+    return (
+        SagaAssembler.saga(name="depot")
+        .operation((do, "a"), (undo, "a"), name="a")
+        .operation((do, "b"), name="b", pivot=True)
+        .operation((do, "c"), name="c")
+        .operation((do, "d", result_of("c")), name="d")
+    )
+
+
+def outcomes(journal: Any) -> list[SagaStatus]:
+    """Recover, and tell what came of each saga."""
+    return [done.outcome for done in recover(journal)]
+
+
+def test_what_was_undone_by_hand_ends_the_rollback(journal: Any) -> None:
+    """With the last stuck operation resolved, the saga has ended."""
+    stuck(journal)
+
+    assert resolve(journal, "x", "b", Status.COMPENSATED, **WHO) is SagaStatus.COMPENSATED
+
+    assert recover(journal) == []
+    with pytest.raises(SagaException) as caught:
+        saga().orchestrator_execute(journal=journal, saga_id="x")
+    assert caught.value.outcome is SagaStatus.COMPENSATED
+    assert depot.log == ["a", "b", "c", "undo b", "undo a"]
+
+
+def test_a_compensation_is_tried_once_more(journal: Any) -> None:
+    """Under its own key, or a new one for a service that has made up its mind."""
+    for new_key, key in ((False, "x:b:compensation"), (True, "x:b:compensation:2")):
+        stuck(journal)
+
+        assert again(journal, "x", new_key=new_key, **WHO) is SagaStatus.COMPENSATING
+        assert outcomes(journal) == [SagaStatus.COMPENSATED]
+
+        assert depot.standing == []
+        assert depot.keys[-1] == key
+        purge(journal, journal.find("x"), forget=True)
+        depot.reset()
+
+
+def test_an_operation_after_the_pivot_is_tried_once_more(journal: Any) -> None:
+    """And the saga goes on to its end."""
+    stuck_forward(journal)
+
+    assert again(journal, "x", "c", **WHO) is SagaStatus.RUNNING
+    assert outcomes(journal) == [SagaStatus.COMPLETED]
+
+    assert depot.log == ["a", "b", "c", "c", "d"]
+
+
+def test_a_result_is_supplied_by_hand(journal: Any) -> None:
+    """What comes after it is given the value."""
+    stuck_forward(journal)
+
+    resolve(journal, "x", "c", Status.SUCCEEDED, {"parcel": 7}, **WHO)
+
+    assert outcomes(journal) == [SagaStatus.COMPLETED]
+    results = forward().orchestrator_execute(journal=journal, saga_id="x")
+    assert results["c"] == {"parcel": 7}
+    assert depot.log == ["a", "b", "c", "d"]
+
+
+def test_a_decision_is_written_with_who_and_why(journal: Any) -> None:
+    """In the row of the entry that it made."""
+    stuck(journal)
+    resolve(journal, "x", "b", Status.SKIPPED, who="ada", why="ticket 7")
+
+    seen = journal.find("x")
+    note, entry = json.loads(journal.rows([seen.number])[seen.number][-1].body)
+    assert note == ["note", {"who": "ada", "why": "ticket 7", "did": "resolve b as skipped"}]
+    assert entry[:2] == ["resolved", 1]
+
+
+def test_an_open_saga_that_nobody_drives_is_undone(journal: Any) -> None:
+    """Where recovery would have gone forward."""
+    saga().start(journal=journal, saga_id="new")
+
+    assert compensate(journal, "new", **WHO) is SagaStatus.COMPENSATED
+    assert depot.log == []
+
+
+def test_what_has_passed_its_pivot_is_not_undone(journal: Any) -> None:
+    """It can only go forward."""
+    stuck_forward(journal)
+
+    with pytest.raises(DecisionError, match="has passed its pivot"):
+        compensate(journal, "x", **WHO)
+    with pytest.raises(DecisionError, match="cannot be resolved as"):
+        resolve(journal, "x", "c", Status.FAILED, **WHO)
+    assert journal.find("x").status is SagaStatus.STUCK
+
+
+def test_what_is_not_stuck_is_not_resolved(journal: Any) -> None:
+    """Nothing is changed."""
+    stuck(journal)
+    rows = journal.rows([journal.find("x").number])
+
+    with pytest.raises(DecisionError, match=r"'?a'?: COMPENSATED cannot be resolved"):
+        resolve(journal, "x", "a", Status.COMPENSATED, **WHO)
+    with pytest.raises(LookupError, match="no operation 'z'; there are a, b, c"):
+        resolve(journal, "x", "z", Status.COMPENSATED, **WHO)
+    with pytest.raises(LookupError, match="no saga 'y'"):
+        resolve(journal, "y", "a", Status.COMPENSATED, **WHO)
+
+    assert journal.rows([journal.find("x").number]) == rows
+
+
+def test_what_has_ended_is_not_touched(journal: Any) -> None:
+    """No decision is left to make."""
+    saga().orchestrator_execute(journal=journal, saga_id="x")
+
+    for decide in (again, compensate):
+        with pytest.raises(DecisionError, match="has ended: it is completed"):
+            decide(journal, "x", **WHO)
+
+
+def test_what_runs_is_not_touched(journal: Any) -> None:
+    """Whoever drives it would not hear of it."""
+    errors: list[BaseException] = []
+
+    def decide() -> None:
+        with pytest.raises(SagaInProgress) as caught:
+            compensate(journal, "x", **WHO)
+        errors.append(caught.value)
+
+    depot.behaviour["b"] = decide
+    saga().orchestrator_execute(journal=journal, saga_id="x")
+
+    assert len(errors) == 1
+
+
+def test_a_parked_saga_goes_on_when_a_person_says_so(journal: Any) -> None:
+    """Its tries are counted anew."""
+    saga().start(journal=journal, saga_id="x")
+    assert outcomes(Elsewhere(journal)) == [SagaStatus.STUCK]
+    assert outcomes(journal) == []
+
+    assert again(journal, "x", **WHO) is SagaStatus.RUNNING
+
+    assert journal.find("x").tries == 0
+    assert outcomes(journal) == [SagaStatus.COMPLETED]
+
+
+class Elsewhere:
+    """A journal in a process where the functions are not to be found."""
+
+    def __init__(self, journal: Any) -> None:
+        self._journal = journal
+        self.names = MemoryJournal().names
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+def test_nothing_stuck_is_nothing_to_retry(journal: Any) -> None:
+    """A saga that waits for recovery needs no person, but may be told to go on."""
+    saga().start(journal=journal, saga_id="x")
+
+    assert again(journal, "x", **WHO) is SagaStatus.RUNNING
+
+
+def test_a_purged_saga_is_remembered(journal: Any) -> None:
+    """Its id stays taken: the same saga does not run again, another one is a conflict."""
+    from py_api_saga import SagaConflict  # noqa: PLC0415
+
+    saga().orchestrator_execute(journal=journal, saga_id="x")
+    purge(journal, journal.find("x"))
+
+    assert journal.rows([journal.find("x").number])[journal.find("x").number] == []
+    with pytest.raises(SagaConflict, match=r"has run before and was completed; .* was purged"):
+        saga().orchestrator_execute(journal=journal, saga_id="x")
+    other = SagaAssembler.saga(name="depot").operation((do, "z"), name="a")
+    with pytest.raises(SagaConflict, match="is that of another saga"):
+        other.orchestrator_execute(journal=journal, saga_id="x")
+    assert depot.log == ["a", "b", "c"]
+
+
+def test_a_forgotten_saga_may_run_again(journal: Any) -> None:
+    """Its id is free."""
+    saga().orchestrator_execute(journal=journal, saga_id="x")
+    purge(journal, journal.find("x"), forget=True)
+
+    assert journal.find("x") is None
+    saga().orchestrator_execute(journal=journal, saga_id="x")
+    assert depot.log == ["a", "b", "c"] * 2
+
+
+def test_what_has_not_ended_is_not_purged(journal: Any) -> None:
+    """Somebody needs it yet."""
+    stuck(journal)
+
+    with pytest.raises(DecisionError, match="has not ended: it is stuck"):
+        purge(journal, journal.find("x"))
