@@ -22,7 +22,7 @@ from unittest import mock
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from py_api_saga import Retry, SagaStatus, Status, result_of
@@ -218,6 +218,10 @@ def assert_same(value: Any) -> None:
     assert shape(there(value)) == shape(value)
 
 
+# The same examples each time, however slow the machine is.
+repeatable = settings(derandomize=True, database=None, deadline=None)
+
+
 # --- what comes back ---------------------------------------------------------
 
 ZONES = st.one_of(
@@ -272,12 +276,14 @@ VALUES = st.recursive(
 )
 
 
+@repeatable
 @given(VALUES)
 def test_a_value_comes_back_equal_and_of_the_same_types(value: Any) -> None:
     """Whatever it is made of, at any depth."""
     assert_same(value)
 
 
+@repeatable
 @given(VALUES)
 def test_equal_values_make_equal_texts(value: Any) -> None:
     """So that the same saga is known again by what it was to do."""
@@ -549,6 +555,7 @@ TREES = st.recursive(
 )
 
 
+@repeatable
 @given(TREES)
 def test_any_tree_gives_a_value_or_one_of_two_errors(tree: Any) -> None:
     """And calls nothing, and imports nothing."""
@@ -710,6 +717,7 @@ def test_long_ints_are_refused_even_if_the_program_allows_them() -> None:
         sys.set_int_max_str_digits(limit)
 
 
+@repeatable
 @given(st.recursive(st.none() | st.integers() | st.text(), st.lists))
 def test_texts_are_those_of_json(tree: Any) -> None:
     """The encoder that is kept writes what the library's own function does."""

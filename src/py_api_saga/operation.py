@@ -66,8 +66,9 @@ Call: TypeAlias = (
 
 _NO_KEYWORDS: Mapping[str, Any] = {}
 # Flags of code that can't be checked by counting, since it takes *args (0x4) or **keywords (0x8),
-# or that is no function to call and be done: generators and coroutines (0x20, 0x80, 0x200).
-_ODD = 0x4 | 0x8 | 0x20 | 0x80 | 0x200
+# or that is no function to call and be done: generators, also asynchronous ones (0x20, 0x200).
+_ODD = 0x4 | 0x8 | 0x20 | 0x200
+_COROUTINE = 0x80
 # Most arguments are of these types, which is seen faster than that they are none of SCANNED.
 _ATOMS = frozenset({int, str, float, bool, bytes, type(None)})
 
@@ -98,10 +99,11 @@ def read_call(value: Any, role: str, position: int) -> Call:
             not (code.co_flags & _ODD or code.co_kwonlyargcount)
             and (not spare or 0 < spare <= len(function.__defaults__ or ()))
         ):  # fmt: skip
+            is_async = code.co_flags & _COROUTINE != 0
             for arg in args:
                 if type(arg) not in _ATOMS and isinstance(arg, SCANNED):
-                    return function, args, _NO_KEYWORDS, _needs(args, ()), False
-            return function, args, _NO_KEYWORDS, (), False
+                    return function, args, _NO_KEYWORDS, _needs(args, ()), is_async
+            return function, args, _NO_KEYWORDS, (), is_async
     return _read_odd_call(function, args, role, position)
 
 
