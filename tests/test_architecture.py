@@ -43,6 +43,7 @@ HOUSE = (
     ("executors.attempt",),
     ("executors.orchestrator", "executors.choreography"),
     ("executors.event_loop",),  # with the pool of threads that the choreography has
+    ("durable",),
     ("recovery", "repair"),
     ("assembler",),
     ("__init__", "py_api_saga"),

@@ -554,7 +554,7 @@ class Saga:
             SagaDefinitionError: As there; or there is no journal.
             SagaConflict, JournalError: As there.
         """
-        from py_api_saga.recovery import start  # noqa: PLC0415 - as in `_durably`
+        from py_api_saga.durable import start  # noqa: PLC0415 - as in `_durably`
 
         definition, limit = self._chain(), None
         if at_once:
@@ -607,7 +607,7 @@ class Saga:
         run = self._run(definition, saga_id, deadline, event_loop.finish_late, journal, limit)
         if run.recorder is None:
             return event_loop.execute(run, limit)
-        from py_api_saga.recovery import aexecute  # noqa: PLC0415 - as in `_durably`
+        from py_api_saga.durable import aexecute  # noqa: PLC0415 - as in `_durably`
 
         return aexecute(run, limit)
 
@@ -754,7 +754,7 @@ class SagaAssembler(Saga):
 
 def _durably(run: Run, limit: int | None) -> Results:
     """Run a saga that has a journal; who has none does not pay for importing what that needs."""
-    from py_api_saga.recovery import execute  # noqa: PLC0415 - json: 6 ms to import
+    from py_api_saga.durable import execute  # noqa: PLC0415 - json: 6 ms to import
 
     return execute(run, limit)
 

@@ -1,8 +1,4 @@
-"""Go on with what is in a journal: sagas of dead processes, and ids that were given before.
-
-The only code that calls a function because a journal names it. Recovery is the constructor: the
-entries are folded, RECOVERED is told, and the same executors go on that any run has.
-"""
+"""Finish or undo what dead processes have left in a journal, from any number of processes."""
 
 from __future__ import annotations
 
@@ -10,36 +6,23 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple
 
-from py_api_saga.compensation import Trouble, failure
-from py_api_saga.definition import Results, arrange
+from py_api_saga.durable import adrive, claim_of, drive, taken
 from py_api_saga.events import complain
-from py_api_saga.exceptions import (
-    JournalError,
-    SagaConflict,
-    SagaError,
-    SagaException,
-    SagaInProgress,
-    SagaStuck,
-    as_text,
-)
-from py_api_saga.execution import ACTION, COMPENSATION, RECOVERED, STARTED, Execution
-from py_api_saga.executors import choreography, orchestrator
-from py_api_saga.executors.run import Run
+from py_api_saga.exceptions import SagaError, SagaException, SagaInProgress, as_text
 from py_api_saga.journal.codec import dumps
-from py_api_saga.journal.protocol import OPEN, Append, SagaExistsError, Take
-from py_api_saga.journal.record import PARKED, difference, digest, read_lines, read_rows
-from py_api_saga.journal.recorder import Recorder
+from py_api_saga.journal.protocol import OPEN, Append, Take
+from py_api_saga.journal.record import PARKED
 from py_api_saga.journal.values import Values
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from py_api_saga.events import Observer
-    from py_api_saga.journal.protocol import Claim, Journal, Row, Summary
-    from py_api_saga.journal.record import Recorded
+    from py_api_saga.executors.run import Run
+    from py_api_saga.journal.protocol import Claim, Journal, Summary
 
 MAX_TRIES = 10
 _BATCH = 128  # sagas claimed with one commit
@@ -60,227 +43,6 @@ class Recovered(NamedTuple):
     saga_id: str
     outcome: SagaStatus
     error: BaseException | None = None
-
-
-# --- a saga goes on --------------------------------------------------------------------------
-
-
-def _resume(
-    journal: Journal,
-    values: Values,
-    claim: Claim,
-    seen: Summary,
-    recorded: Recorded,
-    observers: tuple[Observer, ...],
-) -> Run:
-    """Fold what is recorded and tell that another process takes over."""
-    definition, plan = recorded.definition, recorded.plan
-    recorder = Recorder.resumed(journal, values, claim, seen.status, len(recorded.entries))
-    left = None if plan.until is None else max(0.0, plan.until - time())
-    run = Run(
-        definition,
-        plan.name,
-        observers,
-        seen.saga_id,
-        left,
-        _finish_late if plan.in_loop else orchestrator.drive,
-        recorder,
-        recorded.entries,
-    )
-    execution = run.execution
-    if execution.entries and not execution.at_rest:  # else it was never begun, or needs nobody
-        execution.tell((RECOVERED, -1, "", 0, 0, _too_old(recorded, execution)))
-    return run
-
-
-def _finish_late(run: Run) -> None:
-    from py_api_saga.executors import event_loop  # noqa: PLC0415 - asyncio: 34 ms to import
-
-    event_loop.finish_late(run)
-
-
-def _too_old(recorded: Recorded, execution: Execution) -> frozenset[int]:
-    """Collect the operations whose keys services may have forgotten."""
-    latest = time() - recorded.plan.max_age
-    kind = COMPENSATION if execution.rolling else ACTION
-    return frozenset(
-        entry[1]
-        for entry, at in zip(recorded.entries, recorded.times, strict=True)
-        if at < latest
-        and entry[0] == STARTED
-        and entry[2] == kind
-        and entry[4] == execution.generation(entry[1], kind)
-    )
-
-
-def _drive(run: Run, limit: int | None) -> Results:
-    """Run to the end in this thread; coroutine functions get a loop of their own."""
-    try:
-        if any(_is_async(operation) for operation in run.operations):
-            import asyncio  # noqa: PLC0415 - 34 ms to import
-
-            return asyncio.run(_adrive(run, limit))
-        if limit is None:
-            return orchestrator.execute(run)
-        return choreography.execute(run, limit)
-    finally:
-        run.leave()
-
-
-async def _adrive(run: Run, limit: int | None) -> Results:
-    from py_api_saga.executors import event_loop  # noqa: PLC0415 - likewise
-
-    try:
-        return await event_loop.execute(run, limit)
-    finally:
-        run.leave()
-
-
-def _is_async(operation: Any) -> bool:
-    calls = (operation.action, operation.compensation, operation.policy.ask)
-    return any(call is not None and call[4] for call in calls)
-
-
-# --- an id that was given before -------------------------------------------------------------
-
-
-def execute(run: Run, limit: int | None) -> Results:
-    """Run a saga that has a journal or, if its id is there, give what became of it.
-
-    Raises:
-        SagaConflict: The id is that of another saga.
-        SagaInProgress: It is running elsewhere.
-        JournalError: The journal can't be written or read.
-        SagaException: It did not complete, now or when it was run.
-        BaseException: The interrupt that ended it, once all is undone.
-    """
-    try:
-        return orchestrator.execute(run) if limit is None else choreography.execute(run, limit)
-    except SagaExistsError:
-        pass
-    finally:
-        run.leave()
-    known = _known(run)
-    return known if isinstance(known, Results) else _drive(*known)
-
-
-async def aexecute(run: Run, limit: int | None) -> Results:
-    """Do as `execute`, under asyncio."""
-    import asyncio  # noqa: PLC0415 - 34 ms to import
-
-    from py_api_saga.executors import event_loop  # noqa: PLC0415 - likewise
-
-    try:
-        return await event_loop.execute(run, limit)
-    except SagaExistsError:
-        pass
-    finally:
-        run.leave()
-    known = await asyncio.to_thread(_known, run)
-    return known if isinstance(known, Results) else await _adrive(*known)
-
-
-def start(recorder: Recorder) -> str:
-    """Write down a saga that somebody else is to run; if it is there, see that it is the same."""
-    if not recorder.write_undriven():
-        _seen_and_rows(recorder)
-    return recorder.saga_id
-
-
-def _seen_and_rows(recorder: Recorder) -> tuple[Summary, Sequence[Row]]:
-    """Find the saga that has the id of another, and see that it is the same."""
-    journal, saga_id = recorder.journal, recorder.saga_id
-    seen = journal.find(saga_id)
-    if seen is None:
-        message = f"saga {saga_id!r} was purged in this very moment; try again"
-        raise JournalError(message)
-    if seen.digest is not None:
-        if digest(recorder.given, recorder.values) != seen.digest:
-            _conflict(saga_id, "its name or its arguments differ")
-        message = (
-            f"saga {saga_id!r} has run before and was {seen.status.value}; what became of each "
-            "operation was purged: give a new attempt a new saga_id"
-        )
-        raise SagaConflict(message)
-    rows = journal.rows([seen.number])[seen.number]
-    reason = difference(read_lines(rows)[0], recorder.given, recorder.values)
-    if reason is not None:
-        _conflict(saga_id, reason)
-    return seen, rows
-
-
-def _conflict(saga_id: str, reason: str) -> NoReturn:
-    message = (
-        f"saga_id {saga_id!r} is that of another saga: {reason}; give each attempt an id of its own"
-    )
-    raise SagaConflict(message)
-
-
-def _known(run: Run) -> Results | tuple[Run, int | None]:
-    """Answer for a saga that is there: its results, or a run that goes on with it."""
-    recorder = run.recorder
-    assert recorder is not None  # noqa: S101 - asked by the callers
-    journal, values = recorder.journal, recorder.values
-    seen, rows = _seen_and_rows(recorder)
-    if seen.status not in OPEN:
-        return _answer(seen, read_rows(rows, values))
-    claim = _claim(journal, Take(seen))
-    try:
-        return _taken(journal, values, claim, seen, run.observers)
-    except BaseException:
-        journal.leave(claim)
-        raise
-
-
-def _claim(journal: Journal, take: Take) -> Claim:
-    if not take.force and journal.drives(take.seen):
-        message = f"saga {take.seen.saga_id!r} is running elsewhere; it was left alone"
-        raise SagaInProgress(message)
-    journal.write(take)
-    return take.check()
-
-
-def _taken(
-    journal: Journal, values: Values, claim: Claim, seen: Summary, observers: tuple[Observer, ...]
-) -> tuple[Run, int | None]:
-    """Go on with a saga that was claimed."""
-    rows = journal.rows([claim.number])[claim.number]
-    recorded = read_rows(rows, values, values.names.find)
-    return _resume(journal, values, claim, seen, recorded, observers), recorded.plan.limit
-
-
-def _answer(seen: Summary, recorded: Recorded) -> Results:
-    """Give the results of a saga that has ended, or raise what was raised then."""
-    definition = recorded.definition
-    execution = Execution(definition, recorded.entries)
-    if seen.status is SagaStatus.COMPLETED:
-        if definition.layout is not None:
-            return arrange(definition.layout, execution.results)
-        return Results.of(execution.results, definition.names)
-    raise _failure(seen, recorded, execution)
-
-
-def _failure(seen: Summary, recorded: Recorded, execution: Execution) -> SagaException:
-    """Make the exception of a saga that is in the journal."""
-    parked = next((says for _, kind, says in reversed(recorded.notes) if kind == PARKED), None)
-    if execution.saga in OPEN and parked is not None:
-        stuck = SagaStuck(f"saga {seen.saga_id!r} was parked: {parked.get('reason')}")
-        stuck.args = (str(stuck),)
-        return stuck
-    exception = failure(
-        lambda: seen.saga_id,
-        recorded.definition,
-        seen.status,
-        execution.status,
-        execution.results,
-        execution.trouble or Trouble(),
-    )
-    if isinstance(exception.operation_error, BaseException):
-        exception.__cause__ = exception.operation_error
-    return exception
-
-
-# --- recovery --------------------------------------------------------------------------------
 
 
 class Recovery:
@@ -364,7 +126,7 @@ class Recovery:
         run = None
         try:
             run, limit = self.open(claim, seen)
-            _drive(run, limit)
+            drive(run, limit)
         except BaseException as error:  # noqa: BLE001 - it is in what is returned
             return self.result(claim, seen, run, error)
         return Recovered(seen.saga_id, SagaStatus.COMPLETED)
@@ -375,7 +137,7 @@ class Recovery:
             message = f"recovery was tried {seen.tries} times, and its process died each time"
             raise _ParkedError(message)
         try:
-            return _taken(self.journal, self.values, claim, seen, self._observers)
+            return taken(self.journal, self.values, claim, seen, self._observers)
         except Exception as error:
             raise _ParkedError(as_text(error, str)) from error
 
@@ -482,7 +244,7 @@ async def arecover(
             run = None
             try:
                 run, saga_limit = await asyncio.to_thread(recovery.open, claim, seen)
-                await _adrive(run, saga_limit)
+                await adrive(run, saga_limit)
             except asyncio.CancelledError:
                 raise
             except BaseException as error:  # noqa: BLE001 - it is in what is returned
@@ -529,6 +291,6 @@ def takeover(
         raise LookupError(message)
     if seen.status not in OPEN:
         return Recovered(saga_id, seen.status)
-    claim = _claim(journal, Take(seen, force=force))
+    claim = claim_of(journal, Take(seen, force=force))
     recovery = Recovery(journal, limit=0, observers=observers)
     return recovery._surely(claim, seen)  # noqa: SLF001 - of this module
