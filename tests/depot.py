@@ -62,7 +62,7 @@ async def aundo(name: str, *rest: Any) -> str:
     return undo(name, *rest)
 
 
-def ask(name: str, *_: Any) -> Any:
+def ask(name: str, *_: Any, **__: Any) -> Any:
     """Look whether it stands."""
     log.append(f"ask {name}")
     if f"ask {name}" in behaviour:
@@ -77,3 +77,13 @@ def fail(error: BaseException) -> Callable[[], Any]:
         raise error
 
     return raise_it
+
+
+def is_busy(error: Exception) -> bool:
+    """Tell whether it is worth another attempt."""
+    return "busy" in str(error)
+
+
+def give() -> Any:
+    """Give whatever it is told to."""
+    return behaviour["give"]()

@@ -13,14 +13,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from py_api_saga import Event, SagaException, SagaStatus, cli, testing
-from py_api_saga.cli import checkout, demo, ledgers, services, shop
+from py_api_saga.cli import casualty, checkout, crash, demo, ledgers, services, shop
 from py_api_saga.cli.ledgers import Line
 from py_api_saga.cli.timeline import Screen, Timeline, wants_colour
 
@@ -451,12 +451,14 @@ def test_nothing_is_sent_before_it_is_paid(serve: Callable[[str], Served]) -> No
 
 
 def test_the_demo_proves_that_nothing_is_left_over(capsys: pytest.CaptureFixture[str]) -> None:
-    """All six orders end as they should, and the status is 0."""
+    """All eight orders end as they should, and the status is 0."""
     assert cli.main(["demo", "--pace", "0"]) == 0
 
     out = capsys.readouterr().out
     assert "Nothing is left over." in out
     assert "WRONG" not in out
+    assert "order-7: COMPLETED" in out
+    assert "order-8: COMPENSATED" in out
 
 
 def test_the_demo_fails_if_something_is_left_over(
@@ -465,6 +467,8 @@ def test_the_demo_fails_if_something_is_left_over(
     """A refund that refunds nothing is found in the ledger, however well the saga speaks of it."""
     monkeypatch.setattr(checkout, "refund", lambda *_: None)
     monkeypatch.setattr(demo, "ACTS", demo.ACTS[2:3])
+    monkeypatch.setattr(crash, "play_killed", lambda *_: True)
+    monkeypatch.setattr(crash, "play_stuck", lambda *_: True)
 
     assert demo.run(0.0) == 1
 
@@ -472,6 +476,34 @@ def test_the_demo_fails_if_something_is_left_over(
     assert "compensated: what was done is undone" in out
     assert "WRONG: order-1 stands 1 times in payment instead of 0" in out
     assert "Nothing is left over." not in out
+
+
+def test_the_demo_fails_if_a_command_says_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the second act shows is checked, not only shown."""
+    monkeypatch.setattr(demo, "ACTS", ())
+    monkeypatch.setattr(crash, "play_killed", lambda *_: True)
+    monkeypatch.setattr(crash, "_NEEDS_ATTENTION", 0)
+
+    assert demo.run(0.0) == 1
+
+
+def test_a_casualty_that_nobody_kills_finishes_its_order(
+    serve: Callable[[str], Served], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says when each call begins."""
+    stock, payment, courier = map(serve, ("stock", "payment", "courier"))
+    shops = checkout.Shop(stock.address, payment.address, courier.address)
+    arguments = [json.dumps(asdict(ORDER)), json.dumps(asdict(shops)), "plain"]
+
+    assert casualty.main([str(tmp_path / "sagas.db"), *arguments]) == 0
+
+    out = capsys.readouterr().out.splitlines()
+    assert [line for line in out if line.startswith(casualty.BEGINS)] == [
+        "begins reserve",
+        "begins charge",
+        "begins book",
+    ]
+    assert courier.lines()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -25,6 +25,7 @@ from py_api_saga import (
     SagaStuck,
     Status,
     arecover,
+    happened,
     recover,
     recovery,
     result_of,
@@ -722,3 +723,141 @@ def test_options_that_make_no_sense_are_refused() -> None:
         SagaAssembler.saga(on_crash="panic")  # type: ignore[arg-type]
     with pytest.raises(SagaDefinitionError, match="saga: max_doubt_age: expected seconds"):
         SagaAssembler.saga(max_doubt_age=-1)
+
+
+def test_a_late_landing_may_have_what_cannot_be_kept(journal: Any) -> None:
+    """It is undone all the same, with the result in memory."""
+    go_on = threading.Event()
+
+    def slow() -> object:
+        assert go_on.wait(10)
+        return object()
+
+    depot.behaviour["a"] = slow
+    watch = Watch()
+    saga = SagaAssembler.saga(observers=[watch]).operation(
+        (do, "a"), (undo, "a", result_of()), name="a", timeout=0.05
+    )
+    with pytest.raises(SagaStuck):  # the compensation needs a result that nobody knows
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+    go_on.set()
+    watch.wait_for("landed late", "a")
+
+
+def test_an_undo_may_return_anything(execute: Execute, journal: Journal) -> None:
+    """What it returns is told here, and forgotten by the journal."""
+    kept = object()
+    depot.behaviour["b"] = fail(ValueError("no courier"))
+    saga = (
+        SagaAssembler.saga()
+        .operation((do, "a"), depot.give, name="a")
+        .operation((do, "b"), name="b", after="a")
+    )
+    depot.behaviour["give"] = lambda: kept
+    with pytest.raises(SagaException) as first:
+        execute(saga, journal=journal, saga_id="x")
+    with pytest.raises(SagaException) as again:
+        execute(saga, journal=journal, saga_id="x")
+
+    assert first.value.compensation_success_result == [kept]
+    assert again.value.outcome is SagaStatus.COMPENSATED
+
+
+def test_an_answer_may_hold_what_cannot_be_kept(journal: Any) -> None:
+    """That it happened is known all the same."""
+    crashed(journal, SagaAssembler.saga().operation((do, "a"), name="a", on_doubt=ask), 1)
+    depot.behaviour["ask a"] = lambda: happened(object())
+
+    (done,) = recover(journal)
+
+    assert done.outcome is SagaStatus.COMPLETED
+    assert bodies(journal, "x")[-1].count('["happened",0,"ask",1,1,{"$missing":true}]') == 1
+
+
+# --- interrupts -----------------------------------------------------------------------------------
+
+
+def test_an_interrupt_is_recorded_and_rolled_back(execute: Execute, journal: Journal) -> None:
+    """As without a journal."""
+
+    class Stop(BaseException):
+        pass
+
+    depot.behaviour["b"] = fail(Stop())
+    with pytest.raises(Stop):
+        execute(chain("a", "b", "c"), journal=journal, saga_id="x")
+
+    assert depot.standing == []
+    assert status(journal, "x") is SagaStatus.COMPENSATED
+
+
+def test_a_second_ctrl_c_leaves_the_rollback_to_recovery(
+    execute_sync: Execute, journal: Journal
+) -> None:
+    """The saga stays open in its journal."""
+    depot.behaviour["c"] = fail(KeyboardInterrupt())
+    depot.behaviour["undo b"] = fail(KeyboardInterrupt())
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        execute_sync(chain("a", "b", "c"), journal=journal, saga_id="x")
+
+    assert "is open in its journal" in "".join(caught.value.__notes__)
+    assert status(journal, "x") is SagaStatus.COMPENSATING
+    depot.behaviour.clear()
+    recover(journal)
+    assert depot.standing in ([], ["b"])  # an undo that was interrupted is stuck
+    assert status(journal, "x") is not SagaStatus.COMPENSATING
+
+
+def test_an_interrupt_after_the_pivot_leaves_the_rest_to_recovery(
+    execute: Execute, journal: Journal
+) -> None:
+    """Nothing is undone, and whoever recovers goes forward."""
+
+    class Stop(BaseException):
+        pass
+
+    depot.behaviour["b"] = fail(Stop())
+    saga = (
+        SagaAssembler.saga()
+        .operation((do, "a"), name="a", pivot=True)
+        .operation((do, "b"), name="b", after="a")
+        .operation((do, "c"), name="c", after="b")
+    )
+    with pytest.raises(Stop) as caught:
+        execute(saga, journal=journal, saga_id="x")
+
+    assert "is open in its journal" in "".join(caught.value.__notes__)
+    assert depot.log == ["a", "b"]
+    depot.behaviour.clear()
+    assert [done.outcome for done in recover(journal)] == [SagaStatus.COMPLETED]
+    assert depot.log == ["a", "b", "b", "c"]
+    assert depot.keys[1] == depot.keys[2]
+
+
+def test_a_cancellation_during_a_commit_calls_nothing(execute_async: Execute, journal: Any) -> None:
+    """The call whose intent it was has not begun, so nothing is in doubt."""
+    writing = asyncio.Event()
+
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(journal, name)
+
+        async def awrite(self, *changes: Change) -> None:
+            writing.set()
+            await asyncio.sleep(0.05)
+            await asyncio.shield(journal.awrite(*changes))
+
+    async def main() -> None:
+        saga = chain("a", "b")
+        run = getattr(saga, execute_async.__name__)(journal=Slow(), saga_id="x")
+        task = asyncio.ensure_future(run)
+        await writing.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert depot.log == []
+    assert status(journal, "x") is SagaStatus.COMPENSATED

@@ -129,6 +129,7 @@ class Doubt(NamedTuple):
     error: BaseException
     wait: float | None = None  # seconds until the next attempt; None: there is none
     alive: bool = False  # the attempt was abandoned and may still land
+    interrupted: bool = False  # by what ends the run, which may be gone on with elsewhere
 
 
 class IllegalMoveError(Exception):
@@ -336,7 +337,7 @@ class Execution:
         what, i, kind, attempt, generation, value = entry
         error, wait, alive = value, None, False
         if what != FAILED:
-            error, wait, alive = value if what == IN_DOUBT else (*value, False)
+            error, wait, alive = value[:3] if what == IN_DOUBT else (*value, False)
         if not self.is_flying(entry):
             self._bury((i, kind, attempt, generation))
             return
@@ -357,6 +358,8 @@ class Execution:
             trouble.errors[i] = error
             if what == IN_DOUBT:
                 trouble.doubted.add(i)
+                if value.interrupted and self.passed:  # as after a crash: to be called again
+                    trouble.crashed.add(i)
             if wait is not None and not alive and not self.backward:
                 trouble.waiting[i] = wait
             else:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # What a customer may bring along to make a service fail. Any other card and city is fine.
 DECLINED_CARD = "4000 0000 0000 0002"
 LOST_ANSWER_CARD = "4000 0000 0000 0119"
+DISPUTED_CARD = "4000 0000 0000 0259"  # charged, and its refund is refused to machines
 UNREACHABLE_CITY = "Atlantis"
 
 _SCHEMA = """
@@ -168,6 +169,8 @@ class Ledger:
 
     def _undo(self, service: Service, body: Body) -> Answer:
         action_key = body["undoes"]
+        if body.get("card") == DISPUTED_CARD and "by" not in body:
+            return Answer(HTTPStatus.CONFLICT, {"error": "disputed: refund it by hand"})
         if not self._has("undo", action_key):
             happened = self._has("effect", action_key)
             self._enter(

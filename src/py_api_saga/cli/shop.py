@@ -25,11 +25,15 @@ class ShopError(Exception):
 
 @dataclass(frozen=True)
 class OpenShop:
-    """Where each service listens, which process it is, and which file is its ledger."""
+    """Where each service listens, which process it is, and which file is its ledger.
+
+    All of it is in `folder`, which goes with the shop.
+    """
 
     shop: Shop
     pids: Mapping[str, int]
     ledgers: Mapping[str, Path]
+    folder: Path
 
 
 @contextmanager
@@ -50,7 +54,8 @@ def open_shop(pace: float) -> Iterator[OpenShop]:
         for name, ledger in ledgers.items():
             processes[name] = _start(name, ledger, pace)
         shop = Shop(**{name: _address(name, process) for name, process in processes.items()})
-        yield OpenShop(shop, {name: process.pid for name, process in processes.items()}, ledgers)
+        pids = {name: process.pid for name, process in processes.items()}
+        yield OpenShop(shop, pids, ledgers, folder)
 
 
 def end(processes: Iterable[_Process], *, patience: float = 2.0) -> None:

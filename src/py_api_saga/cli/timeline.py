@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Colour = Literal["bold", "dim", "red", "green", "yellow"]
 
+# What undoes each operation of the checkout.
+UNDO: Mapping[str, str] = {"reserve": "release", "charge": "refund", "book": "cancel"}
+
 _CODES: Mapping[Colour, str] = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 
 _ENDS: Mapping[SagaStatus, tuple[str, Colour]] = {
@@ -43,11 +46,11 @@ class Screen:
     def __init__(self, stream: TextIO, *, colour: bool) -> None:
         """Write to `stream`; with `colour` false, `paint` changes nothing."""
         self._stream = stream
-        self._colour = colour
+        self.colour = colour
 
     def paint(self, text: str, colour: Colour) -> str:
         """Return the text with codes around it that colour it."""
-        return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self._colour else text
+        return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self.colour else text
 
     def line(self, text: str = "", *, indent: int = 3) -> None:
         """Write a line, so that it is seen now."""

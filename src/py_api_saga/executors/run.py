@@ -363,7 +363,7 @@ class Run:
         if kind != ACTION or (self.recorder is not None and intent in self._unmade):
             return not_made(intent, interrupt)
         in_a_thread = self.operations[i].policy.timeout is not None  # where it may live on
-        return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt, alive=in_a_thread))
+        return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt, alive=in_a_thread, interrupted=True))
 
     def _note_trouble(self, entry: Entry) -> None:
         what, i, _, attempt, _, value = entry
@@ -553,6 +553,6 @@ def interrupted(intent: Entry, interrupt: BaseException) -> Entry:
     """Say of a call that was interrupted that nobody knows what came of it."""
     _, i, kind, attempt, generation, _ = intent
     if kind == ACTION:
-        return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt))
+        return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt, interrupted=True))
     what = FAILED if kind == COMPENSATION else UNKNOWN
     return (what, i, kind, attempt, generation, interrupt)

@@ -51,7 +51,7 @@ def write_entry(entry: Entry, values: Values) -> str:
     elif what == RETRY:
         tree = [values.write_error(value[0]), value[1]]
     elif what == IN_DOUBT:
-        tree = [values.write_error(value.error), value.wait, value.alive]
+        tree = [values.write_error(value.error), value.wait, value.alive, value.interrupted]
     elif what == UNSTORED:
         tree = values.write_error(value[1])
     elif what == RECOVERED:
@@ -92,8 +92,9 @@ def read_entry(tree: Any, values: Values, operations: int) -> Entry:
     elif what == RETRY:
         value = (values.read_error(value[0]), float(value[1]))
     elif what == IN_DOUBT:
-        error, wait, alive = value
-        value = Doubt(values.read_error(error) or RecordedError("", ""), wait, bool(alive))
+        error, wait, alive, interrupted = value
+        known = values.read_error(error) or RecordedError("", "")
+        value = Doubt(known, wait, bool(alive), bool(interrupted))
     elif what == RECOVERED:
         value = frozenset(value or ())
     elif what == RESOLVED:
