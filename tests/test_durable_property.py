@@ -1,0 +1,147 @@
+"""Random sagas whose journal fails at random moments, until somebody has recovered each of them."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import depot
+from depot import ask, do, fail, undo
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_durable import Faulty
+
+from py_api_saga import (
+    JournalError,
+    Retry,
+    SagaAssembler,
+    SagaException,
+    SagaStatus,
+    recover,
+    takeover,
+)
+from py_api_saga.journal import MemoryJournal
+
+NAMES = "abcde"
+AGAIN = Retry(OSError, attempts=2, wait_initial=0, wait_jitter=0)
+
+
+class Op(NamedTuple):
+    """What an operation is, and how it behaves."""
+
+    after: frozenset[int]
+    has_undo: bool
+    action: str  # "works", "fails", "is busy once", "is lost": done, and its answer is not there
+    undo: str  # "works", "fails once"
+    asks: bool
+
+
+OPS = st.builds(
+    Op,
+    st.frozensets(st.integers(0, 4), max_size=2),
+    st.booleans(),
+    st.sampled_from(["works", "works", "works", "fails", "is busy once", "is lost"]),
+    st.sampled_from(["works", "works", "fails once"]),
+    st.booleans(),
+)
+
+
+def once(error: Exception) -> Any:
+    """Make a behaviour that raises the first time."""
+    left = [error]
+
+    def behave() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    return behave
+
+
+def lose(name: str) -> Any:
+    """Make a behaviour that takes effect and then loses its answer."""
+
+    def behave() -> None:
+        if name not in depot.standing:
+            depot.standing.append(name)
+        raise TimeoutError
+
+    return behave
+
+
+def build(ops: list[Op], pivot: int, on_crash: Any) -> SagaAssembler:
+    """Write a saga down, and tell the depot how to behave."""
+    depot.reset()
+    saga = SagaAssembler.saga(on_crash=on_crash, retry=AGAIN, compensation_retry=AGAIN)
+    for i, op in enumerate(ops):
+        name = NAMES[i]
+        actions = {
+            "fails": fail(ValueError("no")),
+            "is busy once": once(OSError("busy")),
+            "is lost": lose(name),
+        }
+        if op.action in actions:
+            depot.behaviour[name] = actions[op.action]
+        if op.undo == "fails once":
+            depot.behaviour[f"undo {name}"] = once(OSError("busy"))
+        after = {NAMES[j] for j in op.after if j < i}
+        if i == pivot:
+            after = set(NAMES[:i])
+        elif i > pivot >= 0:
+            after.add(NAMES[pivot])
+        saga.operation(
+            (do, name),
+            (undo, name) if op.has_undo else None,
+            name=name,
+            after=sorted(after),
+            on_doubt=ask if op.asks else "proceed",
+            pivot=i == pivot,
+        )
+    return saga
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.lists(OPS, min_size=1, max_size=5),
+    st.integers(-1, 4),
+    st.sampled_from(["resume", "compensate"]),
+    st.sampled_from(["orchestrator_execute", "choreography_execute"]),
+    st.lists(st.integers(0, 8), max_size=5),
+)
+def test_whatever_happens_a_saga_ends_as_it_says(
+    ops: list[Op],
+    pivot: int,
+    on_crash: str,
+    method: str,
+    faults: list[int],
+) -> None:
+    """COMPLETED is all effects, COMPENSATED none that can be undone; no call has a second key."""
+    saga = build(ops, pivot if pivot < len(ops) else -1, on_crash)
+    journal = MemoryJournal(modules=["depot"])
+    execute = getattr(saga, method)
+    with suppress(JournalError, SagaException):
+        execute(journal=Faulty(journal, faults[0] if faults else 99), saga_id="x")
+    if journal.find("x") is None:
+        assert depot.log == []
+        return
+    for good in (*faults[1:], 99):
+        takeover(Faulty(journal, good), "x")
+
+    seen = journal.find("x")
+    assert seen is not None
+    undoable = {NAMES[i] for i, op in enumerate(ops) if op.has_undo}
+    if seen.status is SagaStatus.COMPLETED:
+        assert sorted(depot.standing) == list(NAMES[: len(ops)])
+        assert not any(line.startswith("undo") for line in depot.log)
+    elif seen.status is SagaStatus.COMPENSATED:
+        assert undoable.isdisjoint(depot.standing)
+    else:
+        assert seen.status is SagaStatus.STUCK
+    assert len(set(depot.standing)) == len(depot.standing)
+    assert set(depot.keys) <= {
+        f"x:{name}:{kind}" for name in NAMES for kind in ("action", "compensation")
+    }
+    first_undo = next((i for i, line in enumerate(depot.log) if line[:5] == "undo "), None)
+    if first_undo is not None:
+        assert not any(line in NAMES for line in depot.log[first_undo:])
+    assert recover(journal) == []
