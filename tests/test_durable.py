@@ -469,8 +469,10 @@ def test_a_broken_saga_does_not_stop_the_others(journal: Any) -> None:
         ("three", SagaStatus.COMPLETED),
     ]
     assert "depot:gone" in str(done[1].error)
-    with pytest.raises(SagaStuck, match=r"saga 'two' was parked: .*depot:gone"):
+    with pytest.raises(SagaStuck, match=r"it was parked: .*depot:gone") as caught:
         chain("b").orchestrator_execute(journal=journal, saga_id="two")
+    assert (caught.value.saga_id, caught.value.outcome) == ("two", SagaStatus.STUCK)
+    assert list(caught.value.stuck) == ["b"]
 
 
 class Renamed:
@@ -804,9 +806,8 @@ def test_a_second_ctrl_c_leaves_the_rollback_to_recovery(
     assert "is open in its journal" in "".join(caught.value.__notes__)
     assert status(journal, "x") is SagaStatus.COMPENSATING
     depot.behaviour.clear()
-    recover(journal)
-    assert depot.standing in ([], ["b"])  # an undo that was interrupted is stuck
-    assert status(journal, "x") is not SagaStatus.COMPENSATING
+    assert [done.outcome for done in recover(journal)] == [SagaStatus.COMPENSATED]
+    assert depot.standing == []
 
 
 def test_an_interrupt_after_the_pivot_leaves_the_rest_to_recovery(
@@ -861,3 +862,32 @@ def test_a_cancellation_during_a_commit_calls_nothing(execute_async: Execute, jo
 
     assert depot.log == []
     assert status(journal, "x") is SagaStatus.COMPENSATED
+
+
+def test_a_recovery_that_is_cancelled_finishes_what_it_has_begun(journal: Any) -> None:
+    """A server that stops is no reason to undo a saga; nothing more is begun."""
+    for saga_id in "xy":
+        crashed(journal, chain("a", "b"), 1, saga_id)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        begun.set()
+        assert go_on.wait(10)
+        return "A"
+
+    depot.behaviour["a"] = slow
+
+    async def main() -> None:
+        task = asyncio.create_task(arecover(journal, max_workers=1))
+        assert await asyncio.to_thread(begun.wait, 10)
+        task.cancel()
+        await asyncio.sleep(0.01)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert status(journal, "x") is SagaStatus.COMPLETED
+    assert status(journal, "y") is SagaStatus.RUNNING
+    assert not any(line.startswith("undo") for line in depot.log)

@@ -16,7 +16,6 @@ from py_api_saga.exceptions import (
     SagaConflict,
     SagaException,
     SagaInProgress,
-    SagaStuck,
 )
 from py_api_saga.execution import (
     ACTION,
@@ -166,18 +165,17 @@ def _answer(seen: Summary, recorded: Recorded) -> Results:
 
 def _failure(seen: Summary, recorded: Recorded, execution: Execution) -> SagaException:
     """Make the exception of a saga that is in the journal."""
+    trouble = execution.trouble or Trouble()
     parked = next((says for _, kind, says in reversed(recorded.notes) if kind == PARKED), None)
     if execution.saga in OPEN and parked is not None:
-        stuck = SagaStuck(f"saga {seen.saga_id!r} was parked: {parked.get('reason')}")
-        stuck.args = (str(stuck),)
-        return stuck
+        trouble.reasons.append(JournalError(f"it was parked: {parked.get('reason')}"))
     exception = failure(
         lambda: seen.saga_id,
         recorded.definition,
         seen.status,
         execution.status,
         execution.results,
-        execution.trouble or Trouble(),
+        trouble,
     )
     if isinstance(exception.operation_error, BaseException):
         exception.__cause__ = exception.operation_error

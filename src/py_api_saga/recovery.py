@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from time import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from py_api_saga.durable import adrive, claim_of, drive, taken
 from py_api_saga.events import complain
@@ -18,7 +18,7 @@ from py_api_saga.journal.values import Values
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
     from py_api_saga.events import Observer
     from py_api_saga.executors.run import Run
@@ -238,27 +238,39 @@ async def arecover(
         Recovery, journal, limit=limit, max_tries=max_tries, observers=observers
     )
 
+    async def to_the_end(going_on: Coroutine[Any, Any, object]) -> None:
+        """Await a saga that was begun; being cancelled is no reason to undo it."""
+        task = asyncio.create_task(going_on)
+        while not task.done():
+            try:
+                await asyncio.wait({task})
+            except asyncio.CancelledError as cancelled:
+                interrupts.append(cancelled)
+                recovery.stop()
+        task.result()
+
     async def work() -> None:
         while (claimed := await asyncio.to_thread(recovery.next)) is not None:
             claim, seen = claimed
             run = None
             try:
                 run, saga_limit = await asyncio.to_thread(recovery.open, claim, seen)
-                await adrive(run, saga_limit)
-            except asyncio.CancelledError:
-                raise
+                await to_the_end(adrive(run, saga_limit))
             except BaseException as error:  # noqa: BLE001 - it is in what is returned
                 done = await asyncio.to_thread(recovery.result, claim, seen, run, error)
                 recovery.results.append(done)
             else:
                 recovery.results.append(Recovered(seen.saga_id, SagaStatus.COMPLETED))
 
+    interrupts: list[BaseException] = []
     try:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(max_workers, len(recovery))):
                 group.create_task(work())
     finally:
         recovery.leave()
+    if interrupts:
+        raise interrupts[0]
     return recovery.in_order()
 
 

@@ -135,6 +135,8 @@ class Run:
         execution = self.execution
         if self.recorder is not None and entry[0] in _VALUED:
             entry = self.recorder.accept(entry, self.name_of(entry[1]))
+        elif self.recorder is not None and self._ends_rollback(entry):
+            entry = not_made(entry, entry[5])  # recovery makes it
         execution.tell(entry)
         if entry[0] is not SUCCEEDED and entry[0] in _TROUBLES:
             self._note_trouble(entry)
@@ -325,6 +327,13 @@ class Run:
         if self.execution.passed:  # nothing rolls back, and the caller wants to be gone
             self.left = True
 
+    def _ends_rollback(self, entry: Entry) -> bool:
+        """Tell whether a second Ctrl-C has struck in a compensation."""
+        what, _, kind, _, _, error = entry
+        again = self.interrupt is not None and error is not self._latest
+        ctrl_c = what == FAILED and kind == COMPENSATION and isinstance(error, KeyboardInterrupt)
+        return again and ctrl_c
+
     def repair(
         self, interrupt: BaseException, lost: Callable[[BaseException, Entry], Entry | None]
     ) -> None:
@@ -363,7 +372,14 @@ class Run:
         if kind != ACTION or (self.recorder is not None and intent in self._unmade):
             return not_made(intent, interrupt)
         in_a_thread = self.operations[i].policy.timeout is not None  # where it may live on
-        return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt, alive=in_a_thread, interrupted=True))
+        return (
+            IN_DOUBT,
+            i,
+            kind,
+            attempt,
+            generation,
+            Doubt(interrupt, alive=in_a_thread, interrupted=True),
+        )
 
     def _note_trouble(self, entry: Entry) -> None:
         what, i, _, attempt, _, value = entry
