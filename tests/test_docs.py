@@ -3,7 +3,13 @@
 Conventions, each an HTML comment that a reader does not see:
 
     <!-- setup … -->    code that runs and is not shown
-    <!-- output -->     the `text` block that follows is the output of the `python` block before
+    <!-- output -->     the `text` block that follows is the output of the block before
+
+On a page that runs in a process and a folder of its own, also:
+
+    # shop.py           as the first line of a `python` block: it is a file, which others import
+    saga …              in a `sh` block: the command is run, and must not fail
+    export …            in a `sh` block: sets an environment variable
 """
 
 import importlib
@@ -12,8 +18,10 @@ import io
 import os
 import re
 import runpy
+import shlex
 import subprocess
 import sys
+import types
 import typing
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -23,6 +31,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import py_api_saga
+from py_api_saga import cli
 from py_api_saga.events import EventKind
 from py_api_saga.execution import LEGAL, SAGA_LEGAL
 
@@ -35,9 +44,23 @@ FILES = [
 ]
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in FILES}
 
+_JOURNAL = "keeps a journal, and modules with what it may name, in a folder of its own"
 OWN_PROCESS = {
+    "README.md": _JOURNAL,
+    "docs/explanation/durability.md": _JOURNAL,
+    "docs/howto/backup.md": _JOURNAL,
+    "docs/howto/deploys.md": _JOURNAL,
     "docs/howto/django.md": "configures Django, which a process can do once",
+    "docs/howto/doubt.md": _JOURNAL,
+    "docs/howto/encryption.md": _JOURNAL,
+    "docs/howto/journal.md": _JOURNAL,
     "docs/howto/observers.md": "sets up logging for the whole process",
+    "docs/howto/recovery.md": _JOURNAL,
+    "docs/howto/repair.md": _JOURNAL,
+    "docs/howto/testing.md": _JOURNAL,
+    "docs/reference/format.md": _JOURNAL,
+    "docs/reference/journal.md": _JOURNAL,
+    "docs/tutorial.md": _JOURNAL,
 }
 
 # What a reader may type. Each is run by a test, or there is a reason why not.
@@ -57,6 +80,11 @@ COMMANDS = {
     "saga --version": "tests/test_cli.py",
     "saga --help": "tests/test_cli.py",
     "python -m py_api_saga": "tests/test_cli.py",
+    "saga worker --journal sagas.db --modules operations": "tests/test_cli.py: it does not end",
+    "umask 077 && sqlite3 -readonly sagas.db \"VACUUM INTO 'copy.db'\"": (
+        "needs a program of SQLite's; the page does the same in Python"
+    ),
+    "pip install cryptography": "installs from a registry; the extra `test` has it",
 }
 
 GLOSSARY = (
@@ -73,6 +101,8 @@ GLOSSARY = (
     "choreography",
 )
 
+OK = {0, 4}  # 4: something needs a person
+FILE = re.compile(r"# (\w+\.py)\n")
 FENCE = re.compile(
     r"^<!-- setup\n(?P<setup>.*?)^-->$"
     r"|(?P<marked>^<!-- output -->\n)?"
@@ -101,20 +131,46 @@ def blocks_of(page: str) -> Iterator[Block]:
         end = found.end()
 
 
-def run_page(name: str) -> list[tuple[str, str]]:
-    """Run the code of a page in one namespace; give each output that it shows, and the real one."""
-    namespace: dict[str, Any] = {"__name__": "__main__"}
+def run_page(name: str, *, alone: bool = False) -> list[tuple[str, str]]:
+    """Run the code of a page in one namespace; give each output that it shows, and the real one.
+
+    With `alone` the process is the page's own: it is the main module there, and may leave files.
+    """
+    main = types.ModuleType("__main__")
+    if alone:
+        sys.modules["__main__"] = main
     shown, printed = [], ""
     for block in blocks_of(PAGES[name]):
-        if block.kind in {"python", "setup"}:
+        file = FILE.match(block.text) if alone and block.kind == "python" else None
+        if file is not None:
+            Path(file[1]).write_text(block.text, encoding="utf-8")
+            importlib.invalidate_caches()
+            printed = ""
+        elif block.kind in {"python", "setup"}:
             # The lines before it, so that a traceback names the line of the page.
             code = compile("\n" * block.line + block.text, name, "exec")
             with redirect_stdout(io.StringIO()) as output:
-                exec(code, namespace)  # noqa: S102 - our own pages
+                exec(code, vars(main))  # noqa: S102 - our own pages
             printed = output.getvalue()
+        elif alone and block.kind == "sh":
+            printed = "".join(map(run_line, block.text.splitlines()))
         elif block.kind == "output":
             shown.append((block.text.rstrip(), printed.rstrip()))
     return shown
+
+
+def run_line(line: str) -> str:
+    """Run a line of shell that a page shows, if it is one of ours; give what it prints."""
+    if not is_run(line):
+        return ""
+    command, *words = shlex.split(line)
+    if command == "export":
+        os.environ.update(dict(word.split("=", 1) for word in words))
+        return ""
+    with redirect_stdout(io.StringIO()) as output:
+        status = cli.main(words)
+    assert status in OK, f"{line}: exit status {status}"
+    return output.getvalue()
 
 
 def prose_of(page: str) -> str:
@@ -142,16 +198,23 @@ def test_the_code_of_a_page_runs_and_prints_what_the_page_shows(name: str) -> No
 
 
 @pytest.mark.parametrize("name", OWN_PROCESS)
-def test_the_code_of_a_page_that_is_not_to_be_alone_runs_in_a_process_of_its_own(name: str) -> None:
-    """A page that changes its process does so to a process of its own."""
-    paths = [str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
+def test_the_code_of_a_page_that_is_to_be_alone_runs_in_a_process_of_its_own(
+    name: str, tmp_path: Path
+) -> None:
+    """A page that changes its process, or leaves files, does so to a process and a folder."""
+    paths = [str(tmp_path), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     run = subprocess.run(
         [sys.executable, "-W", "error", __file__, name],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         check=False,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "PYTHONDONTWRITEBYTECODE": "1",  # a page may write a module twice in one second
+        },
     )
 
     assert run.returncode == 0, run.stderr
@@ -165,7 +228,7 @@ def test_output_that_is_shown_is_checked(name: str) -> None:
         if block.follows and before in {"python", "output"}:
             assert block.kind != "text", f"line {block.line}: mark it with <!-- output -->"
         if block.kind == "output":
-            assert before == "python", f"line {block.line}: there is no code before it"
+            assert before in {"python", "sh"}, f"line {block.line}: there is no code before it"
             assert block.follows, f"line {block.line}: not right behind its code"
         before = block.kind
     assert PAGES[name].count("<!-- output -->") == sum(
@@ -176,14 +239,24 @@ def test_output_that_is_shown_is_checked(name: str) -> None:
 # --- The commands ---
 
 
-def commands_of(page: str) -> set[str]:
-    """Give what a page tells its reader to type: blocks of shell, and inline code like it."""
-    typed = {
+def sh_lines(page: str) -> list[str]:
+    """Give the lines of a page's blocks of shell."""
+    return [
         line
         for block in blocks_of(page)
         if block.kind in {"sh", "console"}
         for line in block.text.splitlines()
-    }
+    ]
+
+
+def is_run(line: str) -> bool:
+    """Tell whether the test of its page runs a line of shell."""
+    return bool(re.match(r"export |saga (?!demo|worker)", line))
+
+
+def commands_of(page: str) -> set[str]:
+    """Give what a page tells its reader to type: blocks of shell, and inline code like it."""
+    typed = set(sh_lines(page))
     inline = re.findall(
         r"`((?:sudo|pip|uvx?|pytest|python3?|saga(?= demo| -)) [^`]+)`", prose_of(page)
     )
@@ -192,7 +265,9 @@ def commands_of(page: str) -> set[str]:
 
 def test_every_documented_command_is_tested_or_has_a_reason() -> None:
     """No command is written down that nobody runs, and no reason outlives its command."""
-    assert set().union(*map(commands_of, PAGES.values())) == set(COMMANDS)
+    found = set().union(*map(commands_of, PAGES.values()))
+    run = {line for name in OWN_PROCESS for line in sh_lines(PAGES[name]) if is_run(line)}
+    assert found - run == set(COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -323,5 +398,5 @@ def test_the_glossary_has_the_words_of_the_design(word: str) -> None:
 
 
 if __name__ == "__main__":
-    for wanted, got in run_page(sys.argv[1]):
+    for wanted, got in run_page(sys.argv[1], alone=True):
         assert got == wanted, f"expected:\n{wanted}\ngot:\n{got}"
