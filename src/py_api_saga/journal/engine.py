@@ -34,6 +34,13 @@ if TYPE_CHECKING:
 TRIES = 3  # of a transaction
 PAUSE = 0.02  # seconds before the second, twice that before the third
 BIG_WAL = 16 << 20  # bytes above which the leader tries to begin it anew
+ADVICE = {
+    "readonly": "make the file and its folder writable",
+    "unable to open": "make the file and its folder writable",
+    "locked": "another program holds it",
+    "full": "make room on the disk",
+}
+GLANCE = 64  # commits after which it looks how big that is
 CHECKPOINT_PATIENCE = 100  # milliseconds that this may wait for readers
 
 
@@ -48,6 +55,9 @@ class Engine:
         running: Claims of this process by saga id, from the moment they are asked for.
         commits: How many there were.
         owner: Our number in the owners' file; 0 until the file is opened.
+        connection: The only one that writes; None while the file is closed.
+        gate: What one process at a time passes to write.
+        big_wal: Bytes above which the leader tries to begin the WAL anew.
         lost: The file is another one, or ours no more, since we are the child of a fork.
     """
 
@@ -60,11 +70,11 @@ class Engine:
         self.running: dict[str, Claim] = {}
         self.commits = self.owner = 0
         self.lost = False
-        self._gate = Gate(self.path + "-gate")
-        self._connection: sqlite3.Connection | None = None
+        self.gate = Gate(self.path + "-gate")
+        self.connection: sqlite3.Connection | None = None
         self._owners: Owners | None = None
         self._ledger: Ledger | None = None
-        self._big = BIG_WAL
+        self.big_wal = BIG_WAL
 
     # --- opening and closing ---------------------------------------------------------------------
 
@@ -77,9 +87,11 @@ class Engine:
     def _opened(self) -> tuple[sqlite3.Connection, Ledger]:
         """Give the connection, with no transaction open; inside the gate, with the turn."""
         self._check_place()
-        connection = self._connection
+        connection = self.connection
         if connection is None:
-            connection = self._connection = connect_to_write(self.path, self.options)
+            connection = self.connection = connect_to_write(self.path, self.options)
+            if self._ledger is not None and self._was_replaced(connection):
+                self._begin_anew()
         if connection.in_transaction:  # the leader before us was interrupted
             connection.execute("ROLLBACK")
         if self._ledger is None:
@@ -89,10 +101,26 @@ class Engine:
             self.owner = owner
         return connection, self._ledger
 
+    def _was_replaced(self, connection: sqlite3.Connection) -> bool:
+        """Tell whether the file was replaced while it was closed, by a new one or from a backup.
+
+        The new one may have the number of the old inode; but it knows nothing of our owner.
+        """
+        next_owner: int = connection.execute(QUERIES["owner"]).fetchone()[0]
+        return next_owner <= self.owner
+
+    def _begin_anew(self) -> None:
+        """Forget what was driven in the file before."""
+        with self.queue.lock:
+            for claim in [claim for claim in self.running.values() if claim.number]:
+                self._end(claim)
+            self.queue.batch.releases.clear()
+        self._ledger = None
+
     def _check_place(self) -> None:
         """See that the file is still the one that we have begun with."""
         try:
-            seen = os.stat(self.path)
+            seen = os.stat(self.path)  # noqa: PTH116 - paths are text here
         except OSError:
             key = None
         else:
@@ -115,26 +143,28 @@ class Engine:
     def _inside(self, action: Callable[[], object]) -> None:
         """Do something inside the gate; SQLite's own errors become ours."""
         try:
-            self._gate.lock()
+            self.gate.lock()
             action()
         except (sqlite3.Error, OSError) as error:
             raise self._cannot(error) from error
         finally:
-            self._gate.unlock()
+            self.gate.unlock()
 
     def _cannot(self, error: Exception) -> JournalError:
-        return JournalError(f"the journal {self.path} cannot be written: {error}")
+        text = str(error)
+        advice = next((f"; {ADVICE[words]}" for words in ADVICE if words in text), "")
+        return JournalError(f"the journal {self.path} cannot be written: {text}{advice}")
 
     def disconnect(self) -> None:
         """Close the file; with the turns of the queue and the reader. It is opened when needed."""
         self.reader.close()
         try:
-            self._gate.lock()
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            self.gate.lock()
+            if self.connection is not None:
+                self.connection.close()
+                self.connection = None
         finally:
-            self._gate.unlock()
+            self.gate.unlock()
 
     def close(self) -> bool:
         """Close the file, and tell whether this engine is of no use any more."""
@@ -147,7 +177,7 @@ class Engine:
                     return False
             if self._owners is not None:
                 self._owners.free(self.owner)
-            self._gate.close()
+            self.gate.close()
             self.lost = True
             return True
 
@@ -165,15 +195,10 @@ class Engine:
         self.reader.turn.release()
         self.queue.turn.release()
 
-    def abandon(self) -> None:
+    def abandon(self) -> None:  # pragma: no cover - likewise, see `engines`
         """Give back what a child of a fork has of its parent's engine."""
         self.lost = True
-        self._gate.close()
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection."""
-        return self._connection is not None
+        self.gate.close()
 
     # --- who drives what -------------------------------------------------------------------------
 
@@ -235,9 +260,7 @@ class Engine:
             self._leave(claim)
             return True
         elif holder is None or holder is claim or (type(change) is Take and change.force):
-            if type(change) is Create and change.driven:
-                self.running[claim.saga_id] = claim
-            elif type(change) is Take and holder is None:
+            if change.driven if type(change) is Create else type(change) is Take and not holder:
                 self.running[claim.saga_id] = claim
             return True
         else:
@@ -262,7 +285,7 @@ class Engine:
             if attempt:
                 time.sleep(PAUSE * attempt)
             try:
-                self._gate.lock()
+                self.gate.lock()
                 connection, ledger = self._opened()
                 for changes in self._rounds(batch):
                     self._transaction(connection, ledger, batch, changes)
@@ -276,7 +299,7 @@ class Engine:
                 problem = error
                 self._roll_back()
             finally:
-                self._gate.unlock()
+                self.gate.unlock()
         with self.queue.lock:
             self._finish(batch, problem)
 
@@ -288,7 +311,7 @@ class Engine:
         if not batch.changes:
             yield ()
         while todo := [change for change in batch.changes if not change.settled]:
-            if len({change.claim.saga_id for change in todo}) < len(todo):
+            if 1 < len(todo) > len({change.claim.saga_id for change in todo}):
                 first: dict[str, Change] = {}
                 for change in todo:
                     first.setdefault(change.claim.saga_id, change)
@@ -312,6 +335,7 @@ class Engine:
             ledger.write_apart(connection, todo)
         if releases:
             ledger.release(connection, releases)
+        ledger.note_commit(todo)
         connection.execute("COMMIT")
         self.commits += 1
         with self.queue.lock:
@@ -331,21 +355,23 @@ class Engine:
 
     def _restart_wal(self, connection: sqlite3.Connection) -> None:
         """Write the WAL back and begin it anew if it is big: readers that overlap prevent that."""
-        try:
-            size = os.stat(self.path + "-wal").st_size
-        except OSError:
-            return
-        if size < self._big:
+        if self.commits % GLANCE or self._wal_size() < self.big_wal:
             return
         with suppress(sqlite3.Error):
             connection.execute(f"PRAGMA busy_timeout={CHECKPOINT_PATIENCE}")
             # Like RESTART, and the size of the file shows how much is in it.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             connection.execute(f"PRAGMA busy_timeout={PATIENCE * 1000}")
-            self._big = max(BIG_WAL, os.stat(self.path + "-wal").st_size + BIG_WAL // 16)
+        self.big_wal = max(BIG_WAL, self._wal_size() + BIG_WAL // 16)
+
+    def _wal_size(self) -> int:
+        try:
+            return os.stat(self.path + "-wal").st_size  # noqa: PTH116 - paths are text here
+        except OSError:  # there is none in the other mode
+            return 0
 
     def _roll_back(self) -> None:
-        connection = self._connection
+        connection = self.connection
         if connection is not None and connection.in_transaction:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
@@ -371,14 +397,15 @@ class Engine:
         """Note what came of a change; with the lock held, and harmless if done again."""
         if type(change) is Append:
             self._settle_append(change)
-        elif isinstance(change, Create | Take):
+        elif type(change) is Create or type(change) is Take:
             self._settle_claim(change)
         change.settled = True  # last: an interrupt before repeats it
 
     def _settle_append(self, change: Append) -> None:
         claim = change.claim
         if change.error is None:
-            claim.rows = change.tried  # type: ignore[assignment] - its number
+            assert isinstance(change.tried, int)  # noqa: S101 - the number of its row
+            claim.rows = change.tried
             if change.status is not None and change.status not in OPEN:
                 self._end(claim)
         elif isinstance(change.error, SagaInProgress):

@@ -23,7 +23,7 @@ def engine_at(place: Place, options: Options) -> Engine:
     with _lock:
         engine = _engines.get(place.key)
         if engine is not None and engine.path != place.path and not engine.lost:
-            if engine.is_open:
+            if engine.connection is not None:
                 message = f"the journal {engine.path} was moved to {place.path} while it was in use"
                 raise JournalError(message)
             engine.lost = True
@@ -69,7 +69,7 @@ def _after_fork_in_parent() -> None:
     _lock.release()
 
 
-def _after_fork_in_child() -> None:
+def _after_fork_in_child() -> None:  # pragma: no cover - a child ends without telling coverage
     for engine in _engines.values():
         engine.abandon()
     _engines.clear()

@@ -113,7 +113,7 @@ class GroupCommit:
                 break
             except Exception:
                 raise
-            except BaseException as error:  # noqa: BLE001 - kept until the changes are settled
+            except BaseException as error:
                 if interrupt is not None:
                     self._hand_over(changes)
                     raise
@@ -123,7 +123,7 @@ class GroupCommit:
 
     def _write(self, changes: Sequence[Change]) -> None:
         with self.lock:
-            self._put(changes)
+            self.put(changes)
         for change in changes:
             if not change.settled:
                 batch = _batch_of(change)
@@ -139,7 +139,7 @@ class GroupCommit:
 
         loop = get_running_loop()
         with self.lock:
-            self._put(changes)
+            self.put(changes)
             batches = {
                 batch
                 for change in changes
@@ -149,7 +149,7 @@ class GroupCommit:
         for future in futures:
             await future
 
-    def _put(self, changes: Iterable[Change]) -> None:
+    def put(self, changes: Iterable[Change]) -> None:
         """Put into the batch what is not on its way; with the lock held."""
         if self._retired:
             raise RetiredError
@@ -169,7 +169,7 @@ class GroupCommit:
         futures = batch.loops.get(loop)
         if futures is None:
             futures = batch.loops[loop] = []
-            loop.call_soon(self._wake_writer)  # so the other tasks of this turn join the batch
+            loop.call_soon(self.wake_writer)  # so the other tasks of this turn join the batch
         future = loop.create_future()
         futures.append(future)
         return future
@@ -190,21 +190,26 @@ class GroupCommit:
         for change in changes:
             if isinstance(change.waiter, Batch) and not change.waiter.told:
                 self._handed_over.append(change.waiter)
-                self._wake_writer()
+                self.wake_writer()
 
-    def _wake_writer(self) -> None:
+    def wake_writer(self) -> None:
+        """Have a thread of ours lead; without one, this thread does."""
         self._wake.release()
         with self.lock:
             if self._writer is not None and self._writer.is_alive():
                 return
-            writer = threading.Thread(target=self._serve, name="py-api-saga-journal", daemon=True)
-            try:
-                writer.start()
-            except RuntimeError:  # there can be no more threads, or the interpreter is ending
-                writer = None
-            self._writer = writer
-        if writer is None:
+            self._writer = self._start_writer()
+            started = self._writer is not None
+        if not started:
             self._serve_one()
+
+    def _start_writer(self) -> threading.Thread | None:
+        thread = threading.Thread(target=self._serve, name="py-api-saga-journal", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # there can be no more threads, or the interpreter is ending
+            return None
+        return thread
 
     def _serve(self) -> None:
         while self._wake.acquire(timeout=LINGER) or not self._ended():
@@ -219,8 +224,7 @@ class GroupCommit:
         with self.lock:
             if self.batch.changes or self._handed_over or self._wake.acquire(blocking=False):
                 return False
-            if self._writer is threading.current_thread():
-                self._writer = None
+            self._writer = None
             return True
 
     # --- the end ---------------------------------------------------------------------------------

@@ -21,7 +21,6 @@ from py_api_saga.journal.protocol import (
     OPEN,
     Append,
     Create,
-    Leave,
     Purge,
     SagaExistsError,
     Take,
@@ -85,12 +84,18 @@ class Ledger:
         Raises:
             sqlite3.OperationalError: The disk, or a lock: what concerns all of them.
         """
-        creates = [change for change in changes if type(change) is Create]
-        appends = [change for change in changes if type(change) is Append]
-        takes = [change for change in changes if type(change) is Take]
-        leaves = sum(type(change) is Leave for change in changes)
-        if len(creates) + len(appends) + len(takes) + leaves != len(changes):
-            return False
+        creates: list[Create] = []
+        appends: list[Append] = []
+        takes: list[Take] = []
+        for change in changes:
+            if type(change) is Append:
+                appends.append(change)
+            elif type(change) is Create:
+                creates.append(change)
+            elif type(change) is Take:
+                takes.append(change)
+            elif type(change) is Purge:  # rare, and of several statements
+                return False
         now = milliseconds(time.time())
         try:
             return (
@@ -132,8 +137,10 @@ class Ledger:
                 rests.append((number, epoch))
         if connection.executemany(_APPEND, rows).rowcount != len(rows):
             return False
-        connection.executemany(_MOVE, moves)
-        connection.executemany(_REST, rests)
+        if moves:
+            connection.executemany(_MOVE, moves)
+        if rests:
+            connection.executemany(_REST, rests)
         return True
 
     def _take_all(self, connection: sqlite3.Connection, takes: Sequence[Take], now: int) -> bool:
@@ -235,24 +242,23 @@ class Ledger:
         return False
 
     def _take(self, connection: sqlite3.Connection, change: Take, now: int) -> None:
-        seen, was_tried = change.seen, change.tried
+        seen = change.seen
         if not change.force and seen.owner != self._owner and self._alive(seen.owner):
             raise in_progress(seen.saga_id)
         if connection.execute(_TAKE, self._taking(change, now)).rowcount != 1:
             whose = connection.execute(QUERIES["whose"], (seen.number,)).fetchone()
             ours = whose is not None and whose[:2] == (self._owner, seen.epoch + 1)
-            if not (was_tried and ours):
+            if not (change.tried and ours):
                 raise changed(seen)
         self._taken(connection, change)
 
     def _purge(self, connection: sqlite3.Connection, change: Purge) -> None:
-        seen, was_tried = change.seen, change.tried
+        seen = change.seen
         if seen.status in OPEN:
             message = f"saga {seen.saga_id!r} has not ended: it cannot be purged"
             raise JournalError(message)
         if seen.owner != self._owner and self._alive(seen.owner):
             raise in_progress(seen.saga_id)
-        change.tried = True
         which = (seen.number, seen.saga_id, seen.owner, seen.epoch, NUMBER_OF[seen.status])
         if change.forget:
             done = connection.execute(QUERIES["forget"], which).rowcount
@@ -260,8 +266,15 @@ class Ledger:
             done = connection.execute(QUERIES["digest"], (change.digest, *which)).rowcount
         if done:
             connection.execute(QUERIES["clear"], (seen.number,))
-        elif not was_tried:
+        elif not change.tried:
             raise changed(seen)
+
+    @staticmethod
+    def note_commit(changes: Iterable[Change]) -> None:
+        """Note what will be on disk if the commit that comes now only seems to fail."""
+        for change in changes:
+            if type(change) is Take or type(change) is Purge:
+                change.tried = True
 
     # --- what both ways need ---------------------------------------------------------------------
 
@@ -281,7 +294,6 @@ class Ledger:
         return claim.number, claim.saga_id, change.name, claim.owner, claim.epoch, now, now
 
     def _taking(self, change: Take, now: int) -> tuple[object, ...]:
-        change.tried = True
         seen = change.seen
         due, status = milliseconds(change.due), NUMBER_OF[seen.status]
         return (self._owner, change.counted, now, due, seen.number, seen.owner, seen.epoch, status)
@@ -300,7 +312,7 @@ def _tried(change: Create) -> set[int]:
     """Give the numbers under which a saga may be on disk."""
     if not isinstance(change.tried, set):
         change.tried = set[int]()
-    return change.tried  # type: ignore[return-value]
+    return change.tried
 
 
 def _named(change: Change, error: Exception) -> Exception:

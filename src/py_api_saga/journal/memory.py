@@ -51,6 +51,7 @@ class MemoryJournal:
         self.names = Names(modules, aliases)
         self.codec = codec
         self._sagas: dict[int, _Saga] = {}
+        self._numbers: dict[str, int] = {}
         self._number = 0
         self._lock = threading.Lock()
 
@@ -80,7 +81,8 @@ class MemoryJournal:
                 self._take(change)
             case Leave():
                 self._leave(change.claim)
-            case Purge():
+            case _:
+                assert isinstance(change, Purge)  # noqa: S101 - there are no others
                 self._purge(change)
 
     def _create(self, change: Create) -> None:
@@ -91,7 +93,8 @@ class MemoryJournal:
                 raise _in_progress(claim.saga_id)
             raise SagaExistsError(f"there is a saga {claim.saga_id!r}")
         self._number += 1
-        claim.number, claim.rows = self._number, 1
+        claim.number = self._numbers[claim.saga_id] = self._number
+        claim.rows = 1
         claim.epoch = claim.owner = int(change.driven)
         claim.over = not change.driven
         summary = Summary(
@@ -157,7 +160,7 @@ class MemoryJournal:
         saga.rows = []
         saga.summary = saga.summary._replace(digest=change.digest)
         if change.forget:
-            del self._sagas[seen.number]
+            del self._sagas[seen.number], self._numbers[seen.saga_id]
 
     def leave(self, claim: Claim) -> None:
         """Stop driving a saga."""
@@ -178,7 +181,7 @@ class MemoryJournal:
             return None if saga is None else saga.summary
 
     def _by_id(self, saga_id: str) -> _Saga | None:
-        return next((s for s in self._sagas.values() if s.summary.saga_id == saga_id), None)
+        return self._sagas.get(self._numbers.get(saga_id, 0))
 
     def drives(self, seen: Summary) -> bool:
         """Tell whether somebody drives a saga."""

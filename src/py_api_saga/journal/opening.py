@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
-from pathlib import Path
+from contextlib import closing, suppress
 from typing import Literal, NamedTuple, TypeAlias
-from urllib.parse import quote
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.statements import SCHEMA
@@ -25,11 +23,11 @@ PATIENCE = 5  # seconds for which SQLite itself waits for a lock; other programs
 # Where locks or shared memory are not what they are on one machine.
 NETWORK = {"9p", "afs", "ceph", "cifs", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs"}
 NETWORK |= {"beegfs", "nfs4", "smb3", "smbfs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs"}
-MOUNTS = Path("/proc/mounts")
+MOUNTS = "/proc/mounts"
 
 # With a rollback journal, FULL does not sync the directory from which that is removed: a commit
 # could be undone when the power goes.
-_SYNCHRONOUS = {
+SYNCHRONOUS = {
     ("power", "wal"): ("FULL", 2),
     ("power", "delete"): ("EXTRA", 3),
     ("process", "wal"): ("NORMAL", 1),
@@ -55,12 +53,13 @@ def filesystem(path: str) -> str:
     """Give the type of the file system that a path is on; empty where nobody says."""
     best, kind = "", ""
     try:
-        lines = MOUNTS.read_text(errors="replace").splitlines()
+        with open(MOUNTS, errors="replace") as mounts:  # noqa: PTH123 - pathlib: 5 ms to import
+            lines = mounts.read().splitlines()
     except OSError:
         return ""
     for line in lines:
         fields = line.split(" ")
-        point = fields[1].encode().decode("unicode_escape")  # a blank is written as \040
+        point = fields[1].replace("\\040", " ")  # proc(5): a blank is written in octal
         below = point.rstrip("/") + "/"
         if (path + "/").startswith(below) and len(below) >= len(best):
             best, kind = below, fields[2]
@@ -100,13 +99,11 @@ def _stat(path: str) -> os.stat_result:
     holds in this process (https://sqlite.org/howtocorrupt.html, 2.2).
     """
     try:
-        return os.stat(path)
+        return os.stat(path)  # noqa: PTH116 - paths are text here
     except FileNotFoundError:
-        try:
+        with suppress(FileExistsError):  # somebody was faster
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:  # somebody was faster
-            pass
-        return os.stat(path)
+        return os.stat(path)  # noqa: PTH116 - likewise
 
 
 def connect_to_read(path: str) -> sqlite3.Connection:
@@ -123,12 +120,6 @@ def connect_to_write(path: str, options: Options) -> sqlite3.Connection:
         _promise(connection, path, options)
         if is_new:
             _create(connection)
-    except sqlite3.OperationalError as error:
-        connection.close()
-        if "readonly" in str(error):
-            message = f"the journal {path} cannot be written: make the file and its folder writable"
-            raise JournalError(message) from error
-        raise
     except BaseException:
         connection.close()
         raise
@@ -136,8 +127,10 @@ def connect_to_write(path: str, options: Options) -> sqlite3.Connection:
 
 
 def _connect(path: str, mode: str) -> sqlite3.Connection:
+    for char, escaped in (("%", "%25"), ("?", "%3f"), ("#", "%23")):  # all that a URI gives a sense
+        path = path.replace(char, escaped)
     return sqlite3.connect(
-        f"file:{quote(path)}?mode={mode}",
+        f"file:{path}?mode={mode}",
         uri=True,
         timeout=PATIENCE,
         isolation_level=None,
@@ -148,11 +141,9 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
 
 def _inspect(path: str) -> None:
     """Refuse what is no journal, on a connection that cannot even checkpoint when it closes."""
-    with closing(_connect(path, "ro")) as connection:
-        try:
-            _check_format(connection, path)
-        except sqlite3.OperationalError:
-            pass  # a process died within a commit: only a writer can clean up, and looks again
+    # A process may have died within a commit: only a writer can clean up, and looks again.
+    with closing(_connect(path, "ro")) as connection, suppress(sqlite3.OperationalError):
+        _check_format(connection, path)
 
 
 def _check_format(connection: sqlite3.Connection, path: str) -> bool:
@@ -191,14 +182,12 @@ def _promise(connection: sqlite3.Connection, path: str, options: Options) -> Non
     mode = options.journal_mode
     try:
         got = _ask(connection, f"PRAGMA journal_mode={mode}")
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            raise
-        got = "another, which a process that has the file open needs"
+    except sqlite3.OperationalError as error:  # locked, if another process has the file open
+        got = f"another ({error})"
     if got != mode:
         message = f"{path}: journal_mode={mode!r} was refused; the file's is {got}"
         raise JournalError(message)
-    name, number = _SYNCHRONOUS[options]
+    name, number = SYNCHRONOUS[options]
     # On macOS, fsync leaves data in the drive's cache unless it is told otherwise.
     full = int(options.durability == "power")
     for pragma, value, expected in (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from py_api_saga.exceptions import JournalError
@@ -56,6 +57,8 @@ class Reader:
 
         def read(connection: sqlite3.Connection) -> Mapping[int, list[Row]]:
             connection.execute("BEGIN")
+            # Bytes that are no text make the JSON of one row unreadable, not the other rows.
+            connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
             return {
                 number: [
                     Row(n, at / 1000, body) for n, at, body in connection.execute(_ROWS, (number,))
@@ -80,6 +83,7 @@ class Reader:
                 if self._connection is None:
                     self._connection = connect_to_read(self._path)
                 try:
+                    self._connection.text_factory = str
                     return read(self._connection)
                 finally:
                     if self._connection.in_transaction:

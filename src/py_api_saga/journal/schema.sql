@@ -84,8 +84,9 @@ FROM (
     strftime('%Y-%m-%dT%H:%M:%fZ', entry.at / 1000.0, 'unixepoch') AS at,
     item.key AS place,
     CASE item.type WHEN 'array' THEN item.value ELSE '[]' END AS line,
-    CASE WHEN item.type = 'array' AND json_type(item.value, '$[1]') = 'integer'
-      THEN json_extract(item.value, '$[1]') END AS operation
+    CASE item.type WHEN 'array' THEN
+      CASE json_type(item.value, '$[1]') WHEN 'integer' THEN json_extract(item.value, '$[1]') END
+    END AS operation
   FROM saga
   JOIN entry ON entry.saga = saga.number
   JOIN json_each(CASE WHEN json_valid(entry.body) THEN entry.body ELSE '[0]' END) AS item

@@ -1,0 +1,536 @@
+"""What every journal promises, whatever it keeps its sagas in, written to by threads or tasks."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from py_api_saga.exceptions import JournalError, SagaInProgress
+from py_api_saga.journal.memory import MemoryJournal
+from py_api_saga.journal.names import Names
+from py_api_saga.journal.protocol import (
+    Append,
+    Change,
+    Claim,
+    Create,
+    Journal,
+    Leave,
+    Purge,
+    SagaExistsError,
+    Summary,
+    Take,
+)
+from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.status import SagaStatus
+
+Write = Callable[..., None]
+
+SQLITE: dict[str, dict[str, Any]] = {
+    "wal power": {},
+    "wal process": {"durability": "process"},
+    "delete": {"durability": "process", "journal_mode": "delete"},
+}
+
+
+@pytest.fixture(params=["memory", *SQLITE])
+def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
+    """Make an empty journal of each kind."""
+    if request.param == "memory":
+        yield MemoryJournal()
+        return
+    journal = SQLiteJournal(tmp_path / "journal", **SQLITE[request.param])
+    yield journal
+    journal.close()
+
+
+@pytest.fixture(params=["write", "awrite"])
+def write(request: pytest.FixtureRequest, journal: Journal) -> Write:
+    """Write from a thread and from a task."""
+    if request.param == "write":
+        return journal.write
+
+    def write(*changes: Change) -> None:
+        asyncio.run(journal.awrite(*changes))
+
+    return write
+
+
+@pytest.fixture
+def begin(write: Write) -> Callable[..., Claim]:
+    """Create a saga and drive it."""
+
+    def begin(saga_id: str = "a", name: str | None = "checkout", body: str = "[1]") -> Claim:
+        change = Create(saga_id, name, body)
+        write(change)
+        return change.check()
+
+    return begin
+
+
+def seen(journal: Journal, saga_id: str = "a") -> Summary:
+    """Look at a saga that is there."""
+    found = journal.find(saga_id)
+    assert found is not None
+    return found
+
+
+def bodies(journal: Journal, saga_id: str = "a") -> list[str]:
+    """Give what is on record of a saga."""
+    number = seen(journal, saga_id).number
+    return [row.body for row in journal.rows([number])[number]]
+
+
+# --- a saga from its beginning to its end ---------------------------------------------------------
+
+
+def test_a_new_saga_is_driven_by_who_creates_it(journal: Journal, begin: Any) -> None:
+    """The claim and the summary say the same."""
+    before = time.time()
+    claim = begin()
+
+    found = seen(journal)
+    assert (claim.number, claim.owner, claim.epoch) == (found.number, found.owner, found.epoch)
+    assert (found.saga_id, found.name, found.status) == ("a", "checkout", SagaStatus.RUNNING)
+    assert (found.tries, found.due, found.digest, claim.over) == (0, 0, None, False)
+    assert before - 0.01 < found.created == found.changed < time.time() + 0.01
+    assert claim.owner
+    assert claim.rows == 1
+    assert journal.drives(found)
+
+
+def test_rows_are_numbered_in_order_and_keep_their_time(journal: Journal, begin: Any) -> None:
+    """Nothing of what was given is changed."""
+    claim = begin(body='["é", "\\ud800", "\\u0000"]')
+    journal.write(Append(claim, "[2]", None))
+
+    rows = journal.rows([claim.number, 99])
+
+    assert [(row.n, row.body) for row in rows[claim.number]] == [
+        (1, '["é", "\\ud800", "\\u0000"]'),
+        (2, "[2]"),
+    ]
+    assert abs(rows[claim.number][1].at - time.time()) < 5
+    assert claim.rows == 2
+    assert list(rows[99]) == []
+
+
+@pytest.mark.parametrize("status", [SagaStatus.RUNNING, SagaStatus.COMPENSATING, None])
+def test_an_open_saga_goes_on_being_driven(
+    journal: Journal, write: Write, begin: Any, status: SagaStatus | None
+) -> None:
+    """A change of status from open to open changes nothing else."""
+    claim = begin()
+    write(Append(claim, "[2]", status))
+
+    assert seen(journal).status is (status or SagaStatus.RUNNING)
+    assert journal.drives(seen(journal))
+    assert not claim.over
+
+
+@pytest.mark.parametrize("status", [SagaStatus.STUCK, SagaStatus.COMPLETED, SagaStatus.COMPENSATED])
+def test_the_last_row_ends_the_claim(
+    journal: Journal, write: Write, begin: Any, status: SagaStatus
+) -> None:
+    """A saga at rest has no driver, and takes no more from who drove it."""
+    claim = begin()
+    write(Append(claim, "[2]", status))
+    late = Append(claim, "[3]", None)
+    write(late)
+
+    assert (seen(journal).status, seen(journal).owner) == (status, 0)
+    assert claim.over
+    assert not journal.drives(seen(journal))
+    with pytest.raises(SagaInProgress):
+        late.check()
+    assert bodies(journal) == ["[1]", "[2]"]
+
+
+def test_an_id_is_used_once(journal: Journal, write: Write, begin: Any) -> None:
+    """A second saga is refused, in another way while the first one is being driven."""
+    claim = begin()
+    early, late = Create("a", "other", "[9]"), Create("a", "other", "[9]")
+    write(early)
+    write(Append(claim, "[2]", SagaStatus.COMPLETED))
+    write(late)
+
+    with pytest.raises(SagaInProgress, match="'a'"):
+        early.check()
+    with pytest.raises(SagaExistsError):
+        late.check()
+    assert early.claim.over
+    assert late.claim.over
+    assert bodies(journal) == ["[1]", "[2]"]
+
+
+def test_a_saga_can_be_left_for_others_from_the_start(journal: Journal, write: Write) -> None:
+    """It waits at once, and its claim is good for nothing."""
+    change = Create("a", None, "[1]", driven=False)
+    write(change)
+    append = Append(change.check(), "[2]", None)
+    write(append)
+
+    assert [waiting.saga_id for waiting in journal.waiting(time.time())] == ["a"]
+    assert (seen(journal).name, seen(journal).owner, seen(journal).epoch) == (None, 0, 0)
+    with pytest.raises(SagaInProgress):
+        append.check()
+
+
+def test_many_changes_are_settled_together(journal: Journal, write: Write) -> None:
+    """Changes of one saga take effect in order, and the error of one is its own."""
+    first, twice, other = (Create(i, "x", "[1]") for i in "aab")
+    append = Append(first.claim, "[2]", SagaStatus.COMPENSATING)
+    last = Append(first.claim, "[3]", SagaStatus.COMPENSATED)
+    late = Append(first.claim, "[4]", None)
+    write(first, twice, other, append, last, late)
+
+    with pytest.raises(SagaInProgress):
+        twice.check()
+    with pytest.raises(SagaInProgress):
+        late.check()
+    assert other.check().number != first.check().number
+    assert bodies(journal) == ["[1]", "[2]", "[3]"]
+    assert seen(journal).status is SagaStatus.COMPENSATED
+
+
+def test_a_change_is_written_once(journal: Journal, write: Write, begin: Any) -> None:
+    """Whoever was interrupted may write it again."""
+    claim = begin()
+    change = Append(claim, "[2]", None)
+    write(change, change)
+    write(change)
+
+    assert bodies(journal) == ["[1]", "[2]"]
+
+
+def test_cancelling_withdraws_nothing(journal: Journal) -> None:
+    """A task that is cancelled while it waits finds its row on record."""
+
+    async def main() -> None:
+        create = Create("a", "x", "[1]")
+        task = asyncio.create_task(journal.awrite(create))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await journal.awrite(create)
+        await journal.awrite(Append(create.check(), "[2]", None))
+
+    asyncio.run(main())
+
+    assert bodies(journal) == ["[1]", "[2]"]
+
+
+# --- who drives it --------------------------------------------------------------------------------
+
+
+def test_a_saga_that_was_left_can_be_claimed(journal: Journal, write: Write, begin: Any) -> None:
+    """Who left it can't come back under the old claim."""
+    claim = begin()
+    journal.leave(claim)
+    assert not journal.drives(seen(journal))
+    take = Take(seen(journal), counted=True, due=time.time() + 60)
+    write(take)
+    new, late = Append(take.check(), "[2]", None), Append(claim, "[3]", None)
+    write(late, new)
+
+    assert (take.claim.epoch, take.claim.rows, seen(journal).tries) == (2, 2, 1)
+    assert seen(journal).due > time.time() + 50
+    assert bodies(journal) == ["[1]", "[2]"]
+    with pytest.raises(SagaInProgress):
+        late.check()
+
+
+def test_leaving_can_be_waited_for(journal: Journal, write: Write, begin: Any) -> None:
+    """Then it is on record that nobody drives the saga."""
+    claim = begin()
+    leave = Leave(claim)
+    write(leave)
+    write(Leave(claim))
+
+    assert leave.check().over
+    assert seen(journal).owner == 0
+    assert seen(journal).status is SagaStatus.RUNNING
+
+
+def test_leaving_what_has_ended_or_never_began_is_harmless(
+    journal: Journal, write: Write, begin: Any
+) -> None:
+    """Who leaves need not know."""
+    claim = begin()
+    write(Append(claim, "[2]", SagaStatus.COMPLETED))
+    journal.leave(claim)
+    never = Create("b", "x", "[1]")
+    journal.leave(never.claim)
+    journal.leave(Claim("c"))
+
+    assert seen(journal).status is SagaStatus.COMPLETED
+    assert journal.find("b") is None
+
+
+def test_what_was_on_its_way_is_written_before_leaving(journal: Journal) -> None:
+    """A task that was cancelled leaves its saga, with the row that was on its way."""
+
+    async def main() -> None:
+        create = Create("a", "x", "[1]")
+        await journal.awrite(create)
+        append = Append(create.check(), "[2]", None)
+        task = asyncio.create_task(journal.awrite(append))
+        await asyncio.sleep(0)
+        journal.leave(create.claim)
+        await task
+        append.check()
+        await journal.awrite(Create("b", "x", "[1]"))
+
+    asyncio.run(main())
+
+    assert bodies(journal) == ["[1]", "[2]"]
+    assert seen(journal).owner == 0
+
+
+def test_what_somebody_drives_is_not_given_away(journal: Journal, write: Write, begin: Any) -> None:
+    """Neither the driver nor the summary notice that somebody tried."""
+    claim = begin()
+    before = seen(journal)
+    take = Take(before, counted=True)
+    write(take)
+
+    with pytest.raises(SagaInProgress):
+        take.check()
+    assert take.claim.over
+    assert not claim.over
+    assert seen(journal) == before
+    journal.leave(take.claim)
+    write(Append(claim, "[2]", None))
+    assert bodies(journal) == ["[1]", "[2]"]
+
+
+def test_a_claim_by_force_ends_the_other_one(journal: Journal, write: Write, begin: Any) -> None:
+    """What the loser writes is refused from then on."""
+    claim = begin()
+    take = Take(seen(journal), force=True)
+    write(take)
+    late = Append(claim, "[2]", SagaStatus.COMPLETED)
+    write(late)
+
+    assert take.check().epoch == 2
+    assert claim.over
+    assert journal.drives(seen(journal))
+    with pytest.raises(SagaInProgress):
+        late.check()
+    journal.leave(claim)
+    write(Append(take.claim, "[3]", None))
+    assert bodies(journal) == ["[1]", "[3]"]
+
+
+def test_a_claim_of_what_has_changed_since_is_refused(
+    journal: Journal, write: Write, begin: Any
+) -> None:
+    """Also by force: whoever claims must have seen what there is."""
+    claim = begin()
+    old = seen(journal)
+    journal.leave(claim)
+    first = Take(old)
+    write(first)
+    journal.leave(first.check())
+    for late in (Take(old), Take(old, force=True)):
+        write(late)
+        with pytest.raises(SagaInProgress):
+            late.check()
+    gone = Take(old._replace(number=99, saga_id="never"))
+    write(gone)
+    with pytest.raises(SagaInProgress):
+        gone.check()
+    assert [waiting.saga_id for waiting in journal.waiting(time.time())] == ["a"]
+
+
+def test_one_of_two_gets_it(journal: Journal, write: Write, begin: Any) -> None:
+    """Two claims in one commit: the second one comes too late."""
+    journal.leave(begin())
+    takes = Take(seen(journal)), Take(seen(journal))
+    write(*takes)
+
+    takes[0].check()
+    with pytest.raises(SagaInProgress):
+        takes[1].check()
+    assert seen(journal).epoch == 2
+
+
+def test_a_person_may_claim_what_is_stuck(journal: Journal, write: Write, begin: Any) -> None:
+    """It is as it was until the person decides; then its tries count anew."""
+    claim = begin()
+    journal.leave(claim)
+    write(tried := Take(seen(journal), counted=True, due=1.0))
+    write(Append(tried.check(), "[2]", SagaStatus.STUCK))
+    write(take := Take(seen(journal)))
+    assert (seen(journal).status, seen(journal).tries) == (SagaStatus.STUCK, 1)
+    write(Append(take.check(), "[3]", SagaStatus.RUNNING, rested=True))
+
+    found = seen(journal)
+    assert (found.status, found.tries, found.due) == (SagaStatus.RUNNING, 0, 0)
+    assert journal.drives(found)
+
+
+# --- looking for sagas ----------------------------------------------------------------------------
+
+
+def test_an_unknown_id_is_not_found(journal: Journal) -> None:
+    """An empty journal is no error."""
+    assert journal.find("a") is None
+    assert list(journal.waiting(time.time())) == []
+    assert list(journal.select()) == []
+    assert dict(journal.rows([])) == {}
+
+
+def test_what_waits_is_open_due_and_nobodys(journal: Journal, write: Write, begin: Any) -> None:
+    """Oldest first, and no more than asked for."""
+    now = time.time()
+    claims = {i: begin(i) for i in ("driven", "ended", "later", "first", "second")}
+    write(Append(claims["ended"], "[2]", SagaStatus.COMPLETED))
+    for i in ("second", "first", "later"):
+        journal.leave(claims[i])
+    write(take := Take(seen(journal, "later"), due=now + 60))
+    write(Leave(take.check()))
+
+    assert [waiting.saga_id for waiting in journal.waiting(now)] == ["first", "second"]
+    assert [waiting.saga_id for waiting in journal.waiting(now, 1)] == ["first"]
+    assert [waiting.saga_id for waiting in journal.waiting(now + 61)] == [
+        "later",
+        "first",
+        "second",
+    ]
+
+
+def test_sagas_are_selected_newest_first(journal: Journal, write: Write, begin: Any) -> None:
+    """By status, name and when they changed; without these, all of them."""
+
+    def ids(*arguments: Any, **filters: Any) -> str:
+        return "".join(found.saga_id for found in journal.select(*arguments, **filters))
+
+    claims = {i: begin(i, "even" if i in "bd" else "odd") for i in "abcd"}
+    time.sleep(0.01)
+    middle = time.time()
+    time.sleep(0.01)
+    write(Append(claims["b"], "[2]", SagaStatus.COMPLETED))
+    write(Append(claims["c"], "[2]", SagaStatus.STUCK))
+
+    assert ids() == "dcba"
+    assert ids(limit=2) == "dc"
+    assert ids({SagaStatus.COMPLETED, SagaStatus.STUCK}) == "cb"
+    assert ids([SagaStatus.RUNNING], "odd") == "a"
+    assert ids(name="even") == "db"
+    assert ids(before=middle) == "da"
+    assert ids(after=middle, name="odd") == "c"
+    assert ids({SagaStatus.COMPENSATED}) == ""
+
+
+# --- purging --------------------------------------------------------------------------------------
+
+
+def test_a_purged_saga_keeps_its_id_and_its_end(journal: Journal, write: Write, begin: Any) -> None:
+    """Its rows are gone, its digest is there, and nobody can use the id again."""
+    write(Append(begin(), "[2]", SagaStatus.COMPLETED))
+    purge = Purge(seen(journal), "digest")
+    write(purge)
+    write(again := Create("a", "x", "[1]"))
+
+    purge.check()
+    found = seen(journal)
+    assert (found.status, found.digest) == (SagaStatus.COMPLETED, "digest")
+    assert bodies(journal) == []
+    with pytest.raises(SagaExistsError):
+        again.check()
+
+
+def test_a_forgotten_saga_frees_its_id(journal: Journal, write: Write, begin: Any) -> None:
+    """A new saga with this id has nothing of the old one."""
+    write(Append(begin(), "[2]", SagaStatus.COMPENSATED))
+    write(Purge(seen(journal), "digest", forget=True))
+    assert journal.find("a") is None
+    begin(body="[new]")
+
+    assert bodies(journal) == ["[new]"]
+
+
+def test_an_open_saga_is_not_purged(journal: Journal, write: Write, begin: Any) -> None:
+    """Neither when somebody drives it, nor when nobody does."""
+    claim = begin()
+    driven = Purge(seen(journal), "digest", forget=True)
+    write(driven)
+    journal.leave(claim)
+    left = Purge(seen(journal), "digest")
+    write(left)
+
+    for purge in (driven, left):
+        with pytest.raises((JournalError, SagaInProgress)):
+            purge.check()
+    assert bodies(journal) == ["[1]"]
+
+
+def test_what_was_claimed_since_is_not_purged(journal: Journal, write: Write, begin: Any) -> None:
+    """A person who took a stuck saga up keeps it."""
+    write(Append(begin(), "[2]", SagaStatus.STUCK))
+    old = seen(journal)
+    write(take := Take(old))
+    write(during := Purge(old, "digest"))
+    write(Leave(take.check()))
+    write(after := Purge(old, "digest"))
+
+    for purge in (during, after):
+        with pytest.raises(SagaInProgress):
+            purge.check()
+    assert bodies(journal) == ["[1]", "[2]"]
+
+
+# --- many at once ---------------------------------------------------------------------------------
+
+
+def sagas(who: str, k: int) -> Iterator[Change]:
+    """Give the changes of ten sagas, one after the other."""
+    for i in range(10):
+        yield (create := Create(f"{who}-{k}-{i}", "x", f"[{k}, {i}]"))
+        yield (append := Append(create.check(), f"[{k}, {i}, 2]", None))
+        append.check()
+        yield (append := Append(create.check(), f"[{k}, {i}, 3]", SagaStatus.COMPLETED))
+        append.check()
+
+
+def test_threads_and_tasks_write_at_once(journal: Journal) -> None:
+    """Each saga has its rows, in order, and nothing of another one."""
+
+    def thread(k: int) -> None:
+        for change in sagas("thread", k):
+            journal.write(change)
+
+    async def task(k: int) -> None:
+        for change in sagas("task", k):
+            await journal.awrite(change)
+
+    async def tasks() -> None:
+        await asyncio.gather(*map(task, range(8)))
+
+    workers = [threading.Thread(target=thread, args=(k,)) for k in range(4)]
+    workers += [threading.Thread(target=asyncio.run, args=(tasks(),))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(20)
+
+    done = journal.select({SagaStatus.COMPLETED})
+    assert len(done) == 120
+    rows = journal.rows([found.number for found in done])
+    for found in done:
+        _, k, i = found.saga_id.split("-")
+        assert [row.body for row in rows[found.number]] == [
+            f"[{k}, {i}]",
+            f"[{k}, {i}, 2]",
+            f"[{k}, {i}, 3]",
+        ]
+
+
+def test_a_journal_says_which_names_its_sagas_may_use(journal: Journal) -> None:
+    """Nothing but this library's own, unless modules are given."""
+    assert isinstance(journal.names, Names)
+    assert journal.codec is None

@@ -1,0 +1,426 @@
+"""Several processes, forks and journal objects on one file: at most one of them drives a saga."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from py_api_saga.exceptions import JournalError, SagaInProgress
+from py_api_saga.journal.protocol import Append, Claim, Create, Leave, Purge, Summary, Take
+from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.status import SagaStatus
+
+WORKER = """
+import os, sys, time
+from py_api_saga.journal.protocol import *
+from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.status import SagaStatus
+
+journal = SQLiteJournal(sys.argv[1])
+
+def begin(saga_id):
+    journal.write(create := Create(saga_id, "x", "[1]"))
+    return create.check()
+
+def append(claim, body, status=None):
+    journal.write(change := Append(claim, body, status))
+    return change.check()
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())  # whole, whatever threads say
+
+def told():
+    return sys.stdin.readline().strip()
+
+"""
+
+
+@contextmanager
+def worker(path: Path, script: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a process on the journal, and end it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKER + script, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        process.communicate()
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    """Wait for a line of a process."""
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def tell(process: subprocess.Popen[str], line: str = "") -> None:
+    """Give a process a line."""
+    assert process.stdin is not None
+    process.stdin.write(line + "\n")
+    process.stdin.flush()
+
+
+def in_child(action: Callable[[], object]) -> str:
+    """Give what an action says in a forked child; an error is its text."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            text = str(action())
+        except BaseException as error:  # noqa: BLE001 - all of it is reported
+            text = repr(error)
+        os.write(write, text.encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as pipe:
+        text = pipe.read()
+    os.waitpid(child, 0)
+    return text
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[SQLiteJournal]:
+    """Make an empty journal."""
+    journal = SQLiteJournal(tmp_path / "journal")
+    yield journal
+    journal.close()
+
+
+def begin(journal: SQLiteJournal, saga_id: str = "a") -> Claim:
+    """Create a saga and drive it."""
+    journal.write(create := Create(saga_id, "x", "[1]"))
+    return create.check()
+
+
+def seen(journal: SQLiteJournal, saga_id: str = "a") -> Summary:
+    """Look at a saga that is there."""
+    found = journal.find(saga_id)
+    assert found is not None
+    return found
+
+
+def bodies(journal: SQLiteJournal, saga_id: str = "a") -> list[str]:
+    """Give what is on record of a saga."""
+    number = seen(journal, saga_id).number
+    return [row.body for row in journal.rows([number])[number]]
+
+
+def waiting(journal: SQLiteJournal) -> list[str]:
+    """List what nobody drives."""
+    return [summary.saga_id for summary in journal.waiting(time.time())]
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+
+def test_a_process_keeps_its_sagas_until_it_is_killed(journal: SQLiteJournal) -> None:
+    """A paused one keeps them, too; a dead one leaves them at once."""
+    with worker(Path(journal.path), "begin('a'); say('begun'); told()") as process:
+        assert said(process) == "begun"
+        assert waiting(journal) == []
+        journal.write(early := Take(seen(journal)))
+        with pytest.raises(SagaInProgress):
+            early.check()
+        journal.write(purge := Purge(seen(journal)._replace(status=SagaStatus.COMPLETED), ""))
+        with pytest.raises(SagaInProgress):
+            purge.check()
+        os.kill(process.pid, signal.SIGSTOP)
+        assert waiting(journal) == []
+        assert journal.drives(seen(journal))
+        assert journal.check() == []
+        process.kill()
+        process.wait()
+
+        assert waiting(journal) == ["a"]
+        assert len(journal.check()) == 1
+        journal.write(take := Take(seen(journal)))
+        assert take.check().rows == 1
+
+
+def test_a_process_that_ends_leaves_its_sagas(journal: SQLiteJournal) -> None:
+    """Its exit hook closes the file; nothing else is needed."""
+    with worker(Path(journal.path), "begin('a')") as process:
+        process.wait()
+
+    assert process.returncode == 0
+    assert waiting(journal) == ["a"]
+
+
+def test_whoever_was_taken_over_is_refused_when_it_wakes(journal: SQLiteJournal) -> None:
+    """A paused process finds out at its next write, and has changed nothing."""
+    script = """
+claim = begin('a'); say('begun'); told()
+try: append(claim, '[2]'); say('written')
+except Exception as error: say(type(error).__name__, error, claim.over)
+"""
+    with worker(Path(journal.path), script) as process:
+        said(process)
+        os.kill(process.pid, signal.SIGSTOP)
+        journal.write(take := Take(seen(journal), force=True))
+        journal.write(Append(take.check(), "[3]", SagaStatus.COMPLETED))
+        os.kill(process.pid, signal.SIGCONT)
+        tell(process)
+
+        answer = said(process)
+    assert answer.startswith("SagaInProgress saga 'a' was taken over by another process")
+    assert answer.endswith("True")
+    assert bodies(journal) == ["[1]", "[3]"]
+
+
+def test_one_of_many_takers_gets_a_saga(journal: SQLiteJournal) -> None:
+    """Threads of this process and of another one claim at one instant."""
+    script = """
+for i in range(10):
+    told()
+    journal.write(take := Take(journal.find(f's{i}')))
+    say('lost' if take.error else 'won')
+"""
+    with worker(Path(journal.path), script) as process:
+        for i in range(10):
+            journal.write(create := Create(f"s{i}", "x", "[1]", driven=False))
+            create.check()
+            takes = [Take(seen(journal, f"s{i}")) for _ in range(3)]
+            threads = [threading.Thread(target=journal.write, args=(take,)) for take in takes]
+            tell(process)
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            ours = sum(take.error is None for take in takes)
+            assert ours + (said(process) == "won") == 1
+
+
+def test_the_gate_says_who_is_inside(journal: SQLiteJournal) -> None:
+    """A process that is paused while it writes makes all others wait; a person must find it."""
+    begin(journal)
+    script = "journal.find('a'); journal.engine.gate.lock(); say('inside'); told()"
+    with worker(Path(journal.path), script) as process:
+        assert said(process) == "inside"
+        os.kill(process.pid, signal.SIGSTOP)
+        thread = threading.Thread(target=begin, args=(journal, "b"))
+        thread.start()
+        thread.join(0.2)
+
+        assert thread.is_alive()
+        assert journal.gate_holder() == process.pid
+        Path(journal.path + "-gate").write_text("nonsense")
+        assert journal.gate_holder() == 0
+        assert bodies(journal) == ["[1]"]
+        process.kill()
+        thread.join(5)
+    assert not thread.is_alive()
+    assert journal.gate_holder() is None
+    assert seen(journal, "b").owner
+
+
+def test_killed_processes_lose_nothing_that_they_were_told(tmp_path: Path) -> None:
+    """What a process has said to be durable is there, and the rest can be recovered."""
+    path = tmp_path / "journal"
+    script = """
+import itertools, threading
+def work(k):
+    for i in itertools.count():
+        claim = begin(f'{sys.argv[2]}-{k}-{i}')
+        append(claim, '[2]'); append(claim, '[3]', SagaStatus.COMPLETED)
+        say(claim.saga_id)
+for k in range(3): threading.Thread(target=work, args=(k,)).start()
+"""
+    told = []
+    for round_ in range(3):
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-c", WORKER + script, str(path), f"{round_}-{k}"],
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for k in range(2)
+        ]
+        for process in processes:
+            said(process)
+        time.sleep(0.1 + round_ * 0.03)
+        for process in processes:
+            process.kill()
+        for process in processes:
+            lines = process.communicate()[0].splitlines(keepends=True)
+            told += [line.strip() for line in lines if line.endswith("\n")]
+
+    journal = SQLiteJournal(path)
+    open_sagas = journal.waiting(time.time())
+    takes = [Take(summary) for summary in open_sagas]
+    journal.write(*takes)
+    for take in takes:
+        assert take.check().rows in {1, 2}
+    done = {summary.saga_id for summary in journal.select({SagaStatus.COMPLETED})}
+    assert set(told) <= done
+    assert len(done) + len(takes) == len(journal.select())
+    assert journal.check() == []
+    journal.close()
+
+
+# --- forks ----------------------------------------------------------------------------------------
+
+
+def test_a_child_can_write_nothing_under_a_claim_of_its_parent(journal: SQLiteJournal) -> None:
+    """The parent goes on; the child has a number of its own and drives its own sagas."""
+    claim = begin(journal)
+    owner = journal.engine.owner
+
+    def child() -> str:
+        append = Append(claim, "[9]", None)
+        journal.write(append)
+        journal.leave(claim)
+        journal.write(Leave(claim))
+        return f"{append.error!r} {waiting(journal)} {begin(journal, 'b').owner != owner}"
+
+    answer = in_child(child)
+    journal.write(append := Append(claim, "[2]", None))
+
+    append.check()
+    assert answer.startswith("SagaInProgress(")
+    assert "before a fork" in answer
+    assert answer.endswith("[] True")
+    assert bodies(journal) == ["[1]", "[2]"]
+    assert journal.drives(seen(journal))
+    assert waiting(journal) == ["b"]
+    assert journal.engine.owner == owner
+
+
+def test_forks_under_load(journal: SQLiteJournal) -> None:
+    """Locks that other threads held stay locked nowhere, on both sides."""
+    stop = threading.Event()
+    done: list[int] = []
+
+    def work(k: int) -> None:
+        i = 0
+        while not stop.is_set():
+            i += 1
+            claim = begin(journal, f"{k}-{i}")
+            journal.write(append := Append(claim, "[2]", SagaStatus.COMPLETED))
+            append.check()
+        done.append(i)
+
+    def child(i: int) -> str:
+        claim = begin(journal, f"child-{i}")
+        journal.write(append := Append(claim, "[2]", SagaStatus.COMPLETED))
+        append.check()
+        return "done"
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    answers = {in_child(lambda i=i: child(i)) for i in range(6)}  # type: ignore[misc]
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+
+    assert answers == {"done"}
+    assert len(journal.select({SagaStatus.COMPLETED})) == 6 + sum(done)
+    assert journal.check() == []
+
+
+def test_a_change_of_the_parent_is_refused_in_the_child(journal: SQLiteJournal) -> None:
+    """Also one that was on its way already; nothing waits for a thread that is not there."""
+    claim = begin(journal)
+    journal.write(change := Append(claim, "[2]", None))
+    change.settled = False
+
+    def child() -> object:
+        journal.write(change)
+        return change.error
+
+    assert in_child(child).startswith("saga 'a' is not driven")
+    assert bodies(journal) == ["[1]", "[2]"]
+
+
+# --- journal objects ------------------------------------------------------------------------------
+
+
+def test_two_journals_on_a_file_share_all(journal: SQLiteJournal, tmp_path: Path) -> None:
+    """By whatever path: a saga of one is being driven for the other."""
+    claim = begin(journal)
+    (tmp_path / "link").symlink_to(journal.path)
+    other = SQLiteJournal(tmp_path / "link")
+
+    assert other.engine is journal.engine
+    assert other.drives(seen(other))
+    assert waiting(other) == []
+    other.write(append := Append(claim, "[2]", None))
+    append.check()
+
+
+@pytest.mark.parametrize("options", [{"durability": "process"}, {"journal_mode": "delete"}])
+def test_two_journals_on_a_file_agree(journal: SQLiteJournal, options: dict[str, Any]) -> None:
+    """What one was promised, another one does not take back."""
+    begin(journal)
+    other = SQLiteJournal(journal.path, **options)
+
+    with pytest.raises(JournalError, match="durability='power', journal_mode='wal'"):
+        other.find("a")
+    other.write(create := Create("b", "x", "[1]"))
+    with pytest.raises(JournalError):
+        create.check()
+    assert create.claim.over
+
+
+def test_a_file_with_two_names_is_refused(journal: SQLiteJournal, tmp_path: Path) -> None:
+    """Each name would have a gate and owners of its own."""
+    begin(journal)
+    (tmp_path / "hard").hardlink_to(journal.path)
+
+    with pytest.raises(JournalError, match="2 names"):
+        SQLiteJournal(tmp_path / "hard").find("a")
+    (tmp_path / "hard").unlink()
+
+
+def test_a_closed_journal_is_opened_again(journal: SQLiteJournal) -> None:
+    """A saga that is being driven stays so; without one the process gives its number back."""
+    claim = begin(journal)
+    owner = journal.engine.owner
+    journal.close()
+    journal.write(append := Append(claim, "[2]", None))
+    append.check()
+    assert journal.engine.owner == owner
+    journal.leave(claim)
+    engine = journal.engine
+    journal.close()
+    journal.close()
+
+    assert seen(journal).owner == 0
+    assert journal.engine is not engine
+    assert journal.engine.owner == owner + 1
+    assert bodies(journal) == ["[1]", "[2]"]
+
+
+def test_closing_what_was_never_opened_is_harmless(tmp_path: Path) -> None:
+    """It has no number to give back."""
+    journal = SQLiteJournal(tmp_path / "journal")
+    engine = journal.engine
+    journal.close()
+
+    assert engine.owner == 0
+    assert journal.engine is not engine
+
+
+def test_a_number_that_somebody_lives_under_is_not_given_again(journal: SQLiteJournal) -> None:
+    """A restored backup counts owners from before."""
+    with worker(Path(journal.path), "begin('a'); say('begun'); told()") as process:
+        said(process)
+        with closing(sqlite3.connect(journal.path)) as raw, raw:
+            raw.execute("UPDATE counter SET next_owner = 1")
+
+        assert waiting(journal) == []
+        assert begin(journal, "b").owner == seen(journal).owner + 1
