@@ -125,7 +125,7 @@ def moments(text: str, headline: str) -> list[str]:
 
 
 def test_the_demo_tells_what_was_done_and_undone_and_proves_it(start: Start) -> None:
-    """Six acts in order, each undo after its failure, the last first; then the ledgers."""
+    """Eight acts in order, each undo after its failure, the last first; then the ledgers."""
     began = time.monotonic()
     demo = start()
     status, errors = demo.end()
@@ -161,6 +161,15 @@ def test_the_demo_tells_what_was_done_and_undone_and_proves_it(start: Start) -> 
     undone = moments(demo.out, "6. All at once, and no courier")
     assert undone[2:4] == busy
     assert sorted(undone[4:]) == ["refund undid charge", "release undid reserve"]
+    assert moments(demo.out, "7. Killed in the middle") == ["reserve done"]
+    assert re.search(r"^   kill -9 \d+\n\n   \$ saga recover ", demo.out, re.MULTILINE)
+    assert "   order-7: COMPLETED\n" in demo.out
+    assert moments(demo.out, "8. A refund is refused")[-2:] == [
+        "refund STUCK: 409 disputed",
+        "release undid reserve",
+    ]
+    assert re.search(r"^   order-8 +checkout +STUCK", demo.out, re.MULTILINE)
+    assert "   order-8: COMPENSATED" in demo.out
     proof = demo.out.split("What the services' own ledgers say")[1]
     assert re.findall(r"^     (order-\d.*)$", proof, re.MULTILINE) == [
         "order-1   2 x mug reserved",
@@ -169,18 +178,23 @@ def test_the_demo_tells_what_was_done_and_undone_and_proves_it(start: Start) -> 
         "order-4   2 x mug reserved",
         "order-5   2 x mug reserved",
         "order-6   2 x mug reserved   released",
+        "order-7   2 x mug reserved",
+        "order-8   2 x mug reserved   released",
         "order-1   24.00 charged",
         "order-3   24.00 charged   refunded",
         "order-4   24.00 charged",
         "order-5   24.00 charged",
         "order-6   24.00 charged   refunded",
+        "order-7   24.00 charged",
+        "order-8   24.00 charged   refunded",
         "order-1   from shelf B4 to Lisbon",
         "order-4   from shelf B4 to Lisbon",
         "order-5   from shelf B4 to Lisbon",
+        "order-7   from shelf B4 to Lisbon",
     ]
     assert proof.rstrip().endswith("Nothing is left over.")
     demo.assert_nothing_is_left()
-    assert took < 5
+    assert took < 30  # 4 s where nothing else runs; a shared machine may be busy
 
 
 def test_ctrl_c_undoes_what_was_done_and_leaves_nothing(start: Start) -> None:

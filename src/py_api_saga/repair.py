@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from py_api_saga.exceptions import SagaError, SagaInProgress
+from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, as_text
 from py_api_saga.execution import (
     ABORT,
     AGAIN,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from py_api_saga.execution import Entry
-    from py_api_saga.journal.protocol import Journal, Summary
+    from py_api_saga.journal.protocol import Journal, Row, Summary
     from py_api_saga.journal.record import Recorded
 
 ENDED = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
@@ -121,6 +121,12 @@ def compensate(journal: Journal, saga_id: str, *, who: str, why: str) -> SagaSta
         if execution.passed:
             message = f"saga {saga_id!r} has passed its pivot and can only go forward"
             raise DecisionError(message)
+        if execution.rolling:
+            message = (
+                f"saga {saga_id!r} is being undone already: what is stuck can be called again, or "
+                "resolved"
+            )
+            raise DecisionError(message)
         return [(ABORT, -1, "", 0, 0, InterruptedError(f"{who} said so: {why}"))]
 
     return _decide(journal, saga_id, "compensate", decide, who, why)
@@ -134,13 +140,46 @@ def purge(journal: Journal, seen: Summary, *, forget: bool = False) -> None:
         SagaInProgress: Something has come in between.
         JournalError: The journal can't be read or written.
     """
+    for _, error in purge_all(journal, [seen], forget=forget):
+        raise error
+
+
+def purge_all(
+    journal: Journal, sagas: Sequence[Summary], *, forget: bool = False
+) -> list[tuple[Summary, Exception]]:
+    """Drop the rows of sagas that have ended, in one commit; with `forget` their ids are free.
+
+    Returns:
+        Those that were left as they are, with what `purge` raises for each.
+    """
+    rows = {} if forget else journal.rows([seen.number for seen in sagas])
+    changes: list[tuple[Summary, Purge]] = []
+    left: list[tuple[Summary, Exception]] = []
+    for seen in sagas:
+        try:
+            what = _digest(journal, seen, rows.get(seen.number, ()))
+        except (DecisionError, JournalError) as error:
+            left.append((seen, error))
+        else:
+            changes.append((seen, Purge(seen, what, forget=forget)))
+    journal.write(*(change for _, change in changes))
+    left += [(seen, change.error) for seen, change in changes if change.error is not None]
+    return left
+
+
+def _digest(journal: Journal, seen: Summary, rows: Sequence[Row]) -> str:
     if seen.status not in ENDED:
         message = f"saga {seen.saga_id!r} has not ended: it is {seen.status.value}"
         raise DecisionError(message)
-    rows = journal.rows([seen.number])[seen.number]
-    what = digest(read_lines(rows)[0], Values(journal)) if rows else seen.digest or ""
-    journal.write(change := Purge(seen, what, forget=forget))
-    change.check()
+    if not rows:
+        return seen.digest or ""
+    try:
+        return digest(read_lines(rows)[0], Values(journal))
+    except JournalError:
+        raise
+    except Exception as error:  # whatever a malformed tree makes of this code, or a codec of a text
+        message = f"saga {seen.saga_id!r} cannot be read: {as_text(error, str)}"
+        raise JournalError(message) from error
 
 
 def _index(recorded: Recorded, operation: str) -> int:
@@ -159,7 +198,7 @@ def _decide(
     who: str,
     why: str,
 ) -> SagaStatus:
-    """Claim a saga, tell the machine what was decided, write it down, and leave it."""
+    """Claim a saga, write down what was decided, and leave it."""
     seen = journal.find(saga_id)
     if seen is None:
         message = f"there is no saga {saga_id!r} in the journal"
@@ -170,25 +209,38 @@ def _decide(
     if journal.drives(seen):
         message = f"saga {saga_id!r} is running; wait for it, or take it over by force"
         raise SagaInProgress(message)
+    note = dumps([NOTE, {"who": who, "why": why, "did": did}])
+    _decided(journal, seen, decide)  # what is refused is refused before anything changes
     journal.write(take := Take(seen))
     claim = take.check()
     try:
-        values = Values(journal)
-        rows = journal.rows([claim.number])[claim.number]
-        recorded = read_rows(rows, Trees(journal))
-        execution = Execution(recorded.definition, recorded.entries)
-        lines = [dumps([NOTE, {"who": who, "why": why, "did": did}])]
-        try:
-            for entry in decide(recorded, execution):
-                execution.tell(entry)
-                lines.append(write_entry(entry, values))
-        except IllegalMoveError as error:
-            message = f"saga {saga_id!r}: {error}"
-            raise DecisionError(message) from error
-        status = standing(execution)
-        journal.write(append := Append(claim, f"[{','.join(lines)}]", status, rested=True))
+        lines, status = _decided(journal, seen, decide)
+        body = f"[{','.join([note, *lines])}]"
+        journal.write(append := Append(claim, body, status, rested=True))
         append.check()
     finally:
         if not claim.over:
             journal.leave(claim)
     return status
+
+
+def _decided(
+    journal: Journal, seen: Summary, decide: Callable[[Recorded, Execution], list[Entry]]
+) -> tuple[list[str], SagaStatus]:
+    """Tell the machine what was decided: what is to be written, and where the saga stands then."""
+    values = Values(journal)
+    recorded = read_rows(journal.rows([seen.number])[seen.number], Trees(journal))
+    try:
+        execution = Execution(recorded.definition, recorded.entries)
+    except IllegalMoveError as error:
+        message = f"the entries of saga {seen.saga_id!r} contradict each other: {error}"
+        raise JournalError(message) from error
+    lines = []
+    try:
+        for entry in decide(recorded, execution):
+            execution.tell(entry)
+            lines.append(write_entry(entry, values))
+    except IllegalMoveError as error:
+        message = f"saga {seen.saga_id!r}: {error}"
+        raise DecisionError(message) from error
+    return lines, standing(execution)

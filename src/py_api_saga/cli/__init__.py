@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from py_api_saga.cli import demo
+from py_api_saga.cli.arguments import UsageError
+from py_api_saga.cli.commands import make_parser
+from py_api_saga.cli.version import installed
+from py_api_saga.drawing import in_line
+from py_api_saga.exceptions import SagaError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_EXAMPLES = """\
-examples:
-  saga demo              six orders against three real services, in about 3 seconds
-  saga demo --pace 0.7   the same, slowly
-"""
-
-_COMMANDS = (demo,)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The arguments; None for those of this process.
 
     Returns:
-        The exit status: 0 for fine, 1 for an error, 2 for wrong usage; 130 after Ctrl-C, and 141
-        if nobody reads the output to its end, as a shell has it.
+        The exit status: 0 for fine, 1 for an error, 2 for wrong usage, 4 if something needs a
+        person; 130 after Ctrl-C, and 141 if nobody reads the output to its end, as a shell has it.
 
     Raises:
         SystemExit: `-h` and wrong usage; or the process was asked to end by a signal.
@@ -49,12 +45,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _drop_output()
         return _failed(error)
+    except (UsageError, SagaError) as error:
+        return _failed(error, 2 if isinstance(error, UsageError) else 1)
     return status
 
 
-def _failed(why: object) -> int:
-    print(f"saga: {why}", file=sys.stderr)
-    return 1
+def _failed(why: object, status: int = 1) -> int:
+    lines = map(in_line, str(why).splitlines())
+    print("saga:", "\n".join(lines), file=sys.stderr)
+    return status
 
 
 def _drop_output() -> None:
@@ -64,38 +63,14 @@ def _drop_output() -> None:
 
 
 def _run(argv: Sequence[str] | None) -> int:
-    parser = _parser()
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.version:
-        sys.stdout.write(f"saga {_version()}\n")
+        sys.stdout.write(f"saga {installed()}\n")
         return 0
     if arguments.run is None:
         parser.print_help(sys.stderr)
         return 2
-    status: int = arguments.run(arguments)
+    module, _, function = arguments.run.partition(":")
+    status: int = getattr(import_module(f"{__name__}.{module}"), function)(arguments)
     return status
-
-
-def _parser() -> argparse.ArgumentParser:
-    """Each command is a module with `add_to`, which sets `run`: arguments to exit status."""
-    parser = argparse.ArgumentParser(
-        prog="saga",
-        description="Sagas: do all of it, or undo it.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="store_true", help="print the version and exit")
-    parser.set_defaults(run=None)
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for command in _COMMANDS:
-        command.add_to(commands)
-    return parser
-
-
-def _version() -> str:
-    from importlib import metadata  # noqa: PLC0415 - 30 ms, needed by nobody else
-
-    try:
-        return metadata.version("py-api-saga")
-    except metadata.PackageNotFoundError:
-        return "(from a checkout that is not installed)"

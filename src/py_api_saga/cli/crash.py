@@ -102,10 +102,8 @@ def play_stuck(screen: Screen, order: Order, shop: Shop, journal: Path) -> bool:
     checkout.refund_by_hand(shop, order)
     screen.line("Ada calls the bank, which refunds the card.")
     screen.line()
-    note = "--note=the bank refunded it"
-    mended = _saga(
-        screen, journal, "resolve", order.id, "charge", "--compensated", note, "--who=ada"
-    )
+    note = "--note=by hand"
+    mended = _saga(screen, journal, "resolve", order.id, "charge", "--compensated", note)
     return (found, mended) == (_NEEDS_ATTENTION, 0)
 
 

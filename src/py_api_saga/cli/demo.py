@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
-import math
 import os
 import signal
 import sys
@@ -14,20 +12,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from py_api_saga import SagaAssembler, SagaException
-from py_api_saga.cli import ledgers
+from py_api_saga.cli import crash, ledgers
 from py_api_saga.cli.checkout import Order, Shop, checkout
 from py_api_saga.cli.services import DECLINED_CARD, LOST_ANSWER_CARD, UNREACHABLE_CITY
 from py_api_saga.cli.shop import ShopError, open_shop
-from py_api_saga.cli.timeline import Screen, Timeline, wants_colour
+from py_api_saga.cli.timeline import UNDO, Screen, Timeline, wants_colour
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
 _WIDTH = 77  # of a line of text: 80 columns, of which 3 are its indentation
-_SLOWEST = 3.0  # seconds for an answer; `post` waits 5
 _CARD, _CITY = "4242 4242 4242 4242", "Lisbon"
-_UNDO = {"reserve": "release", "charge": "refund", "book": "cancel"}
 
 _in_order: Callable[[SagaAssembler], Any] = SagaAssembler.orchestrator_execute
 _at_once: Callable[[SagaAssembler], Any] = SagaAssembler.choreography_execute
@@ -90,28 +87,9 @@ ACTS = (
 )
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser(
-        "demo",
-        help="check out six orders against three real services, and see what is undone",
-        description=(
-            "Starts three HTTP services on this machine (stock, payment, courier), each a process "
-            "with a ledger of its own, and checks out six orders. Some must fail: watch what is "
-            "undone. At the end, the ledgers prove that nothing is left over. Nothing stays on "
-            "this machine, and nothing leaves it."
-        ),
-        epilog="exit status: 0 if the ledgers add up, 1 if not, 130 after Ctrl-C",
-    )
-    parser.add_argument(
-        "--pace",
-        type=_pace,
-        default=0.07,
-        metavar="SECONDS",
-        help="how long a service takes to answer, 0 to 3 (default: %(default)s); "
-        "try 0.7 to watch slowly",
-    )
-    parser.set_defaults(run=lambda arguments: run(arguments.pace))
+def main(arguments: argparse.Namespace) -> int:
+    """Play the demo, at the pace that was asked for."""
+    return run(arguments.pace)
 
 
 def run(pace: float) -> int:
@@ -129,14 +107,21 @@ def run(pace: float) -> int:
     try:
         with ending_on_signals(), open_shop(pace) as shop:
             title = screen.paint("saga demo", "bold")
-            screen.line(f"{title}: three services, one saga, {len(ACTS)} orders", indent=0)
+            screen.line(f"{title}: three services, one saga, {len(ACTS) + 2} orders", indent=0)
             screen.line("The saga is in py_api_saga/cli/checkout.py.", indent=0)
             screen.line()
             for name, pid in shop.pids.items():
                 screen.line(f"{name:<7}   http://{getattr(shop.shop, name)}   process {pid}")
             for number, act in enumerate(ACTS, 1):
                 _play(screen, number, act, shop.shop)
-            return _prove(screen, {name: ledgers.read(path) for name, path in shop.ledgers.items()})
+            killed, stuck = crash.orders(len(ACTS) + 1)
+            journal = shop.folder / "sagas.db"
+            _headline(screen, len(ACTS) + 1, *crash.KILLED)
+            as_told = crash.play_killed(screen, killed, shop.shop, journal, pace)
+            _headline(screen, len(ACTS) + 2, *crash.STUCK)
+            as_told = crash.play_stuck(screen, stuck, shop.shop, journal) and as_told
+            read = {name: ledgers.read(path) for name, path in shop.ledgers.items()}
+            return _prove(screen, read, killed.id, stuck.id) if as_told else 1
     except ShopError as error:
         sys.stderr.write(f"saga demo: {error}\n")
         return 1
@@ -145,14 +130,18 @@ def run(pace: float) -> int:
         return 130
 
 
-def _play(screen: Screen, number: int, act: Act, shop: Shop) -> None:
+def _headline(screen: Screen, number: int, headline: str, story: str) -> None:
     screen.line()
-    screen.line(screen.paint(f"{number}. {act.headline}", "bold"), indent=0)
-    for line in textwrap.wrap(act.story, _WIDTH):
+    screen.line(screen.paint(f"{number}. {headline}", "bold"), indent=0)
+    for line in textwrap.wrap(story, _WIDTH):
         screen.line(line)
     screen.line()
+
+
+def _play(screen: Screen, number: int, act: Act, shop: Shop) -> None:
+    _headline(screen, number, act.headline, act.story)
     try:
-        results = act.run(checkout(shop, act.order(number), Timeline(screen, _UNDO)))
+        results = act.run(checkout(shop, act.order(number), Timeline(screen, UNDO)))
     except SagaException as error:
         for line in f"raised {type(error).__name__}: {error}".splitlines():
             screen.line(line)
@@ -161,7 +150,9 @@ def _play(screen: Screen, number: int, act: Act, shop: Shop) -> None:
         screen.line(f"returned {receipt}, {parcel}")
 
 
-def _prove(screen: Screen, read: Mapping[str, Sequence[ledgers.Line]]) -> int:
+def _prove(
+    screen: Screen, read: Mapping[str, Sequence[ledgers.Line]], finished: str, mended: str
+) -> int:
     screen.line()
     screen.line(screen.paint("What the services' own ledgers say", "bold"), indent=0)
     for service, lines in read.items():
@@ -173,8 +164,8 @@ def _prove(screen: Screen, read: Mapping[str, Sequence[ledgers.Line]]) -> int:
             screen.line(row, indent=5)
     screen.line()
     numbered = list(enumerate(ACTS, 1))
-    kept = [act.order(number).id for number, act in numbered if act.succeeds]
-    undone = [act.order(number).id for number, act in numbered if not act.succeeds]
+    kept = [act.order(number).id for number, act in numbered if act.succeeds] + [finished]
+    undone = [act.order(number).id for number, act in numbered if not act.succeeds] + [mended]
     if faults := ledgers.faults(read, kept):
         for fault in faults:
             screen.line(f"{screen.paint('WRONG', 'red')}: {fault}")
@@ -183,16 +174,6 @@ def _prove(screen: Screen, read: Mapping[str, Sequence[ledgers.Line]]) -> int:
     screen.line(f"Undone, wherever anything was done: {', '.join(undone)}.")
     screen.line(screen.paint("Nothing is left over.", "green"))
     return 0
-
-
-def _pace(text: str) -> float:
-    try:
-        pace = float(text)
-    except ValueError:
-        pace = math.nan
-    if not 0 <= pace <= _SLOWEST:
-        raise argparse.ArgumentTypeError(f"expected 0 to {_SLOWEST}, got {text!r}")
-    return pace
 
 
 @contextmanager

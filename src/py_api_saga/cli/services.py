@@ -170,7 +170,7 @@ class Ledger:
     def _undo(self, service: Service, body: Body) -> Answer:
         action_key = body["undoes"]
         if body.get("card") == DISPUTED_CARD and "by" not in body:
-            return Answer(HTTPStatus.CONFLICT, {"error": "disputed: refund it by hand"})
+            return Answer(HTTPStatus.CONFLICT, {"error": "disputed"})
         if not self._has("undo", action_key):
             happened = self._has("effect", action_key)
             self._enter(

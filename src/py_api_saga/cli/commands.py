@@ -1,0 +1,412 @@
+"""The commands, as a table: what each is called, takes, and does. Each is imported when it runs."""
+
+from __future__ import annotations
+
+import argparse
+from functools import cache
+from typing import Any, NamedTuple
+
+from py_api_saga.cli.arguments import age, alias, count, ends, interval, pace, statuses
+
+
+class Option(NamedTuple):
+    """One argument of a command, as argparse takes it."""
+
+    names: tuple[str, ...]
+    settings: dict[str, Any]
+
+
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        name: What is typed.
+        run: Where the function of its arguments is, as "module:function" in this package.
+        help: What it does, for the list of commands.
+        description: The same at length.
+        examples: Lines to type.
+        status: What each exit status means.
+        options: What it takes.
+    """
+
+    name: str
+    run: str
+    help: str
+    description: str
+    examples: tuple[str, ...]
+    status: str
+    options: tuple[Option, ...] = ()
+
+
+def _option(*names: str, **settings: Any) -> Option:
+    return Option(names, settings)
+
+
+def _flag(name: str, about: str) -> Option:
+    return _option(name, action="store_true", help=about)
+
+
+_ID = _option("saga_id", metavar="ID", help="the id of the saga")
+_NO_DEFAULT = argparse.SUPPRESS  # the same option before the command keeps what it has read
+_WHERE = (
+    _option(
+        "--journal",
+        metavar="PATH",
+        default=_NO_DEFAULT,
+        help="the journal's file; else the environment's SAGA_JOURNAL",
+    ),
+    _option(
+        "--codec",
+        metavar="MODULE:OBJECT",
+        default=_NO_DEFAULT,
+        help="what opens sealed values; else the environment's SAGA_CODEC",
+    ),
+)
+_NETWORK = _flag("--network", "the file may be on a network file system: only this machine uses it")
+_JSON = _flag("--json", "print one JSON document")
+_READ = (_JSON, *_WHERE)
+_WRITE = (_NETWORK, *_WHERE)
+_ALIAS = _option(
+    "--alias",
+    metavar="OLD=NEW",
+    action="append",
+    type=alias,
+    default=[],
+    help="what a function or module is called now; may be repeated",
+)
+_MODULES = (
+    _option(
+        "--modules",
+        metavar="MODULE",
+        action="append",
+        required=True,
+        help='where the functions of the sagas are; may be repeated; "shop.*" is all below shop',
+    ),
+    _ALIAS,
+)
+_RECOVER = (
+    *_MODULES,
+    _option(
+        "--workers",
+        metavar="N",
+        type=count,
+        default=8,
+        help="sagas at once, each in a thread (default: %(default)s)",
+    ),
+    _option("--limit", metavar="N", type=count, help="sagas in all, oldest first"),
+    *_WRITE,
+)
+_WHO = _option("--who", metavar="NAME", help="who decides (default: your login name @ this host)")
+_NOTE = _option("--note", metavar="TEXT", default="", help="why; it is kept in the journal")
+_DECIDE = (_NOTE, _WHO, *_WRITE)
+
+_READS = "0 fine, 1 error, 2 wrong usage"
+_NO_SAGA = "0 fine, 1 there is no such saga, or it cannot be read, 2 wrong usage"
+_DECIDES = "0 done, 1 refused (nothing was changed) or error, 2 wrong usage"
+_GOES_ON = "It is a decision only, kept with who made it and why; `saga recover` then goes on."
+
+COMMANDS = (
+    Command(
+        "demo",
+        "demo:main",
+        "check out orders against three real services, and see what is undone",
+        "Starts three HTTP services on this machine (stock, payment, courier), each a process "
+        "with a ledger of its own, and checks out orders. Some must fail: watch what is "
+        "undone. At the end, the ledgers prove that nothing is left over. Nothing stays on "
+        "this machine, and nothing leaves it.",
+        ("saga demo", "saga demo --pace 0.7"),
+        "0 if the ledgers add up, 1 if not, 130 after Ctrl-C",
+        (
+            _option(
+                "--pace",
+                type=pace,
+                default=0.07,
+                metavar="SECONDS",
+                help="how long a service takes to answer, 0 to 3 (default: %(default)s); "
+                "try 0.7 to watch slowly",
+            ),
+        ),
+    ),
+    Command(
+        "list",
+        "listing:main",
+        "list sagas, newest first",
+        "Lists sagas, newest first: where each stands and since when, how often recovery has "
+        "tried it, and whether a living process drives it.",
+        ("saga list", "saga list --status stuck", "saga list --name checkout --newer-than 12h"),
+        "0 fine, 1 error, 2 wrong usage, 4 one that is listed is stuck",
+        (
+            _option(
+                "--status",
+                metavar="STATUS",
+                type=statuses,
+                default=[],
+                help="of these, separated by commas: running, compensating, stuck, completed, "
+                "compensated",
+            ),
+            _option("--name", help="of this name"),
+            _option("--older-than", metavar="AGE", type=age, help="changed longer ago: 30d, 12h"),
+            _option("--newer-than", metavar="AGE", type=age, help="changed since: 12h, 5m"),
+            _option(
+                "--limit",
+                metavar="N",
+                type=count,
+                default=100,
+                help="how many at most (default: %(default)s)",
+            ),
+            *_READ,
+        ),
+    ),
+    Command(
+        "show",
+        "showing:main",
+        "show what has become of a saga, moment by moment",
+        "Shows where each operation of a saga stands, and what happened when. Arguments and "
+        "results are shown as their types alone; nothing that the journal names is imported.",
+        ("saga show checkout-7", "saga show checkout-7 --values"),
+        _NO_SAGA,
+        (_ID, _flag("--values", "show arguments and results; they may be secrets"), *_READ),
+    ),
+    Command(
+        "why",
+        "reasons:main",
+        "say in plain words why a saga stands where it does, and what can be done",
+        "Says what happened to a saga, what stands, what is undone, owed or in doubt, and the "
+        "exact commands that are possible now, with what each leads to.",
+        ("saga why checkout-7",),
+        _NO_SAGA,
+        (_ID, *_READ),
+    ),
+    Command(
+        "graph",
+        "showing:graph",
+        "draw a saga as a Mermaid flowchart",
+        "Prints the operations of a saga, their order and where each stands as a Mermaid "
+        "flowchart, which GitHub, GitLab and Sphinx render.",
+        ("saga graph checkout-7 > checkout-7.mmd",),
+        _NO_SAGA,
+        (_ID, *_READ),
+    ),
+    Command(
+        "check",
+        "health:check",
+        "tell a monitor whether anything needs attention",
+        "Prints one line: how many sagas are stuck, how many are open though nobody has driven "
+        "them for a while, and how many recovery has tried three times or more.",
+        ("saga check", "saga check --grace 15m"),
+        "0 fine, 1 error, 2 wrong usage, 4 something needs attention",
+        (
+            _option(
+                "--grace",
+                metavar="AGE",
+                type=age,
+                default=300.0,
+                help="how long an open saga may wait for recovery (default: 5m)",
+            ),
+            *_READ,
+        ),
+    ),
+    Command(
+        "doctor",
+        "health:doctor",
+        "examine the journal's file, and what reads and writes it",
+        "Reads the whole file and looks for damage; tells versions, modes and sizes, which "
+        "process is writing, and how many sagas dead processes have left.",
+        ("saga doctor",),
+        "0 sound, 1 damaged or unreadable, 2 wrong usage",
+        _READ,
+    ),
+    Command(
+        "recover",
+        "recovering:recover",
+        "finish or undo what dead processes have left",
+        "Goes on with every open saga that is due and that nobody drives: forward, or with its "
+        "rollback. The current directory is looked in for modules, as `python -m` does. Safe to "
+        "run from several processes at once.",
+        ("saga recover --modules shop.operations", "saga recover --modules 'shop.*' --limit 100"),
+        "0 fine, 1 error, or a saga is to be tried again, 2 wrong usage, 4 a saga is stuck",
+        _RECOVER,
+    ),
+    Command(
+        "worker",
+        "worker:main",
+        "recover again and again, until it is told to end",
+        "Does what `saga recover` does, at an interval, and writes a line for each saga. At "
+        "SIGTERM or Ctrl-C it begins nothing more, lets what runs come to its end, and leaves; "
+        "at a second one it leaves at once, and the next recovery goes on.",
+        ("saga worker --modules shop.operations", "saga worker --modules 'shop.*' --interval 30"),
+        "0 told to end, 1 error, 2 wrong usage, 128 + the signal if told twice",
+        (
+            *_RECOVER,
+            _option(
+                "--interval",
+                metavar="SECONDS",
+                type=interval,
+                default=5.0,
+                help="between two looks at the journal (default: %(default)g)",
+            ),
+        ),
+    ),
+    Command(
+        "takeover",
+        "recovering:take_over",
+        "go on with one saga at once, even if the process that drives it hangs",
+        "Goes on with one open saga, whether it is due or not. With --force also if a living "
+        "process drives it: that one is refused at its next write. A call that it has announced "
+        "may still start, so force only a process that hangs.",
+        (
+            "saga takeover checkout-7 --modules shop.operations",
+            "saga takeover checkout-7 --force --modules shop.operations",
+        ),
+        "0 fine, 1 refused or error, 2 wrong usage, 4 it is stuck",
+        (_ID, _flag("--force", "take it from a process that lives"), *_MODULES, *_WRITE),
+    ),
+    Command(
+        "retry",
+        "deciding:retry",
+        "call once more what is stuck",
+        "Lets a stuck saga go on in its direction: all operations that are stuck are called "
+        f"again, or one. {_GOES_ON}",
+        ("saga retry checkout-7", "saga retry checkout-7 refund --new-key --note 'bank says no'"),
+        _DECIDES,
+        (
+            _ID,
+            _option("operation", metavar="OPERATION", nargs="?", help="one that is stuck"),
+            _flag("--new-key", "under a new idempotency key, so that it counts anew"),
+            *_DECIDE,
+        ),
+    ),
+    Command(
+        "compensate",
+        "deciding:compensate",
+        "undo a saga that is stuck, or that nobody drives",
+        f"Lets a saga that was to go forward be undone; refused past its pivot. {_GOES_ON}",
+        ("saga compensate checkout-7 --note 'customer has left'",),
+        _DECIDES,
+        (_ID, *_DECIDE),
+    ),
+    Command(
+        "cancel",
+        "deciding:cancel",
+        "undo a saga that is open and that nobody drives",
+        "As `saga compensate`, but only for a saga that waits for recovery; for any other it "
+        f"says what to use. {_GOES_ON}",
+        ("saga cancel checkout-7",),
+        _DECIDES,
+        (_ID, *_DECIDE),
+    ),
+    Command(
+        "resolve",
+        "deciding:resolve",
+        "say what came of a stuck operation",
+        f"Tells what you have found out, or done by hand, about a stuck operation. {_GOES_ON}",
+        (
+            "saga resolve checkout-7 refund --compensated --note 'refunded by hand, ticket 7'",
+            """saga resolve checkout-7 book --succeeded '{"parcel": 7}' --note 'asked them'""",
+        ),
+        _DECIDES,
+        (
+            _ID,
+            _option("operation", metavar="OPERATION", help="the name of the operation"),
+            _option(
+                "--succeeded",
+                metavar="JSON",
+                help="its action took effect and returned this, written as `saga show --values` "
+                "writes it",
+            ),
+            _flag("--failed", "its action took no effect"),
+            _flag("--compensated", "its effect was undone by hand"),
+            _flag("--skipped", "its effect is to stand"),
+            _option("--note", metavar="TEXT", required=True, help="how you know; it is kept"),
+            _WHO,
+            _option(
+                "--modules",
+                metavar="MODULE",
+                action="append",
+                default=[],
+                help="where the types in that JSON are, if any; may be repeated",
+            ),
+            *_WRITE,
+        ),
+    ),
+    Command(
+        "purge",
+        "purging:main",
+        "drop the details of sagas that ended long ago",
+        "Drops what was written down of sagas that have ended. Their ids stay taken, with how "
+        "they ended, so that none of them can run again; --forget gives the ids free as well.",
+        ("saga purge --older-than 30d --dry-run", "saga purge --older-than 30d"),
+        _READS,
+        (
+            _option(
+                "--older-than", metavar="AGE", type=age, required=True, help="ended longer ago"
+            ),
+            _option(
+                "--status",
+                metavar="STATUS",
+                type=ends,
+                default="completed,compensated",
+                help="of these, separated by commas (default: %(default)s)",
+            ),
+            _flag("--dry-run", "only say how many"),
+            _flag("--forget", "keep nothing at all: the ids can be given again"),
+            *_WRITE,
+        ),
+    ),
+    Command(
+        "plan-deploy",
+        "deploying:main",
+        "tell whether every unfinished saga can go on with the code as it is now",
+        "Looks up the functions of every open and stuck saga, and holds their recorded arguments "
+        "against the signatures, in the code that is here now. Calls nothing.",
+        ("saga plan-deploy --modules shop.operations",),
+        "0 all would go on, 1 error, 2 wrong usage, 4 some would strand",
+        (*_MODULES, *_READ),
+    ),
+)
+
+_EXAMPLES = """\
+examples:
+  saga demo              orders against three real services, in a few seconds
+  saga demo --pace 0.7   the same, slowly
+  saga --journal sagas.db list --status stuck
+  saga --journal sagas.db why checkout-7
+  saga --journal sagas.db recover --modules shop.operations
+
+exit status: 0 fine, 1 error, 2 wrong usage, 4 something needs a person
+"""
+
+
+@cache
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser; `run` becomes where the function of the command is."""
+    parser = argparse.ArgumentParser(
+        prog="saga",
+        description="Sagas: do all of it, or undo it.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    for names, settings in _WHERE:
+        parser.add_argument(*names, **{**settings, "default": None})
+    parser.set_defaults(run=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for command in COMMANDS:
+        _add(commands, command)
+    return parser
+
+
+def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], command: Command) -> None:
+    import textwrap  # noqa: PLC0415 - argparse imports it as late
+
+    examples = "".join(f"\n  {example}" for example in command.examples)
+    parser = commands.add_parser(
+        command.name,
+        help=command.help,
+        description=textwrap.fill(command.description, 78),
+        epilog=f"examples:{examples}\n\nexit status: {command.status}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for names, settings in command.options:
+        parser.add_argument(*names, **settings)
+    parser.set_defaults(run=command.run)

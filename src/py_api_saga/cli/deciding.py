@@ -1,0 +1,151 @@
+"""What a person decides about a saga: `saga retry`, `compensate`, `cancel` and `resolve`."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+from py_api_saga import repair
+from py_api_saga.cli.arguments import UsageError
+from py_api_saga.cli.opening import refuse_sealed, to_write
+from py_api_saga.cli.words import write
+from py_api_saga.exceptions import SagaError, as_text
+from py_api_saga.journal.codec import MAX_VALUE, loads
+from py_api_saga.journal.names import UnknownNameError
+from py_api_saga.journal.protocol import OPEN
+from py_api_saga.journal.untagging import untagged
+from py_api_saga.status import MISSING, SagaStatus, Status
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from py_api_saga.journal.sqlite import SQLiteJournal
+
+_NEXT = {
+    SagaStatus.RUNNING: "`saga recover` goes on with it",
+    SagaStatus.COMPENSATING: "`saga recover` undoes what is left of it",
+    SagaStatus.STUCK: "`saga why` says what else it needs",
+    SagaStatus.COMPLETED: "it has ended",
+    SagaStatus.COMPENSATED: "it has ended",
+}
+
+
+def retry(arguments: argparse.Namespace) -> int:
+    """Call once more what is stuck."""
+
+    def decide(journal: SQLiteJournal, who: str) -> SagaStatus:
+        return repair.again(
+            journal,
+            arguments.saga_id,
+            arguments.operation,
+            new_key=arguments.new_key,
+            who=who,
+            why=arguments.note,
+        )
+
+    return _decide(arguments, decide)
+
+
+def compensate(arguments: argparse.Namespace) -> int:
+    """Undo a saga."""
+
+    def decide(journal: SQLiteJournal, who: str) -> SagaStatus:
+        return repair.compensate(journal, arguments.saga_id, who=who, why=arguments.note)
+
+    return _decide(arguments, decide)
+
+
+def cancel(arguments: argparse.Namespace) -> int:
+    """Undo a saga that waits for recovery; say what to use for one that does not."""
+
+    def decide(journal: SQLiteJournal, who: str) -> SagaStatus:
+        saga_id = arguments.saga_id
+        seen = journal.find(saga_id)
+        if seen is not None and seen.status is SagaStatus.STUCK:
+            message = (
+                f"saga {saga_id!r} is stuck, so nothing is to come that could be cancelled: "
+                "`saga compensate` gives it up, `saga retry` goes on with it, and `saga why` says "
+                "what else is possible"
+            )
+            raise SagaError(message)
+        if seen is not None and seen.status in OPEN and journal.drives(seen):
+            message = (
+                f"saga {saga_id!r} is being driven: wait for it, or end its process first; "
+                "`saga takeover --force` takes it from one that hangs"
+            )
+            raise SagaError(message)
+        return repair.compensate(journal, saga_id, who=who, why=arguments.note)
+
+    return _decide(arguments, decide)
+
+
+def resolve(arguments: argparse.Namespace) -> int:
+    """Say what came of an operation."""
+    status = _status(arguments)
+
+    def decide(journal: SQLiteJournal, who: str) -> SagaStatus:
+        result = MISSING
+        if status is Status.SUCCEEDED:
+            seen = journal.find(arguments.saga_id)
+            refuse_sealed(journal, [] if seen is None else [seen])
+            result = _value(arguments.succeeded, journal)
+        return repair.resolve(
+            journal,
+            arguments.saga_id,
+            arguments.operation,
+            status,
+            result,
+            who=who,
+            why=arguments.note,
+        )
+
+    return _decide(arguments, decide, arguments.modules)
+
+
+def _status(arguments: argparse.Namespace) -> Status:
+    given = {
+        Status.SUCCEEDED: arguments.succeeded is not None,
+        Status.FAILED: arguments.failed,
+        Status.COMPENSATED: arguments.compensated,
+        Status.SKIPPED: arguments.skipped,
+    }
+    chosen = [status for status, is_given in given.items() if is_given]
+    if len(chosen) != 1:
+        message = "resolve: give one of --succeeded JSON, --failed, --compensated, --skipped"
+        raise UsageError(message)
+    return chosen[0]
+
+
+def _value(text: str, journal: SQLiteJournal) -> Any:
+    """Read a result as a journal has it: plain JSON, or with tags."""
+    try:
+        return untagged(loads(text, MAX_VALUE), journal.names)
+    except (ValueError, UnknownNameError) as error:
+        message = f"resolve: --succeeded: {error}"
+        raise UsageError(message) from error
+
+
+def _decide(
+    arguments: argparse.Namespace,
+    decide: Callable[[SQLiteJournal, str], SagaStatus],
+    modules: list[str] | None = None,
+) -> int:
+    with closing(to_write(arguments, modules or ())) as journal:
+        try:
+            status = decide(journal, arguments.who or _login())
+        except LookupError as error:
+            raise SagaError(as_text(error, str)) from error
+    write(f"{arguments.saga_id}: {status.name}; {_NEXT[status]}")
+    return 0
+
+
+def _login() -> str:
+    """Say who is at the keyboard: the login name and the machine."""
+    name = f"user {os.getuid()}" if hasattr(os, "getuid") else "somebody"
+    with suppress(Exception):  # in a container, nobody may have a name
+        name = getpass.getuser()
+    return f"{name}@{socket.gethostname()}"

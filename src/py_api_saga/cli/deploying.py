@@ -1,0 +1,111 @@
+"""`saga plan-deploy`: would every unfinished saga go on with the code that is here now?"""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, cast
+
+from py_api_saga.cli.arguments import UsageError
+from py_api_saga.cli.listing import ATTENTION
+from py_api_saga.cli.opening import batches, import_modules, refuse_sealed, to_read
+from py_api_saga.cli.words import plural, write, write_json
+from py_api_saga.exceptions import JournalError
+from py_api_saga.execution import Execution, IllegalMoveError
+from py_api_saga.journal.names import Names
+from py_api_saga.journal.protocol import OPEN
+from py_api_saga.journal.record import read_rows
+from py_api_saga.journal.values import Values
+from py_api_saga.status import SagaStatus, Status
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from py_api_saga.journal.protocol import Journal, Row
+    from py_api_saga.journal.record import Recorded
+    from py_api_saga.operation import Call
+
+_SHOWN = 5  # ids of sagas with the same reason
+_FORWARD = {Status.PENDING, Status.RUNNING, Status.IN_DOUBT, Status.STUCK}
+_NO_UNDO = {Status.FAILED, Status.COMPENSATED, Status.SKIPPED}
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Hold every unfinished saga against the code; 4 if one would strand."""
+    import_modules(arguments.modules)
+    stranded: list[dict[str, Any]] = []
+    with to_read(arguments) as journal:
+        journal.names = _names(arguments)
+        known = cast("Journal", journal)
+        sagas = journal.select({SagaStatus.STUCK, *OPEN})
+        refuse_sealed(known, sagas)
+        for batch in batches(sagas):
+            rows = journal.rows([seen.number for seen in batch])
+            for seen in batch:
+                if reasons := reasons_against(rows[seen.number], Values(known)):
+                    saga = {"saga_id": seen.saga_id, "name": seen.name, "reasons": reasons}
+                    stranded.append(saga | {"status": seen.status.value})
+    go_on = len(sagas) - len(stranded)
+    if arguments.json:
+        write_json({"go_on": go_on, "strand": len(stranded), "sagas": stranded})
+    else:
+        _write(go_on, stranded)
+    return ATTENTION if stranded else 0
+
+
+def _names(arguments: argparse.Namespace) -> Names:
+    try:
+        return Names(arguments.modules, dict(arguments.alias))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def reasons_against(rows: Sequence[Row], values: Values) -> list[str]:
+    """List why a saga could not go on; empty if it could."""
+    try:
+        recorded = read_rows(rows, values, values.names.find)
+        execution = Execution(recorded.definition, recorded.entries)
+    except (JournalError, IllegalMoveError, LookupError) as error:
+        return [str(error)]
+    return list(_misfits(recorded, execution))
+
+
+def _misfits(recorded: Recorded, execution: Execution) -> Iterator[str]:
+    """Yield the calls that may still be made, and whose arguments no longer fit."""
+    names = recorded.definition.names.all()
+    for i, operation in enumerate(recorded.definition.operations):
+        status = execution.status[i]
+        calls: list[tuple[str, Call | None]] = []
+        if not execution.rolling and status in _FORWARD:
+            calls.append(("action", operation.action))
+        if not execution.passed and status not in _NO_UNDO:
+            calls.append(("compensation", operation.compensation))
+        if status in _FORWARD:
+            calls.append(("on_doubt", operation.policy.ask))
+        for role, call in calls:
+            if call is not None and (fault := _misfit(call)):
+                yield f"operation {names[i]!r}: the {role} cannot be called any more: {fault}"
+
+
+def _misfit(call: Call) -> str:
+    function, args, keywords, *_ = call
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):  # many builtins have none
+        return ""
+    try:
+        signature.bind(*args, **keywords)
+    except TypeError as error:
+        return str(error)
+    return ""
+
+
+def _write(go_on: int, stranded: Sequence[dict[str, Any]]) -> None:
+    write(f"{plural(go_on, 'saga')} would go on, {len(stranded):,} would strand")
+    by_reason: dict[str, list[str]] = {}
+    for saga in stranded:
+        for reason in saga["reasons"]:
+            by_reason.setdefault(reason, []).append(saga["saga_id"])
+    for reason, ids in by_reason.items():
+        more = f" and {len(ids) - _SHOWN:,} more" if len(ids) > _SHOWN else ""
+        write("", reason, f"  {', '.join(ids[:_SHOWN])}{more}")

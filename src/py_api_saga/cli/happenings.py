@@ -1,0 +1,119 @@
+"""What an entry of a journal says, in plain words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from py_api_saga.cli.words import error_words, shown, shown_words
+from py_api_saga.execution import (
+    ABORT,
+    AGAIN,
+    ASK,
+    COMPENSATION,
+    FAILED,
+    HAPPENED,
+    IN_DOUBT,
+    NOT_HAPPENED,
+    RECOVERED,
+    RESOLVED,
+    RETRY,
+    STARTED,
+    SUCCEEDED,
+    UNKNOWN,
+    UNSTORED,
+)
+from py_api_saga.journal.record import NOTE
+from py_api_saga.status import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from py_api_saga.cli.story import Line
+    from py_api_saga.execution import Entry
+    from py_api_saga.journal.values import Values
+
+
+class Teller:
+    """Puts what was written down about one saga into words."""
+
+    def __init__(self, names: Sequence[str], opens: Values | None, *, whole: bool) -> None:
+        """Call the operations by these names, and show values whole or as their types."""
+        self._names = names
+        self._opens = opens
+        self._whole = whole
+
+    def operation(self, line: Line) -> str | None:
+        """Name the operation that a line speaks of, if it speaks of one."""
+        return self._names[line.entry[1]] if line.entry is not None and line.entry[1] >= 0 else None
+
+    def tell(self, line: Line) -> str:
+        """Say what happened."""
+        says = line.says
+        if line.entry is None:
+            if line.kind == NOTE:
+                why = f": {says['why']}" if says.get("why") else ""
+                return f"{says.get('who')} decided: {says.get('did')}{why}"
+            return f"recovery gave up: {says.get('reason')}"
+        return _SAY[line.kind](self, line.entry)
+
+    def _value(self, tree: Any) -> str:
+        if tree is MISSING:
+            return "nobody knows what"
+        return shown_words(shown(tree, self._opens, whole=self._whole), whole=self._whole)
+
+    def _started(self, entry: Entry) -> str:
+        _, _, kind, attempt, generation, _ = entry
+        what = {COMPENSATION: "its undo is called", ASK: "is asked whether it happened"}
+        key = "" if generation == 1 else f", under key {generation}"
+        if kind == ASK:
+            return what[kind]
+        return f"{what.get(kind, 'is called')}, attempt {attempt}{key}"
+
+    def _succeeded(self, entry: Entry) -> str:
+        if entry[2] == COMPENSATION:
+            return f"undone; the undo returned {self._value(entry[5])}"
+        return f"succeeded, and returned {self._value(entry[5])}"
+
+    def _failed(self, entry: Entry) -> str:
+        undo = "its undo " * (entry[2] == COMPENSATION)
+        return f"{undo}failed: {error_words(entry[5])}"
+
+    def _retry(self, entry: Entry) -> str:
+        undo = "its undo " * (entry[2] == COMPENSATION)
+        error, wait = entry[5]
+        return f"{undo}failed: {error_words(error)}; once more in {wait:g} s"
+
+    def _in_doubt(self, entry: Entry) -> str:
+        doubt = entry[5]
+        words = f"nobody knows what came of it: {error_words(doubt.error)}"
+        if entry[2] == COMPENSATION:
+            words = f"nobody knows what came of its undo: {error_words(doubt.error)}"
+        if doubt.alive:
+            words += "; the attempt was abandoned and may still land"
+        return words if doubt.wait is None else f"{words}; once more in {doubt.wait:g} s"
+
+    def _recovered(self, entry: Entry) -> str:
+        old = [self._names[i] for i in sorted(entry[5]) if 0 <= i < len(self._names)]
+        return "recovery took over" + f"; too old to be called again: {', '.join(old)}" * bool(old)
+
+    def _resolved(self, entry: Entry) -> str:
+        status, result = entry[5]
+        words = f"resolved as {status.name}"
+        return words if result is MISSING else f"{words}, with {self._value(result)}"
+
+
+_SAY: dict[str, Callable[[Teller, Entry], str]] = {
+    STARTED: Teller._started,  # noqa: SLF001 - the table is of this module
+    SUCCEEDED: Teller._succeeded,  # noqa: SLF001
+    UNSTORED: lambda _, entry: f"succeeded, but: {error_words(entry[5][1])}",
+    FAILED: Teller._failed,  # noqa: SLF001
+    RETRY: Teller._retry,  # noqa: SLF001
+    IN_DOUBT: Teller._in_doubt,  # noqa: SLF001
+    HAPPENED: lambda teller, entry: f"it happened, with {teller._value(entry[5])}",  # noqa: SLF001
+    NOT_HAPPENED: lambda _, __: "it did not happen",
+    UNKNOWN: lambda _, __: "nobody could say whether it happened",
+    ABORT: lambda _, entry: f"told to stop: {error_words(entry[5])}",
+    RECOVERED: Teller._recovered,  # noqa: SLF001
+    RESOLVED: Teller._resolved,  # noqa: SLF001
+    AGAIN: lambda _, entry: "once more" + ", under a new key" * bool(entry[5]),
+}

@@ -1,0 +1,187 @@
+"""`saga check` for a monitor, and `saga doctor` for a person who trusts the file no more."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, cast
+
+from py_api_saga.cli.listing import ATTENTION, at_a_glance
+from py_api_saga.cli.opening import batches, to_read
+from py_api_saga.cli.story import fold
+from py_api_saga.cli.version import installed
+from py_api_saga.cli.words import duration, plural, table, write, write_json
+from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.gate import holder
+from py_api_saga.journal.opening import connect_to_read
+from py_api_saga.journal.protocol import OPEN, STATUS_OF
+from py_api_saga.journal.values import Trees
+from py_api_saga.status import SagaStatus
+
+if TYPE_CHECKING:
+    import argparse
+
+    from py_api_saga.cli.opening import ReadOnly
+    from py_api_saga.journal.protocol import Journal, Summary
+
+_MANY = 3  # tries after which a saga deserves a look
+_BIG = 64 << 20  # bytes of a WAL that somebody keeps from being written back
+
+
+# --- check -----------------------------------------------------------------------------------
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Count what needs attention; 4 if anything does."""
+    latest = time.time() - arguments.grace
+    with to_read(arguments) as journal:
+        sagas = journal.select({SagaStatus.STUCK, *OPEN})
+        driven = {seen.number for seen in sagas if journal.drives(seen)}
+    stuck = [seen for seen in sagas if seen.status is SagaStatus.STUCK]
+    waiting = [seen for seen in sagas if seen.status in OPEN and seen.number not in driven]
+    overdue = [seen for seen in waiting if max(seen.changed, seen.due) < latest]
+    tried = [seen for seen in sagas if seen.status in OPEN and seen.tries >= _MANY]
+    concern = {seen.number: seen for seen in (*stuck, *overdue, *tried)}
+    if arguments.json:
+        write_json(
+            {
+                "stuck": len(stuck),
+                "overdue": len(overdue),
+                "tried": len(tried),
+                "open": len(sagas) - len(stuck),
+                "sagas": [
+                    at_a_glance(seen, driven=seen.number in driven) for seen in concern.values()
+                ],
+            }
+        )
+    else:
+        write(
+            f"{len(stuck):,} stuck, "
+            f"{len(overdue):,} overdue (open, undriven for {duration(arguments.grace)}), "
+            f"{len(tried):,} tried {_MANY} times or more, "
+            f"{len(sagas) - len(stuck):,} open in all"
+        )
+    return ATTENTION if concern else 0
+
+
+# --- doctor ----------------------------------------------------------------------------------
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Examine the file; 1 if it is damaged."""
+    with to_read(arguments) as journal:
+        found = examine(journal)
+    if arguments.json:
+        write_json(found)
+    else:
+        _write(found)
+    return 1 if found["damage"] else 0
+
+
+def examine(journal: ReadOnly) -> dict[str, Any]:
+    """Give all that there is to know of a journal's file."""
+    path, pragmas = journal.path, journal.pragmas
+    stat = os.stat(path)  # noqa: PTH116 - paths are text here
+    found: dict[str, Any] = {
+        "path": path,
+        "library": installed(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "wal_reset_bug": has_wal_reset_bug(sqlite3.sqlite_version_info),
+        "format": pragmas.version,
+        "journal_mode": pragmas.journal_mode,
+        "page_size": pragmas.page_size,
+        "permissions": f"{stat.st_mode & 0o777:04o}",
+        "size": stat.st_size,
+        "wal_size": _size(f"{path}-wal"),
+        "gate_holder": holder(f"{path}-gate"),
+        "sagas": {},
+        "left_by_dead": 0,
+        "damage": [],
+    }
+    try:
+        found["damage"] += journal.reader.check()
+        found["sagas"] = _counts(path)
+        owners = journal.reader.owners()
+        found["left_by_dead"] = sum(n for owner, n in owners if owner and not journal.lives(owner))
+        found["damage"] += _unreadable(journal)
+    except JournalError as error:
+        found["damage"].append(str(error))
+    return found
+
+
+def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
+    """Tell whether an SQLite can corrupt a file if a checkpoint races a writer.
+
+    Source:
+        https://sqlite.org/wal.html, "The WAL-reset bug": 3.7.0 to 3.51.2, except 3.44.6 and later
+        of 3.44, and 3.50.7 and later of 3.50.
+    """
+    is_fixed = (3, 44, 6) <= version < (3, 45) or (3, 50, 7) <= version < (3, 51)
+    return (3, 7) <= version < (3, 51, 3) and not is_fixed
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - paths are text here
+    except FileNotFoundError:
+        return 0
+
+
+def _counts(path: str) -> dict[str, int]:
+    """Count the sagas of each status; without a list of them, since there may be millions."""
+    try:
+        with closing(connect_to_read(path)) as connection:
+            counted = dict(connection.execute("SELECT status, count(*) FROM saga GROUP BY status"))
+    except sqlite3.Error as error:
+        message = f"the sagas cannot be counted: {error}"
+        raise JournalError(message) from error
+    return {status.value: counted.get(number, 0) for number, status in STATUS_OF.items()}
+
+
+def _unreadable(journal: ReadOnly) -> list[str]:
+    """List the unfinished sagas whose entries make no sense."""
+    faults = []
+    values = Trees(cast("Journal", journal))
+    unfinished: list[Summary] = [*journal.select({SagaStatus.STUCK, *OPEN})]
+    for batch in batches(unfinished):
+        rows = journal.rows([seen.number for seen in batch])
+        for seen in batch:
+            try:
+                fold(rows[seen.number], values)
+            except JournalError as error:
+                faults.append(f"saga {seen.saga_id!r}: {error}")
+    return faults
+
+
+def _write(found: dict[str, Any]) -> None:
+    holds = found["gate_holder"]
+    rows = [
+        ["file", f"{found['path']}, {found['permissions']}, {found['size']:,} bytes"],
+        ["format", f"{found['format']}, {found['journal_mode']}, pages of {found['page_size']:,}"],
+        ["WAL", f"{found['wal_size']:,} bytes" + _why_big(found["wal_size"])],
+        ["versions", f"py-api-saga {found['library']}, Python {found['python']}"],
+        ["SQLite", found["sqlite"] + _BUG[found["wal_reset_bug"]]],
+        ["writing", "nobody at this moment" if holds is None else f"process {holds or 'unknown'}"],
+        ["sagas", ", ".join(f"{n:,} {status}" for status, n in found["sagas"].items()) or "?"],
+        ["left", f"{plural(found['left_by_dead'], 'open saga')} by processes that have died"],
+    ]
+    write(*table(rows))
+    for fault in found["damage"]:
+        write(f"DAMAGED: {fault}")
+    if not found["damage"]:
+        write("no damage")
+
+
+_BUG = {
+    True: ", which has the WAL-reset bug; the gate keeps clear of it, as long as nothing else "
+    "writes to the file",
+    False: ", which is free of the WAL-reset bug",
+}
+
+
+def _why_big(size: int) -> str:
+    return "; a reader that stays open keeps it from being written back" if size > _BIG else ""

@@ -1,0 +1,79 @@
+"""`saga list`: sagas at a glance."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from py_api_saga.cli.opening import to_read
+from py_api_saga.cli.words import age, exact, moment, table, write, write_json
+from py_api_saga.journal.protocol import OPEN
+from py_api_saga.status import SagaStatus
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from py_api_saga.journal.protocol import Summary
+
+ATTENTION = 4
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """List sagas; 4 if one of them is stuck."""
+    now = time.time()
+    older, newer, limit = arguments.older_than, arguments.newer_than, arguments.limit
+    with to_read(arguments) as journal:
+        sagas = journal.select(
+            arguments.status,
+            arguments.name,
+            before=None if older is None else now - older,
+            after=None if newer is None else now - newer,
+            limit=limit + 1,
+        )
+        more, sagas = len(sagas) > limit, sagas[:limit]
+        listed = [at_a_glance(seen, driven=journal.drives(seen)) for seen in sagas]
+    if arguments.json:
+        write_json({"sagas": listed, "more": more})
+    else:
+        _write(sagas, listed)
+        if more:
+            print(f"saga: there are more; --limit is {limit}", file=sys.stderr)
+    return ATTENTION if any(seen.status is SagaStatus.STUCK for seen in sagas) else 0
+
+
+def at_a_glance(seen: Summary, *, driven: bool) -> dict[str, Any]:
+    """Give the summary of a saga as JSON has it."""
+    return {
+        "saga_id": seen.saga_id,
+        "name": seen.name,
+        "status": seen.status.value,
+        "driven": driven,
+        "tries": seen.tries,
+        "created": exact(seen.created),
+        "changed": exact(seen.changed),
+        "due": exact(seen.due) if seen.due and seen.status in OPEN else None,
+        "purged": seen.digest is not None,
+    }
+
+
+def _write(sagas: Sequence[Summary], listed: Sequence[dict[str, Any]]) -> None:
+    if not sagas:
+        write("no sagas")
+        return
+    rows = [["ID", "NAME", "STATUS", "SINCE", "AGE", "TRIES", "DRIVEN"]]
+    for seen, saga in zip(sagas, listed, strict=True):
+        driven = "-" if seen.status not in OPEN else "yes" if saga["driven"] else "no"
+        rows.append(
+            [
+                seen.saga_id,
+                seen.name or "-",
+                seen.status.name,
+                moment(seen.changed),
+                age(seen.changed),
+                str(seen.tries),
+                driven,
+            ]
+        )
+    write(*table(rows))

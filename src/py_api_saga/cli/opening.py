@@ -1,0 +1,279 @@
+"""Open the journal that a command line names: to read it, or to change what is in it.
+
+What reads uses `ReadOnly`: it waits for nobody and makes no file, so that it also works beside a
+process that hangs; and it knows no names, so that it imports nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+from py_api_saga.cli.arguments import UsageError
+from py_api_saga.exceptions import JournalError, SagaError, as_text
+from py_api_saga.journal.gate import holder
+from py_api_saga.journal.names import Names
+from py_api_saga.journal.opening import APPLICATION_ID, VERSION, connect_to_read
+from py_api_saga.journal.owners import owners_at
+from py_api_saga.journal.protocol import OPEN
+from py_api_saga.journal.reading import Reader
+from py_api_saga.journal.sqlite import SQLiteJournal
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from py_api_saga.journal.codec import Codec
+    from py_api_saga.journal.protocol import Journal, Row, Summary
+    from py_api_saga.status import SagaStatus
+
+_NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"
+_SEALED = (
+    "its values are sealed: give the codec that they were written with, as --codec MODULE:OBJECT, "
+    "or set SAGA_CODEC in the environment"
+)
+PATIENCE = 1.0  # seconds for which a process may write before a person is told of it
+_SEAL = '"$sealed"'
+_BATCH = 100  # sagas whose rows are read together
+
+
+class Pragmas(NamedTuple):
+    """What a file says of itself."""
+
+    application: int
+    version: int
+    journal_mode: str
+    page_size: int
+
+
+class ReadOnly:
+    """A journal's file, to be read by who drives nothing.
+
+    Attributes:
+        path: The real path of the file.
+        names: None: nothing that it names is looked for.
+        codec: What opens sealed values, or None.
+        pragmas: What the file says of itself.
+        reader: Reads it.
+    """
+
+    def __init__(self, path: str, codec: Codec | None = None) -> None:
+        """Open a file that is there.
+
+        Raises:
+            JournalError: It is no journal of this format, or can't be read.
+        """
+        self.path = os.path.realpath(path)
+        self.codec = codec
+        self.names = Names()
+        self.pragmas = pragmas_of(self.path)
+        self.reader = Reader(self.path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.reader.close()
+
+    def find(self, saga_id: str) -> Summary | None:
+        """Give the summary of a saga, or None if there is none."""
+        found = self.reader.summaries("find", (saga_id,))
+        return found[0] if found else None
+
+    def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
+        """Give the rows of sagas by number, each in order."""
+        return self.reader.rows(numbers)
+
+    def select(
+        self,
+        statuses: Collection[SagaStatus] = (),
+        name: str | None = None,
+        *,
+        before: float | None = None,
+        after: float | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Summary]:
+        """List sagas, newest first: of these statuses if any, changed before and after a time."""
+        return self.reader.select(
+            statuses,
+            limit,
+            name=name,
+            before=None if before is None else before * 1000,
+            after=None if after is None else after * 1000,
+        )
+
+    def drives(self, seen: Summary) -> bool:
+        """Tell whether a living process drives a saga."""
+        return seen.status in OPEN and self.lives(seen.owner)
+
+    def lives(self, owner: int) -> bool:
+        """Tell whether the process that has this number lives."""
+        path = f"{self.path}-owners"
+        return bool(owner) and os.path.exists(path) and owners_at(path).alive(owner)  # noqa: PTH110 - paths are text here
+
+
+def pragmas_of(path: str) -> Pragmas:
+    """Ask a file what it is.
+
+    Raises:
+        JournalError: It is no journal of this format, or can't be read.
+    """
+    try:
+        with closing(connect_to_read(path)) as connection:
+            pragmas = Pragmas(
+                *(
+                    connection.execute(f"PRAGMA {name}").fetchone()[0]
+                    for name in ("application_id", "user_version", "journal_mode", "page_size")
+                )
+            )
+    except sqlite3.Error as error:
+        message = f"the journal {path} cannot be read: {error}"
+        raise JournalError(message) from error
+    if pragmas.application != APPLICATION_ID:
+        message = f"{path} is no journal of sagas"
+        raise JournalError(message)
+    if pragmas.version != VERSION:
+        message = f"{path} has format {pragmas.version}, and this release reads {VERSION}"
+        raise JournalError(message)
+    return pragmas
+
+
+# --- what the command line says ------------------------------------------------------------------
+
+
+def path_of(arguments: argparse.Namespace) -> str:
+    """Give the path of the journal.
+
+    Raises:
+        UsageError: None was given.
+        JournalError: There is no such file.
+    """
+    path = arguments.journal or os.environ.get("SAGA_JOURNAL")
+    if not path:
+        raise UsageError(_NO_JOURNAL)
+    if not os.path.exists(path):  # noqa: PTH110 - paths are text here
+        message = f"there is no journal {path}"
+        raise JournalError(message)
+    return str(path)
+
+
+def to_read(arguments: argparse.Namespace) -> ReadOnly:
+    """Open the journal for a command that reads."""
+    return ReadOnly(path_of(arguments), _codec(arguments))
+
+
+def to_write(
+    arguments: argparse.Namespace,
+    modules: Iterable[str] = (),
+    aliases: Iterable[tuple[str, str]] = (),
+) -> SQLiteJournal:
+    """Open the journal for a command that changes it, in the mode that it is in."""
+    path = path_of(arguments)
+    journal_mode = pragmas_of(path).journal_mode
+    _tell_of_who_writes(path)
+    codec = _codec(arguments)
+    try:
+        journal = SQLiteJournal(
+            path,
+            modules=modules,
+            aliases=dict(aliases),
+            codec=codec,
+            journal_mode="wal" if journal_mode == "wal" else "delete",
+            network=arguments.network,
+        )
+        journal.names  # noqa: B018 - read when they are first asked for
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    return journal
+
+
+def _tell_of_who_writes(path: str) -> None:
+    """Say for whom the next write waits, if it will: a process that hangs keeps all others out."""
+    gate = f"{os.path.realpath(path)}-gate"
+    first, until = holder(gate), time.monotonic() + PATIENCE
+    while first is not None and holder(gate) == first:
+        if time.monotonic() > until:
+            print(
+                f"saga: process {first} is writing to the journal; waiting for it", file=sys.stderr
+            )
+            return
+        time.sleep(0.01)
+
+
+def import_modules(names: Iterable[str]) -> None:
+    """Import modules as `python -m` finds them, before anything is done with a saga.
+
+    Raises:
+        SagaError: One can't be imported.
+    """
+    _look_here()
+    for name in names:
+        _import(name.removesuffix(".*"))
+
+
+def _look_here() -> None:
+    here = os.getcwd()  # noqa: PTH109 - entries of sys.path are text
+    if not sys.flags.safe_path and here not in sys.path:
+        sys.path.insert(0, here)
+
+
+def _import(name: str) -> Any:
+    try:
+        return import_module(name)
+    except Exception as error:  # whatever a module raises on being imported
+        message = f"cannot import {name!r}: {type(error).__name__}: {as_text(error, str)}"
+        raise SagaError(message) from error
+
+
+def _codec(arguments: argparse.Namespace) -> Codec | None:
+    """Import what opens sealed values, if any was given."""
+    name = arguments.codec or os.environ.get("SAGA_CODEC")
+    if not name:
+        return None
+    _look_here()
+    module, _, path = name.partition(":")
+    if not module or not path:
+        message = f"--codec: expected MODULE:OBJECT, got {name!r}"
+        raise UsageError(message)
+    found: Any = _import(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    if not callable(getattr(found, "encode", None)) or not callable(getattr(found, "decode", None)):
+        message = f"--codec: {name!r} is not there, or has no encode() and decode()"
+        raise SagaError(message)
+    codec: Codec = found
+    return codec
+
+
+# --- sagas that are sealed -----------------------------------------------------------------------
+
+
+def is_sealed(rows: Iterable[Row]) -> bool:
+    """Tell whether any value of a saga is sealed."""
+    return any(_SEAL in row.body for row in rows)
+
+
+def refuse_sealed(journal: Journal, sagas: Sequence[Summary]) -> None:
+    """See that what is sealed can be opened: recovery would give up on it for want of a codec.
+
+    Raises:
+        SagaError: A saga has sealed values, and no codec was given.
+    """
+    if journal.codec is not None:
+        return
+    for batch in batches(sagas):
+        rows = journal.rows([seen.number for seen in batch])
+        for seen in batch:
+            if is_sealed(rows[seen.number]):
+                message = f"saga {seen.saga_id!r}: {_SEALED}"
+                raise SagaError(message)
+
+
+def batches(sagas: Sequence[Summary], size: int = _BATCH) -> Iterable[Sequence[Summary]]:
+    """Cut a list into pieces, so that not all rows are in memory at once."""
+    return (sagas[start : start + size] for start in range(0, len(sagas), size))

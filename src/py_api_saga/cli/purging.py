@@ -1,0 +1,47 @@
+"""`saga purge`: drop the details of sagas that ended long ago."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from py_api_saga.cli.opening import batches, refuse_sealed, to_read, to_write
+from py_api_saga.cli.words import error_words, plural, write
+from py_api_saga.repair import purge_all
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from py_api_saga.cli.opening import ReadOnly
+    from py_api_saga.journal.protocol import Summary
+    from py_api_saga.journal.sqlite import SQLiteJournal
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Purge what ended long enough ago; 1 if something could not be."""
+    if arguments.dry_run:
+        with to_read(arguments) as reading:
+            write(f"would purge {plural(len(_chosen(arguments, reading)), 'saga')}")
+        return 0
+    done, left = 0, []
+    with closing(to_write(arguments)) as journal:
+        chosen = _chosen(arguments, journal)
+        for batch in batches(chosen):
+            if not arguments.forget:  # else nothing of it is read
+                refuse_sealed(journal, batch)
+            refused = purge_all(journal, batch, forget=arguments.forget)
+            done += len(batch) - len(refused)
+            left += refused
+    write(f"purged {plural(done, 'saga')}")
+    for seen, error in left:
+        write(f"{seen.saga_id}: left as it is: {error_words(error)}")
+    return 1 if left else 0
+
+
+def _chosen(arguments: argparse.Namespace, journal: ReadOnly | SQLiteJournal) -> Sequence[Summary]:
+    """List the sagas that are to be purged; those that were are left out, unless forgotten now."""
+    before = time.time() - arguments.older_than
+    ended = journal.select(arguments.status, before=before)
+    return [seen for seen in ended if arguments.forget or seen.digest is None]

@@ -1,0 +1,112 @@
+"""One saga as its rows tell it, for who shows it: nothing that it names is imported."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from py_api_saga.exceptions import JournalError, SagaError
+from py_api_saga.execution import Execution, IllegalMoveError
+from py_api_saga.journal.record import NOTE, PARKED, read_lines, read_rows
+from py_api_saga.journal.values import Trees
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from py_api_saga.cli.opening import ReadOnly
+    from py_api_saga.execution import Entry
+    from py_api_saga.journal.protocol import Journal, Row, Summary
+    from py_api_saga.journal.record import Recorded
+
+
+class Line(NamedTuple):
+    """One thing that was written down: an entry of the machine, or what is none."""
+
+    at: float
+    kind: str  # the entry's, NOTE or PARKED
+    entry: Entry | None
+    says: dict[str, Any]  # what a note says
+
+
+class Story(NamedTuple):
+    """A saga as it was written down.
+
+    Attributes:
+        seen: Its summary.
+        driven: Whether a living process drives it.
+        values: What reads its values; they stay trees.
+        opens: The same, if there is a codec: what opens values that are sealed.
+        recorded: What its rows say; None if they were purged or can't be read.
+        execution: Where that leads; likewise.
+        lines: What was written, in order; likewise empty.
+        fault: Why it can't be read, or None.
+    """
+
+    seen: Summary
+    driven: bool
+    values: Trees
+    opens: Trees | None
+    recorded: Recorded | None = None
+    execution: Execution | None = None
+    lines: tuple[Line, ...] = ()
+    fault: str | None = None
+
+    @property
+    def parked(self) -> str | None:
+        """Why recovery has given up on it, unless somebody has decided since."""
+        last = next((line for line in reversed(self.lines) if line.kind in (NOTE, PARKED)), None)
+        return None if last is None or last.kind == NOTE else str(last.says.get("reason"))
+
+
+def find(journal: ReadOnly, saga_id: str) -> Summary:
+    """Give the summary of a saga.
+
+    Raises:
+        SagaError: There is none.
+    """
+    seen = journal.find(saga_id)
+    if seen is None:
+        message = f"there is no saga {saga_id!r} in the journal {journal.path}"
+        raise SagaError(message)
+    return seen
+
+
+def read(journal: ReadOnly, saga_id: str) -> Story:
+    """Read a saga; what can't be read is in `fault`.
+
+    Raises:
+        SagaError: There is none.
+    """
+    seen = find(journal, saga_id)
+    values = Trees(cast("Journal", journal))  # which needs no more of one than names and codec
+    opens = None if journal.codec is None else values
+    story = Story(seen, journal.drives(seen), values, opens)
+    rows = journal.rows([seen.number])[seen.number]
+    if not rows and seen.digest is not None:
+        return story
+    try:
+        recorded, execution, lines = fold(rows, values)
+    except JournalError as error:
+        return story._replace(fault=str(error))
+    return story._replace(recorded=recorded, execution=execution, lines=lines)
+
+
+def fold(rows: Sequence[Row], values: Trees) -> tuple[Recorded, Execution, tuple[Line, ...]]:
+    """Read the rows of a saga: what they say, where that leads, and line by line.
+
+    Raises:
+        JournalError: They can't be read, or contradict each other.
+    """
+    recorded = read_rows(rows, values)
+    try:
+        execution = Execution(recorded.definition, recorded.entries)
+    except (IllegalMoveError, LookupError) as error:
+        message = f"the journal's entries contradict each other: {error}"
+        raise JournalError(message) from error
+    entries = iter(recorded.entries)
+    lines = []
+    for at, (kind, *rest) in read_lines(rows)[1]:
+        if kind in (NOTE, PARKED):
+            lines.append(Line(at, kind, None, rest[0]))
+        else:
+            lines.append(Line(at, kind, next(entries), {}))
+    return recorded, execution, tuple(lines)

@@ -1,0 +1,146 @@
+"""What the commands write: text that no name or error can break out of, and JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from py_api_saga.drawing import in_line
+from py_api_saga.exceptions import SagaError, as_text
+from py_api_saga.journal.codec import dumps
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from py_api_saga.journal.values import Values
+
+_UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_TYPES = {"decimal": "Decimal", "uuid": "UUID", "missing": "no value", "sealed": "(sealed)"}
+_NAMED = ("$enum", "$dataclass")  # these say which
+
+
+def write(*lines: str) -> None:
+    """Write lines; whatever is in them, each stays one line and commands no terminal."""
+    encoding = sys.stdout.encoding or "utf-8"
+    for line in lines:
+        print(in_line(line).encode(encoding, "backslashreplace").decode(encoding))
+
+
+def write_json(document: Any) -> None:
+    """Write one JSON document, in ASCII."""
+    print(json.dumps(document, indent=2))
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    """Align columns, the last one as it is."""
+    rows = [[in_line(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
+        yield "  ".join(cells).rstrip()
+
+
+def moment(at: float) -> str:
+    """Write a time, to the second, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def exact(at: float) -> str:
+    """Write a time, to the millisecond, in UTC, as ISO 8601."""
+    written = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    return written.removesuffix("+00:00") + "Z"
+
+
+def age(at: float) -> str:
+    """Write how long ago something was."""
+    return duration(time.time() - at)
+
+
+def duration(seconds: float) -> str:
+    """Write some seconds in the largest unit of which there is one."""
+    for size, unit in _UNITS:
+        if seconds >= size:
+            return f"{int(seconds // size)}{unit}"
+    return "0s"
+
+
+def plural(number: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def error_words(error: BaseException) -> str:
+    """Write an error as its type and its text."""
+    return as_text(error)
+
+
+def value_type(tree: Any) -> str:
+    """Name the type of a value, as it is written in a journal, and nothing of what it is."""
+    if type(tree) is not dict:
+        return "None" if tree is None else type(tree).__name__
+    tag = next(iter(tree), "")
+    if len(tree) != 1 or not tag.startswith("$"):
+        return "dict"
+    try:
+        return _tagged_type(tag, tree[tag])
+    except (LookupError, TypeError, ValueError):  # what is in a journal may be anything
+        return "(malformed)"
+
+
+def _tagged_type(tag: str, inside: Any) -> str:
+    if tag == "$result":
+        return _result_words(inside)
+    if tag in _NAMED:
+        return str(inside[0]).rpartition(":")[2]
+    if tag in ("$class", "$function"):
+        return str(inside)
+    return _TYPES.get(tag[1:], tag[1:])
+
+
+def _result_words(tree: Any) -> str:
+    """Write a placeholder, which says where a value comes from, and nothing of what it is."""
+    operation, path = tree
+    steps = (f".{key}" if is_attribute else f"[{key!r}]" for is_attribute, key in path)
+    return f"result_of({repr(operation) if operation else ''}){''.join(steps)}"
+
+
+def shown(tree: Any, values: Values | None, *, whole: bool) -> Any:
+    """Give what may be shown of a value: its type or, if asked for, its tree.
+
+    Args:
+        tree: As it is written, perhaps sealed.
+        values: What opens it, or None.
+        whole: Whether to show it.
+    """
+    tree = opened(tree, values)
+    return tree if whole else value_type(tree)
+
+
+def is_sealed(tree: Any) -> bool:
+    """Tell whether a tree is sealed."""
+    return isinstance(tree, dict) and tree.keys() == {"$sealed"}
+
+
+def opened(tree: Any, values: Values | None) -> Any:
+    """Give a tree that may be sealed, open if there is something that opens it.
+
+    Raises:
+        SagaError: It was sealed by another codec, or tampered with.
+    """
+    if values is None:
+        return tree
+    try:
+        return values.open(tree)
+    except Exception as error:  # of the user's codec
+        message = f"a sealed value cannot be opened: {type(error).__name__}"
+        raise SagaError(message) from error
+
+
+def shown_words(value: Any, *, whole: bool) -> str:
+    """Write what `shown` gave."""
+    if whole and (type(value) is not dict or value.keys() != {"$result"}):
+        return dumps(value)
+    return value_type(value) if whole else str(value)

@@ -1,0 +1,1828 @@
+"""The commands that read a journal and change it: what they print, and what they leave in it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import depot
+import errands
+import pytest
+from depot import ask, do, fail, undo
+
+from py_api_saga import SagaAssembler, SagaException, SagaStatus, result_of
+from py_api_saga.cli import health, opening, recovering, words, worker
+from py_api_saga.cli import main as saga
+from py_api_saga.cli.commands import COMMANDS, make_parser
+from py_api_saga.cli.worker import Worker
+from py_api_saga.exceptions import JournalError, RecordedError, SagaError
+from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal.codec import dumps
+from py_api_saga.journal.protocol import Append, Create, Summary, Take
+from py_api_saga.recovery import Recovered, Recovery
+
+TESTS = Path(__file__).parent
+PAGE = (TESTS.parent / "docs/reference/command.md").read_text(encoding="utf-8")
+READING = ("list", "show", "why", "graph", "check", "doctor", "plan-deploy")
+
+Say = Callable[..., tuple[int, str]]
+
+
+class Reversed:
+    """A codec that hides nothing from anybody who can read backwards."""
+
+    def encode(self, text: str) -> str:
+        return text[::-1]
+
+    def decode(self, text: str) -> str:
+        return text[::-1]
+
+
+class Deaf:
+    """A codec that opens nothing."""
+
+    def encode(self, text: str) -> str:
+        return text
+
+    def decode(self, text: str) -> str:
+        raise ValueError(text)
+
+
+backwards, deaf = Reversed(), Deaf()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SQLiteJournal]:
+    """An empty journal, which the environment names to the command."""
+    depot.reset()
+    monkeypatch.setenv("SAGA_JOURNAL", str(tmp_path / "sagas.db"))
+    monkeypatch.delenv("SAGA_CODEC", raising=False)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    modules = ["depot", "errands"]
+    with closing(SQLiteJournal(tmp_path / "sagas.db", modules=modules)) as journal:
+        journal.find("")  # makes the file
+        yield journal
+    depot.reset()
+
+
+@pytest.fixture
+def sealed(journal: SQLiteJournal) -> Iterator[SQLiteJournal]:
+    """The same journal, written with a codec."""
+    with closing(SQLiteJournal(journal.path, modules=["depot"], codec=backwards)) as other:
+        yield other
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Say:
+    """Run the command in this process; give its exit status, and all that it has written."""
+
+    def say(*arguments: str) -> tuple[int, str]:
+        capsys.readouterr()
+        try:
+            status: Any = saga(arguments)
+        except SystemExit as left:
+            status = left.code
+        out, errors = capsys.readouterr()
+        return status, out + errors
+
+    return say
+
+
+def order(**options: Any) -> SagaAssembler:
+    """Reserve, charge and book."""
+    return (
+        SagaAssembler.saga(name="depot", **options)
+        .operation((do, "a", "secret"), (undo, "a"), name="a")
+        .operation((do, "b", result_of("a")), (undo, "b", result_of()), name="b")
+        .operation((do, "c"), name="c")
+    )
+
+
+def forward() -> SagaAssembler:
+    """Pass a pivot, and go on with what comes after it."""
+    return (
+        SagaAssembler.saga(name="forward")
+        .operation((do, "a"), (undo, "a"), name="a")
+        .operation((do, "b"), name="b", pivot=True)
+        .operation((do, "c"), name="c")
+        .operation((do, "d"), name="d")
+    )
+
+
+def run(made: SagaAssembler, journal: Any, saga_id: str = "x") -> None:
+    """Run a saga to its end, whatever that is."""
+    try:
+        made.orchestrator_execute(journal=journal, saga_id=saga_id)
+    except SagaException:
+        depot.behaviour.clear()
+
+
+def stuck(journal: Any, saga_id: str = "x") -> None:
+    """Leave a saga whose second undo has failed."""
+    depot.behaviour["c"] = fail(ValueError("no courier"))
+    depot.behaviour["undo b"] = fail(OSError("no bank"))
+    run(order(), journal, saga_id)
+
+
+def stuck_forward(journal: Any, saga_id: str = "x") -> None:
+    """Leave a saga that failed after its pivot."""
+    depot.behaviour["c"] = fail(ValueError("no courier"))
+    run(forward(), journal, saga_id)
+
+
+def summary(journal: Any, saga_id: str = "x") -> Summary:
+    """Give the summary of a saga."""
+    seen = journal.find(saga_id)
+    assert seen is not None
+    return Summary(*seen)
+
+
+def status(journal: Any, saga_id: str = "x") -> SagaStatus:
+    """Tell where a saga stands, by its summary."""
+    return summary(journal, saga_id).status
+
+
+def append(journal: Any, body: str, to: SagaStatus | None = None, saga_id: str = "x") -> None:
+    """Write a row as a process does that drives a saga, and leave it."""
+    take = Take(summary(journal, saga_id))
+    journal.write(take)
+    journal.write(change := Append(take.check(), body, to))
+    change.check()
+    journal.leave(take.claim)
+    journal.close()  # which makes that durable
+
+
+def alter(journal: SQLiteJournal, statement: str, *parameters: object) -> None:
+    """Change the file behind the journal's back."""
+    journal.close()
+    with closing(sqlite3.connect(journal.path)) as connection, connection:
+        connection.execute(statement, parameters)
+
+
+# --- which journal -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "demo"])
+def test_without_a_journal_it_says_how_to_name_one(
+    name: str, say: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both ways are in the message, and the status is that of wrong usage."""
+    monkeypatch.delenv("SAGA_JOURNAL", raising=False)
+
+    ended, said = say(*typed(name))
+
+    assert ended == 2
+    assert "--journal PATH" in said
+    assert "SAGA_JOURNAL" in said
+
+
+def typed(name: str) -> list[str]:
+    """Give a command with what it needs to begin."""
+    more = {
+        "recover": ["--modules", "depot"],
+        "worker": ["--modules", "depot"],
+        "takeover": ["x", "--modules", "depot"],
+        "plan-deploy": ["--modules", "depot"],
+        "purge": ["--older-than", "30d"],
+        "resolve": ["x", "a", "--failed", "--note", "why"],
+    }
+    ids = ["x"] if name in ("show", "why", "graph", "retry", "compensate", "cancel") else []
+    return [name, *more.get(name, ids)]
+
+
+@pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "demo"])
+def test_a_journal_that_is_not_there_is_never_made(name: str, say: Say) -> None:
+    """A slip of the pen is an error, for whatever command."""
+    for arguments in (["--journal", "nope", *typed(name)], [*typed(name), "--journal", "nope"]):
+        assert say(*arguments) == (1, "saga: there is no journal nope\n")
+
+    assert not Path("nope").exists()
+
+
+def test_what_is_no_journal_is_refused(say: Say, journal: SQLiteJournal, tmp_path: Path) -> None:
+    """Another file, another database, another format: each is an error in words."""
+    text, other = tmp_path / "text", tmp_path / "other.db"
+    text.write_text("no database at all, but long enough to be taken for one\n" * 20)
+    with closing(sqlite3.connect(other)) as connection, connection:
+        connection.execute("CREATE TABLE saga(number)")
+    alter(journal, "PRAGMA user_version=7")
+
+    assert say("--journal", str(text), "list")[0] == 1
+    ended, said = say("--journal", str(other), "list")
+    assert (ended, said) == (1, f"saga: {other} is no journal of sagas\n")
+    ended, said = say("list")
+    assert ended == 1
+    assert "has format 7, and this release reads 1" in said
+
+
+def test_a_journal_stays_in_its_mode(say: Say, tmp_path: Path) -> None:
+    """What writes to a journal without a WAL does not give it one."""
+    path = tmp_path / "other.db"
+    with closing(SQLiteJournal(path, modules=["depot"], journal_mode="delete")) as journal:
+        order().start(journal=journal, saga_id="x")
+
+    assert say("--journal", str(path), "cancel", "x")[0] == 0
+    assert opening.pragmas_of(str(path)).journal_mode == "delete"
+
+
+def test_who_only_reads_waits_for_nobody_and_changes_nothing(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even for the gate, at which a process may hang."""
+    stuck(journal)
+    journal.close()
+    before = {path.name: path.read_bytes() for path in Path(journal.path).parent.iterdir()}
+
+    monkeypatch.setattr("py_api_saga.journal.gate.Gate.lock", fail(AssertionError("waited")))
+    for name in READING[:-1]:
+        assert say(*typed(name))[0] in (0, 4)
+
+    after = {path.name: path.read_bytes() for path in Path(journal.path).parent.iterdir()}
+    assert {name: after[name] for name in before} == before
+    monkeypatch.undo()
+
+
+def test_who_must_wait_for_a_process_that_writes_is_told_for_whom(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hang, and nobody else would say so."""
+    order().start(journal=journal, saga_id="x")
+    monkeypatch.setattr(opening, "PATIENCE", 0.03)
+    holders = iter([4711, 4712])
+    monkeypatch.setattr(opening, "holder", lambda _: next(holders, None))
+    assert say("cancel", "x") == (0, "x: COMPENSATED; it has ended\n")
+
+    monkeypatch.setattr(opening, "holder", lambda _: 4711)
+    ended, said = say("cancel", "x")
+    assert ended == 1
+    assert "saga: process 4711 is writing to the journal; waiting for it\n" in said
+
+
+def test_who_only_reads_imports_nothing_that_a_journal_names(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in a journal is data."""
+    stuck(journal)
+    monkeypatch.delitem(sys.modules, "depot")
+
+    for name in READING[:-1]:
+        assert say(*typed(name))[0] in (0, 4)
+        assert "depot" not in sys.modules
+
+
+def test_no_text_commands_the_terminal(say: Say, journal: SQLiteJournal) -> None:
+    """Control characters in names and errors are written as what they are."""
+    depot.behaviour["a"] = fail(ValueError("\x1b[2Jgone\nx"))
+    run(SagaAssembler.saga().operation((do, "a"), name="\x1b[2J\nb"), journal)
+    alter(journal, "UPDATE saga SET name = '\x1b[2J', saga_id = '\x1b\n'")
+
+    for arguments in (["list"], ["show", "\x1b\n"], ["why", "\x1b\n"], ["graph", "\x1b\n"]):
+        for more in ([], ["--json"]):
+            ended, said = say(*arguments, *more)
+            assert (ended, "\x1b" in said) == (0, False)
+    assert "\x1b" not in say("show", "\x1b[2J")[1]
+
+
+def test_what_the_terminal_cannot_show_is_written_in_escapes(
+    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A name with an umlaut is no traceback where there is none."""
+    run(SagaAssembler.saga(name="Hütte").operation((do, "a")), journal)
+    with (tmp_path / "out").open("w", encoding="ascii") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert saga(["list"]) == 0
+
+    assert "H\\xfctte" in (tmp_path / "out").read_text()
+
+
+# --- list ----------------------------------------------------------------------------------------
+
+
+def test_sagas_are_listed_newest_first(say: Say, journal: SQLiteJournal) -> None:
+    """Each with its status, its tries, and whether a process drives it; 4 for a stuck one."""
+    run(order(), journal, "one")
+    order().start(journal=journal, saga_id="two")
+    assert say("list")[0] == 0
+    stuck(journal, "three")
+
+    ended, said = say("list")
+
+    assert ended == 4
+    lines = [line.split() for line in said.splitlines()]
+    assert lines[0] == ["ID", "NAME", "STATUS", "SINCE", "AGE", "TRIES", "DRIVEN"]
+    assert [(line[0], line[1], line[2], line[6], line[7]) for line in lines[1:]] == [
+        ("three", "depot", "STUCK", "0", "-"),
+        ("two", "depot", "RUNNING", "0", "no"),
+        ("one", "depot", "COMPLETED", "0", "-"),
+    ]
+
+
+def test_a_list_is_filtered(say: Say, journal: SQLiteJournal) -> None:
+    """By status, name and age; and it says if there would be more."""
+    run(order(), journal, "one")
+    run(forward(), journal, "two")
+    order().start(journal=journal, saga_id="three")
+    alter(journal, "UPDATE saga SET changed = changed - 7200000 WHERE saga_id = 'one'")
+
+    def listed(*arguments: str) -> list[str]:
+        ended, said = say("list", "--json", *arguments)
+        assert ended == 0
+        return [found["saga_id"] for found in json.loads(said)["sagas"]]
+
+    assert listed("--status", "completed") == ["two", "one"]
+    assert listed("--status", "Running,stuck") == ["three"]
+    assert listed("--name", "forward") == ["two"]
+    assert listed("--older-than", "1h") == ["one"]
+    assert listed("--newer-than", "60m") == ["three", "two"]
+    assert say("list", "--status", "stuck") == (0, "no sagas\n")
+    ended, said = say("list", "--limit", "1")
+    assert (ended, said.splitlines()[-1]) == (0, "saga: there are more; --limit is 1")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list", "--older-than", "30"],
+        ["list", "--status", "done"],
+        ["list", "--limit", "0"],
+        ["purge", "--older-than", "30d", "--status", "stuck"],
+        ["recover"],
+        ["recover", "--modules", "depot", "--alias", "old"],
+        ["worker", "--modules", "depot", "--interval", "0"],
+        ["resolve", "x", "a", "--failed"],
+        ["nothing"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_refused(arguments: list[str], say: Say) -> None:
+    """Status 2, and what was expected."""
+    ended, said = say(*arguments)
+
+    assert ended == 2
+    assert "usage: saga" in said
+
+
+# --- show, why and graph -------------------------------------------------------------------------
+
+
+def test_a_saga_is_shown_without_its_values(say: Say, journal: SQLiteJournal) -> None:
+    """Types stand for arguments and results; errors are shown; what happened is in order."""
+    stuck(journal)
+
+    ended, said = say("show", "x")
+
+    assert ended == 0
+    assert said.startswith("x (depot): STUCK since ")
+    assert "secret" not in said
+    assert "a  COMPENSATED  depot:do(str, str) -> str" in said
+    assert "b  STUCK        depot:do(str, result_of('a')) -> str" in said
+    assert "undo: depot:undo(str, result_of())" in said
+    assert "builtins.OSError: no bank" in said
+    assert happened(said) == [
+        ("-", "written down: 3 operations"),
+        ("a", "is called, attempt 1"),
+        ("a", "succeeded, and returned str"),
+        ("b", "is called, attempt 1"),
+        ("b", "succeeded, and returned str"),
+        ("c", "is called, attempt 1"),
+        ("c", "failed: ValueError('no courier')"),
+        ("b", "its undo is called, attempt 1"),
+        ("b", "its undo failed: OSError('no bank')"),
+        ("a", "its undo is called, attempt 1"),
+        ("a", "undone; the undo returned str"),
+    ]
+
+
+def happened(said: str) -> list[tuple[str, ...]]:
+    """Give the timeline in what `saga show` says, without the times."""
+    lines = said.split("timeline\n")[1].splitlines()
+    return [tuple(re.split(r" {2,}", line.strip(), maxsplit=2)[1:]) for line in lines]
+
+
+def test_values_are_shown_if_asked_for(say: Say, journal: SQLiteJournal) -> None:
+    """As they are written in the journal."""
+    stuck(journal)
+
+    said = say("show", "x", "--values")[1]
+
+    assert 'depot:do("a", "secret") -> "A"' in said
+    assert "depot:do(\"b\", result_of('a'))" in said
+    assert ("a", 'succeeded, and returned "A"') in happened(said)
+    operation = json.loads(say("show", "x", "--values", "--json")[1])["operations"][0]
+    assert operation["action"]["arguments"] == ["a", "secret"]
+    assert operation["result"] == "A"
+
+
+def test_a_decision_is_shown_with_who_and_why(say: Say, journal: SQLiteJournal) -> None:
+    """An audit needs no other place to look."""
+    stuck(journal)
+    say("resolve", "x", "b", "--skipped", "--note", "ticket 7", "--who", "ada")
+
+    lines = happened(say("show", "x")[1])
+
+    assert lines[-2:] == [
+        ("-", "ada decided: resolve b as skipped: ticket 7"),
+        ("b", "resolved as SKIPPED"),
+    ]
+
+
+def test_sealed_values_stay_sealed_without_the_codec(
+    say: Say, sealed: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Errors too; with the codec all is as ever."""
+    stuck(sealed)
+
+    said = say("show", "x", "--values")[1]
+    assert "depot:do(sealed) -> {" in say("show", "x", "--values")[1]
+    assert "no courier" not in said
+    assert ("c", "failed: ValueError('(sealed)')") in happened(said)
+    assert "depot:do(sealed) -> (sealed)" in say("show", "x")[1]
+
+    assert "depot:do(str, str) -> str" in say("show", "x", "--codec", f"{__name__}:backwards")[1]
+    monkeypatch.setenv("SAGA_CODEC", f"{__name__}:backwards")
+    said = say("show", "x", "--values")[1]
+    assert 'depot:do("a", "secret") -> "A"' in said
+    assert ("c", "failed: ValueError('no courier')") in happened(said)
+    assert say("show", "x", "--codec", f"{__name__}:deaf")[0] == 1
+    run(forward(), sealed, "y")
+    ended, said = say("show", "y", "--codec", f"{__name__}:deaf")
+    assert (ended, said) == (1, "saga: a sealed value cannot be opened: ValueError\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "ended", "words"),
+    [
+        ("depot", 2, "expected MODULE:OBJECT"),
+        ("nowhere:codec", 1, "cannot import 'nowhere': ModuleNotFoundError"),
+        ("depot:nothing.codec", 1, "is not there, or has no encode() and decode()"),
+        ("depot:do", 1, "is not there, or has no encode() and decode()"),
+    ],
+)
+@pytest.mark.usefixtures("journal")
+def test_a_codec_that_is_none_is_refused(name: str, ended: int, words: str, say: Say) -> None:
+    """In words that say what was looked for."""
+    refused, said = say("list", "--codec", name)
+
+    assert refused == ended
+    assert words in said
+
+
+ENTRIES: list[tuple[Any, tuple[str, str]]] = [
+    (["started", 0, "action", 1, 1], ("a", "is called, attempt 1")),
+    (
+        ["in doubt", 0, "action", 1, 1, [["m.Lost", "reply"], 2.0, False, False]],
+        ("a", "nobody knows what came of it: Lost('reply'); once more in 2 s"),
+    ),
+    (["recovered", -1, "", 0, 0, []], ("-", "recovery took over")),
+    (["started", 0, "ask", 1, 1], ("a", "is asked whether it happened")),
+    (["unknown", 0, "ask", 1, 1], ("a", "nobody could say whether it happened")),
+    (["started", 0, "action", 2, 1], ("a", "is called, attempt 2")),
+    (
+        ["retry", 0, "action", 2, 1, [["m.Busy", "later"], 0.5]],
+        ("a", "failed: Busy('later'); once more in 0.5 s"),
+    ),
+    (["started", 0, "action", 3, 1], ("a", "is called, attempt 3")),
+    (["recovered", -1, "", 0, 0, [0]], ("-", "recovery took over; too old to be called again: a")),
+    (["started", 0, "ask", 3, 1], ("a", "is asked whether it happened")),
+    (["not happened", 0, "ask", 3, 1], ("a", "it did not happen")),
+    (["started", 0, "action", 4, 1], ("a", "is called, attempt 4")),
+    (["recovered", -1, "", 0, 0, [0]], ("-", "recovery took over; too old to be called again: a")),
+    (["started", 0, "ask", 4, 1], ("a", "is asked whether it happened")),
+    (
+        ["happened", 0, "ask", 4, 1, {"$missing": True}],
+        ("a", "it happened, with nobody knows what"),
+    ),
+    (["started", 1, "action", 1, 1], ("b", "is called, attempt 1")),
+    (
+        ["unstored", 1, "action", 1, 1, ["builtins.TypeError", "no"]],
+        ("b", "succeeded, but: TypeError('no')"),
+    ),
+    (["started", 1, "compensation", 1, 1], ("b", "its undo is called, attempt 1")),
+    (
+        ["in doubt", 1, "compensation", 1, 1, [["m.Lost", "reply"], None, False, False]],
+        ("b", "nobody knows what came of its undo: Lost('reply')"),
+    ),
+    (["abort", -1, "", 0, 0, ["builtins.TimeoutError", "late"]], ("-", "told to stop: Timeout…")),
+    (["again", 1, "", 0, 0, True], ("b", "once more, under a new key")),
+    (
+        ["started", 1, "compensation", 2, 2],
+        ("b", "its undo is called, attempt 2, under key 2"),
+    ),
+    (
+        ["retry", 1, "compensation", 2, 2, [["m.Busy", "later"], 0.5]],
+        ("b", "its undo failed: Busy('later'); once more in 0.5 s"),
+    ),
+    (["parked", {"reason": "tried 10 times"}], ("-", "recovery gave up: tried 10 times")),
+    (["note", {"who": "ada", "why": "", "did": "retry"}], ("-", "ada decided: retry")),
+]
+
+
+def test_every_kind_of_entry_is_put_into_words(say: Say, journal: SQLiteJournal) -> None:
+    """Whoever reads a timeline needs no manual."""
+    made = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a", on_doubt=ask)
+    made.operation((do, "b"), (undo, "b"), name="b").start(journal=journal, saga_id="x")
+    append(journal, dumps([entry for entry, _ in ENTRIES]))
+
+    ended, said = say("show", "x")
+
+    assert ended == 0
+    expected = [line for _, line in ENTRIES]
+    shown = happened(said)[1:]
+    assert [line if line[1] != "told to stop: Timeout…" else got for line, got in zip(
+        expected, shown, strict=True
+    )] == shown  # fmt: skip
+    assert ("-", "told to stop: TimeoutError('late')") in shown
+    json.loads(say("show", "x", "--json")[1])
+    assert say("why", "x")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("tree", "shown"),
+    [
+        (None, "None"),
+        (True, "bool"),
+        ([1], "list"),
+        ({"a": 1}, "dict"),
+        ({}, "dict"),
+        ({"$decimal": "1.2"}, "Decimal"),
+        ({"$datetime": "2026-01-01"}, "datetime"),
+        ({"$enum": ["shop.kinds:Size", "BIG"]}, "Size"),
+        ({"$dataclass": ["shop:Order.Line", {}]}, "Order.Line"),
+        ({"$function": "shop:charge"}, "shop:charge"),
+        ({"$missing": True}, "no value"),
+        ({"$sealed": "x"}, "(sealed)"),
+        ({"$result": ["a", [[True, "shelf"], [False, 0]]]}, "result_of('a').shelf[0]"),
+        ({"$result": 7}, "(malformed)"),
+        ({"$enum": []}, "(malformed)"),
+    ],
+)
+def test_a_value_is_shown_as_its_type(tree: Any, shown: str) -> None:
+    """And as nothing of what it is."""
+    assert words.value_type(tree) == shown
+
+
+def test_a_saga_that_cannot_be_read_is_an_error(say: Say, journal: SQLiteJournal) -> None:
+    """What is known of it is shown all the same."""
+    for saga_id, body in (("x", '[["succeeded",0,"action",1,1]]'), ("y", "no JSON")):
+        order().start(journal=journal, saga_id=saga_id)
+        append(journal, "[]", SagaStatus.STUCK, saga_id)
+        alter(journal, "UPDATE entry SET body = ? WHERE n = 2", body)
+
+        ended, said = say("show", saga_id)
+        assert ended == 1
+        assert f"{saga_id} (depot): STUCK" in said
+        assert "it cannot be read: the journal's entries" in said
+        ended, said = say("why", saga_id)
+        assert ended == 1
+        assert "nobody can go on with it" in said
+        ended, said = say("graph", saga_id)
+        assert ended == 1
+        assert "cannot be drawn" in said
+        ended, said = say("retry", saga_id)
+        assert ended == 1
+        assert "entries" in said
+        ended, said = say("doctor")
+        assert ended == 1
+        assert f"DAMAGED: saga '{saga_id}': the journal's entries" in said
+
+
+def test_arguments_of_no_shape_are_not_shown(say: Say, journal: SQLiteJournal) -> None:
+    """A journal may hold anything."""
+    order().start(journal=journal, saga_id="x")
+    alter(journal, """UPDATE entry SET body = replace(body, '["a","secret"]', '7')""")
+
+    assert "depot:do(sealed)" in say("show", "x")[1]
+
+
+def test_keywords_are_shown(say: Say, journal: SQLiteJournal) -> None:
+    """As Python writes them."""
+    from functools import partial  # noqa: PLC0415
+
+    SagaAssembler.saga().operation(partial(do, "a", n=2), name="a").start(
+        journal=journal, saga_id="x"
+    )
+
+    assert "depot:do(str, n=int)" in say("show", "x")[1]
+    assert "x: RUNNING" in say("show", "x")[1]
+
+
+@pytest.mark.parametrize("name", ["show", "why", "graph"])
+def test_a_saga_that_is_not_there_is_an_error(name: str, say: Say, journal: SQLiteJournal) -> None:
+    """With the id and the journal in which it is not."""
+    ended, said = say(name, "nope")
+
+    assert ended == 1
+    assert f"there is no saga 'nope' in the journal {journal.path}" in said
+
+
+def test_a_graph_has_the_statuses(say: Say, journal: SQLiteJournal) -> None:
+    """In Mermaid, or in JSON."""
+    stuck(journal)
+
+    ended, said = say("graph", "x")
+
+    assert ended == 0
+    assert said.startswith("flowchart LR\n")
+    assert 'o1["b<br/>STUCK"]' in said
+    assert json.loads(say("graph", "x", "--json")[1]) == {"saga_id": "x", "mermaid": said}
+
+
+def remedies(say: Say, *arguments: str) -> list[str]:
+    """Give the commands that `saga why` lists."""
+    ended, said = say(*arguments, "--json")
+    assert ended == 0
+    return [remedy["command"] for remedy in json.loads(said)["remedies"]]
+
+
+def test_why_names_exactly_what_is_possible_in_a_rollback(say: Say, journal: SQLiteJournal) -> None:
+    """Each with what it leads to."""
+    stuck(journal)
+
+    ended, said = say("why", "x")
+
+    assert ended == 0
+    assert "its undo raised OSError('no bank')" in said
+    assert "failed, and has no effect: ValueError('no courier')" in said
+    assert "if you have undone it by hand; the saga is then compensated" in said
+    assert remedies(say, "why", "x") == [
+        "saga retry x",
+        "saga resolve x b --succeeded JSON --note TEXT",
+        "saga resolve x b --failed --note TEXT",
+        "saga resolve x b --compensated --note TEXT",
+        "saga resolve x b --skipped --note TEXT",
+        "saga recover --modules depot",
+    ]
+
+
+def test_why_names_exactly_what_is_possible_after_the_pivot(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """There is no way back."""
+    stuck_forward(journal)
+
+    assert "It has passed its pivot" in say("why", "x")[1]
+    path = journal.path
+    assert remedies(say, "why", "x", "--journal", path) == [
+        f"saga --journal {path} retry x",
+        f"saga --journal {path} resolve x c --succeeded JSON --note TEXT",
+        f"saga --journal {path} recover --modules depot",
+    ]
+
+
+def test_why_of_a_saga_that_waits(say: Say, journal: SQLiteJournal) -> None:
+    """Recovery goes on; or it is cancelled, as long as that is possible."""
+    order().start(journal=journal, saga_id="x")
+
+    said = say("why", "x")[1]
+    assert "It goes forward." in said
+    assert "is still to be done" in said
+    assert remedies(say, "why", "x") == ["saga recover --modules depot", "saga cancel x"]
+
+    say("cancel", "x")
+    assert say("why", "x")[1].count("is to be undone") == 0
+    assert remedies(say, "why", "x") == []
+
+
+def test_why_of_a_saga_whose_process_has_died(say: Say, journal: SQLiteJournal) -> None:
+    """What was called is in doubt; what is owed is named."""
+    order().start(journal=journal, saga_id="x")
+    alter(journal, "UPDATE saga SET tries = 2, due = 4000000000000")
+    called = ["started", 0, "action", 1, 1]
+    append(journal, dumps([called]))
+    said = say("why", "x")[1]
+    assert "was called, and nobody knows what came of it: its process died or left" in said
+    assert "recovery may try it again from" in said
+    assert "recovery has tried it 2 times" in say("show", "x")[1]
+
+    append(journal, dumps([["retry", 0, "action", 1, 1, [["m.Busy", "x"], 9.0]]]))
+    assert "is tried again: Busy('x')" in say("why", "x")[1]
+    rest = [
+        ["started", 0, "action", 2, 1],
+        ["succeeded", 0, "action", 2, 1, "A"],
+        ["started", 1, "action", 1, 1],
+    ]
+    append(journal, dumps([*rest, ["abort", -1, "", 0, 0, ["m.Stop", "now"]]]))
+    said = say("why", "x")[1]
+    assert "It was told to stop: Stop('now')" in said
+    assert "It is being undone." in said
+    assert "stands, and is still to be undone" in said
+    assert "was never started" in said
+    assert "recover" in remedies(say, "why", "x")[0]
+
+
+def test_why_of_a_rollback_that_was_left(say: Say, journal: SQLiteJournal) -> None:
+    """What stands, what is undone and what is on its way."""
+    made = SagaAssembler.saga().operation((do, "a"), name="a")
+    made.operation((do, "b"), (undo, "b"), name="b").operation((do, "c"), name="c")
+    made.start(journal=journal, saga_id="x")
+    rows: list[Any] = []
+    for i in (0, 1):
+        rows += [["started", i, "action", 1, 1], ["succeeded", i, "action", 1, 1, "R"]]
+    rows += [["started", 2, "action", 1, 1], ["failed", 2, "action", 1, 1, ["m.No", "n"]]]
+    append(journal, dumps([*rows, ["started", 1, "compensation", 1, 1]]))
+    said = say("why", "x")[1]
+    assert "stands; nothing undoes it" in said
+    assert "its undo was called, and nobody knows what came of it" in said
+
+    busy = ["retry", 1, "compensation", 1, 1, [["m.Busy", "x"], 9.0]]
+    append(journal, dumps([busy]), SagaStatus.COMPENSATING)
+    assert "its undo is tried again after Busy('x')" in say("why", "x")[1]
+
+    undone = [["started", 1, "compensation", 2, 1], ["succeeded", 1, "compensation", 2, 1]]
+    append(journal, dumps(undone), SagaStatus.COMPENSATED)
+    said = say("why", "x")[1]
+    assert "is undone" in said
+    assert "a  SKIPPED" in said
+    assert "All that can be undone is undone" in said
+
+
+def test_why_of_what_may_have_happened(say: Say, journal: SQLiteJournal) -> None:
+    """Doubt is not hidden, neither while it is open nor after it was given up."""
+    lost = ["in doubt", 0, "action", 1, 1, [["m.Lost", "reply"], None, True, False]]
+    called = ["started", 0, "action", 1, 1]
+    recovered = ["recovered", -1, "", 0, 0, []]
+    cases: list[tuple[str, dict[str, Any], list[Any], str]] = [
+        ("park", {"on_doubt": "park"}, [called, lost], 'on_doubt="park" asks for a person'),
+        ("ask", {"on_doubt": ask}, [called, recovered], "may have happened; nobody knows"),
+        ("old", {}, [called, ["recovered", -1, "", 0, 0, [0]]], "may have forgotten its"),
+        ("lost", {}, [called, lost], "its undo needs what the action returned"),
+        ("pivot", {"pivot": True}, [called, lost], "its action raised Lost('reply')"),
+    ]
+    for saga_id, options, rows, expected in cases:
+        made = SagaAssembler.saga()
+        result = result_of() if saga_id == "lost" else 1
+        undoing = {} if saga_id == "pivot" else {"compensation": (undo, "a", result)}
+        made.operation((do, "a"), *undoing.values(), name="a", **options)
+        made.operation((do, "b"), name="b").start(journal=journal, saga_id=saga_id)
+        append(journal, dumps(rows), SagaStatus.STUCK, saga_id)
+        ended, said = say("why", saga_id)
+        assert (ended, expected in said) == (0, True), said
+    assert "the attempt was abandoned and may still land" in say("show", "lost")[1]
+
+    made = SagaAssembler.saga().operation((do, "a"), name="a").operation((do, "b"), name="b")
+    made.start(journal=journal, saga_id="skip")
+    append(journal, dumps([called, lost]), SagaStatus.COMPENSATED, "skip")
+    assert "may stand; nothing undoes it: Lost('reply')" in say("why", "skip")[1]
+
+
+def test_why_of_a_saga_that_needs_a_decision_before_either_way(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """A pivot in doubt, of which nobody knows whether it was passed."""
+    made = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a")
+    made.operation((do, "b"), name="b", pivot=True, on_doubt="park")
+    made.start(journal=journal, saga_id="x")
+    rows = [["started", 0, "action", 1, 1], ["succeeded", 0, "action", 1, 1, "A"]]
+    rows += [["started", 1, "action", 1, 1], ["recovered", -1, "", 0, 0, []]]
+    append(journal, dumps(rows), SagaStatus.STUCK)
+
+    said = say("why", "x")[1]
+
+    assert "It can go neither forward nor back before a person decides." in said
+    assert 'on_doubt="park" asks for a person' in said
+    assert "saga resolve x b --failed --note TEXT" in said
+    assert "saga compensate" not in said
+
+
+def test_why_of_a_saga_that_recovery_gave_up(say: Say, journal: SQLiteJournal) -> None:
+    """The reason, and how to let it go on or be undone."""
+    order().start(journal=journal, saga_id="x")
+    append(journal, dumps([["parked", {"reason": "no such function"}]]), SagaStatus.STUCK)
+
+    said = say("why", "x")[1]
+
+    assert "recovery gave up: no such function" in said
+    assert "until a person says go on" in said
+    assert remedies(say, "why", "x") == [
+        "saga retry x",
+        "saga compensate x",
+        "saga recover --modules depot",
+    ]
+    say("retry", "x")
+    assert "gave up" not in say("why", "x")[1]
+
+
+def test_why_of_a_saga_that_has_ended(say: Say, journal: SQLiteJournal) -> None:
+    """There is nothing to do, whether its details are there or not."""
+    run(order(), journal)
+    said = say("why", "x")[1]
+    assert "There is nothing to do." in said
+    assert "is done" in said
+
+    say("purge", "--older-than", "0s")
+    said = say("why", "x")[1]
+    assert "its details were purged" in said
+    assert "There is nothing to do." in said
+    assert "its details were purged" in say("show", "x")[1]
+    assert say("graph", "x") == (1, "saga: saga 'x' cannot be drawn: its details were purged\n")
+
+
+def test_what_needs_nobody_is_not_explained_away(say: Say, journal: SQLiteJournal) -> None:
+    """Rows that are gone, of a saga that should be open, are a fault."""
+    order().start(journal=journal, saga_id="x")
+    alter(journal, "DELETE FROM entry")
+    assert say("show", "x")[0] == 1
+    alter(journal, "UPDATE saga SET digest = 'd'")
+    ended, said = say("why", "x", "--json")
+    assert (ended, json.loads(said)["says"]) == (0, [])
+
+
+# --- deciding ------------------------------------------------------------------------------------
+
+
+def notes(journal: Any) -> list[dict[str, str]]:
+    """Give the notes of decisions that a journal has of a saga."""
+    rows = journal.rows([summary(journal).number])[summary(journal).number]
+    lines = [line for row in rows for line in json.loads(row.body)]
+    return [line[1] for line in lines if line[0] == "note"]
+
+
+def test_what_is_stuck_is_retried(say: Say, journal: SQLiteJournal) -> None:
+    """It is a decision, on record; recovery does the rest."""
+    stuck(journal)
+
+    assert say("retry", "x", "--who", "ada", "--note", "bank is up") == (
+        0,
+        "x: COMPENSATING; `saga recover` undoes what is left of it\n",
+    )
+
+    assert notes(journal) == [{"who": "ada", "why": "bank is up", "did": "retry"}]
+    assert "undo b" not in depot.log[-1]
+    assert say("recover", "--modules", "depot")[0] == 0
+    assert status(journal) is SagaStatus.COMPENSATED
+    assert depot.keys[-1] == "x:b:compensation"
+
+
+def test_what_is_not_stuck_anywhere_is_not_retried(say: Say, journal: SQLiteJournal) -> None:
+    """A saga that was parked though it had ended leaves nothing to call."""
+    run(order(), journal)
+    alter(journal, "UPDATE saga SET status = 2")
+
+    ended, said = say("retry", "x")
+
+    assert (ended, "has no operation that is stuck" in said) == (1, True)
+
+
+def test_one_operation_is_retried_under_a_new_key(say: Say, journal: SQLiteJournal) -> None:
+    """For a service that has made up its mind."""
+    stuck(journal)
+
+    assert say("retry", "x", "b", "--new-key")[0] == 0
+
+    say("recover", "--modules", "depot")
+    assert depot.keys[-1] == "x:b:compensation:2"
+    who = notes(journal)[0]["who"]
+    assert re.fullmatch(r".+@.+", who)
+
+
+def test_who_decides_has_a_name_even_in_a_container(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody has a login name, the number of the user will do."""
+    stuck(journal)
+    monkeypatch.setattr("getpass.getuser", fail(KeyError("uid not found")))
+
+    say("retry", "x")
+
+    assert notes(journal)[0]["who"].startswith(f"user {os.getuid()}@")
+
+
+def test_a_stuck_operation_is_resolved(say: Say, journal: SQLiteJournal) -> None:
+    """With what a person has found out, or done."""
+    stuck(journal)
+
+    assert say("resolve", "x", "b", "--compensated", "--note", "by hand") == (
+        0,
+        "x: COMPENSATED; it has ended\n",
+    )
+    assert status(journal) is SagaStatus.COMPENSATED
+    stuck_forward(journal, "y")
+    told = '{"price": {"$decimal": "1.20"}}'
+    assert say("resolve", "y", "c", "--succeeded", told, "--note", "asked")[0] == 0
+    assert 'with {"price":{"$decimal":"1.20"}}' in say("show", "y", "--values")[1]
+    say("recover", "--modules", "depot")
+    assert status(journal, "y") is SagaStatus.COMPLETED
+    stuck(journal, "z")
+    assert say("resolve", "z", "b", "--failed", "--note", "never was")[0] == 0
+    assert status(journal, "z") is SagaStatus.COMPENSATED
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "give one of --succeeded JSON, --failed, --compensated, --skipped"),
+        (["--failed", "--skipped"], "give one of"),
+        (["--succeeded", "{"], "--succeeded: not JSON"),
+        (["--succeeded", '{"$enum": ["shop:Size", "BIG"]}'], "does not list in modules="),
+    ],
+)
+def test_a_resolution_must_say_what_came_of_it(
+    arguments: list[str], words: str, say: Say, journal: SQLiteJournal
+) -> None:
+    """Exactly one thing, and in JSON; nothing is changed otherwise."""
+    stuck(journal)
+
+    ended, said = say("resolve", "x", "b", "--note", "n", *arguments)
+
+    assert (ended, words in said) == (2, True)
+    assert notes(journal) == []
+
+
+def test_a_decision_that_makes_no_sense_is_refused(say: Say, journal: SQLiteJournal) -> None:
+    """Nothing is changed, and the message says why."""
+    stuck_forward(journal)
+    stuck(journal, "y")
+    before = [summary(journal, saga_id) for saga_id in ("x", "y")]
+
+    for arguments, expected in (
+        (["compensate", "x"], "has passed its pivot"),
+        (["compensate", "nope"], "there is no saga 'nope'"),
+        (["resolve", "x", "z", "--failed", "--note", "n"], "there is no operation 'z'"),
+        (["resolve", "nope", "z", "--succeeded", "1", "--note", "n"], "there is no saga 'nope'"),
+        (["compensate", "y"], "is being undone already"),
+        (["cancel", "x"], "is stuck, so nothing is to come that could be cancelled"),
+        (["cancel", "nope"], "there is no saga 'nope'"),
+    ):
+        ended, said = say(*arguments)
+        assert (ended, expected in said) == (1, True), said
+    assert notes(journal) == []
+    assert [summary(journal, saga_id) for saga_id in ("x", "y")] == before
+
+
+def test_a_stuck_saga_is_given_up(say: Say, journal: SQLiteJournal) -> None:
+    """Whichever way it was going; `saga recover` undoes it."""
+    order().start(journal=journal, saga_id="x")
+    append(journal, dumps([["parked", {"reason": "why"}]]), SagaStatus.STUCK)
+
+    assert say("compensate", "x", "--note", "no more")[0] == 0
+
+    assert status(journal) is SagaStatus.COMPENSATED
+    assert depot.log == []
+
+
+def test_an_open_saga_that_nobody_drives_is_cancelled(say: Say, journal: SQLiteJournal) -> None:
+    """Before it has begun, that is all."""
+    order().start(journal=journal, saga_id="x")
+
+    assert say("cancel", "x", "--note", "changed my mind") == (0, "x: COMPENSATED; it has ended\n")
+
+    assert notes(journal)[0]["why"] == "changed my mind"
+    assert "It was told to stop: InterruptedError(" in say("why", "x")[1]
+    ended, said = say("cancel", "x")
+    assert (ended, "has ended: it is compensated" in said) == (1, True)
+
+
+def test_what_is_sealed_is_not_resolved_with_a_value_in_the_open(
+    say: Say, sealed: SQLiteJournal
+) -> None:
+    """The codec must be given; then the value is sealed like the others."""
+    stuck_forward(sealed)
+
+    ended, said = say("resolve", "x", "c", "--succeeded", '"plain"', "--note", "n")
+    assert ended == 1
+    assert "--codec MODULE:OBJECT" in said
+    assert "SAGA_CODEC" in said
+
+    codec = ["--codec", f"{__name__}:backwards"]
+    assert say("resolve", "x", "c", "--succeeded", '"plain"', "--note", "n", *codec)[0] == 0
+    rows = sealed.rows([summary(sealed).number])[summary(sealed).number]
+    assert '"plain"' not in rows[-1].body
+    assert "nialp" in rows[-1].body
+
+
+# --- recovering ----------------------------------------------------------------------------------
+
+
+def test_recovery_says_what_became_of_each_saga(say: Say, journal: SQLiteJournal) -> None:
+    """Oldest first; 4 if a person must look at one of them."""
+    order().start(journal=journal, saga_id="x")
+    assert say("recover", "--modules", "depot") == (0, "x: COMPLETED\n")
+    assert say("recover", "--modules", "depot") == (0, "nothing to recover\n")
+
+    order().start(journal=journal, saga_id="y")
+    forward().start(journal=journal, saga_id="z")
+    depot.behaviour["c"] = fail(ValueError("no courier"))
+    ended, said = say("recover", "--modules", "depot", "--workers", "1")
+
+    assert ended == 4
+    first, second = said.splitlines()[:2]
+    assert first == (
+        "y: COMPENSATED: operation 'c' failed: ValueError('no courier'); compensated: b, a"
+    )
+    assert second.startswith("z: STUCK: operation 'c' failed: ValueError('no courier')")
+
+
+def test_recovery_ends_with_an_error_if_a_saga_is_to_be_tried_again(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A saga that could not be written to its end stays open; a limit leaves others alone."""
+    order().start(journal=journal, saga_id="x")
+    order().start(journal=journal, saga_id="y")
+
+    def full() -> None:
+        monkeypatch.setattr(SQLiteJournal, "write", lambda _, *changes: refuse(*changes))
+
+    depot.behaviour["b"] = full
+    ended, said = say("recover", "--modules", "depot", "--limit", "1")
+
+    assert ended == 1
+    assert re.match(r"x: RUNNING, to be tried again: .*the disk is full", said)
+    assert status(journal, "y") is SagaStatus.RUNNING
+    assert summary(journal, "y").tries == 0
+
+
+def refuse(*changes: Any) -> None:
+    """Settle changes as a disk does that is full."""
+    for change in changes:
+        change.error, change.settled = JournalError("the disk is full"), True
+
+
+def test_an_error_without_a_text_is_named() -> None:
+    """There is always something behind the colon."""
+    done = Recovered("x", SagaStatus.STUCK, RecordedError("m.Odd", ""))
+    assert recovering.line(done) == "x: STUCK: Odd('')"
+
+
+class Flags:
+    """Those of Python, of which one can be set."""
+
+    safe_path = True
+    _real = sys.flags
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def test_modules_are_looked_for_where_one_stands(
+    say: Say, journal: SQLiteJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `python -m` does it, unless Python was told not to; what is missing is said at once."""
+    (tmp_path / "just_here.py").write_text("from depot import do\n")
+    order().start(journal=journal, saga_id="x")
+    monkeypatch.chdir(tmp_path)
+    flags = Flags()
+    monkeypatch.setattr(sys, "flags", flags)
+    ended, said = say("recover", "--modules", "depot", "--modules", "just_here.*")
+    assert (ended, "cannot import 'just_here'" in said) == (1, True)
+    assert summary(journal).tries == 0
+    flags.safe_path = False
+
+    assert say("recover", "--modules", "depot", "--modules", "just_here.*") == (
+        0,
+        "x: COMPLETED\n",
+    )
+    assert say("recover", "--modules", "just_here") == (0, "nothing to recover\n")
+    sys.modules.pop("just_here")
+
+
+def test_what_was_renamed_is_found_by_an_alias(say: Say, journal: SQLiteJournal) -> None:
+    """One that leads nowhere is refused before anything is tried."""
+    order().start(journal=journal, saga_id="x")
+    alter(journal, "UPDATE entry SET body = replace(body, 'depot:', 'old.depot:')")
+    recover = ["recover", "--modules", "depot"]
+
+    ended, said = say(*recover, "--alias", "old.depot=older.depot")
+    assert (ended, "which is not in modules=" in said) == (2, True)
+    assert say(*recover, "--alias", "old.depot=depot") == (0, "x: COMPLETED\n")
+
+
+def test_what_is_sealed_is_not_given_up_for_want_of_a_codec(
+    say: Say, sealed: SQLiteJournal
+) -> None:
+    """Without it nothing is begun; with it, all goes on."""
+    order().start(journal=sealed, saga_id="x")
+
+    for arguments in (["recover"], ["takeover", "x"], ["worker"], ["plan-deploy"]):
+        ended, said = say(*arguments, "--modules", "depot")
+        assert ended == 1
+        assert "saga 'x': its values are sealed: give the codec" in said
+    assert status(sealed) is SagaStatus.RUNNING
+    assert summary(sealed).tries == 0
+
+    codec = ["--codec", f"{__name__}:backwards"]
+    assert say("plan-deploy", "--modules", "depot", *codec)[0] == 0
+    assert say("recover", "--modules", "depot", *codec) == (0, "x: COMPLETED\n")
+
+
+def test_one_saga_is_taken_over(say: Say, journal: SQLiteJournal) -> None:
+    """Due or not; what has ended is left as it is."""
+    order().start(journal=journal, saga_id="x")
+    alter(journal, "UPDATE saga SET due = 4000000000000")
+    assert say("recover", "--modules", "depot") == (0, "nothing to recover\n")
+
+    assert say("takeover", "x", "--modules", "depot") == (0, "x: COMPLETED\n")
+    assert say("takeover", "x", "--modules", "depot") == (0, "x: COMPLETED: it was left as it is\n")
+    ended, said = say("takeover", "nope", "--modules", "depot")
+    assert (ended, "there is no saga 'nope'" in said) == (1, True)
+
+
+# --- a worker ------------------------------------------------------------------------------------
+
+
+def tell(number: int = signal.SIGTERM) -> None:
+    """Send this process a signal, once it is a worker, which takes it in."""
+    wait_until(lambda: isinstance(getattr(signal.getsignal(number), "__self__", None), Worker))
+    os.kill(os.getpid(), number)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so; it is an error if it never is."""
+    limit = time.monotonic() + 15
+    while not is_so():
+        assert time.monotonic() < limit, "it never came to that"
+        time.sleep(0.01)
+
+
+@contextmanager
+def meanwhile(action: Callable[[], object]) -> Iterator[None]:
+    """Do something in a thread while something else is done."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    yield
+    thread.join()
+
+
+def test_a_worker_recovers_until_it_is_told_to_end(say: Say, journal: SQLiteJournal) -> None:
+    """Also what comes while it is at work; a line for each, and status 0."""
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    order().start(journal=journal, saga_id="x")
+
+    def proceed() -> None:
+        forward().start(journal=journal, saga_id="y")
+        wait_until(lambda: status(journal, "y") is SagaStatus.COMPLETED)
+        tell(signal.SIGINT)
+
+    with meanwhile(proceed):
+        ended, said = say("worker", "--modules", "depot", "--interval", "0.05")
+
+    assert ended == 0
+    first, *rest, last = re.findall(r"Z (.*)", said)
+    assert (first, last) == ("at work: 8 sagas at once, every 0.05 s", "ended")
+    assert sorted(rest) == [
+        "told to end; 0 threads still at work",
+        "x: COMPLETED",
+        "y: COMPLETED",
+    ]
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_worker_lets_what_runs_end_and_begins_nothing_more(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """With one thread, the second saga is left for the next one."""
+
+    def told() -> None:
+        time.sleep(0.15)
+        tell()
+        time.sleep(0.15)
+
+    depot.behaviour["a"] = told
+    order().start(journal=journal, saga_id="x")
+    order().start(journal=journal, saga_id="y")
+
+    ended, said = say("worker", "--modules", "depot", "--workers", "1", "--interval", "0.02")
+
+    assert ended == 0
+    assert "told to end; " in said
+    assert (status(journal, "x"), status(journal, "y")) == (
+        SagaStatus.COMPLETED,
+        SagaStatus.RUNNING,
+    )
+    assert depot.log == ["a", "b", "c"]
+    assert not journal.drives(summary(journal, "y"))
+
+
+def test_a_saga_that_takes_long_keeps_no_other_from_beginning(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """A round does not wait for the one before."""
+    begun = threading.Event()
+
+    def wait() -> None:
+        order().start(journal=journal, saga_id="y")
+        begun.wait(5)
+
+    depot.behaviour["p"] = wait
+    depot.behaviour["a"] = begun.set
+    depot.behaviour["c"] = tell
+    SagaAssembler.saga().operation((do, "p")).start(journal=journal, saga_id="x")
+
+    ended, _ = say("worker", "--modules", "depot", "--workers", "2", "--interval", "0.02")
+
+    assert ended == 0
+    assert (status(journal, "x"), status(journal, "y")) == (SagaStatus.COMPLETED,) * 2
+    assert begun.is_set()
+
+
+def test_a_worker_outlives_a_journal_that_cannot_be_used(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, and tries again in the next round."""
+    order().start(journal=journal, saga_id="x")
+    waiting, times = SQLiteJournal.waiting, iter(range(9))
+
+    def locked(*arguments: Any) -> Any:
+        if next(times) < 2:
+            raise JournalError("database is locked")
+        return waiting(*arguments)
+
+    monkeypatch.setattr(SQLiteJournal, "waiting", locked)
+    depot.behaviour["c"] = tell
+    ended, said = say("worker", "--modules", "depot", "--interval", "0.02")
+
+    assert ended == 0
+    assert said.count("the journal cannot be used, and is tried again: database is locked") == 2
+    assert status(journal) is SagaStatus.COMPLETED
+
+
+def test_a_worker_says_if_a_thread_of_its_fails(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault of ours is in the log, and the next round begins."""
+    order().start(journal=journal, saga_id="x")
+
+    def work(_: Recovery) -> None:
+        tell()
+        raise RuntimeError("odd")
+
+    monkeypatch.setattr(Recovery, "work", work)
+
+    ended, said = say("worker", "--modules", "depot", "--interval", "0.02")
+
+    assert ended == 0
+    assert "a thread has failed: RuntimeError('odd')" in said
+    assert status(journal) is SagaStatus.RUNNING
+
+
+def test_a_worker_that_must_give_up_lets_what_runs_end(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error that another round would not cure is status 1, after the last saga."""
+    prepare, rounds = recovering.prepare, iter(range(99))
+    given_up = threading.Event()
+
+    def refused(*arguments: Any) -> Any:
+        if next(rounds):
+            given_up.set()
+            raise SagaError("its values are sealed")
+        return prepare(*arguments)
+
+    monkeypatch.setattr(worker, "prepare", refused)
+    depot.behaviour["a"] = lambda: given_up.wait(5)
+    order().start(journal=journal, saga_id="x")
+
+    ended, said = say("worker", "--modules", "depot", "--interval", "0.02")
+
+    assert ended == 1
+    assert said.endswith("saga: its values are sealed\n")
+    assert status(journal) is SagaStatus.COMPLETED
+
+
+def test_told_in_the_very_moment_of_a_round_it_begins_nothing(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between looking and beginning, too, a signal is heard."""
+    order().start(journal=journal, saga_id="x")
+    prepare = recovering.prepare
+
+    def interrupted(*arguments: Any) -> Any:
+        recovery = prepare(*arguments)
+        tell()
+        return recovery
+
+    monkeypatch.setattr(worker, "prepare", interrupted)
+
+    assert say("worker", "--modules", "depot")[0] == 0
+    assert status(journal) is SagaStatus.RUNNING
+    assert depot.log == []
+
+
+def test_told_twice_a_worker_leaves_at_once(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without waiting for anything."""
+    left: list[int] = []
+    monkeypatch.setattr("os._exit", left.append)
+
+    def twice() -> None:
+        time.sleep(0.15)  # for the worker to look once or twice
+        tell()
+        while not left:  # two signals at once are one
+            tell()
+            time.sleep(0.02)
+
+    depot.behaviour["a"] = twice
+    order().start(journal=journal, saga_id="x")
+    say("worker", "--modules", "depot")
+
+    assert set(left) == {128 + signal.SIGTERM}
+
+
+# --- processes of their own ----------------------------------------------------------------------
+
+
+class Process:
+    """The command as a process of its own, in a folder where its sagas leave files."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        paths = [str(TESTS), str(TESTS.parent / "src")]
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
+        self.folder = folder
+        self.said = ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "py_api_saga", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=folder,
+            env={**kept, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+
+    def until(self, name: str) -> None:
+        """Wait for a file."""
+        limit = time.monotonic() + 15
+        while not (self.folder / name).exists():
+            assert time.monotonic() < limit, f"{name} never came"
+            assert self.process.poll() is None, self.process.communicate()[0]
+            time.sleep(0.01)
+
+    def until_said(self, words: str) -> None:
+        """Read lines until one of them has these words."""
+        assert self.process.stdout
+        while words not in self.said:
+            line = self.process.stdout.readline()
+            assert line, f"{words!r} never came: {self.said}"
+            self.said += line
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; give the status, and all that was written."""
+        self.said += self.process.communicate(timeout=20)[0]
+        return self.process.returncode, self.said
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Start the command; whatever becomes of the test, it is ended."""
+    started: list[Process] = []
+
+    def start(*arguments: str) -> Process:
+        started.append(Process(tmp_path, *arguments))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.process.kill()
+        one.process.communicate()
+
+
+def errand(folder: Path, *names: str) -> SagaAssembler:
+    """Leave files, the last one slowly."""
+    made = SagaAssembler.saga(name="errand")
+    for name in names[:-1]:
+        made.operation((errands.note, str(folder), name), (errands.take_back, str(folder), name))
+    return made.operation((errands.linger, str(folder), names[-1]))
+
+
+def test_a_worker_process_ends_after_what_it_has_begun(
+    start: Callable[..., Process], journal: SQLiteJournal, tmp_path: Path
+) -> None:
+    """SIGTERM during a slow saga: that one ends, the other is not begun, and the status is 0."""
+    errand(tmp_path, "one", "two").start(journal=journal, saga_id="x")
+    errand(tmp_path, "three", "four").start(journal=journal, saga_id="y")
+    journal.close()
+
+    at_work = start("worker", "--modules", "errands", "--workers", "1", "--interval", "0.05")
+    at_work.until("two")
+    at_work.process.send_signal(signal.SIGTERM)
+    at_work.until_said("told to end")
+    assert at_work.process.poll() is None
+    (tmp_path / "go").touch()
+    ended, said = at_work.end()
+
+    assert ended == 0
+    assert "x: COMPLETED" in said
+    assert "told to end; 1 thread still at work" in said
+    assert (status(journal, "x"), status(journal, "y")) == (
+        SagaStatus.COMPLETED,
+        SagaStatus.RUNNING,
+    )
+    assert not (tmp_path / "three").exists()
+
+
+def test_a_worker_process_that_is_told_twice_leaves_a_saga_that_goes_on(
+    start: Callable[..., Process], journal: SQLiteJournal, tmp_path: Path, say: Say
+) -> None:
+    """To the journal it is like a crash: what was called is in doubt, and is called again."""
+    errand(tmp_path, "one", "two").start(journal=journal, saga_id="x")
+    journal.close()
+
+    at_work = start("worker", "--modules", "errands", "--interval", "0.05")
+    at_work.until("two")
+    at_work.process.send_signal(signal.SIGTERM)
+    at_work.until_said("told to end")
+    at_work.process.send_signal(signal.SIGTERM)
+    assert at_work.end()[0] == 128 + signal.SIGTERM
+
+    assert json.loads(say("doctor", "--json")[1])["left_by_dead"] == 1
+    assert say("doctor")[0] == 0
+    (tmp_path / "go").touch()
+    assert say("takeover", "x", "--modules", "errands") == (0, "x: COMPLETED\n")
+    assert ("two", "is called, attempt 2") not in happened(say("show", "x")[1])
+    assert ("linger", "is called, attempt 2") in happened(say("show", "x")[1])
+
+
+def test_a_saga_that_a_process_drives_is_left_to_it_unless_forced(
+    start: Callable[..., Process], journal: SQLiteJournal, tmp_path: Path, say: Say
+) -> None:
+    """The list says so, decisions are refused, and `takeover --force` is the way for a hang."""
+    errand(tmp_path, "one", "two").start(journal=journal, saga_id="x")
+    journal.close()
+    other = start("recover", "--modules", "errands")
+    other.until("two")
+
+    assert say("list")[1].splitlines()[1].split()[-1] == "yes"
+    assert "a process drives it" in say("show", "x")[1]
+    said = say("why", "x")[1]
+    assert "was called, and has not answered yet" in said
+    assert "A living process is at it" in said
+    assert "saga takeover x --force --modules errands" in said
+    assert say("check", "--grace", "0s")[0] == 0
+    ended, said = say("cancel", "x")
+    assert (ended, "`saga takeover --force`" in said) == (1, True)
+    assert say("compensate", "x")[0] == 1
+    assert say("takeover", "x", "--modules", "errands")[0] == 1
+
+    epoch = summary(journal).epoch
+
+    def let_go() -> None:
+        wait_until(lambda: summary(journal).epoch > epoch)
+        (tmp_path / "go").touch()
+
+    with meanwhile(let_go):
+        assert say("takeover", "x", "--force", "--modules", "errands")[0] == 0
+    assert status(journal) is SagaStatus.COMPLETED
+    assert other.end()[0] in (0, 1)  # it may have come to the end before
+
+
+def test_the_command_reads_as_a_process(
+    start: Callable[..., Process], journal: SQLiteJournal
+) -> None:
+    """Status, text and JSON are those of the command line."""
+    stuck(journal)
+    journal.close()
+
+    ended, said = start("list", "--json").end()
+
+    assert ended == 4
+    assert json.loads(said)["sagas"][0]["saga_id"] == "x"
+
+
+def test_help_is_there_before_one_has_looked_away() -> None:
+    """The command imports what it needs when it needs it."""
+    code = "import sys, py_api_saga.cli; print(*sorted(sys.modules))"
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
+    paths = {**kept, "PYTHONPATH": str(TESTS.parent / "src")}
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=paths
+    ).stdout.split()
+
+    assert {"asyncio", "sqlite3", "json", "http.client", "socket"}.isdisjoint(loaded)
+    assert [name for name in loaded if name.startswith("py_api_saga.journal")] == []
+
+
+# --- check and doctor ----------------------------------------------------------------------------
+
+
+def test_a_monitor_gets_one_line_and_a_status(say: Say, journal: SQLiteJournal) -> None:
+    """4 if anything is stuck, overdue or tried too often."""
+    assert say("check") == (
+        0,
+        "0 stuck, 0 overdue (open, undriven for 5m), 0 tried 3 times or more, 0 open in all\n",
+    )
+    order().start(journal=journal, saga_id="x")
+    assert say("check")[0] == 0
+
+    alter(journal, "UPDATE saga SET changed = changed - 600000")
+    ended, said = say("check")
+    assert (ended, said.startswith("0 stuck, 1 overdue")) == (4, True)
+    assert say("check", "--grace", "1h")[0] == 0
+    alter(journal, "UPDATE saga SET tries = 3, due = 4000000000000")
+    ended, said = say("check")
+    assert ended == 4
+    assert "0 overdue (open, undriven for 5m), 1 tried 3 times or more, 1 open in all" in said
+    stuck(journal, "y")
+    found = json.loads(say("check", "--json")[1])
+    assert (found["stuck"], found["overdue"], found["tried"], found["open"]) == (1, 0, 1, 1)
+    assert [one["saga_id"] for one in found["sagas"]] == ["y", "x"]
+
+
+def test_the_doctor_finds_a_sound_file_sound(say: Say, journal: SQLiteJournal) -> None:
+    """With versions, modes and sizes."""
+    stuck(journal)
+
+    ended, said = say("doctor")
+
+    assert ended == 0
+    assert f"SQLite    {sqlite3.sqlite_version}, which" in said
+    assert "writing   nobody at this moment" in said
+    assert "1 stuck" in said
+    assert said.endswith("no damage\n")
+    found = json.loads(say("doctor", "--json")[1])
+    assert found["format"] == 1
+    assert found["journal_mode"] == "wal"
+    assert found["sagas"]["stuck"] == 1
+
+
+@pytest.mark.usefixtures("journal")
+def test_the_doctor_names_who_writes(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And says why a WAL may be big."""
+    monkeypatch.setattr(health, "holder", lambda _: 4711)
+    monkeypatch.setattr(health, "_BIG", -1)
+
+    said = say("doctor")[1]
+
+    assert "writing   process 4711" in said
+    assert "a reader that stays open" in said
+
+
+def test_without_a_wal_its_size_is_none(say: Say, tmp_path: Path) -> None:
+    """In the other mode there is no such file."""
+    path = tmp_path / "other.db"
+    with closing(SQLiteJournal(path, journal_mode="delete")) as journal:
+        journal.find("")
+
+    assert "WAL       0 bytes\n" in say("doctor", "--journal", str(path))[1]
+
+
+def test_the_doctor_finds_damage(say: Say, journal: SQLiteJournal) -> None:
+    """A file that SQLite cannot read to its end: status 1, and what it says."""
+    for number in range(40):
+        run(order(), journal, f"x{number}")
+    journal.close()
+    with closing(sqlite3.connect(journal.path)) as connection:
+        connection.execute("PRAGMA journal_mode=delete")
+    with Path(journal.path).open("r+b") as file:
+        file.seek(5 * 4096)
+        file.write(b"\xff" * 4096)
+
+    ended, said = say("doctor")
+
+    assert ended == 1
+    assert "DAMAGED: " in said
+
+
+def test_the_doctor_says_if_the_tables_are_not_there(say: Say, journal: SQLiteJournal) -> None:
+    """A journal without sagas is none."""
+    alter(journal, "DROP VIEW needs_attention")
+    alter(journal, "DROP VIEW timeline")
+    alter(journal, "DROP TABLE saga")
+
+    ended, said = say("doctor")
+
+    assert ended == 1
+    assert "DAMAGED: the sagas cannot be counted: no such table: saga" in said
+
+
+@pytest.mark.parametrize(
+    ("version", "has"),
+    [
+        ((3, 6, 23), False),
+        ((3, 7, 0), True),
+        ((3, 40, 1), True),
+        ((3, 44, 5), True),
+        ((3, 44, 6), False),
+        ((3, 45, 0), True),
+        ((3, 50, 6), True),
+        ((3, 50, 7), False),
+        ((3, 51, 2), True),
+        ((3, 51, 3), False),
+        ((3, 52, 0), False),
+    ],
+)
+def test_which_sqlite_has_the_bug(version: tuple[int, int, int], *, has: bool) -> None:
+    """As sqlite.org/wal.html lists them."""
+    assert health.has_wal_reset_bug(version) is has
+
+
+# --- purge ---------------------------------------------------------------------------------------
+
+
+def test_what_ended_long_ago_is_purged(say: Say, journal: SQLiteJournal) -> None:
+    """Its rows go, its id and its end stay; what is open or stuck is not touched."""
+    order().start(journal=journal, saga_id="y")
+    body = journal.rows([summary(journal, "y").number])[1][0].body
+    journal.write(*(Create(f"x{n}", "depot", body, driven=False) for n in range(249)))
+    alter(journal, "UPDATE saga SET status = 3")
+    stuck(journal, "stuck")
+    depot.behaviour["c"] = fail(ValueError())
+    run(order(), journal, "undone")
+    purge = ["purge", "--older-than"]
+
+    assert say(*purge, "30d") == (0, "purged 0 sagas\n")
+    assert say(*purge, "0s", "--dry-run") == (0, "would purge 251 sagas\n")
+    assert say(*purge, "0s", "--status", "compensated") == (0, "purged 1 saga\n")
+    assert say(*purge, "0s") == (0, "purged 250 sagas\n")
+    assert say(*purge, "0s") == (0, "purged 0 sagas\n")
+
+    seen = summary(journal, "x7")
+    assert (seen.status, seen.digest is None) == (SagaStatus.COMPLETED, False)
+    assert journal.rows([seen.number])[seen.number] == []
+    assert say("why", "stuck")[0] == 0
+    assert "b  STUCK" in say("show", "stuck")[1]
+
+    assert say(*purge, "0s", "--forget") == (0, "purged 251 sagas\n")
+    assert journal.find("x7") is None
+
+
+def test_what_cannot_be_purged_is_named(say: Say, journal: SQLiteJournal) -> None:
+    """The others are purged all the same."""
+    for saga_id in ("x", "y", "z"):
+        run(order(), journal, saga_id)
+    alter(journal, "UPDATE entry SET body = 'no' WHERE saga = 1 AND n = 1")
+    alter(journal, "DELETE FROM entry WHERE saga = 3 AND n = 1")
+
+    ended, said = say("purge", "--older-than", "0s")
+
+    assert ended == 1
+    assert "purged 1 saga\n" in said
+    assert "x: left as it is: JournalError(" in said
+    assert "z: left as it is: JournalError('row 1 of the saga is missing')" in said
+    assert summary(journal, "x").digest is None
+
+
+def test_what_is_sealed_is_purged_with_its_codec(say: Say, sealed: SQLiteJournal) -> None:
+    """Its digest is of what is inside; who forgets it needs none."""
+    run(order(), sealed)
+    run(order(), sealed, "y")
+    purge = ["purge", "--older-than", "0s"]
+
+    ended, said = say(*purge)
+    assert (ended, "--codec MODULE:OBJECT" in said) == (1, True)
+    assert say(*purge, "--codec", f"{__name__}:backwards") == (0, "purged 2 sagas\n")
+    run(order(), sealed, "z")
+    assert say(*purge, "--forget") == (0, "purged 3 sagas\n")
+
+
+# --- plan-deploy ---------------------------------------------------------------------------------
+
+
+def plan(say: Say, *arguments: str) -> dict[str, Any]:
+    """Give what `saga plan-deploy` says, as JSON."""
+    ended, said = say("plan-deploy", "--modules", "depot", "--json", *arguments)
+    found: dict[str, Any] = json.loads(said)
+    assert ended == (4 if found["strand"] else 0)
+    return found
+
+
+def test_a_deploy_that_strands_nothing_is_fine(say: Say, journal: SQLiteJournal) -> None:
+    """Open and stuck sagas count, ended ones do not."""
+    order().start(journal=journal, saga_id="x")
+    stuck(journal, "y")
+    run(order(), journal, "z")
+
+    assert plan(say) == {"go_on": 2, "strand": 0, "sagas": []}
+    assert say("plan-deploy", "--modules", "depot") == (
+        0,
+        "2 sagas would go on, 0 would strand\n",
+    )
+
+
+def test_a_function_that_is_gone_strands_its_sagas(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each reason with the sagas that have it; a new name cures it."""
+    for number in range(7):
+        order().start(journal=journal, saga_id=f"x{number}")
+    monkeypatch.setattr(depot, "redo", do, raising=False)
+    alter(journal, "UPDATE entry SET body = replace(body, 'depot:do', 'depot:make')")
+
+    ended, said = say("plan-deploy", "--modules", "depot")
+
+    assert ended == 4
+    assert said.startswith("0 sagas would go on, 7 would strand\n\n'depot:make' is not there")
+    assert "  x6, x5, x4, x3, x2 and 2 more" in said
+    assert plan(say, "--alias", "depot:make=depot:do")["strand"] == 0
+    ended, said = say("plan-deploy", "--modules", "depot", "--alias", "a=b")
+    assert (ended, "which is not in modules=" in said) == (2, True)
+
+
+def test_a_signature_that_no_longer_fits_strands_its_sagas(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only if the call may still be made."""
+    order().start(journal=journal, saga_id="open")
+    stuck(journal, "undoing")
+    stuck_forward(journal, "going")
+    SagaAssembler.saga().operation((do, "a"), name="a", on_doubt=ask).start(
+        journal=journal, saga_id="asking"
+    )
+    code = "def do(name, *, shelf): ...\ndef undo(name): ...\ndef ask(): ...\n"
+    replaced = runpy.run_path(
+        str(written(Path(journal.path).parent / "code.py", code)), {}, "depot"
+    )
+    for name in ("do", "undo", "ask"):
+        monkeypatch.setattr(depot, name, replaced[name])
+
+    found = {one["saga_id"]: one["reasons"] for one in plan(say)["sagas"]}
+
+    def misfit(operation: str, role: str, fault: str) -> str:
+        return f"operation {operation!r}: the {role} cannot be called any more: {fault}"
+
+    missing, many = "missing a required argument: 'shelf'", "too many positional arguments"
+    assert found == {
+        "asking": [misfit("a", "action", missing), misfit("a", "on_doubt", many)],
+        "going": [misfit(name, "action", missing) for name in "cd"],
+        "undoing": [misfit("b", "compensation", many)],
+        "open": [
+            misfit("a", "action", many),
+            misfit("b", "action", many),
+            misfit("b", "compensation", many),
+            misfit("c", "action", missing),
+        ],
+    }
+
+
+def written(path: Path, text: str) -> Path:
+    """Write a file."""
+    path.write_text(text)
+    return path
+
+
+def test_what_has_no_signature_is_taken_to_fit(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many functions in C have none."""
+    SagaAssembler.saga().operation((do, "a")).start(journal=journal, saga_id="x")
+    monkeypatch.setattr("inspect.signature", lambda *_, **__: fail(ValueError("none"))())
+
+    assert plan(say)["strand"] == 0
+
+
+# --- help and documentation ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_has_help_with_an_example(command: Any, say: Say) -> None:
+    """What it does, what it takes, something to type that is right, and what the status means."""
+    ended, said = say(command.name, "-h")
+
+    assert ended == 0
+    assert f"usage: saga {command.name}" in said
+    assert "\nexamples:\n  saga " in said
+    assert "\nexit status: 0 " in said
+    import shlex  # noqa: PLC0415
+
+    for example in command.examples:
+        name, *arguments = shlex.split(example.partition(" > ")[0])
+        assert name == "saga"
+        assert make_parser().parse_args(arguments).run == command.run
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_every_command_is_documented(command: Any) -> None:
+    """With a heading of its own, every option, and its exit status."""
+    assert f"\n## saga {command.name}\n" in PAGE
+    section = PAGE.split(f"\n## saga {command.name}\n")[1].split("\n## ")[0]
+    for names, settings in command.options:
+        option = names[0] if names[0].startswith("-") else settings["metavar"]
+        common = option in ("--journal", "--codec", "--json", "--network")
+        assert f"`{option}" in (PAGE if common else section), option
+    assert "Exit status" in section
+
+
+def keys(document: Any) -> set[str]:
+    """Collect the keys of a JSON document, at any depth."""
+    if isinstance(document, list):
+        return set().union(*map(keys, document)) if document else set()
+    if isinstance(document, dict):
+        return set(document) | set().union(*map(keys, document.values()))
+    return set()
+
+
+@pytest.mark.parametrize("name", READING)
+def test_the_shape_of_each_json_document_is_documented(
+    name: str, say: Say, journal: SQLiteJournal
+) -> None:
+    """One document on standard output, and every key of it is on the page."""
+    stuck(journal)
+    alter(journal, "UPDATE entry SET body = replace(body, 'depot:undo', 'depot:gone')")
+    ended, said = say(*typed(name), "--json")
+
+    assert ended in (0, 4)
+    section = PAGE.split(f"\n## saga {name}\n")[1].split("\n## ")[0]
+    documented = set(re.findall(r"`([a-z_]+)`", section))
+    if "sagas" in documented:
+        documented |= set(re.findall(r"`([a-z_]+)`", PAGE.split("\n## saga list\n")[1]))
+    assert keys(json.loads(said)) <= documented
