@@ -3,6 +3,7 @@
 import asyncio
 import random
 import signal
+import sys
 import threading
 import time
 from typing import Any
@@ -712,3 +713,57 @@ def test_a_signal_while_a_timed_action_is_started_loses_nothing() -> None:
         print(ledger)
     """
     assert output_of(code) == ["['charge', 'refund']"]
+
+
+def test_an_interrupt_while_a_task_is_made_makes_no_call_in_silence(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that nobody has noted makes no call: there is nothing to undo."""
+    create_task = asyncio.create_task
+    struck: list[Any] = []
+
+    def strike(coroutine: Any) -> Any:
+        task = create_task(coroutine)
+        if coroutine.__qualname__.endswith("._surely") and not struck:
+            struck.append(task)
+            raise Stop
+        return task
+
+    monkeypatch.setattr(asyncio, "create_task", strike)
+
+    async def run() -> None:
+        await steps(world, "stock").achoreography_execute()
+
+    with pytest.raises(Stop):
+        in_time(lambda: asyncio.run(run()))
+    assert struck
+    assert world.log == []
+
+
+def test_an_interrupt_at_the_edge_of_a_task_leaves_its_call_in_doubt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Outside of what catches it, a task ends with it: the call counts as interrupted."""
+    module = sys.modules["py_api_saga.executors.event_loop"]
+    judge = module.interrupted
+    struck: list[Any] = []
+
+    def strike(*args: Any) -> Any:
+        if len(struck) < 2:  # where the call is made, and where its task catches that
+            struck.append(args)
+            raise Stop
+        return judge(*args)
+
+    async def charge() -> None:
+        world.do("charge")
+        raise Stop
+
+    monkeypatch.setattr(module, "interrupted", strike)
+    saga = SagaAssembler.saga().operation(charge, (world.undo, "charge"))
+
+    async def run() -> None:
+        await saga.achoreography_execute()
+
+    with pytest.raises(Stop):
+        in_time(lambda: asyncio.run(run()))
+    assert world.log == ["charge", "undo charge"]

@@ -179,6 +179,9 @@ class _AtOnce(_Driver):
     async def _surely(self, intent: Entry) -> Entry:
         """Attempt a call in a task that nobody would hear of if it ended without an entry."""
         try:
+            if self._tasks.get(intent) is not asyncio.current_task():
+                # An interrupt came before this task was noted: its call was told as not made.
+                return not_made(intent, asyncio.CancelledError())
             return await _attempt(self.run, intent)
         except GeneratorExit:
             raise
@@ -194,8 +197,11 @@ class _AtOnce(_Driver):
 
     def _end(self, intent: Entry, task: asyncio.Task[Entry]) -> None:
         if intent in self._tasks:
-            lost = task.cancelled()  # before it began, by who cancels all tasks of the loop
-            entry = not_made(intent, asyncio.CancelledError()) if lost else task.result()
+            if task.cancelled():  # before it began, by who cancels all tasks of the loop
+                entry = not_made(intent, asyncio.CancelledError())
+            else:
+                error = task.exception()  # of an interrupt at the very edge of the task
+                entry = task.result() if error is None else interrupted(intent, error)
             self._ended.append(entry)
             self.arrived.set()
             del self._tasks[intent]
