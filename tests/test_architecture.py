@@ -25,8 +25,9 @@ HOUSE = (
     ("compensation",),
     ("execution",),
     ("context",),
-    ("journal.names", "journal.statements"),
-    ("journal.codec",),
+    ("journal.names", "journal.statements", "journal.codec"),
+    ("journal.tagging",),
+    ("journal.untagging",),
     ("journal.protocol",),  # what a journal promises; how SQLite keeps it is a house of its own
     ("journal.gate", "journal.owners", "journal.opening", "journal.group_commit"),
     ("journal.reading", "journal.ledger"),
@@ -212,3 +213,25 @@ def test_importing_the_library_loads_little() -> None:
     loaded = set(ran.stdout.split()) - {"py_api_saga", "__main__"}
     assert loaded & {"asyncio", "sqlite3"} == set()
     assert loaded - set(sys.stdlib_module_names) == set()
+
+
+def test_a_saga_in_a_journal_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+    """What takes long to import is left to the values and the methods that need it."""
+    (tmp_path / "errand.py").write_text("def go(*_: object) -> str:\n    return 'there'\n")
+    code = (
+        "import sys\n"
+        f"sys.path[:0] = {[str(SOURCE.parent), str(tmp_path)]!r}\n"
+        "import errand\n"
+        "from py_api_saga import SagaAssembler\n"
+        "from py_api_saga.journal import SQLiteJournal\n"
+        f"journal = SQLiteJournal({str(tmp_path / 'sagas.db')!r}, modules=['errand'])\n"
+        "saga = SagaAssembler.saga().operation((errand.go, 'A-17', 2), errand.go)\n"
+        "assert saga.orchestrator_execute(journal=journal) == ['there']\n"
+        "print(*sys.modules)"
+    )
+    command = [sys.executable, "-I", "-S", "-c", code]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    needless = {"asyncio", "concurrent", "decimal", "hashlib", "pathlib", "socket", "tempfile"}
+    needless |= {"binascii", "urllib.parse", "uuid", "zoneinfo", "py_api_saga.journal.memory"}
+    assert set(ran.stdout.split()) & needless == set()

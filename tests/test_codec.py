@@ -25,10 +25,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from py_api_saga import Retry, SagaStatus, Status, result_of
-from py_api_saga.journal import codec
-from py_api_saga.journal.codec import MAX_DEPTH, MAX_VALUE, dumps, loads, tagged, untagged
+from py_api_saga import Retry, SagaAssembler, SagaStatus, Status, result_of
+from py_api_saga.journal import MemoryJournal, codec, tagging, untagging
+from py_api_saga.journal.codec import MAX_VALUE, dumps, loads
 from py_api_saga.journal.names import Names, NotStorableError, UnknownNameError
+from py_api_saga.journal.plan import MAX_AGE, Plan, write_definition
+from py_api_saga.journal.record import difference, digest
+from py_api_saga.journal.tagging import MAX_DEPTH, tagged
+from py_api_saga.journal.untagging import untagged
+from py_api_saga.journal.values import Values
 from py_api_saga.placeholder import Placeholder
 from py_api_saga.status import MISSING
 
@@ -103,6 +108,14 @@ class Point:
 
     x: Any
     y: Any = None
+
+
+@dataclass(frozen=True)
+class Label:
+    """One that can be in a set, whatever it holds."""
+
+    text: str
+    more: Any = field(default=None, hash=False)
 
 
 @dataclass
@@ -534,7 +547,7 @@ def test_who_has_used_up_the_stack_is_told_so() -> None:
 
 # --- reading what somebody else may have written -----------------------------
 
-TAGS = sorted(codec._UNTAGS)  # noqa: SLF001 - each of them is to be tried
+TAGS = sorted(untagging._UNTAGS)  # noqa: SLF001 - each of them is to be tried
 TREES = st.recursive(
     st.none()
     | st.booleans()
@@ -729,3 +742,131 @@ def test_what_is_no_tree_is_not_written(tree: Any) -> None:
     """An error of our own code."""
     with pytest.raises((ValueError, TypeError)):
         dumps(tree)
+
+
+# --- values of a journal -----------------------------------------------------
+
+
+class Clear:
+    """A codec that hides nothing."""
+
+    def encode(self, text: str) -> str:
+        return text
+
+    def decode(self, text: str) -> str:
+        return text
+
+
+def test_what_was_sealed_is_no_longer_than_a_value_may_be() -> None:
+    """What a codec makes of a text may be longer than what it was given."""
+    values = Values(MemoryJournal(codec=Clear()))
+
+    assert values.open({"$sealed": f'"{"a" * (MAX_VALUE - 2)}"'}) == "a" * (MAX_VALUE - 2)
+    with pytest.raises(ValueError, match="not read: longer than 1,048,576 characters"):
+        values.open({"$sealed": f'"{"a" * (MAX_VALUE - 1)}"'})
+
+
+def do(*_: Any, **__: Any) -> None:
+    """Stand for an action."""
+
+
+def defined(journal: MemoryJournal, *args: Any, **keywords: Any) -> Any:
+    """Give the tree of a saga whose action and compensation have these arguments."""
+    call = partial(do, *args, **keywords)
+    saga = SagaAssembler.saga(name="s").operation(call, call, name="a")
+    plan = Plan("s", None, MAX_AGE, None, in_loop=False)
+    return loads(write_definition(saga._chain(), plan, Values(journal)))[1]  # noqa: SLF001
+
+
+@pytest.mark.parametrize(
+    ("value", "same", "other"),
+    [
+        ({"x": 1, "y": 2}, {"y": 2, "x": 1}, {"x": 2, "y": 1}),
+        ([{"w": 0, "x": [{"y": 1, "z": 2}]}], [{"x": [{"z": 2, "y": 1}], "w": 0}], [{"w": 0}]),
+        ({1: "x", "y": "z"}, {"y": "z", 1: "x"}, {1: "z", "y": "x"}),  # written as pairs
+        ({"$dict": 1, "x": {"y": 1, "z": 2}}, {"x": {"z": 2, "y": 1}, "$dict": 1}, {"$dict": 1}),
+        ({"x": [2, 1]}, {"x": [2, 1]}, {"x": [1, 2]}),  # a list has an order
+        (({"x": 1, "y": 2},), ({"y": 2, "x": 1},), [{"x": 1, "y": 2}]),
+        (
+            {Label("", {"a": 1, "b": 2}), Label("", {"a": 1, "c": 0})},
+            {Label("", {"b": 2, "a": 1}), Label("", {"a": 1, "c": 0})},
+            {Label("", {"b": 2, "a": 1})},
+        ),
+        (
+            frozenset({Label("", {"a": 1, "b": 2}), Label("", {"a": 1, "c": 0})}),
+            frozenset({Label("", {"b": 2, "a": 1}), Label("", {"a": 1, "c": 0})}),
+            {Label("", {"a": 1, "b": 2}), Label("", {"a": 1, "c": 0})},
+        ),
+    ],
+)
+@pytest.mark.parametrize("codec", [None, Clear()])
+def test_arguments_are_the_same_in_any_order(
+    value: Any, same: Any, other: Any, codec: Clear | None
+) -> None:
+    """Where they have none: who asks again may have put a dict together in another way."""
+    journal = MemoryJournal([HERE], codec=codec)
+    values = Values(journal)
+    first, second = defined(journal, value), defined(journal, same)
+    third = defined(journal, other)
+
+    assert value == same
+    assert difference(first, second, values) is None
+    assert digest(first, values) == digest(second, values)
+    assert difference(first, third, values) == "operation 'a': the arguments of the action differ"
+    assert digest(first, values) != digest(third, values)
+
+
+def test_keywords_are_the_same_in_any_order() -> None:
+    """Each has its name."""
+    journal = MemoryJournal([HERE])
+    values = Values(journal)
+    first, second = defined(journal, 1, x=2, y=3), defined(journal, 1, y=3, x=2)
+
+    assert difference(first, second, values) is None
+    assert digest(first, values) == digest(second, values)
+    assert difference(first, defined(journal, 1, x=3, y=2), values) is not None
+
+
+def test_arguments_of_any_depth_can_be_compared() -> None:
+    """What can be written can be looked at, also as deep as it may be."""
+    deep: Any = {2: {}}
+    for _ in range(MAX_DEPTH - 3):
+        deep = {2: deep, 1: None}
+    journal = MemoryJournal([HERE])
+    tree = defined(journal, deep)
+
+    assert difference(tree, tree, Values(journal)) is None
+
+
+@pytest.mark.parametrize("tree", [{"$dict": 5}, {"$set": {"x": 1}}, {"$dict": None}])
+def test_malformed_arguments_differ_and_no_more(tree: Any) -> None:
+    """They are not read here."""
+    operations = [{"name": "a", "do": ["m:f", [tree]]}]
+    given = [{"name": "a", "do": ["m:f", [1]]}]
+    values = Values(MemoryJournal())
+
+    said = difference({"operations": operations}, {"operations": given}, values)
+
+    assert said == "operation 'a': the arguments of the action differ"
+
+
+# --- what few values need ----------------------------------------------------
+
+
+def test_types_are_known_by_what_they_are_and_not_by_what_they_say() -> None:
+    """Some modules are not imported before a value is of them: their types go by name at first."""
+    for name in ("decimal.Decimal", "datetime.datetime", "uuid.UUID", "not_there.Decimal"):
+        module, _, own_name = name.rpartition(".")
+        made = type(own_name, (), {"__module__": module})()
+
+        with pytest.raises(NotStorableError, match=f"is of type {name}"):
+            tagged([made], NAMES)
+
+
+def test_a_type_is_looked_for_once() -> None:
+    """From then on it is as fast as any other."""
+    with mock.patch.dict(tagging._TAGS):  # noqa: SLF001
+        tagging._TAGS.pop(Decimal, None)  # noqa: SLF001
+
+        assert tagged([Decimal(1)], NAMES) == [{"$decimal": "1"}]
+        assert Decimal in tagging._TAGS  # noqa: SLF001

@@ -93,8 +93,8 @@ def read_entry(tree: Any, values: Values, operations: int) -> Entry:
         value = (values.read_error(value[0]), float(value[1]))
     elif what == IN_DOUBT:
         error, wait, alive, interrupted = value
-        known = values.read_error(error) or RecordedError("", "")
-        value = Doubt(known, wait, bool(alive), bool(interrupted))
+        reason = values.read_error(error) or RecordedError("", "")
+        value = Doubt(reason, wait, bool(alive), bool(interrupted))
     elif what == RECOVERED:
         value = frozenset(value or ())
     elif what == RESOLVED:

@@ -7,7 +7,6 @@ journal says is input, and must not choose what is imported or called.
 
 from __future__ import annotations
 
-import re
 import sys
 from importlib import import_module
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAX_LENGTH = 255  # characters of a name
-_DOTTED = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-_SHAPE = re.compile(f"{_DOTTED}:{_DOTTED}")
-_MODULE = re.compile(_DOTTED)
 _OWN = "py_api_saga"
 _SHOWN = 80  # characters of what should have been a name
 _CURE = "write a function at the top level of a module that the journal lists in modules="
@@ -78,7 +74,7 @@ class Names:
             UnknownNameError: It may not be named, or is not there.
         """
         # Before anything else is done with it: it may be anything.
-        if type(name) is not str or len(name) > MAX_LENGTH or not _SHAPE.fullmatch(name):
+        if type(name) is not str or len(name) > MAX_LENGTH or not _is_name(name):
             shown = str(name)[:_SHOWN]
             message = f"no name of the form module:function, at most {MAX_LENGTH} long: {shown!r}"
             raise UnknownNameError(message)
@@ -109,7 +105,7 @@ class Names:
         name = _home(thing)
         _refuse_odd(thing, name)
         module, _, path = name.partition(":")
-        if not _SHAPE.fullmatch(name) or len(name) > MAX_LENGTH or _is_internal(path):
+        if len(name) > MAX_LENGTH or not _is_name(name) or _is_internal(path):
             message = f"{name[:_SHOWN]!r} is no name that can be found again: {_CURE}"
             raise NotStorableError(message)
         listed = self._lists(module)
@@ -151,8 +147,8 @@ class Names:
     def _check_alias(self, old: str, new: str) -> None:
         _check_text("aliases", old)
         _check_text("aliases", new)
-        shape = _SHAPE if ":" in old else _MODULE
-        if not shape.fullmatch(old) or not shape.fullmatch(new):
+        is_right = _is_name if ":" in old else _is_dotted
+        if not is_right(old) or not is_right(new):
             message = (
                 f"aliases: expected two names of the form module:function, or two of modules, got "
                 f"{old!r} and {new!r}"
@@ -162,6 +158,15 @@ class Names:
         if not self._lists(module) and not _is_own(module):
             message = f"aliases: {old!r} leads to module {module!r}, which is not in modules="
             raise ValueError(message)
+
+
+def _is_dotted(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
+
+
+def _is_name(text: str) -> bool:
+    module, _, path = text.partition(":")
+    return _is_dotted(module) and _is_dotted(path)
 
 
 def _check_text(where: str, name: object) -> None:
@@ -179,7 +184,7 @@ def _read_modules(modules: Iterable[str]) -> tuple[frozenset[str], tuple[str, ..
     for name in modules:
         _check_text("modules", name)
         whole = name.removesuffix(".*")
-        if not _MODULE.fullmatch(whole):
+        if not _is_dotted(whole):
             message = f'modules: expected the name of a module, or "package.*", got {name!r}'
             raise ValueError(message)
         if whole == name:

@@ -44,12 +44,13 @@ def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
         SagaDefinitionError: An argument or a function can't be stored; says which, and why.
     """
     names = definition.names.all()
+    is_chain = definition.is_chain
     operations = [
-        _operation_tree(operation, names[i], values, definition.is_chain)
-        for i, operation in enumerate(definition.operations)
+        _operation_tree(operation, name, values, is_chain)
+        for operation, name in zip(definition.operations, names, strict=False)  # there may be more
     ]
     tree: dict[str, Any] = {"format": FORMAT, "name": plan.name, "operations": operations}
-    if not definition.is_chain:
+    if not is_chain:
         tree["limit"] = plan.limit
     if definition.layout is not None:
         tree["layout"] = _layout_tree(definition.layout)
@@ -77,10 +78,8 @@ def _operation_tree(
     values: Values,
     is_chain: bool,  # noqa: FBT001 - as the definition says
 ) -> dict[str, Any]:
-    tree: dict[str, Any] = {
-        "name": name,
-        "do": _call_tree(operation.action, name, "action", values),
-    }
+    do = _call_tree(operation.action, name, "action", values)
+    tree: dict[str, Any] = {"name": name, "do": do}
     undo = operation.compensation
     if undo is not None:
         tree["undo"] = _call_tree(undo, name, "compensation", values)
@@ -97,14 +96,15 @@ def _operation_tree(
 
 def _call_tree(call: Call, name: str, role: str, values: Values) -> list[Any]:
     function, args, keywords, needs, _ = call
-    where = f"operation {name!r}: the {role}"
-    tree: list[Any] = [_name(function, where, values)]
     try:
+        tree: list[Any] = [values.names.of(function)]
         if args or keywords:
-            tree.append(values.tree(list(args)))
+            tree.append(values.tree([*args]))
         if keywords or needs:
-            tree.append(values.tree(dict(keywords)))
+            tree.append(values.tree({**keywords}) if keywords else {})
     except NotStorableError:
+        where = f"operation {name!r}: the {role}"
+        _name(function, where, values)
         _check_arguments(call, where, values)
         raise
     if needs:

@@ -239,8 +239,26 @@ def difference(recorded: dict[str, Any], given: dict[str, Any], values: Values) 
     return None
 
 
-def _arguments(call: list[Any], values: Values) -> list[Any]:
-    return [values.open(tree) for tree in call[1:3]]
+def _arguments(call: Sequence[Any], values: Values) -> list[Any]:
+    return [_ordered(values.open(tree)) for tree in call[1:3]]
+
+
+def _ordered(tree: Any) -> Any:
+    """Put into one order what has none: dicts are equal in any, and so are sets."""
+    kind = type(tree)
+    if kind is list:
+        return [*map(_ordered, tree)]
+    if kind is not dict:
+        return tree
+    keys = sorted(tree)
+    # `map` and not a comprehension, which takes twice as much of the stack.
+    made = dict(zip(keys, map(_ordered, map(tree.get, keys)), strict=True))
+    if len(keys) == 1 and keys[0] in _UNORDERED and type(made[keys[0]]) is list:
+        made[keys[0]].sort(key=dumps)
+    return made
+
+
+_UNORDERED = frozenset({"$dict", "$set", "$frozenset"})
 
 
 def digest(tree: dict[str, Any], values: Values) -> str:

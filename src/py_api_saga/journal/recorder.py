@@ -111,15 +111,17 @@ class Recorder:
             JournalError: It can't be written.
             BaseException: An interrupt, once it is durable.
         """
-        while (change := self._next(execution)) is not None:
+        change = self._next(execution)
+        while change is not None:
             self.journal.write(change)
-            self._note(change)
+            change = self._after(change, execution)
 
     async def acommit(self, execution: Execution) -> None:
         """Do as `commit`, without blocking the loop."""
-        while (change := self._next(execution)) is not None:
+        change = self._next(execution)
+        while change is not None:
             await self.journal.awrite(change)
-            self._note(change)
+            change = self._after(change, execution)
 
     def _next(self, execution: Execution) -> Change | None:
         """Give what is to be written: first what an interrupt has left on its way."""
@@ -144,10 +146,12 @@ class Recorder:
             return f'["started",{entry[1]},"{entry[2]}",{entry[3]},{entry[4]}]'
         return self._texts.pop(entry[:5], None) or write_entry(entry, self.values)
 
-    def _note(self, change: Change) -> None:
+    def _after(self, change: Change, execution: Execution) -> Change | None:
+        """Note that a change is settled, and give the next one if more was told meanwhile."""
         self._pending = None
         self.claim = change.check()
         self._written = self._upto
+        return None if len(execution.entries) == self._upto else self._next(execution)
 
     # --- owning ----------------------------------------------------------------------------------
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from py_api_saga.exceptions import RecordedError, as_text
-from py_api_saga.journal.codec import MAX_VALUE, dumps, loads, tagged, untagged
+from py_api_saga.journal.codec import MAX_VALUE, dumps, loads
 from py_api_saga.journal.names import NotStorableError
+from py_api_saga.journal.tagging import tagged
+from py_api_saga.journal.untagging import untagged
 from py_api_saga.status import MISSING
 
 if TYPE_CHECKING:
@@ -64,7 +66,7 @@ class Values:
         if not isinstance(text, str) or len(text) > 4 * MAX_VALUE:
             message = "a sealed value is no text, or too large"
             raise ValueError(message)
-        return loads(self._codec.decode(text))
+        return loads(self._codec.decode(text), MAX_VALUE)
 
     def read(self, tree: Any) -> Any:
         """Give the value that a tree stands for; raises ValueError or UnknownNameError."""
