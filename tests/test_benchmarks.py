@@ -62,3 +62,34 @@ def test_a_single_round_is_refused() -> None:
     done = measure("--rounds", "1")
     assert done.returncode == 2
     assert "--rounds must be at least 2" in done.stderr
+
+
+def test_durable_sagas_are_measured_without_peers() -> None:
+    """What a journal costs is measured beside two journals by hand; DBOS is installed if asked."""
+    script = SCRIPT.with_name("durable.py")
+    done = subprocess.run(
+        [sys.executable, str(script), "--quick", "--only", "rates,cold"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in done.stdout.splitlines()]
+    for named in ("bare, threads", "sketch, asyncio", "this library, asyncio"):
+        assert named in rows
+    assert "| asyncio is imported | no: PASS |" in done.stdout
+    assert "DBOS is not measured: --peers FOLDER installs it there." in rows
+
+
+def test_a_section_that_there_is_not_is_refused() -> None:
+    """It is said before anything is measured, with what there is."""
+    script = SCRIPT.with_name("durable.py")
+    done = subprocess.run(
+        [sys.executable, str(script), "--only", "nonsense"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "--only: expected some of rates,commits" in done.stderr

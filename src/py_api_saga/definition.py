@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 _NO_NAME = str.maketrans(":.", "__")
 _naming = threading.Lock()
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on Windows
+    os.register_at_fork(  # else a child has it locked for ever, if another thread holds it now
+        before=_naming.acquire, after_in_parent=_naming.release, after_in_child=_naming.release
+    )
 
 
 class Names:
@@ -175,10 +181,15 @@ class Results(list[Any]):
         return super().__getitem__(key)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        places = self._places
-        if isinstance(places, Names):
-            places = {name: i for i, name in enumerate(places.all()[: len(self)])}
-        return Results.of, (list(self), places)
+        return Results.of, (list(self), positions(self))
+
+
+def positions(results: Results) -> Mapping[str, int]:
+    """Map the names in results to their positions."""
+    places = results._places  # noqa: SLF001 - a method would stand among those of a list
+    if isinstance(places, Names):
+        return {name: i for i, name in enumerate(places.all()[: len(results)])}
+    return places
 
 
 @dataclass(slots=True, eq=False, repr=False)

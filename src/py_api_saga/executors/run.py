@@ -51,6 +51,11 @@ _ALARMS = frozenset({Status.IN_DOUBT, Status.STUCK})  # logged at the level that
 _VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has to keep
 _naming = threading.Lock()
 
+if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on Windows
+    os.register_at_fork(  # else a child has it locked for ever, if another thread holds it now
+        before=_naming.acquire, after_in_parent=_naming.release, after_in_child=_naming.release
+    )
+
 
 class Run:
     """One run of a saga, driven by one thread at a time.

@@ -17,6 +17,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType, NoneType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from py_api_saga.journal.codec import MAX_DIGITS, MAX_VALUE, dumps
+from py_api_saga.definition import Results, positions
 from py_api_saga.journal.names import NotStorableError
 from py_api_saga.placeholder import Placeholder
 from py_api_saga.status import MISSING
@@ -24,7 +25,8 @@ from py_api_saga.status import MISSING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from py_api_saga.journal.names import Names
+    from py_api_saga.definition import Results, positions
+from py_api_saga.journal.names import Names
 
 # Levels of one value. Each is up to three levels of JSON, and Python reads some 900 of these.
 MAX_DEPTH = 100
@@ -391,6 +393,10 @@ def _tag_bytes(_: _Writer, value: bytes) -> Any:
     return {"$bytes": b2a_base64(value, newline=False).decode()}
 
 
+def _tag_results(writer: _Writer, value: Results) -> Any:
+    return {"$results": [writer.items(value), dict(positions(value))]}
+
+
 def _tag_function(writer: _Writer, value: Any) -> Any:
     return {"$function": writer.name(value, value)}
 
@@ -408,6 +414,7 @@ _TAGS: dict[type, _Tag] = {
     frozenset: _tag_set,
     bytes: _tag_bytes,
     slice: _tag_slice,
+    Results: _tag_results,
     Placeholder: _tag_placeholder,
     type(MISSING): lambda _, __: {"$missing": True},
     FunctionType: _tag_function,

@@ -11,6 +11,7 @@ from dataclasses import fields
 from enum import Enum, Flag
 from typing import TYPE_CHECKING, Any
 
+from py_api_saga.definition import Results
 from py_api_saga.journal.names import UnknownNameError
 from py_api_saga.journal.tagging import ATOMS, MAX_DEPTH, SHOWN, are_keys, zone_named
 from py_api_saga.placeholder import Placeholder
@@ -19,7 +20,8 @@ from py_api_saga.status import MISSING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from py_api_saga.journal.names import Names
+    from py_api_saga.definition import Results
+from py_api_saga.journal.names import Names
 
 
 def untagged(tree: Any, names: Names) -> Any:
@@ -236,6 +238,12 @@ def _read_missing(_: _Reader, tree: Any) -> Any:
     return MISSING
 
 
+def _read_results(reader: _Reader, tree: Any) -> Results:
+    items, places = _whole(tree, 2)
+    names, taken = map(str, _checked(places, dict)), _read_ints(list(places.values()))
+    return Results.of(reader.items(items), dict(zip(names, taken, strict=True)))
+
+
 _FLOATS = {text: float(text) for text in ("nan", "inf", "-inf")}
 _UNTAGS: dict[str, Callable[[_Reader, Any], Any]] = {
     "$str": lambda _, tree: "".join(map(chr, _read_ints(tree))),
@@ -253,6 +261,7 @@ _UNTAGS: dict[str, Callable[[_Reader, Any], Any]] = {
     "$uuid": _read_uuid,
     "$slice": lambda reader, tree: slice(*_whole(reader.items(tree), 3)),
     "$result": _read_result,
+    "$results": _read_results,
     "$missing": _read_missing,
     "$enum": _read_enum,
     "$dataclass": _read_dataclass,

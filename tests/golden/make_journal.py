@@ -1,0 +1,127 @@
+"""Write a journal into this folder: sagas in every state, for all later versions to read.
+
+    PYTHONPATH=tests python tests/golden/make_journal.py tests/golden/journal.1.db
+
+A file that was written by a released version is kept for ever and never written again: when the
+format changes, a new one is made beside it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import sys
+import uuid
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import golden_shop
+from golden_shop import Parcel, Size, ask, do, is_busy, pair, undo
+
+from py_api_saga import JournalError, Retry, SagaAssembler, SagaException, recover, result_of
+from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal.protocol import Append, Change, Create
+from py_api_saga.repair import again, purge
+
+VALUES: list[Any] = [
+    None, True, 7, 2.5, "ä", [1, [2]], {"k": "v", "l": None}, (1, "x"), {3}, frozenset({4}),
+    decimal.Decimal("1.20"), datetime.datetime(2026, 11, 25, 12, 30, tzinfo=datetime.UTC),
+    datetime.date(2026, 11, 25), datetime.time(12, 30), datetime.timedelta(days=1, seconds=2),
+    uuid.UUID(int=5), b"\x00\xff", {1: "one"}, {"$odd": 1}, float("inf"), Parcel(6, Size.SMALL),
+]  # fmt: skip
+
+
+class Dying:
+    """A journal that can't be written any more after so many rows: as if the process had died."""
+
+    def __init__(self, journal: SQLiteJournal, good: int) -> None:
+        self._journal, self._good = journal, good
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+    def write(self, *changes: Change) -> None:
+        """Write, or fail."""
+        for change in changes:
+            if isinstance(change, (Create, Append)):
+                self._good -= 1
+                if self._good < 0:
+                    change.error, change.settled = JournalError("dead"), True
+                    return
+        self._journal.write(*changes)
+
+
+def everything() -> SagaAssembler:
+    """Make a saga that uses all that an operation may say, as a graph, with a child."""
+    child = SagaAssembler.saga().operation((do, "c"), (undo, "c", result_of()), name="c")
+    return (
+        SagaAssembler.saga(name="everything", on_crash="compensate", max_doubt_age=1e9)
+        .operation((do, "a", *VALUES), (undo, "a", result_of()[0]), name="a", on_doubt=ask)
+        .operation(
+            partial(do, "b", key=[result_of("a")]),
+            name="b",
+            retry=Retry((OSError, KeyError), attempts=5, timeout=9.0),
+            compensation_retry=Retry(is_busy),
+            timeout=30.0,
+            doubtful=["httpx.ReadTimeout", LookupError],
+        )
+        .operation(child, name="child", after="b")
+        .operation((do, "p"), name="p", pivot=True, after="child")
+        .operation((do, "z", result_of("child")), name="z", after="p", on_doubt="park")
+    )
+
+
+def main(path: str) -> None:
+    """Write it."""
+    Path(path).unlink(missing_ok=True)
+    journal = SQLiteJournal(path, modules=["golden_shop"], journal_mode="delete")
+    pair().orchestrator_execute(journal=journal, saga_id="completed")
+    everything().choreography_execute(journal=journal, saga_id="everything")
+    for good, saga_id in ((1, "in-doubt"), (2, "in-the-middle")):
+        with suppress(JournalError):
+            pair().orchestrator_execute(journal=Dying(journal, good), saga_id=saga_id)
+    with suppress(JournalError):
+        everything().choreography_execute(journal=Dying(journal, 2), saga_id="graph")
+    golden_shop.broken.add("b")
+    with suppress(SagaException):
+        pair().orchestrator_execute(journal=journal, saga_id="compensated")
+    with suppress(JournalError):
+        pair().orchestrator_execute(journal=Dying(journal, 3), saga_id="rolling-back")
+    golden_shop.broken.add("undo a")
+    for saga_id in ("stuck", "retried"):
+        with suppress(SagaException):
+            pair().orchestrator_execute(journal=journal, saga_id=saga_id)
+    again(journal, "retried", "a", new_key=True, who="ada", why="the warehouse is back")
+    for saga_id in ("parked", "started"):
+        pair().start(journal=journal, saga_id=saga_id)
+    park(path)
+    golden_shop.broken.clear()
+    pair().orchestrator_execute(journal=journal, saga_id="purged")
+    seen = journal.find("purged")
+    if seen is not None:
+        purge(journal, seen)
+    journal.close()
+    for end in ("-gate", "-owners"):
+        Path(path + end).unlink()
+
+
+def park(path: str) -> None:
+    """Let somebody recover the saga that is to be parked who does not know its functions."""
+    stranger = SQLiteJournal(path, journal_mode="delete")
+    oldest = stranger.find("parked")
+
+    class OnlyOne:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(stranger, name)
+
+        def waiting(self, *_: object) -> Any:
+            return [oldest]
+
+    only: Any = OnlyOne()
+    recover(only)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
