@@ -1,0 +1,192 @@
+"""What must hold afterwards, seen from outside: in the journal's file and in the ledgers."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+UNDOS = {"stock": "release", "payment": "refund", "courier": "cancel"}
+ACTIONS = {"stock": "reserve", "payment": "charge", "courier": "book"}
+STATUS = ("running", "compensating", "stuck", "completed", "compensated")
+RESULTS = ("succeeded", "failed", "retry", "in doubt")
+ENDS = {3: "completed", 4: "compensated"}
+
+
+@dataclass
+class Seen:
+    """What a service's ledger says of one order."""
+
+    effects: int = 0
+    undos: int = 0
+
+
+class Books:
+    """The ledgers of the services and the log of what they were asked, read as they grow."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._requests = 0
+        self._upto = dict.fromkeys(ACTIONS, 0)
+        self._ledgers: dict[str, sqlite3.Connection] = {}
+        self.seen: dict[str, dict[str, Seen]] = defaultdict(lambda: defaultdict(Seen))
+        self.asked: dict[str, list[list[Any]]] = defaultdict(list)
+
+    def read(self) -> None:
+        """Read what is new."""
+        with (self._folder / "requests").open() as log:
+            log.seek(self._requests)
+            while (line := log.readline()).endswith("\n"):
+                self._requests = log.tell()
+                service, path, order, key, undoes, status = json.loads(line)
+                self.asked[order].append([service, path, key, undoes, status])
+        for service in ACTIONS:
+            if service not in self._ledgers:
+                path = self._folder / f"{service}.db"
+                self._ledgers[service] = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+            rows = self._ledgers[service].execute(
+                "SELECT number, order_id, kind, what FROM entry WHERE number > ?",
+                (self._upto[service],),
+            )
+            for number, order, kind, what in rows.fetchall():
+                self._upto[service] = number
+                seen = self.seen[order][service]
+                if kind == "effect":
+                    seen.effects += 1
+                elif what != "came first":
+                    seen.undos += 1
+
+    def close(self) -> None:
+        """Close the ledgers."""
+        for ledger in self._ledgers.values():
+            ledger.close()
+
+
+@dataclass
+class Verdict:
+    """What was found in one journal.
+
+    Attributes:
+        wrong: What must not be, in words.
+        lost: Effects that should stand and do not.
+        double: Effects that were made twice, or stand though they should not.
+        status: Of each saga, in a word.
+        tries: How often recovery has claimed each.
+    """
+
+    wrong: list[str] = field(default_factory=list)
+    lost: int = 0
+    double: int = 0
+    status: dict[str, str] = field(default_factory=dict)
+
+
+def told(place: Path) -> list[list[str]]:
+    """Give the lines that the processes of a place have told, as words."""
+    file = place / "told"
+    return [line.split(" ") for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def in_journal(place: Path, verdict: Verdict) -> None:
+    """Look at the file as SQLite sees it."""
+    file = place / "sagas.db"
+    if not file.exists() or not (file.stat().st_size or Path(f"{file}-wal").exists()):
+        return
+    with closing(sqlite3.connect(file)) as journal:
+        found = [text for (text,) in journal.execute("PRAGMA integrity_check")]
+        if found != ["ok"]:
+            verdict.wrong.append(f"the journal is damaged: {found}")
+        if not journal.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            return
+        for saga_id, status in journal.execute("SELECT saga_id, status FROM saga"):
+            verdict.status[saga_id] = STATUS[status]
+        rows = journal.execute("SELECT saga, max(n), count(*) FROM entry GROUP BY saga")
+        verdict.wrong += [f"saga {saga} lacks a row" for saga, last, n in rows if last != n]
+        sagas: dict[int, list[Any]] = defaultdict(list)
+        for saga, body in journal.execute("SELECT saga, body FROM entry ORDER BY saga, n"):
+            sagas[saga] += json.loads(body)
+        for saga, entries in sagas.items():
+            verdict.wrong += [f"saga {saga}: {what}" for what in _contradictions(entries)]
+
+
+def _contradictions(entries: list[Any]) -> Iterator[str]:
+    """Say which calls came of nothing, and which began though a rollback had begun."""
+    begun, rolling = set(), False
+    for entry in entries:
+        if entry[0] == "started":
+            begun.add(tuple(entry[1:5]))
+            rolling = rolling or entry[2] == "compensation"
+            if rolling and entry[2] == "action":
+                yield f"{entry} after its rollback had begun"
+        elif entry[0] in RESULTS and tuple(entry[1:5]) not in begun:
+            yield f"{entry} of a call that nobody had begun"
+
+
+def statuses(place: Path) -> list[tuple[str, str]]:
+    """Give each saga and where it stands."""
+    in_journal(place, verdict := Verdict())
+    return list(verdict.status.items())
+
+
+def check(place: Path, books: Books, *, stuck: Iterable[str] = ()) -> Verdict:
+    """Look at a journal after recovery, and at all that its sagas have done."""
+    verdict, lines = Verdict(), told(place)
+    in_journal(place, verdict)
+    books.read()
+    for saga_id, status in verdict.status.items():
+        if status not in ENDS.values() and not (status == "stuck" and saga_id in stuck):
+            verdict.wrong.append(f"{saga_id} is {status}")
+    for word, *rest in lines:
+        if word in ("error", "together", "unfinished"):
+            verdict.wrong.append(f"{word}: {' '.join(rest)}")
+        elif word == "told" and rest[1] in {*ENDS.values()} - {verdict.status.get(rest[0])}:
+            verdict.lost += 1
+            verdict.wrong.append(f"{rest[0]} was told to be {rest[1]} and is not in the file")
+    for order in {rest[0] for word, *rest in lines if word == "begun"}:
+        _check_order(order, verdict, books)
+    return verdict
+
+
+def _check_order(order: str, verdict: Verdict, books: Books) -> None:
+    """Hold the ledgers against what became of a saga."""
+    status = verdict.status.get(order, "absent")
+    for service in ACTIONS:
+        seen = books.seen[order][service]
+        if seen.effects > 1:
+            verdict.double += 1
+            verdict.wrong.append(f"{order}: {seen.effects} effects in {service}")
+        if status == "completed" and not (seen.effects and not seen.undos):
+            verdict.lost += 1
+            verdict.wrong.append(f"{order} is completed, and nothing stands in {service}")
+        if status in ("compensated", "absent") and seen.effects > seen.undos:
+            verdict.double += 1
+            verdict.wrong.append(f"{order} is {status}, and its effect stands in {service}")
+    _check_sequence(order, status, verdict, books)
+    _check_keys(order, verdict, books)
+
+
+def _check_sequence(order: str, status: str, verdict: Verdict, books: Books) -> None:
+    """See that calls respect the edges of the saga, in both directions."""
+    first: dict[str, int] = {}
+    for n, (_, path, *_) in enumerate(books.asked[order]):
+        first.setdefault(path, n)
+    if status == "completed" and not first.keys().isdisjoint(UNDOS.values()):
+        verdict.wrong.append(f"{order} is completed, and was undone: {[*first]}")
+    for before, after in (("reserve", "book"), ("charge", "book")):
+        if after in first and first.get(before, 1 << 30) > first[after]:
+            verdict.wrong.append(f"{order}: {after} was called before {before}")
+    for before, after in (("cancel", "release"), ("cancel", "refund")):
+        if before in first and after in first and first[before] > first[after]:
+            verdict.wrong.append(f"{order}: {after} was called before {before}")
+
+
+def _check_keys(order: str, verdict: Verdict, books: Books) -> None:
+    """See that each call has the key that its saga, operation and direction give it."""
+    for service, path, key, undoes, _ in books.asked[order]:
+        name, kind = ACTIONS[service], "action" if undoes is None else "compensation"
+        if key != f"{order}:{name}:{kind}" or undoes not in (None, f"{order}:{name}:action"):
+            verdict.wrong.append(f"{order} has called {path} under the key {key!r}")

@@ -1,0 +1,390 @@
+"""Break the durable code on purpose: `python -m tests.crash.mutants` shows which test notices.
+
+Each mutant is one or two replacements in a copy of the sources, and must be caught by the test
+that it names. It takes some minutes; `test_crash.py` checks only that each mutant still finds its
+places. An argument picks the mutants whose description holds it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+TESTS = Path(__file__).resolve().parent.parent
+SOURCE = TESTS.parent / "src" / "py_api_saga"
+TIMEOUT = 180  # seconds; the slowest of the tests takes a few
+
+
+class Edit(NamedTuple):
+    """A replacement in one file."""
+
+    file: str
+    old: str  # a text that the file holds once
+    new: str
+
+
+class Mutant(NamedTuple):
+    """A way to break the library."""
+
+    breaks: str  # what it does wrong
+    caught_by: str
+    edits: tuple[Edit, ...]
+
+
+MUTANTS = (
+    Mutant(
+        "makes a call before its intent is written",
+        "test_nothing_is_lost_wherever_a_process_is_killed",
+        (
+            Edit(
+                "executors/orchestrator.py",
+                "        if run.recorder is not None and not run.commit(intent):\n"
+                "            intent = None\n"
+                "        if intent is not None:\n"
+                "            run.tell(attempt(run, intent))\n",
+                "        told = None if intent is None else attempt(run, intent)\n"
+                "        if run.recorder is not None and not run.commit(intent):\n"
+                "            intent = None\n"
+                "        if intent is not None:\n"
+                "            run.tell(told)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "writes the intents of a graph after its calls have begun",
+        "test_nothing_is_lost_wherever_a_process_is_killed",
+        (
+            Edit(
+                "executors/choreography.py",
+                "        if run.commit(*intents):\n"
+                "            for intent in intents:\n"
+                "                claims[intent] = claim = threading.Lock()\n"
+                "                POOL.make(run, intent, claim, inbox.put)\n",
+                "        for intent in intents:\n"
+                "            claims[intent] = claim = threading.Lock()\n"
+                "            POOL.make(run, intent, claim, inbox.put)\n"
+                "        __import__('time').sleep(0.05)\n"
+                "        run.commit(*intents)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "tells of an end that is not written",
+        "test_nothing_is_lost_wherever_a_process_is_killed",
+        (
+            Edit(
+                "executors/orchestrator.py",
+                "        if run.recorder is not None and not run.commit(intent):\n",
+                "        if run.recorder and intent is not None and not run.commit(intent):\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "does not fence",
+        "test_a_process_that_was_forced_out_writes_and_undoes_nothing",
+        (
+            Edit(
+                "journal/queries.sql",
+                "SELECT number, ?, ?, ? FROM saga WHERE number = ? AND owner = ? AND epoch = ?;",
+                "SELECT number, ?, ?, ? FROM saga WHERE number = ? AND ? AND ?;",
+            ),
+            Edit(
+                "journal/ledger.py",
+                "if whose is None or whose[1] != claim.epoch or "
+                "whose[0] not in (0, claim.owner):\n",
+                "if whose is None:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "does not see that a row was refused",
+        "test_one_saga_that_was_taken_over_does_not_touch_its_batch",
+        (
+            Edit(
+                "journal/ledger.py",
+                "        if connection.executemany(_APPEND, rows).rowcount != len(rows):\n"
+                "            return False\n",
+                "        connection.executemany(_APPEND, rows)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "claims without a new epoch",
+        "test_a_process_that_was_forced_out_writes_and_undoes_nothing",
+        (
+            Edit(
+                "journal/queries.sql",
+                "SET owner = ?, epoch = epoch + 1,",
+                "SET owner = ?, epoch = epoch + 0,",
+            ),
+            Edit(
+                "journal/ledger.py",
+                "claim.epoch = seen.number, self._owner, seen.epoch + 1",
+                "claim.epoch = seen.number, self._owner, seen.epoch",
+            ),
+        ),
+    ),
+    Mutant(
+        "takes every other process for dead",
+        "test_a_process_that_is_paused_keeps_its_saga",
+        (
+            Edit(
+                "journal/owners.py",
+                "            if not self._locked(owner, exclusive=False):\n"
+                "                return True\n",
+                "            if not self._locked(owner, exclusive=False):\n"
+                "                return False\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "takes every other process for alive",
+        "test_nothing_is_lost_wherever_a_process_is_killed",
+        (
+            Edit(
+                "journal/owners.py",
+                "            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, owner)\n"
+                "            return False\n",
+                "            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, owner)\n"
+                "            return True\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "probes its own lock",
+        "test_a_process_that_looks_for_itself_stays_alive",
+        (
+            Edit(
+                "journal/owners.py",
+                "        if owner in self._mine:\n            return True\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "makes keys of what only this process knows",
+        "test_nothing_is_lost_wherever_a_process_is_killed",
+        (
+            Edit(
+                "executors/run.py",
+                "        if self.recorder is None and self._label is not None:\n",
+                "        if self._label is not None:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "forgets that a crash left doubt",
+        "test_doubt_outlives_a_refusal_after_the_crash",
+        (
+            Edit(
+                "execution.py",
+                "            if intent[2] == ACTION:\n"
+                "                trouble.doubted.add(i)\n"
+                "                self._move(i, _IN_DOUBT)\n",
+                "            if intent[2] == ACTION:\n                self._move(i, _IN_DOUBT)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "undoes what has landed late under the key of the first undo",
+        "test_what_lands_late_is_undone_under_another_key",
+        (
+            Edit(
+                "execution.py",
+                "            self._next_generation(i, COMPENSATION)\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "undoes though the journal could not be written",
+        "test_a_commit_that_fails_once_is_followed_by_nothing",
+        (
+            Edit(
+                "executors/run.py",
+                "                recorder.commit(self.execution)\n"
+                "            except SagaError as error:\n"
+                "                self._lose(error)\n",
+                "                recorder.commit(self.execution)\n"
+                "            except SagaError as error:\n"
+                "                for intent in intents:\n"
+                "                    if intent is not None:\n"
+                "                        self.execution.tell(not_made(intent, error))\n"
+                "                return False\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "keeps what an exception has left",
+        "test_a_saga_that_its_process_has_left_is_an_orphan_at_once",
+        (
+            Edit(
+                "journal/recorder.py",
+                "        if claim is not None and not claim.over:\n",
+                "        if False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "recovers forward though a rollback had begun",
+        "test_a_rollback_is_finished_wherever_it_is_killed",
+        (
+            Edit(
+                "durable.py",
+                "            recorder,\n            recorded.entries,\n        )\n",
+                "            recorder,\n"
+                '            [e for e in recorded.entries if e[0] not in ("failed", "in doubt")\n'
+                '             and e[2] != "compensation"],\n'
+                "        )\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "runs a completed saga again",
+        "test_a_saga_that_has_ended_is_not_run_again",
+        (
+            Edit(
+                "durable.py",
+                "    known = _known(run)\n    return known if isinstance(known, Results) "
+                "else drive(*known)\n",
+                "    known = _known(run)\n"
+                "    if isinstance(known, Results):\n"
+                "        return orchestrator.execute(Run(run.definition, run.name, (), "
+                "run.saga_id, None, orchestrator.drive))\n"
+                "    return drive(*known)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "does not sync the journal",
+        "test_an_intent_is_synced_before_its_call",
+        (
+            Edit(
+                "journal/opening.py",
+                '("power", "wal"): ("FULL", 2)',
+                '("power", "wal"): ("OFF", 0)',
+            ),
+        ),
+    ),
+    Mutant(
+        "syncs the journal only at checkpoints",
+        "test_an_intent_is_synced_before_its_call",
+        (
+            Edit(
+                "journal/opening.py",
+                '("power", "wal"): ("FULL", 2)',
+                '("power", "wal"): ("NORMAL", 1)',
+            ),
+        ),
+    ),
+    Mutant(
+        "keeps its connection open over a fork",
+        "test_forks_under_load_keep_to_their_own_sagas",
+        (
+            Edit(
+                "journal/engine.py",
+                "        with suppress(Exception):  # a fork goes on whatever is raised before it\n"
+                "            self.disconnect()\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "lets a child of a fork use the engine of its parent",
+        "test_forks_under_load_keep_to_their_own_sagas",
+        (
+            Edit(
+                "journal/engines.py",
+                "        engine.abandon()\n    _engines.clear()\n",
+                "        engine.resume()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "forks while a thread is inside a lock",
+        "test_forks_under_load_keep_to_their_own_sagas",
+        (
+            Edit(
+                "definition.py",
+                'if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on '
+                "Windows\n",
+                "if False:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "does not count the tries of recovery",
+        "test_a_poisonous_saga_is_parked_and_the_others_finish",
+        (Edit("recovery.py", "Take(seen, counted=True,", "Take(seen, counted=False,"),),
+    ),
+    Mutant(
+        "never begins the WAL anew",
+        "test_readers_that_overlap_for_ever_do_not_let_the_wal_grow",
+        (Edit("journal/engine.py", "self._wal_size() < self.big_wal:\n", "self.commits:\n"),),
+    ),
+)
+
+
+def places(mutant: Mutant) -> list[int]:
+    """Count the places that each edit would change: one, or it needs a new text."""
+    return [(SOURCE / file).read_text(encoding="utf-8").count(old) for file, old, _ in mutant.edits]
+
+
+def caught(mutant: Mutant) -> str:
+    """Run its test on a copy that is broken so; what it says if it fails, and else nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "py_api_saga"
+        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        for file, old, new in mutant.edits:
+            text = (copy / file).read_text(encoding="utf-8")
+            (copy / file).write_text(text.replace(old, new), encoding="utf-8")
+        command = [
+            sys.executable, "-m", "pytest", str(TESTS / "test_crash.py"), "-k", mutant.caught_by,
+            "-xq", "-o", "addopts=", "-p", "no:cacheprovider", "--no-header", "--tb=short",
+        ]  # fmt: skip
+        try:
+            ran = subprocess.run(
+                command,
+                cwd=TESTS.parent,
+                env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=TIMEOUT,
+            )
+        except subprocess.TimeoutExpired:
+            return "it did not end"
+        if ran.returncode == 0:
+            return ""
+        if "ImportError" in ran.stdout or "SyntaxError" in ran.stdout:
+            return f"no test, since it cannot even be imported: {ran.stdout[-2000:]}"
+        said = [line[1:].strip() for line in ran.stdout.splitlines() if line.startswith("E ")]
+        return (said or [ran.stdout[-500:] + ran.stderr[-500:]])[0][:100]
+
+
+def main(arguments: list[str]) -> int:
+    """Print a table of the mutants and the tests that caught them; 1 if one survives."""
+    mutants = [m for m in MUTANTS if all(word in m.breaks for word in arguments)]
+    lost = [mutant.breaks for mutant in mutants if places(mutant) != [1] * len(mutant.edits)]
+    if lost:
+        print("no longer found once in the sources:", *lost, sep="\n  ")  # noqa: T201
+        return 1
+    survivors, begin = 0, time.monotonic()
+    for mutant in mutants:
+        says = caught(mutant)
+        survivors += not says
+        by = f"{mutant.caught_by}\n    {says}" if says else "SURVIVES"
+        print(f"{mutant.breaks}\n    {by}", flush=True)  # noqa: T201
+    seconds = time.monotonic() - begin
+    print(f"{len(mutants)} mutants, {survivors} survive; {seconds:.0f} s")  # noqa: T201
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

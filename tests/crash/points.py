@@ -1,0 +1,115 @@
+"""Where a process may come to its end, counted; and what it tells before it does.
+
+What is told is a line of a file that is only appended to, so that it outlives `kill -9`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from py_api_saga.journal import opening
+
+SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
+
+
+class Here:
+    """What is to befall this process."""
+
+    file = -1  # where it tells
+    place = Path()
+    at = 0  # the number of the point where it is struck; 0 for none
+    how = "kill"
+    journal_mode = "wal"
+    passed: list[str] = []  # noqa: RUF012 - one for each process
+    lock = threading.Lock()
+
+
+def begin(place: Path, at: int, how: str) -> None:
+    """Begin to count, and to tell."""
+    Here.place, Here.at, Here.how = place, at, how
+    Here.file = os.open(place / "told", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    counting = SimpleNamespace(**vars(sqlite3) | {"connect": _connect})
+    vars(opening)["sqlite3"] = counting
+
+
+def tell(*words: object) -> None:
+    """Tell a line, which is then there whatever happens to this process."""
+    line = " ".join(str(word).replace("\n", "\\n") for word in words)
+    os.write(Here.file, f"{line}\n".encode())
+
+
+def point(kind: str) -> None:
+    """Pass a point, or be struck there."""
+    with Here.lock:
+        Here.passed.append(kind)
+        struck = len(Here.passed) == Here.at
+    if struck:
+        tell("struck", kind)
+        os.kill(os.getpid(), SIGNALS[Here.how])
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that passes a point before and after all that it makes durable."""
+
+    def execute(self, sql: str, *rest: Any) -> sqlite3.Cursor:
+        if sql != "COMMIT" and not sql.startswith("PRAGMA journal_mode"):
+            return super().execute(sql, *rest)
+        point("before a commit")
+        cursor = super().execute(sql, *rest)
+        point("after a commit")
+        return cursor
+
+    def close(self) -> None:
+        point("before closing")
+        super().close()
+        point("after closing")
+
+
+def _connect(path: str, **options: Any) -> sqlite3.Connection:
+    if "mode=ro" in path:
+        options["factory"] = sqlite3.Connection
+    connection: sqlite3.Connection = sqlite3.connect(path, **{"factory": _Connection} | options)
+    return connection
+
+
+# --- no two processes at once ---------------------------------------------------------------------
+
+
+class _Watch:
+    """Files that a process locks while it calls for a saga; the kernel unlocks them if it dies."""
+
+    lock = threading.Lock()
+    held: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - likewise
+
+
+@contextlib.contextmanager
+def calling(saga: str) -> Iterator[None]:
+    """Tell if another process is calling for the same saga at the same time."""
+    import fcntl  # noqa: PLC0415 - there is none on Windows
+
+    with _Watch.lock:
+        file, times = _Watch.held.get(saga, (-1, 0))
+        if file < 0:
+            file = os.open(Here.place / f"calling-{saga}", os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                tell("together", saga)
+        _Watch.held[saga] = file, times + 1
+    try:
+        yield
+    finally:
+        with _Watch.lock:
+            file, times = _Watch.held.pop(saga)
+            if times > 1:
+                _Watch.held[saga] = file, times - 1
+            else:
+                os.close(file)
