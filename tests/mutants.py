@@ -125,9 +125,9 @@ MUTANTS = (
     Mutant(
         "forgets a doubt when a later attempt fails",
         "execution.py",
-        "                trouble.doubted.add(i)\n            if wait",
-        "                trouble.doubted.add(i)\n"
-        "            else:\n                trouble.doubted.discard(i)\n            if wait",
+        "            if wait is not None and not alive and not self.backward:\n",
+        "            if what != IN_DOUBT:\n                trouble.doubted.discard(i)\n"
+        "            if wait is not None and not alive and not self.backward:\n",
     ),
     Mutant(
         "calls again after a crash what was to be parked",

@@ -828,7 +828,7 @@ def test_a_queue_that_was_retired_is_replaced(
     def once(name: str) -> None:
         engine = journal.engine
 
-        def put(_: object) -> None:
+        def put(*_: object) -> None:
             engine.close()
             monkeypatch.undo()
             raise RetiredError
@@ -841,7 +841,7 @@ def test_a_queue_that_was_retired_is_replaced(
     journal.leave(first.check())
     journal.close()
     journal.find("a")
-    once("awrite")
+    once("submit")
     asyncio.run(journal.awrite(second := Create("b", "x", "[1]")))
     second.check()
 

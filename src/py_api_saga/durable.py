@@ -141,10 +141,16 @@ def claim_of(journal: Journal, take: Take) -> Claim:
 
 
 def taken(
-    journal: Journal, values: Values, claim: Claim, seen: Summary, observers: tuple[Observer, ...]
+    journal: Journal,
+    values: Values,
+    claim: Claim,
+    seen: Summary,
+    observers: tuple[Observer, ...],
+    rows: Sequence[Row] | None = None,
 ) -> tuple[Run, int | None]:
-    """Go on with a saga that was claimed."""
-    rows = journal.rows([claim.number])[claim.number]
+    """Go on with a saga that was claimed; its rows may have been read since."""
+    if rows is None:
+        rows = journal.rows([claim.number])[claim.number]
     recorded = read_rows(rows, values, values.names.find)
     return _resume(journal, values, claim, seen, recorded, observers), recorded.plan.limit
 

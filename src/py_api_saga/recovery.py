@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from py_api_saga.durable import adrive, claim_of, drive, taken
 from py_api_saga.events import complain
-from py_api_saga.exceptions import SagaError, SagaException, SagaInProgress, as_text
+from py_api_saga.exceptions import JournalError, SagaError, SagaException, SagaInProgress, as_text
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.protocol import OPEN, Append, Take
 from py_api_saga.journal.record import PARKED
@@ -18,11 +19,11 @@ from py_api_saga.journal.values import Values
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import Coroutine, Iterable, Sequence
 
     from py_api_saga.events import Observer
     from py_api_saga.executors.run import Run
-    from py_api_saga.journal.protocol import Claim, Journal, Summary
+    from py_api_saga.journal.protocol import Claim, Journal, Row, Summary
 
 MAX_TRIES = 10
 _BATCH = 128  # sagas claimed with one commit
@@ -68,6 +69,7 @@ class Recovery:
         # saga that kills its process must not use up the tries of many.
         self._todo = deque([s for s in seen if not s.tries] + [s for s in seen if s.tries])
         self._claimed: deque[tuple[Claim, Summary]] = deque()
+        self._rows: dict[int, Sequence[Row]] = {}  # of what is claimed, read at once
         self._lock = threading.Lock()
         self._order = {summary.saga_id: i for i, summary in enumerate(self._todo)}
         self.results: list[Recovered] = []
@@ -109,6 +111,10 @@ class Recovery:
                     self.journal.write(*takes)
                 finally:
                     self._take_in([take for take in takes if take.settled])
+                with suppress(JournalError):  # else each is read alone, and says why it can't be
+                    self._rows.update(
+                        self.journal.rows([claim.number for claim, _ in self._claimed])
+                    )
             return self._claimed.popleft() if self._claimed and not self._stopped else None
 
     def work(self) -> None:
@@ -137,7 +143,8 @@ class Recovery:
             message = f"recovery was tried {seen.tries} times, and its process died each time"
             raise _ParkedError(message)
         try:
-            return taken(self.journal, self.values, claim, seen, self._observers)
+            rows = self._rows.pop(claim.number, None)
+            return taken(self.journal, self.values, claim, seen, self._observers, rows)
         except Exception as error:
             raise _ParkedError(as_text(error, str)) from error
 
@@ -170,7 +177,7 @@ def backoff(tries: int) -> float:
 def recover(
     journal: Journal,
     *,
-    max_workers: int = 8,
+    max_workers: int = 32,
     limit: int | None = None,
     max_tries: int = MAX_TRIES,
     observers: Iterable[Observer] = (),
@@ -226,7 +233,7 @@ def run_recovery(recovery: Recovery, max_workers: int) -> None:
 async def arecover(
     journal: Journal,
     *,
-    max_workers: int = 8,
+    max_workers: int = 32,
     limit: int | None = None,
     max_tries: int = MAX_TRIES,
     observers: Iterable[Observer] = (),

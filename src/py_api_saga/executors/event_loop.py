@@ -107,14 +107,22 @@ class _Driver:
     def __init__(self, run: Run) -> None:
         """Let the threads of stragglers wake the loop."""
         self.run = run
-        self.arrived = asyncio.Event()
+        self.arrived: asyncio.Event | None = None
+        if any(operation.policy.timeout is not None for operation in run.operations):
+            self._listen()
+
+    def _listen(self) -> asyncio.Event:
+        """Hear of what ends elsewhere; most runs have nothing such, and an Event is large."""
+        arrived = asyncio.Event()
         loop = asyncio.get_running_loop()
 
         def wake() -> None:
             with suppress(RuntimeError):  # the loop was closed under the run, which can't go on
-                loop.call_soon_threadsafe(self.arrived.set)
+                loop.call_soon_threadsafe(arrived.set)
 
-        run.open_inbox(wake)
+        self.run.open_inbox(wake)
+        self.arrived = arrived
+        return arrived
 
     @property
     def idle(self) -> bool:
@@ -127,8 +135,12 @@ class _Driver:
 
     async def _pause(self) -> None:
         """Wait until something has arrived or is due."""
+        patience = self.run.patience()
+        if self.arrived is None:
+            await asyncio.sleep(patience or 0.0)
+            return
         with suppress(TimeoutError):
-            async with asyncio.timeout(self.run.patience()):
+            async with asyncio.timeout(patience):
                 await self.arrived.wait()
 
 
@@ -140,7 +152,8 @@ class _OneByOne(_Driver):
         run = self.run
         rolling = run.execution.rolling
         while True:
-            self.arrived.clear()
+            if self.arrived is not None:
+                self.arrived.clear()
             run.look()
             if run.execution.rolling is not rolling:
                 return
@@ -161,6 +174,7 @@ class _AtOnce(_Driver):
     def __init__(self, run: Run, limit: int) -> None:
         """Make at most so many at once."""
         super().__init__(run)
+        self._news = self.arrived or self._listen()
         self._limit = limit
         self._tasks: dict[Entry, asyncio.Task[Entry]] = {}
         self._ends: dict[Entry, Callable[[asyncio.Task[Entry]], None]] = {}
@@ -203,7 +217,7 @@ class _AtOnce(_Driver):
                 error = task.exception()  # of an interrupt at the very edge of the task
                 entry = task.result() if error is None else interrupted(intent, error)
             self._ended.append(entry)
-            self.arrived.set()
+            self._news.set()
             del self._tasks[intent]
             self._ends.pop(intent, None)
 
@@ -213,7 +227,7 @@ class _AtOnce(_Driver):
         rolling = run.execution.rolling
         self._watch()
         while True:
-            self.arrived.clear()
+            self._news.clear()
             run.look()
             while self._ended:
                 run.receive(self._ended[0])
@@ -245,19 +259,25 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
     call = call_of(operation, kind)
     if not call[4]:
         return await _attempt_in_thread(run, intent)
-    timeout = operation.policy.timeout
-    until = None if timeout is None else monotonic() + timeout
+    function, args, keywords, needs, _ = call
+    timeout, until, scope = operation.policy.timeout, None, None
+    if timeout is not None:
+        until = monotonic() + timeout
+        scope = asyncio.timeout(timeout)
     current.set((Running, run, intent, until))
     note_start(run, operation, i, kind)
     task = asyncio.current_task()
-    scope = asyncio.timeout(timeout)
     try:
-        async with scope:
+        if needs:
             args, keywords = filled(run, operation, i, call)
-            value = await call[0](*args, **keywords)
+        if scope is None:  # entering one costs as much as the call
+            value = await function(*args, **keywords)
+        else:
+            async with scope:
+                value = await function(*args, **keywords)
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        if timeout is not None and scope.expired():
-            late = overdue(run, i, kind, timeout)
+        if scope is not None and scope.expired():
+            late = overdue(run, i, kind, timeout or 0.0)
             late.__cause__ = error
             return failed(run, intent, late, in_doubt=True)
         return failed(run, intent, error)

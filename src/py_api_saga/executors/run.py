@@ -139,7 +139,7 @@ class Run:
             self._check_deadline()
         execution = self.execution
         if self.recorder is not None and entry[0] in _VALUED:
-            entry = self.recorder.accept(entry, self.name_of(entry[1]))
+            entry = self.recorder.accept(entry, self.name_of)
         elif self.recorder is not None and self._ends_rollback(entry):
             entry = not_made(entry, entry[5])  # recovery makes it
         execution.tell(entry)

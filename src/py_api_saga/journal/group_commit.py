@@ -133,21 +133,21 @@ class GroupCommit:
                     if not batch.told:
                         self._lead(batch)
 
-    async def awrite(self, changes: Sequence[Change]) -> None:
-        """Return when they are settled; cancelling it withdraws nothing."""
-        from asyncio import get_running_loop  # noqa: PLC0415 - sync programs do not load it
-
-        loop = get_running_loop()
+    def submit(self, changes: Sequence[Change], loop: AbstractEventLoop) -> list[Future[None]]:
+        """Give what is done when they are settled; cancelling it withdraws nothing."""
         with self.lock:
             self.put(changes)
+            if len(changes) == 1:  # as nearly always
+                only = changes[0]
+                if only.settled or _batch_of(only).done:
+                    return []
+                return [self._future(_batch_of(only), loop)]
             batches = {
                 batch
                 for change in changes
                 if not change.settled and not (batch := _batch_of(change)).done
             }
-            futures = [self._future(batch, loop) for batch in batches]
-        for future in futures:
-            await future
+            return [self._future(batch, loop) for batch in batches]
 
     def put(self, changes: Iterable[Change]) -> None:
         """Put into the batch what is not on its way; with the lock held."""

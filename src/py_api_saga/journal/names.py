@@ -56,6 +56,8 @@ class Names:
         # at the top level of a module, and is kept, so that its id stays its own.
         self._names: dict[int, str] = {}
         self._kept: list[Any] = []
+        # What was found, by the name that was asked for: where to look whether it is still there.
+        self._found: dict[str, tuple[dict[str, Any], str, Any]] = {}
         for old, new in self._aliases.items():
             self._check_alias(old, new)
 
@@ -74,6 +76,10 @@ class Names:
             UnknownNameError: It may not be named, or is not there.
         """
         # Before anything else is done with it: it may be anything.
+        if type(name) is str and name in self._found:
+            place, path, thing = self._found[name]
+            if place.get(path) is thing:
+                return thing
         if type(name) is not str or len(name) > MAX_LENGTH or not _is_name(name):
             shown = str(name)[:_SHOWN]
             message = f"no name of the form module:function, at most {MAX_LENGTH} long: {shown!r}"
@@ -99,6 +105,7 @@ class Names:
         if not self._lists(module) and not _is_public(module, path, thing):
             message = f"{said} is not public in {_OWN}"
             raise UnknownNameError(message)
+        self._found[asked] = vars(sys.modules[module]), path, thing
         return thing
 
     def _name(self, thing: Any) -> str:

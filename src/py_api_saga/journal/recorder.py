@@ -16,6 +16,8 @@ from py_api_saga.journal.values import Values
 from py_api_saga.status import MISSING, SagaStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from py_api_saga.definition import Definition
     from py_api_saga.execution import Entry, Execution
     from py_api_saga.journal.protocol import Change, Claim, Journal
@@ -65,19 +67,19 @@ class Recorder:
         recorder._written = written
         return recorder
 
-    def accept(self, entry: Entry, name: str) -> Entry:
+    def accept(self, entry: Entry, name_of: Callable[[int], str]) -> Entry:
         """Write an entry down as it is now, or say that its value can't be kept.
 
         Args:
             entry: What came of a call.
-            name: Of its operation.
+            name_of: Gives the name of an operation.
         """
         what, i, kind, attempt, generation, value = entry
         try:
             text = write_entry(entry, self.values)
         except NotStorableError as reason:
             if what == SUCCEEDED:
-                message = f"the result of the {kind} of {name!r} cannot be kept: {reason}"
+                message = f"the result of the {kind} of {name_of(i)!r} cannot be kept: {reason}"
                 entry = (UNSTORED, i, kind, attempt, generation, (value, TypeError(message)))
                 text = write_entry(entry, self.values)
             else:  # HAPPENED: that it did is known all the same
@@ -150,6 +152,7 @@ class Recorder:
         """Note that a change is settled, and give the next one if more was told meanwhile."""
         self._pending = None
         self.claim = change.check()
+        self._head = ""  # it is in the journal, and large
         self._written = self._upto
         return None if len(execution.entries) == self._upto else self._next(execution)
 

@@ -7,6 +7,7 @@ time goes, and `-owners`, which tells whose process lives. They belong together.
 from __future__ import annotations
 
 import os
+import sys
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -109,9 +110,11 @@ class SQLiteJournal:
 
     async def awrite(self, *changes: Change) -> None:
         """Do as `write`, without blocking the loop."""
+        loop = sys.modules["asyncio"].get_running_loop()  # programs without a loop do not load it
         while True:
             try:
-                await self.engine.queue.awrite(changes)
+                for future in self.engine.queue.submit(changes, loop):
+                    await future
             except RetiredError:
                 continue
             except JournalError as error:

@@ -20,8 +20,7 @@ from py_api_saga.status import MISSING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from py_api_saga.definition import Results
-from py_api_saga.journal.names import Names
+    from py_api_saga.journal.names import Names
 
 
 def untagged(tree: Any, names: Names) -> Any:
