@@ -80,7 +80,11 @@ COMMANDS = {
     "saga --version": "tests/test_cli.py",
     "saga --help": "tests/test_cli.py",
     "python -m py_api_saga": "tests/test_cli.py",
-    "saga worker --journal sagas.db --modules operations": "tests/test_cli.py: it does not end",
+    "saga worker --journal sagas.db --modules operations": (
+        "tests/test_commands.py runs one: it does not end by itself"
+    ),
+    "python -m tests.crash": "takes minutes; tests/test_crash.py is a short run of it",
+    "python -m tests.crash.mutants": "takes minutes; tests/test_crash.py has what they are caught by",
     "umask 077 && sqlite3 -readonly sagas.db \"VACUUM INTO 'copy.db'\"": (
         "needs a program of SQLite's; the page does the same in Python"
     ),

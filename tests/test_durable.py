@@ -435,6 +435,22 @@ def test_a_started_saga_waits_for_whoever_recovers(journal: Journal) -> None:
         )
 
 
+def test_a_saga_is_started_under_asyncio(journal: Journal) -> None:
+    """Without blocking the loop; and a second time it is there."""
+
+    async def main() -> None:
+        for _ in range(2):
+            assert await chain("a").astart(journal=journal, saga_id="x") == "x"
+        other = SagaAssembler.saga(name="depot").operation((do, "b"), name="a")
+        with pytest.raises(SagaConflict):
+            await other.astart(journal=journal, saga_id="x")
+
+    asyncio.run(main())
+
+    assert [done.outcome for done in recover(journal)] == [SagaStatus.COMPLETED]
+    assert depot.log == ["a"]
+
+
 def test_a_started_saga_may_run_at_once(journal: Journal) -> None:
     """As a choreography does it."""
     barrier = threading.Barrier(2, timeout=5)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from py_api_saga.definition import Results
     from py_api_saga.events import Observer
     from py_api_saga.journal.protocol import Journal
+    from py_api_saga.journal.recorder import Recorder
     from py_api_saga.operation import OnDoubt
     from py_api_saga.typed_call import (
         A1,
@@ -556,13 +557,36 @@ class Saga:
         """
         from py_api_saga.durable import start  # noqa: PLC0415 - as in `_durably`
 
+        return start(self._to_start(saga_id, deadline, journal, at_once=at_once))
+
+    async def astart(
+        self,
+        *,
+        saga_id: str | None = None,
+        deadline: float | None = None,
+        journal: Journal | None = None,
+        at_once: bool = False,
+    ) -> str:
+        """Do as `start`, without blocking the loop."""
+        from py_api_saga.durable import astart  # noqa: PLC0415 - as in `_durably`
+
+        return await astart(self._to_start(saga_id, deadline, journal, at_once=at_once))
+
+    def _to_start(
+        self,
+        saga_id: str | None,
+        deadline: float | None,
+        journal: Journal | None,
+        *,
+        at_once: bool,
+    ) -> Recorder:
         definition, limit = self._chain(), None
         if at_once:
             definition, limit = self._graph(), self._limit(None)
         run = self._run(definition, saga_id, deadline, orchestrator.drive, journal, limit)
         if run.recorder is None:
             raise refused("start: journal", "a journal, here or in the saga", None)
-        return start(run.recorder)
+        return run.recorder
 
     def _run(
         self,

@@ -81,8 +81,25 @@ async def aexecute(run: Run, limit: int | None) -> Results:
 
 def start(recorder: Recorder) -> str:
     """Write down a saga that somebody else is to run; if it is there, see that it is the same."""
-    if not recorder.write_undriven():
+    create = recorder.undriven()
+    recorder.journal.write(create)
+    if isinstance(create.error, SagaExistsError):
         _seen_and_rows(recorder)
+    else:
+        create.check()
+    return recorder.saga_id
+
+
+async def astart(recorder: Recorder) -> str:
+    """Do as `start`, under asyncio."""
+    import asyncio  # noqa: PLC0415 - 34 ms to import
+
+    create = recorder.undriven()
+    await recorder.journal.awrite(create)
+    if isinstance(create.error, SagaExistsError):
+        await asyncio.to_thread(_seen_and_rows, recorder)
+    else:
+        create.check()
     return recorder.saga_id
 
 

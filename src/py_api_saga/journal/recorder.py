@@ -11,7 +11,7 @@ from py_api_saga.journal.codec import loads
 from py_api_saga.journal.entries import write_entry
 from py_api_saga.journal.names import NotStorableError
 from py_api_saga.journal.plan import MAX_AGE, Plan, write_definition
-from py_api_saga.journal.protocol import Append, Create, SagaExistsError, Take
+from py_api_saga.journal.protocol import Append, Create, Take
 from py_api_saga.journal.values import Values
 from py_api_saga.status import MISSING, SagaStatus
 
@@ -93,14 +93,9 @@ class Recorder:
         tree: dict[str, Any] = loads(self._head)[1]
         return tree
 
-    def write_undriven(self) -> bool:
-        """Write the definition alone, for somebody else to run; False if the id is taken."""
-        create = Create(self.saga_id, self._name, f"[{self._head}]", driven=False)
-        self.journal.write(create)
-        if isinstance(create.error, SagaExistsError):
-            return False
-        create.check()
-        return True
+    def undriven(self) -> Create:
+        """Give the change that writes the definition alone, for somebody else to run."""
+        return Create(self.saga_id, self._name, f"[{self._head}]", driven=False)
 
     # --- committing ------------------------------------------------------------------------------
 
