@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from py_api_saga import NOT_HAPPENED, SagaAssembler
+from py_api_saga import NOT_HAPPENED, SagaAssembler, current_operation
 
 broken: set[str] = set()  # names whose calls fail
+keys: list[str] = []  # of the calls that were made
 
 
 class Size(Enum):
@@ -27,6 +28,7 @@ class Parcel:
 
 def do(name: str, *values: Any, **named: Any) -> Any:
     """Succeed with what was given, or fail."""
+    keys.append(current_operation().idempotency_key)
     if name in broken:
         raise ValueError(f"{name} is broken")
     return named or (values[0] if len(values) == 1 else values) or name
@@ -34,6 +36,7 @@ def do(name: str, *values: Any, **named: Any) -> Any:
 
 def undo(name: str, *_: Any, **__: Any) -> str:
     """Undo, or fail."""
+    keys.append(current_operation().idempotency_key)
     if f"undo {name}" in broken:
         raise OSError(f"undo {name} is broken")
     return f"{name} undone"

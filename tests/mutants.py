@@ -156,8 +156,8 @@ MUTANTS = (
     Mutant(
         "compensates without the result that it needs",
         "execution.py",
-        "undo is not None and OWN in undo[3] and self.results[i] is MISSING",
-        "False",
+        "                    and self.results[i] is MISSING\n",
+        "                    and self.results[i] is None\n",
     ),
     Mutant(
         "asks, and believes NOT_HAPPENED, while a straggler lives",
@@ -294,8 +294,8 @@ MUTANTS = (
     Mutant(
         "does not undo what lands when the run is over",
         "executors/run.py",
-        "            if changed and self.execution.saga is SagaStatus.COMPENSATING:\n",
-        "            if False:\n",
+        "        if changed and self.execution.saga is SagaStatus.COMPENSATING:\n",
+        "        if False:\n",
     ),
 )
 

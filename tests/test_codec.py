@@ -26,6 +26,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from py_api_saga import Retry, SagaAssembler, SagaStatus, Status, result_of
+from py_api_saga.definition import Results, positions
 from py_api_saga.journal import MemoryJournal, codec, tagging, untagging
 from py_api_saga.journal.codec import MAX_VALUE, dumps, loads
 from py_api_saga.journal.names import Names, NotStorableError, UnknownNameError
@@ -210,6 +211,8 @@ def shape(value: Any) -> Any:  # noqa: PLR0911 - one for each kind
     kind = type(value)
     if kind in (list, tuple):
         return kind, [shape(item) for item in value]
+    if kind is Results:
+        return kind, [shape(item) for item in value], dict(positions(value))
     if kind in (set, frozenset):
         return kind, sorted(map(repr, map(shape, value)))
     if kind is dict:
@@ -232,7 +235,7 @@ def assert_same(value: Any) -> None:
 
 
 # The same examples each time, however slow the machine is.
-repeatable = settings(derandomize=True, database=None, deadline=None)
+repeatable = settings(derandomize=True, database=None, deadline=None, max_examples=60)
 
 
 # --- what comes back ---------------------------------------------------------
@@ -284,6 +287,10 @@ VALUES = st.recursive(
         st.sets(HASHABLE),
         st.builds(Line, TEXTS, inner),
         st.builds(Box, inner),
+        st.builds(
+            lambda items: Results.of(items.values(), {name: i for i, name in enumerate(items)}),
+            st.dictionaries(TEXTS, inner),
+        ),
     ),
     max_leaves=20,
 )
@@ -343,6 +350,10 @@ def test_equal_values_make_equal_texts(value: Any) -> None:
         (Status.STUCK, '{"$enum":["py_api_saga.status:Status","STUCK"]}'),
         (Point(1, (2,)), f'{{"$dataclass":["{HERE}:Point",{{"x":1,"y":{{"$tuple":[2]}}}}]}}'),
         (MISSING, '{"$missing":true}'),
+        (
+            Results.of([1, (2,)], {"b": 1, "a": 0}),
+            '{"$results":[[1,{"$tuple":[2]}],{"b":1,"a":0}]}',
+        ),
         (result_of("a")["id"].x, '{"$result":["a",[[false,"id"],[true,"x"]]]}'),
         (result_of()[1:], '{"$result":["",[[false,{"$slice":[1,null,null]}]]]}'),
         (Line, f'{{"$class":"{HERE}:Line"}}'),
@@ -397,6 +408,22 @@ def test_the_retry_of_the_library_is_a_value_like_others() -> None:
     assert there(retry) == retry
 
 
+def test_results_of_a_saga_are_still_found_by_name() -> None:
+    """An operation of the parent may return, or be given, all that a child saga has returned."""
+    child = (
+        SagaAssembler.saga().operation((math.sqrt, 4), name="c").operation((math.sqrt, 9), name="d")
+    )
+    results = SagaAssembler.saga().operation(child, name="child").orchestrator_execute()
+
+    for value in (results, results["child"], [results["child"]]):
+        assert_same(value)
+    read = there({"all": results})["all"]
+    assert read["child"]["d"] == 3.0
+    assert type(read["child"]) is Results
+    with pytest.raises(KeyError):
+        read["c"]
+
+
 def test_what_is_written_shares_nothing_with_the_value() -> None:
     """An action may change its arguments before they are on disk."""
     for value in ([1], {"a": 1}, [[1]], {"a": [1]}):
@@ -423,7 +450,7 @@ def test_what_is_read_shares_nothing_with_the_tree() -> None:
 
 LOOP: list[Any] = [1]
 LOOP.append({"again": (LOOP,)})
-DAG: list[Any] = []
+DAG: list[Any] = [None] * 1000
 for _ in range(60):
     DAG = [DAG, DAG]
 WITH_MORE = Line("mug")
@@ -629,6 +656,16 @@ def test_any_tree_gives_a_value_or_one_of_two_errors(tree: Any) -> None:
         ({"$uuid": 1}, r"malformed \$uuid"),
         ({"$slice": [1]}, r"malformed \$slice"),
         ({"$missing": 1}, r"malformed \$missing"),
+        ({"$results": []}, r"malformed \$results"),
+        ({"$results": [[1]]}, r"malformed \$results"),
+        ({"$results": [[1], {}, {}]}, r"malformed \$results"),
+        ({"$results": "ab"}, r"malformed \$results"),
+        ({"$results": ["ab", {}]}, r"malformed \$results"),
+        ({"$results": [1, {"SECRET": 0}]}, r"malformed \$results"),
+        ({"$results": [[1], [["a", 0]]]}, r"malformed \$results"),
+        ({"$results": [[1], {"SECRET": "0"}]}, r"malformed \$results"),
+        ({"$results": [[1], {"a": True}]}, r"malformed \$results"),
+        ({"$results": [[1], {"a": None}]}, r"malformed \$results"),
         ({"$result": ["a"]}, r"malformed \$result"),
         ({"$result": [1, []]}, r"malformed \$result"),
         ({"$result": ["a", [[1, "x"]]]}, r"malformed \$result"),
@@ -731,7 +768,7 @@ def test_long_ints_are_refused_even_if_the_program_allows_them() -> None:
 
 
 @repeatable
-@given(st.recursive(st.none() | st.integers() | st.text(), st.lists))
+@given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=20))
 def test_texts_are_those_of_json(tree: Any) -> None:
     """The encoder that is kept writes what the library's own function does."""
     assert dumps(tree) == json.dumps(tree, ensure_ascii=False, separators=(",", ":"))

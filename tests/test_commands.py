@@ -458,7 +458,7 @@ def test_sealed_values_stay_sealed_without_the_codec(
     assert say("show", "x", "--codec", f"{__name__}:deaf")[0] == 1
     run(forward(), sealed, "y")
     ended, said = say("show", "y", "--codec", f"{__name__}:deaf")
-    assert (ended, said) == (1, "saga: a sealed value cannot be opened: ValueError\n")
+    assert (ended, said) == (1, "saga: a sealed value cannot be opened: SealedError\n")
 
 
 @pytest.mark.parametrize(
@@ -575,7 +575,11 @@ def test_a_value_is_shown_as_its_type(tree: Any, shown: str) -> None:
 
 def test_a_saga_that_cannot_be_read_is_an_error(say: Say, journal: SQLiteJournal) -> None:
     """What is known of it is shown all the same."""
-    for saga_id, body in (("x", '[["succeeded",0,"action",1,1]]'), ("y", "no JSON")):
+    contradicts, damaged = '[["succeeded",0,"action",1,1]]', "no JSON"
+    for saga_id, body, why in (
+        ("x", contradicts, "the journal's entries contradict"),
+        ("y", damaged, "row 2 of the saga is damaged"),
+    ):
         order().start(journal=journal, saga_id=saga_id)
         append(journal, "[]", SagaStatus.STUCK, saga_id)
         alter(journal, "UPDATE entry SET body = ? WHERE n = 2", body)
@@ -583,7 +587,7 @@ def test_a_saga_that_cannot_be_read_is_an_error(say: Say, journal: SQLiteJournal
         ended, said = say("show", saga_id)
         assert ended == 1
         assert f"{saga_id} (depot): STUCK" in said
-        assert "it cannot be read: the journal's entries" in said
+        assert f"it cannot be read: {why}" in said
         ended, said = say("why", saga_id)
         assert ended == 1
         assert "nobody can go on with it" in said
@@ -1176,6 +1180,34 @@ def test_a_worker_recovers_until_it_is_told_to_end(say: Say, journal: SQLiteJour
         "y: COMPLETED",
     ]
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_worker_without_work_looks_again_and_says_nothing(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until it is told to end."""
+    waiting, looks = SQLiteJournal.waiting, []
+
+    def looked(*arguments: Any) -> Any:
+        looks.append(arguments)
+        return waiting(*arguments)
+
+    monkeypatch.setattr(SQLiteJournal, "waiting", looked)
+
+    def proceed() -> None:
+        wait_until(lambda: len(looks) >= 3)
+        tell()
+
+    assert journal.waiting(0.0) == []
+    with meanwhile(proceed):
+        ended, said = say("worker", "--modules", "depot", "--interval", "0.02")
+
+    assert ended == 0
+    assert re.findall(r"Z (.*)", said) == [
+        "at work: 8 sagas at once, every 0.02 s",
+        "told to end; 0 threads still at work",
+        "ended",
+    ]
 
 
 def test_a_worker_lets_what_runs_end_and_begins_nothing_more(

@@ -124,6 +124,17 @@ def test_an_undo_counts_once_even_under_another_key(serve: Callable[[str], Serve
     assert payment.lines() == [Line("order-1", "24.00 charged", "refunded")]
 
 
+def test_a_disputed_charge_is_refunded_to_a_person_only(serve: Callable[[str], Served]) -> None:
+    """Somebody has called the bank, and says who."""
+    payment = serve("payment")
+    card = {"card": services.DISPUTED_CARD}
+    payment.ask("/charge", "key-1", MONEY | card)
+
+    assert payment.ask("/refund", "undo-1", UNDO | card) == (409, {"error": "disputed"})
+    assert payment.ask("/refund", "undo-2", UNDO | card | {"by": "Ada"})[0] == 200
+    assert payment.lines() == [Line("order-1", "24.00 charged", "refunded")]
+
+
 def test_an_action_that_comes_after_its_undo_is_refused(serve: Callable[[str], Served]) -> None:
     """A charge that was slow on its way has no effect once it was called off."""
     payment = serve("payment")
@@ -503,6 +514,23 @@ def test_a_casualty_that_nobody_kills_finishes_its_order(
         "begins charge",
         "begins book",
     ]
+    assert courier.lines()
+
+
+def test_an_act_that_never_came_to_its_kill_shows_all_that_was_said(
+    serve: Callable[[str], Served], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A casualty that ends by itself ends the act, and recovery finds nothing to do."""
+    stock, payment, courier = map(serve, ("stock", "payment", "courier"))
+    shops = checkout.Shop(stock.address, payment.address, courier.address)
+    monkeypatch.setattr(casualty, "BEGINS", "never said")
+    out = io.StringIO()
+
+    screen = Screen(out, colour=False)
+    assert crash.play_killed(screen, ORDER, shops, tmp_path / "sagas.db", 0.0)
+
+    assert "begins charge" in out.getvalue()
+    assert "kill -9" not in out.getvalue()
     assert courier.lines()
 
 

@@ -32,7 +32,8 @@ from py_api_saga import (
     takeover,
 )
 from py_api_saga.journal import Journal, MemoryJournal
-from py_api_saga.journal.protocol import Append, Change, Create
+from py_api_saga.journal.protocol import Append, Change, Create, Take
+from py_api_saga.repair import purge, resolve
 
 Execute = Callable[..., Any]
 MODULES = ["depot"]
@@ -276,6 +277,63 @@ def test_a_saga_that_runs_is_in_progress(execute: Execute, journal: Journal) -> 
     assert depot.log == ["a"]
 
 
+def test_an_id_that_is_forgotten_in_this_very_moment_is_nobody_s_fault(
+    execute: Execute, journal: Journal
+) -> None:
+    """It was taken when the saga was to be written, and is free when one looks for what took it."""
+    execute(chain("a"), journal=journal, saga_id="x")
+
+    class Forgotten(Changed):
+        def find(self, _: str) -> None:
+            """Find nothing any more."""
+
+    with pytest.raises(JournalError, match="'x' was purged in this very moment; try again"):
+        execute(chain("a"), journal=Forgotten(journal), saga_id="x")
+
+    assert depot.log == ["a"]
+
+
+class Changed:
+    """A journal of which something is different."""
+
+    def __init__(self, journal: Any) -> None:
+        self._journal = journal
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+def test_a_caller_who_cannot_go_on_leaves_the_saga_to_others(
+    execute: Execute, journal: Any
+) -> None:
+    """An orphan whose function is not there in this process is no orphan of another one."""
+    crashed(journal, chain("a", "b"), 2)
+    number = journal.find("x").number
+
+    with pytest.raises(JournalError, match="depot:gone"):
+        execute(
+            chain("a", "b"),
+            journal=Renamed(journal, "depot:undo", "depot:gone", number),
+            saga_id="x",
+        )
+
+    assert not journal.drives(journal.find("x"))
+    assert execute(chain("a", "b"), journal=journal, saga_id="x") == ["A", "B"]
+
+
+def test_entries_that_contradict_one_another_are_no_answer(execute: Execute, journal: Any) -> None:
+    """The results of a saga are not made up."""
+    execute(chain("a", "b"), journal=journal, saga_id="x")
+    start, other = '["started",0,"action",1,1]', '["started",1,"action",1,1]'
+
+    with pytest.raises(JournalError, match="entries of saga 'x' contradict one another"):
+        execute(
+            chain("a", "b"),
+            journal=Renamed(journal, start, other, journal.find("x").number),
+            saga_id="x",
+        )
+
+
 # --- when the journal can't be written --------------------------------------------------------
 
 
@@ -345,6 +403,50 @@ def test_what_runs_is_awaited_when_the_journal_fails(
     assert depot.standing == ["b", "a"]
     (done,) = recover(journal)
     assert done.outcome is SagaStatus.COMPLETED
+
+
+def test_what_ends_after_the_journal_has_failed_is_awaited_and_no_more(
+    execute_graph: Execute, journal: Journal
+) -> None:
+    """Nothing more is written by this run, and recovery makes the calls again."""
+    go_on = threading.Event()
+
+    def slow() -> str:
+        assert go_on.wait(10)
+        return "A"
+
+    depot.behaviour["a"] = slow
+    depot.behaviour["b"] = lambda: threading.Timer(0.05, go_on.set).start()
+    saga = SagaAssembler.saga(name="depot")
+    saga.operation((do, "a"), (undo, "a"), name="a").operation((do, "b"), (undo, "b"), name="b")
+    with pytest.raises(JournalError, match="the disk is full"):
+        execute_graph(saga, journal=Faulty(journal, 1), saga_id="x")
+
+    assert sorted(depot.standing) == ["a", "b"]
+    assert len(bodies(journal, "x")) == 1
+    (done,) = recover(journal)
+    assert done.outcome is SagaStatus.COMPLETED
+
+
+def test_an_interrupt_says_that_the_journal_has_failed_too(
+    execute: Execute, journal: Journal
+) -> None:
+    """It is raised again, and what became of the saga stands behind it."""
+
+    class Stop(BaseException):
+        pass
+
+    depot.behaviour["b"] = fail(Stop())
+
+    with pytest.raises(Stop) as caught:
+        execute(chain("a", "b"), journal=Faulty(journal, 2), saga_id="x")
+
+    error = caught.value.__context__
+    while error is not None and not isinstance(error, JournalError):
+        error = error.__context__
+    assert "the disk is full" in str(error)
+    assert depot.log == ["a", "b"]
+    assert status(journal, "x") is SagaStatus.RUNNING
 
 
 # --- recovery -------------------------------------------------------------------------------------
@@ -561,6 +663,113 @@ def test_recovery_under_asyncio(journal: Any) -> None:
     assert sorted(set(depot.keys)) == sorted(f"{i}:{name}:action" for i in "xyz" for name in "ab")
 
 
+def test_recovery_under_asyncio_says_what_came_of_those_that_did_not_complete(
+    journal: Any,
+) -> None:
+    """One is undone, one is parked, and neither stops the third."""
+    for saga_id in "xyz":
+        crashed(journal, chain(saga_id), 1, saga_id)
+    depot.behaviour["x"] = fail(ValueError("no courier"))
+    number = journal.find("y").number
+
+    done = asyncio.run(arecover(Renamed(journal, "depot:do", "depot:gone", number)))
+
+    assert [(one.saga_id, one.outcome) for one in done] == [
+        ("x", SagaStatus.COMPENSATED),
+        ("y", SagaStatus.STUCK),
+        ("z", SagaStatus.COMPLETED),
+    ]
+    assert "ValueError('no courier')" in str(done[0].error)
+    assert "depot:gone" in str(done[1].error)
+    assert status(journal, "y") is SagaStatus.STUCK
+
+
+def test_who_cancels_all_tasks_is_told_once_all_that_was_begun_is_done(journal: Any) -> None:
+    """Also if the task that awaits the recovery is not among them."""
+    for saga_id in "xy":
+        crashed(journal, chain("a"), 1, saga_id)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        begun.set()
+        assert go_on.wait(10)
+        return "A"
+
+    depot.behaviour["a"] = slow
+
+    async def main() -> None:
+        task = asyncio.create_task(arecover(journal, max_workers=1))
+        assert await asyncio.to_thread(begun.wait, 10)
+        for other in asyncio.all_tasks() - {task, asyncio.current_task()}:
+            if other.get_coro().__name__ == "work":  # type: ignore[union-attr]
+                other.cancel()
+        await asyncio.sleep(0.01)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert status(journal, "x") is SagaStatus.COMPLETED
+    assert status(journal, "y") is SagaStatus.RUNNING
+    assert not journal.drives(journal.find("y"))
+
+
+def test_a_claim_that_cannot_be_written_is_told(journal: Any) -> None:
+    """The saga is as it was, and somebody tries it again."""
+    crashed(journal, chain("a"), 1)
+
+    class NoClaims(Changed):
+        def write(self, *changes: Change) -> None:
+            for change in changes:
+                change.error, change.settled = JournalError("the disk is full"), True
+
+    (done,) = recover(NoClaims(journal))
+
+    assert (done.saga_id, done.outcome) == ("x", SagaStatus.RUNNING)
+    assert isinstance(done.error, JournalError)
+    assert [one.outcome for one in recover(journal)] == [SagaStatus.COMPLETED]
+
+
+def test_what_somebody_else_claims_first_is_theirs(journal: Any) -> None:
+    """Whoever was slower says nothing of it, and goes on with the rest."""
+    for saga_id in "xy":
+        crashed(journal, chain(saga_id), 1, saga_id)
+
+    class Slow(Changed):
+        def write(self, *changes: Change) -> None:
+            """Let somebody be faster with the first saga."""
+            if isinstance(changes[0], Take) and not depot.behaviour:
+                depot.behaviour["x"] = str
+                takeover(journal, "x")
+            self._journal.write(*changes)
+
+    done = recover(Slow(journal))
+
+    assert [(one.saga_id, one.outcome) for one in done] == [("y", SagaStatus.COMPLETED)]
+    assert status(journal, "x") is SagaStatus.COMPLETED
+    assert depot.log == ["x", "y", "x", "y"]
+
+
+def test_an_interrupt_in_a_recovered_action_undoes_its_saga_and_no_other(
+    journal: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A function that calls `sys.exit` ends no recovery; the log has where it did."""
+    crashed(journal, chain("a"), 1, "x")
+    crashed(journal, chain("b"), 1, "y")
+    depot.behaviour["a"] = fail(SystemExit("bye"))
+
+    done = recover(journal)
+
+    assert [(one.saga_id, one.outcome) for one in done] == [
+        ("x", SagaStatus.COMPENSATED),
+        ("y", SagaStatus.COMPLETED),
+    ]
+    assert isinstance(done[0].error, SystemExit)
+    assert depot.standing == ["b"]
+    assert "saga x: recovery raised" in caplog.text
+
+
 def test_threads_recover_coroutine_functions_too(journal: Any) -> None:
     """In a loop of their own."""
     saga = SagaAssembler.saga().operation((ado, "a"), (aundo, "a"), name="a")
@@ -720,6 +929,142 @@ def test_a_late_landing_is_recorded_and_undone(journal: Any) -> None:
     assert depot.standing == []
 
 
+def late(journal: Any, go_on: threading.Event, watch: Watch, *, undo_it: Any = (undo, "a")) -> None:
+    """Give up a call that lands when it is told to, and end its saga before."""
+
+    def slow() -> str:
+        assert go_on.wait(10)
+        return "A"
+
+    depot.behaviour["a"] = slow
+    saga = SagaAssembler.saga(observers=[watch]).operation(
+        (do, "a"), undo_it, name="a", timeout=0.05
+    )
+    with pytest.raises(SagaException):
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+
+
+def until_said(caplog: pytest.LogCaptureFixture, text: str) -> None:
+    """Wait for a line of the log."""
+
+    def wait() -> None:
+        while text not in caplog.text:
+            time.sleep(0.01)
+
+    in_time(wait)
+
+
+def test_a_late_landing_is_undone_in_a_loop_if_the_saga_was_started_in_one(journal: Any) -> None:
+    """Also if a process without a loop has finished it."""
+    go_on = threading.Event()
+
+    def slow() -> str:
+        assert go_on.wait(10)
+        return "A"
+
+    depot.behaviour["a"] = slow
+    watch = Watch()
+    saga = (
+        SagaAssembler.saga()
+        .operation((ado, "b"), name="b")
+        .operation((do, "a"), (aundo, "a"), name="a", timeout=0.05)
+    )
+
+    async def main() -> None:
+        with pytest.raises(JournalError):
+            await saga.aorchestrator_execute(journal=Faulty(journal, 1), saga_id="x")
+
+    asyncio.run(main())
+    (done,) = recover(journal, observers=[watch])
+    assert done.outcome is SagaStatus.COMPENSATED
+
+    go_on.set()
+    watch.wait_for("saga ended", times=2)
+
+    assert depot.keys[-1] == "x:a:compensation:2"
+    assert depot.standing == ["b"]
+    assert status(journal, "x") is SagaStatus.COMPENSATED
+
+
+def test_a_late_landing_in_a_saga_that_a_person_has_resolved_is_told_in_the_log(
+    journal: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever went on with the saga decides about it; nothing is written, and nothing undone."""
+    go_on = threading.Event()
+    late(journal, go_on, Watch(), undo_it=(undo, "a", result_of()))
+    resolve(journal, "x", "a", Status.FAILED, who="ada", why="looked it up")
+    rows = bodies(journal, "x")
+
+    go_on.set()
+    until_said(caplog, "saga x: operation a landed late, and others went on")
+
+    assert bodies(journal, "x") == rows
+    assert depot.log == ["a"]
+
+
+def test_a_late_landing_in_a_saga_that_was_forgotten_is_told_in_the_log(
+    journal: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """There is nothing left to write it into."""
+    go_on = threading.Event()
+    late(journal, go_on, Watch())
+    purge(journal, journal.find("x"), forget=True)
+
+    go_on.set()
+    until_said(caplog, "saga x: operation a landed late, and others went on")
+
+    assert journal.find("x") is None
+    assert depot.log == ["a", "undo a"]
+
+
+@pytest.mark.parametrize("rows_more", [0, 1])
+def test_a_late_landing_that_comes_second_changes_nothing(
+    journal: Any, caplog: pytest.LogCaptureFixture, rows_more: int
+) -> None:
+    """Somebody has claimed the saga since it was looked at, or written what this run is without."""
+    go_on = threading.Event()
+
+    class Faster(Changed):
+        def write(self, *changes: Change) -> None:
+            for change in changes:
+                if isinstance(change, Take) and not rows_more:
+                    change.error, change.settled = SagaInProgress("somebody was faster"), True
+                    return
+            self._journal.write(*changes)
+            for change in changes:
+                if isinstance(change, Take):
+                    change.claim.rows += rows_more
+
+    late(Faster(journal), go_on, Watch())
+    rows = bodies(journal, "x")
+
+    go_on.set()
+    until_said(caplog, "saga x: operation a landed late, and others went on")
+
+    assert bodies(journal, "x") == rows
+    assert depot.log == ["a", "undo a"]
+    assert not journal.drives(journal.find("x"))
+
+
+def test_a_late_landing_that_cannot_be_recorded_is_told_in_the_log(
+    journal: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The journal can't be read: what landed stands, and the log says so."""
+    go_on = threading.Event()
+
+    class Broken(Changed):
+        def find(self, _: str) -> None:
+            raise JournalError("the disk is gone")
+
+    late(Broken(journal), go_on, Watch())
+
+    go_on.set()
+    until_said(caplog, "saga x: a late landing was not recorded")
+
+    assert "the disk is gone" in caplog.text
+    assert depot.log == ["a", "undo a"]
+
+
 def test_retries_are_on_record_before_the_wait(journal: Any) -> None:
     """A crash between two attempts leaves no doubt."""
     depot.behaviour["a"] = fail(ValueError("busy"))
@@ -782,14 +1127,18 @@ def test_an_undo_may_return_anything(execute: Execute, journal: Journal) -> None
 
 
 def test_an_answer_may_hold_what_cannot_be_kept(journal: Any) -> None:
-    """That it happened is known all the same."""
-    crashed(journal, SagaAssembler.saga().operation((do, "a"), name="a", on_doubt=ask), 1)
+    """That it happened is known all the same; nobody could go on from it, so it is undone."""
+    saga = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a", on_doubt=ask)
+    crashed(journal, saga, 1)
     depot.behaviour["ask a"] = lambda: happened(object())
 
     (done,) = recover(journal)
 
-    assert done.outcome is SagaStatus.COMPLETED
-    assert bodies(journal, "x")[-1].count('["happened",0,"ask",1,1,{"$missing":true}]') == 1
+    assert done.outcome is SagaStatus.COMPENSATED
+    assert depot.log == ["a", "ask a", "undo a"]
+    assert '["unstored",0,"ask",1,1,["builtins.TypeError"' in "".join(bodies(journal, "x"))
+    with pytest.raises(SagaException, match="cannot be kept"):
+        saga.orchestrator_execute(journal=journal, saga_id="x")
 
 
 # --- interrupts -----------------------------------------------------------------------------------

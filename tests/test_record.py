@@ -30,7 +30,7 @@ from py_api_saga import (
 from py_api_saga.definition import Definition
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.execution import ABORT, IN_DOUBT, UNKNOWN, Doubt
-from py_api_saga.journal import MemoryJournal
+from py_api_saga.journal import MemoryJournal, record
 from py_api_saga.journal.entries import read_entry, write_entry
 from py_api_saga.journal.plan import MAX_AGE, Plan, write_definition
 from py_api_saga.journal.protocol import Row
@@ -130,6 +130,7 @@ def test_a_graph_keeps_its_edges() -> None:
 
 def test_child_sagas_keep_their_places() -> None:
     """The results of a child are one result of its parent, also in a process that comes later."""
+    depot.reset()
     grandchild = SagaAssembler.saga().operation((do, "g"), (undo, "g"), name="g")
     child = (
         SagaAssembler.saga()
@@ -217,7 +218,7 @@ def test_many_small_arguments_may_be_large_together() -> None:
     """The limit is one of each value."""
     saga = SagaAssembler.saga()
     for i in range(8):
-        saga.operation((do, f"{i}", "y" * 200_000), (undo, f"{i}"))
+        saga.operation((do, f"{i}", "y" * 200_000), (undo, f"{i}") if i else None)
 
     assert len(saga.orchestrator_execute(journal=MemoryJournal(modules=["depot"]))) == 8
 
@@ -387,7 +388,7 @@ TREES = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(TREES, TREES)
 def test_no_row_makes_a_reader_fail_otherwise(definition: Any, entry: Any) -> None:
     """A journal is input: whatever a row holds, it is read, or refused as a JournalError."""
@@ -424,6 +425,46 @@ def test_a_saga_whose_entries_contradict_one_another_is_parked() -> None:
     journal.rows = good  # type: ignore[method-assign]
     with pytest.raises(SagaStuck, match=r"was parked: .*contradict"):
         saga.orchestrator_execute(journal=journal, saga_id="x")
+
+
+def test_what_was_not_looked_for_cannot_be_called() -> None:
+    """A saga may be shown without importing its functions, and then makes no call by mistake."""
+    function = read_rows(_rows(), Values(PLAIN)).definition.operations[0].action[0]
+
+    assert function.__name__ == "do"
+    with pytest.raises(LookupError, match="depot:do was not looked for"):
+        function()
+
+
+def test_a_row_that_is_too_large_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size is looked at first."""
+    monkeypatch.setattr(record, "MAX_BODY", 99)
+
+    with pytest.raises(JournalError, match="row 2 of the saga is larger than 99 characters"):
+        read_rows([Row(1, 0.0, "[]"), Row(2, 0.0, "[" * 100)], Values(PLAIN))
+
+
+def test_an_error_of_which_nothing_is_known_is_an_error() -> None:
+    """So that whoever raises the saga's exception has something to raise it from."""
+    for tree in (["failed", 0, "action", 1, 1], ["abort", -1, "", 0, 0]):
+        assert repr(read_entry(tree, Values(PLAIN), 1)[5]) == "Exception('unknown')"
+    assert Values(PLAIN).write_error(None) is None
+    assert Values(PLAIN).read_error(None) is None
+
+
+@pytest.mark.parametrize("sealed", [7, None, ["x"], "x" * ((4 << 20) + 1)])
+def test_a_sealed_value_that_is_none_is_not_given_to_the_codec(sealed: Any) -> None:
+    """What it is given is a text, and not too large a one."""
+    with pytest.raises(ValueError, match="a sealed value is no text, or too large"):
+        Values(SEALED).read({"$sealed": sealed})
+
+
+def test_arguments_that_are_too_large_together_are_refused_by_name() -> None:
+    """With a codec the arguments of a call are one value."""
+    saga = SagaAssembler.saga().operation((do, "a", "x" * 700_000, "y" * 700_000))
+
+    with pytest.raises(SagaDefinitionError, match="operation 'do': the action"):
+        saga.orchestrator_execute(journal=SEALED)
 
 
 def test_a_digest_is_of_the_name_and_the_arguments() -> None:

@@ -10,7 +10,7 @@ from time import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from py_api_saga.compensation import Trouble, failure
-from py_api_saga.definition import Results, arrange
+from py_api_saga.definition import Results
 from py_api_saga.exceptions import (
     JournalError,
     SagaConflict,
@@ -33,7 +33,7 @@ from py_api_saga.journal.recorder import Recorder
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from py_api_saga.events import Observer
     from py_api_saga.journal.protocol import Claim, Journal, Row, Summary
@@ -59,14 +59,14 @@ def execute(run: Run, limit: int | None) -> Results:
         pass
     finally:
         run.leave()
+    if run.interrupt is not None:
+        raise run.interrupt
     known = _known(run)
     return known if isinstance(known, Results) else drive(*known)
 
 
 async def aexecute(run: Run, limit: int | None) -> Results:
     """Do as `execute`, under asyncio."""
-    import asyncio  # noqa: PLC0415 - 34 ms to import
-
     from py_api_saga.executors import event_loop  # noqa: PLC0415 - likewise
 
     try:
@@ -75,8 +75,41 @@ async def aexecute(run: Run, limit: int | None) -> Results:
         pass
     finally:
         run.leave()
-    known = await asyncio.to_thread(_known, run)
+    if run.interrupt is not None:
+        raise run.interrupt
+    known = await in_thread(_known, run, undo=_give_back)
     return known if isinstance(known, Results) else await adrive(*known)
+
+
+def _give_back(known: Results | tuple[Run, int | None]) -> None:
+    if not isinstance(known, Results):
+        known[0].leave()
+
+
+async def in_thread(
+    function: Callable[..., Any], *args: Any, undo: Callable[[Any], object] = id
+) -> Any:
+    """Await a thread through any number of cancellations, since it may claim something.
+
+    Args:
+        function: What to call there.
+        args: Its arguments.
+        undo: Gives back what the function gives, if nobody waits for it any more.
+    """
+    import asyncio  # noqa: PLC0415 - 34 ms to import
+
+    task = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    cancelled: BaseException | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is None:
+        return task.result()
+    if task.exception() is None:
+        undo(task.result())
+    raise cancelled
 
 
 def start(recorder: Recorder) -> str:
@@ -92,12 +125,10 @@ def start(recorder: Recorder) -> str:
 
 async def astart(recorder: Recorder) -> str:
     """Do as `start`, under asyncio."""
-    import asyncio  # noqa: PLC0415 - 34 ms to import
-
     create = recorder.undriven()
     await recorder.journal.awrite(create)
     if isinstance(create.error, SagaExistsError):
-        await asyncio.to_thread(_seen_and_rows, recorder)
+        await in_thread(_seen_and_rows, recorder)
     else:
         create.check()
     return recorder.saga_id
@@ -153,7 +184,11 @@ def claim_of(journal: Journal, take: Take) -> Claim:
     if not take.force and journal.drives(take.seen):
         message = f"saga {take.seen.saga_id!r} is running elsewhere; it was left alone"
         raise SagaInProgress(message)
-    journal.write(take)
+    try:
+        journal.write(take)
+    except BaseException:
+        journal.leave(take.claim)
+        raise
     return take.check()
 
 
@@ -180,9 +215,7 @@ def _answer(seen: Summary, recorded: Recorded) -> Results:
     except IllegalMoveError as error:
         raise _contradiction(seen, error) from error
     if seen.status is SagaStatus.COMPLETED:
-        if definition.layout is not None:
-            return arrange(definition.layout, execution.results)
-        return Results.of(execution.results, definition.names)
+        return execution.returned()
     raise _failure(seen, recorded, execution)
 
 
@@ -274,6 +307,9 @@ def drive(run: Run, limit: int | None) -> Results:
         if any(_is_async(operation) for operation in run.operations):
             import asyncio  # noqa: PLC0415 - 34 ms to import
 
+            if asyncio._get_running_loop() is not None:  # noqa: SLF001 - it raises nothing if there is none
+                message = "the saga has coroutine functions: go on with it by await arecover(...)"
+                raise SagaInProgress(message)
             return asyncio.run(adrive(run, limit))
         if limit is None:
             return orchestrator.execute(run)

@@ -32,6 +32,7 @@ from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
 from py_api_saga.compensation import Debts, Trouble
+from py_api_saga.definition import Results, arrange
 from py_api_saga.placeholder import OWN
 from py_api_saga.status import MISSING, SagaStatus, Status
 
@@ -229,6 +230,15 @@ class Execution:
         """Whether there is nothing to call and nothing to wait for: `saga` is the outcome."""
         return not (self.flying or self._heap or (self.trouble and self.trouble.waiting))
 
+    def returned(self) -> Results:
+        """Give what the actions returned; None for what a person has resolved without a result."""
+        results = self.results
+        if self.trouble is not None:
+            results = [None if result is MISSING else result for result in results]
+        if self.definition.layout is not None:
+            return arrange(self.definition.layout, results)
+        return Results.of(results, self.definition.names)
+
     def is_flying(self, entry: Entry) -> bool:
         """Tell whether an entry speaks of a call that is in flight, and not of a straggler."""
         flight = self.flying.get(entry[1])
@@ -316,16 +326,19 @@ class Execution:
     def _take_unstored(self, entry: Entry) -> None:
         """Take in a success that nobody could go on from in another process."""
         what, i, kind, attempt, generation, (value, error) = entry
-        if kind != ACTION or not self.is_flying(entry):
+        if kind == COMPENSATION or not self.is_flying(entry):
             self._take_succeeded((what, i, kind, attempt, generation, value))
             return
         trouble = self._trouble()
         trouble.errors[i] = error
         trouble.doubted.discard(i)
         del self.flying[i]
-        if self.passed or i == self.definition.pivot:
+        if self.rolling:  # an answer
+            self._succeed(i, value)
+            self._enlist(i)
+        elif self.passed or i == self.definition.pivot:
             self.results[i] = value
-            self.passed = True
+            self.passed, self.backward = True, False
             self._move(i, _STUCK)
         else:
             self._succeed(i, value)
@@ -451,7 +464,7 @@ class Execution:
             raise IllegalMoveError(message)
         trouble = self._trouble()
         if status is _SUCCEEDED and self.rolling and trouble.alive(i, COMPENSATION):
-            message = f"{self._name(i)}: its compensation is still running"
+            message = f"{self._name(i)}: its compensation may still be running"
             raise IllegalMoveError(message)
         trouble.doubted.discard(i)
         self._unlist(i)
@@ -476,7 +489,7 @@ class Execution:
         elif (~i if self.rolling else i) in self._heap:
             wrong = "is ready"
         elif trouble.alive(i):
-            wrong = "is still running"
+            wrong = "may still be running, in a call that was given up"
         elif self.backward and not self.rolling and i != self.definition.pivot:
             wrong = "is to be undone"
         if wrong:
@@ -589,7 +602,12 @@ class Execution:
             parked = (
                 (status is _IN_DOUBT and operation.policy.park)
                 or (status is _COMPENSATING and i in trouble.too_old)
-                or (undo is not None and OWN in undo[3] and self.results[i] is MISSING)
+                or (  # a call that had succeeded is made, and says itself what it lacks
+                    status is not _SUCCEEDED
+                    and undo is not None
+                    and OWN in undo[3]
+                    and self.results[i] is MISSING
+                )
             )
         else:
             parked = status is _IN_DOUBT and (

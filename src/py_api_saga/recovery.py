@@ -9,13 +9,20 @@ from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from py_api_saga.durable import adrive, claim_of, drive, taken
+from py_api_saga.durable import adrive, claim_of, drive, in_thread, taken
 from py_api_saga.events import complain
-from py_api_saga.exceptions import JournalError, SagaError, SagaException, SagaInProgress, as_text
+from py_api_saga.exceptions import (
+    JournalError,
+    SagaError,
+    SagaException,
+    SagaInProgress,
+    as_text,
+    refused,
+)
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.protocol import OPEN, Append, Take
 from py_api_saga.journal.record import PARKED
-from py_api_saga.journal.values import Values
+from py_api_saga.journal.values import SealedError, Values
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
@@ -57,14 +64,15 @@ class Recovery:
         journal: Journal,
         *,
         limit: int | None = None,
-        max_tries: int = MAX_TRIES,
+        max_tries: int | None = MAX_TRIES,
         observers: Iterable[Observer] = (),
     ) -> None:
+        self.batch = _BATCH  # at most so many are claimed at once
         self.journal = journal
         self.values = Values(journal)
         self._observers = tuple(observers)
         self._max_tries = max_tries
-        seen = journal.waiting(time(), limit)
+        seen = journal.waiting(time(), _positive(limit, "limit") if limit else limit)
         # Those that were tried before come after the others and are claimed a few at a time: a
         # saga that kills its process must not use up the tries of many.
         self._todo = deque([s for s in seen if not s.tries] + [s for s in seen if s.tries])
@@ -89,7 +97,7 @@ class Recovery:
     def _batch(self) -> list[Take]:
         """Take the next sagas off the list, as claims to be made."""
         todo, now = self._todo, time()
-        size = max(1, _BATCH >> (4 * todo[0].tries)) if todo else 0
+        size = max(1, self.batch >> (4 * todo[0].tries)) if todo else 0
         return [
             Take(seen, counted=True, due=now + backoff(seen.tries))
             for seen in (todo.popleft() for _ in range(min(size, len(todo))))
@@ -122,6 +130,11 @@ class Recovery:
         while (claimed := self.next()) is not None:
             self.results.append(self._surely(*claimed))
 
+    def give_back(self, claimed: tuple[Claim, Summary] | None) -> None:
+        """Leave a saga that nobody is going to begin."""
+        if claimed is not None:
+            self.journal.leave(claimed[0])
+
     def leave(self) -> None:
         """Give back what was claimed and not begun."""
         for claim, _ in self._claimed:
@@ -139,12 +152,16 @@ class Recovery:
 
     def open(self, claim: Claim, seen: Summary) -> tuple[Run, int | None]:
         """Read a saga that was claimed."""
-        if seen.tries >= self._max_tries:
-            message = f"recovery was tried {seen.tries} times, and its process died each time"
+        if self._max_tries is not None and seen.tries >= self._max_tries:
+            message = f"recovery was tried {seen.tries} times, and the saga has not ended"
             raise _ParkedError(message)
+        rows = self._rows.pop(claim.number, None)
+        if rows is None:
+            rows = self.journal.rows([claim.number])[claim.number]
         try:
-            rows = self._rows.pop(claim.number, None)
             return taken(self.journal, self.values, claim, seen, self._observers, rows)
+        except SealedError:  # the journal was opened without its key, say: nothing is wrong with it
+            raise
         except Exception as error:
             raise _ParkedError(as_text(error, str)) from error
 
@@ -155,7 +172,10 @@ class Recovery:
         if isinstance(error, _ParkedError):
             body = dumps([[PARKED, {"reason": str(error)}]])
             self.journal.write(park := Append(claim, body, SagaStatus.STUCK))
-            return Recovered(seen.saga_id, SagaStatus.STUCK, park.error or error.__cause__ or error)
+            if park.error is not None:
+                self.journal.leave(claim)
+                return Recovered(seen.saga_id, seen.status, park.error)
+            return Recovered(seen.saga_id, SagaStatus.STUCK, error.__cause__ or error)
         if isinstance(error, SagaException) and error.outcome is not None:
             return Recovered(seen.saga_id, error.outcome, error)
         if run is None or not isinstance(error, SagaError):
@@ -172,6 +192,12 @@ class _ParkedError(Exception):
 def backoff(tries: int) -> float:
     """Give the seconds until a saga is tried again, after so many tries before this one."""
     return min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(tries, 30))
+
+
+def _positive(value: object, where: str) -> int:
+    if type(value) is int and value > 0:
+        return value
+    raise refused(where, "a whole number of at least 1", value)
 
 
 def recover(
@@ -193,8 +219,8 @@ def recover(
         journal: Where the sagas are; its `modules=` must list those of their functions.
         max_workers: Sagas at once, each in a thread.
         limit: Sagas in all; None for every one that is due.
-        max_tries: How often a saga is tried before it is parked as STUCK, because its process
-            died each time.
+        max_tries: How often a saga is tried before it is parked as STUCK, since each time its
+            process has died, or was stopped.
         observers: Functions of an `Event`, told what happens.
 
     Returns:
@@ -216,9 +242,10 @@ def recover(
 
 def run_recovery(recovery: Recovery, max_workers: int) -> None:
     """Let so many threads work until all is done, or an interrupt comes."""
-    workers = min(max_workers, len(recovery))
+    workers = min(_positive(max_workers, "max_workers"), len(recovery))
     if not workers:
         return
+    recovery.batch = min(recovery.batch, workers)  # what waits for a worker here runs nowhere else
     try:
         with ThreadPoolExecutor(workers, "saga-recovery") as pool:
             try:
@@ -257,22 +284,24 @@ async def arecover(
         task.result()
 
     async def work() -> None:
-        while (claimed := await asyncio.to_thread(recovery.next)) is not None:
+        while (claimed := await in_thread(recovery.next, undo=recovery.give_back)) is not None:
             claim, seen = claimed
             run = None
             try:
-                run, saga_limit = await asyncio.to_thread(recovery.open, claim, seen)
+                run, saga_limit = await in_thread(recovery.open, claim, seen)
                 await to_the_end(adrive(run, saga_limit))
             except BaseException as error:  # noqa: BLE001 - it is in what is returned
-                done = await asyncio.to_thread(recovery.result, claim, seen, run, error)
+                done = await in_thread(recovery.result, claim, seen, run, error)
                 recovery.results.append(done)
             else:
                 recovery.results.append(Recovered(seen.saga_id, SagaStatus.COMPLETED))
 
     interrupts: list[BaseException] = []
     try:
+        workers = min(_positive(max_workers, "max_workers"), len(recovery))
+        recovery.batch = min(recovery.batch, max(workers, 1))
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(max_workers, len(recovery))):
+            for _ in range(workers):
                 group.create_task(work())
     finally:
         recovery.leave()
@@ -311,5 +340,5 @@ def takeover(
     if seen.status not in OPEN:
         return Recovered(saga_id, seen.status)
     claim = claim_of(journal, Take(seen, force=force))
-    recovery = Recovery(journal, limit=0, observers=observers)
+    recovery = Recovery(journal, limit=0, max_tries=None, observers=observers)
     return recovery._surely(claim, seen)  # noqa: SLF001 - of this module

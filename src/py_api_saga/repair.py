@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from py_api_saga.durable import claim_of
 from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, as_text
 from py_api_saga.execution import (
     ABORT,
     AGAIN,
+    RECOVERED,
     RESOLVED,
     Execution,
     IllegalMoveError,
 )
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.entries import write_entry
+from py_api_saga.journal.names import NotStorableError
 from py_api_saga.journal.protocol import Append, Purge, Take
 from py_api_saga.journal.record import NOTE, digest, read_lines, read_rows
 from py_api_saga.journal.recorder import standing
@@ -45,6 +48,7 @@ def resolve(
     status: Status,
     result: object = MISSING,
     *,
+    ended: bool = False,
     who: str,
     why: str,
 ) -> SagaStatus:
@@ -57,6 +61,9 @@ def resolve(
         status: SUCCEEDED or FAILED: whether its action took effect; in a rollback also
             COMPENSATED or SKIPPED, if its effect was undone by hand or is to stand.
         result: With SUCCEEDED, what the action returned, for those who need it.
+        ended: Whether calls that were given up after their `timeout=` have ended for sure, with
+            their process or otherwise. The journal can't know; while one may live, what it could
+            undo or do again is refused.
         who: Who says so.
         why: How they know.
 
@@ -72,7 +79,7 @@ def resolve(
 
     def decide(recorded: Recorded, _: Execution) -> list[Entry]:
         i = _index(recorded, operation)
-        return [(RESOLVED, i, "", 0, 0, (status, result))]
+        return [*_buried(ended=ended), (RESOLVED, i, "", 0, 0, (status, result))]
 
     return _decide(journal, saga_id, f"resolve {operation} as {status.value}", decide, who, why)
 
@@ -83,6 +90,7 @@ def again(
     operation: str | None = None,
     *,
     new_key: bool = False,
+    ended: bool = False,
     who: str,
     why: str,
 ) -> SagaStatus:
@@ -93,6 +101,7 @@ def again(
         saga_id: Which one.
         operation: The name of one operation; None for all that are stuck.
         new_key: Whether under a new idempotency key, so that services take it for a new call.
+        ended: As in `resolve`.
         who: Who says so.
         why: For which reason.
 
@@ -105,7 +114,7 @@ def again(
         if not chosen and execution.at_rest:
             message = f"saga {saga_id!r} has no operation that is stuck"
             raise DecisionError(message)
-        return [(AGAIN, i, "", 0, 0, new_key) for i in chosen]
+        return [*_buried(ended=ended), *((AGAIN, i, "", 0, 0, new_key) for i in chosen)]
 
     did = f"retry{'' if operation is None else ' ' + operation}{' --new-key' * new_key}"
     return _decide(journal, saga_id, did, decide, who, why)
@@ -157,8 +166,8 @@ def purge_all(
     left: list[tuple[Summary, Exception]] = []
     for seen in sagas:
         try:
-            what = _digest(journal, seen, rows.get(seen.number, ()))
-        except (DecisionError, JournalError) as error:
+            what = _digest(journal, seen, rows.get(seen.number, ()), forget=forget)
+        except (DecisionError, SagaInProgress, JournalError) as error:
             left.append((seen, error))
         else:
             changes.append((seen, Purge(seen, what, forget=forget)))
@@ -167,12 +176,17 @@ def purge_all(
     return left
 
 
-def _digest(journal: Journal, seen: Summary, rows: Sequence[Row]) -> str:
+def _digest(journal: Journal, seen: Summary, rows: Sequence[Row], *, forget: bool) -> str:
     if seen.status not in ENDED:
         message = f"saga {seen.saga_id!r} has not ended: it is {seen.status.value}"
         raise DecisionError(message)
+    if forget:
+        return ""
     if not rows:
-        return seen.digest or ""
+        if seen.digest is None:
+            message = f"saga {seen.saga_id!r} was purged meanwhile"
+            raise SagaInProgress(message)
+        return seen.digest
     try:
         return digest(read_lines(rows)[0], Values(journal))
     except JournalError:
@@ -180,6 +194,11 @@ def _digest(journal: Journal, seen: Summary, rows: Sequence[Row]) -> str:
     except Exception as error:  # whatever a malformed tree makes of this code, or a codec of a text
         message = f"saga {seen.saga_id!r} cannot be read: {as_text(error, str)}"
         raise JournalError(message) from error
+
+
+def _buried(*, ended: bool) -> list[Entry]:
+    """Tell, as after a crash, that no call of a saga is running any more."""
+    return [(RECOVERED, -1, "", 0, 0, frozenset())] if ended else []
 
 
 def _index(recorded: Recorded, operation: str) -> int:
@@ -211,8 +230,7 @@ def _decide(
         raise SagaInProgress(message)
     note = dumps([NOTE, {"who": who, "why": why, "did": did}])
     _decided(journal, seen, decide)  # what is refused is refused before anything changes
-    journal.write(take := Take(seen))
-    claim = take.check()
+    claim = claim_of(journal, Take(seen))
     try:
         lines, status = _decided(journal, seen, decide)
         body = f"[{','.join([note, *lines])}]"
@@ -243,4 +261,7 @@ def _decided(
     except IllegalMoveError as error:
         message = f"saga {seen.saga_id!r}: {error}"
         raise DecisionError(message) from error
+    except NotStorableError as error:
+        message = f"saga {seen.saga_id!r}: the result cannot be kept: {error}"
+        raise DecisionError(message) from None
     return lines, standing(execution)

@@ -98,6 +98,7 @@ _RECOVER = (
 )
 _WHO = _option("--who", metavar="NAME", help="who decides (default: your login name @ this host)")
 _NOTE = _option("--note", metavar="TEXT", default="", help="why; it is kept in the journal")
+_ENDED = _flag("--ended", "calls that were given up after their timeout have ended for sure")
 _DECIDE = (_NOTE, _WHO, *_WRITE)
 
 _READS = "0 fine, 1 error, 2 wrong usage"
@@ -273,6 +274,7 @@ COMMANDS = (
             _ID,
             _option("operation", metavar="OPERATION", nargs="?", help="one that is stuck"),
             _flag("--new-key", "under a new idempotency key, so that it counts anew"),
+            _ENDED,
             *_DECIDE,
         ),
     ),
@@ -319,6 +321,7 @@ COMMANDS = (
             _flag("--skipped", "its effect is to stand"),
             _option("--note", metavar="TEXT", required=True, help="how you know; it is kept"),
             _WHO,
+            _ENDED,
             _option(
                 "--modules",
                 metavar="MODULE",

@@ -43,6 +43,7 @@ def retry(arguments: argparse.Namespace) -> int:
             arguments.saga_id,
             arguments.operation,
             new_key=arguments.new_key,
+            ended=arguments.ended,
             who=who,
             why=arguments.note,
         )
@@ -99,6 +100,7 @@ def resolve(arguments: argparse.Namespace) -> int:
             arguments.operation,
             status,
             result,
+            ended=arguments.ended,
             who=who,
             why=arguments.note,
         )

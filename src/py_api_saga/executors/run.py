@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from py_api_saga.compensation import failure
 from py_api_saga.context import current
-from py_api_saga.definition import Results, arrange
 from py_api_saga.events import Event, complain, emit, log, logger
 from py_api_saga.exceptions import SagaError
 from py_api_saga.execution import (
@@ -31,7 +30,7 @@ from py_api_saga.status import SagaStatus, Status
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from py_api_saga.definition import Definition
+    from py_api_saga.definition import Definition, Results
     from py_api_saga.events import EventKind, Observer
     from py_api_saga.execution import Entry
     from py_api_saga.journal.recorder import Recorder
@@ -184,17 +183,23 @@ class Run:
         if inbox is None or inbox.put(entry):
             return
         with inbox.late:
-            before = self.execution.saga
             if self.recorder is not None and not self._claim_again(self.recorder, entry):
                 return
-            self.receive(entry)
-            changed = self.execution.saga is not before and not self.left
-            if changed and self.execution.saga is SagaStatus.COMPENSATING:
-                self.drive_late(self)
-            self.commit()
-            if changed:
-                self._emit("saga ended", outcome=self.execution.saga)
-            self.leave()
+            try:
+                self._take_in(entry)
+            finally:
+                self.leave()
+
+    def _take_in(self, entry: Entry) -> None:
+        """Note what landed after the end, and undo it if that is what is owed."""
+        before = self.execution.saga
+        self.receive(entry)
+        changed = self.execution.saga is not before and not self.left
+        if changed and self.execution.saga is SagaStatus.COMPENSATING:
+            self.drive_late(self)
+        self.commit()
+        if changed:
+            self._emit("saga ended", outcome=self.execution.saga)
 
     # --- the journal ----------------------------------------------------------------------------
 
@@ -247,13 +252,24 @@ class Run:
         return True
 
     def leave(self) -> None:
-        """Drive the saga no longer, however that came."""
-        if self.recorder is not None:
+        """Drive the saga no longer, however that came.
+
+        One that can't be written any more is kept while a straggler of it lives here: whoever
+        recovered it would call again what still runs.
+        """
+        trouble = self.execution.trouble
+        kept = self.recorder is not None and self.lost is not None
+        if self.recorder is not None and not (kept and trouble and trouble.stragglers):
             self.recorder.leave()
 
     def _claim_again(self, recorder: Recorder, entry: Entry) -> bool:
+        if self.lost is not None:  # nothing can be written; the last straggler gives it back
+            if self.execution.trouble is not None:
+                self.execution.trouble.stragglers.discard(entry[1:5])
+            self.leave()
+            return False
         try:
-            if self.lost is None and recorder.claim_again():
+            if recorder.claim_again():
                 return True
         except SagaError as error:
             complain("saga %s: a late landing was not recorded", self.saga_id, error=error)
@@ -312,7 +328,7 @@ class Run:
 
     def _abort(self, reason: BaseException) -> None:
         self.execution.tell((ABORT, -1, "", 0, 0, reason))
-        if self.execution.moves:
+        if self.execution.moves and self.recorder is None:
             self._announce()
 
     def stop(self, interrupt: BaseException) -> None:
@@ -511,9 +527,7 @@ class Run:
         if outcome is SagaStatus.COMPLETED:
             if interrupt is not None:
                 raise interrupt
-            if definition.layout is not None:
-                return arrange(definition.layout, execution.results)
-            return Results.of(execution.results, definition.names)
+            return execution.returned()
         trouble = execution.trouble
         assert trouble is not None  # noqa: S101 - else it would have completed
         exception = failure(

@@ -265,6 +265,8 @@ class Engine:
             return True
         else:
             change.error = in_progress(claim.saga_id)
+            if type(change) is Create and not change.driven:  # that it is there is enough
+                change.error = SagaExistsError(f"there is a saga {claim.saga_id!r}")
             claim.over = True
         change.settled = True
         return False
@@ -380,11 +382,12 @@ class Engine:
         """Settle what could not be written, and keep the releases for the next commit."""
         for change in batch.changes:
             if not change.settled:
+                # Each its own: whoever gets it may say more about its saga in it.
                 if isinstance(problem, JournalError):
-                    change.error = problem
+                    change.error = JournalError(*problem.args)
                 else:
                     change.error = self._cannot(problem or RuntimeError("it was not tried"))
-                    change.error.__cause__ = problem
+                change.error.__cause__ = problem
                 self._settle(change)
         if batch.releases:
             self.queue.batch.releases[:0] = batch.releases

@@ -262,12 +262,13 @@ class Ledger:
         which = (seen.number, seen.saga_id, seen.owner, seen.epoch, NUMBER_OF[seen.status])
         if change.forget:
             done = connection.execute(QUERIES["forget"], which).rowcount
+            connection.execute(QUERIES["number_gone"], (seen.number,))
         else:
             done = connection.execute(QUERIES["digest"], (change.digest, *which)).rowcount
         if done:
             connection.execute(QUERIES["clear"], (seen.number,))
-        elif not change.tried:
-            raise changed(seen)
+        elif not change.tried and (change.forget or seen.digest is None):
+            raise changed(seen)  # else it was purged before, and stays so
 
     @staticmethod
     def note_commit(changes: Iterable[Change]) -> None:
@@ -319,6 +320,8 @@ def _named(change: Change, error: Exception) -> Exception:
     """Give an error as `Change.check` is to raise it."""
     if isinstance(error, SagaExistsError | SagaInProgress | JournalError):
         return error
-    named = JournalError(f"saga {change.claim.saga_id!r} could not be written: {error!r}")
+    named = JournalError(
+        f"saga {change.claim.saga_id!r} could not be written: {type(error).__name__}"
+    )
     named.__cause__ = error
     return named

@@ -89,7 +89,7 @@ class MemoryJournal:
         claim, now = change.claim, time.time()
         saga = self._by_id(claim.saga_id)
         if saga is not None:
-            if saga.driver is not None:
+            if saga.driver is not None and change.driven:
                 raise _in_progress(claim.saga_id)
             raise SagaExistsError(f"there is a saga {claim.saga_id!r}")
         self._number += 1
@@ -158,7 +158,8 @@ class MemoryJournal:
         if saga is None or saga.driver is not None or saga.summary.epoch != seen.epoch:
             raise _in_progress(seen.saga_id)
         saga.rows = []
-        saga.summary = saga.summary._replace(digest=change.digest)
+        if saga.summary.digest is None:
+            saga.summary = saga.summary._replace(digest=change.digest)
         if change.forget:
             del self._sagas[seen.number], self._numbers[seen.saga_id]
 

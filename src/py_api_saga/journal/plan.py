@@ -102,11 +102,12 @@ def _call_tree(call: Call, name: str, role: str, values: Values) -> list[Any]:
             tree.append(values.tree([*args]))
         if keywords or needs:
             tree.append(values.tree({**keywords}) if keywords else {})
-    except NotStorableError:
+    except NotStorableError as error:
         where = f"operation {name!r}: the {role}"
         _name(function, where, values)
         _check_arguments(call, where, values)
-        raise
+        message = f"{where}: its arguments, together: {error}"
+        raise SagaDefinitionError(message) from None
     if needs:
         tree.append(needs)
     return tree

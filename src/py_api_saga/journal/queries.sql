@@ -2,7 +2,7 @@
 
 -- name: next_number
 -- Where the numbers of new sagas begin.
-SELECT coalesce(max(number), 0) + 1 FROM saga;
+SELECT max(coalesce((SELECT max(number) FROM saga), 0) + 1, next_number) FROM counter;
 
 -- name: create
 -- A new saga; an id that is taken violates UNIQUE.
@@ -42,11 +42,16 @@ DELETE FROM entry WHERE saga = ?;
 -- name: digest
 -- … and keeps what came of it.
 UPDATE saga SET digest = ?
-WHERE number = ? AND saga_id = ? AND owner IN (0, ?) AND epoch = ? AND status = ?;
+WHERE number = ? AND saga_id = ? AND owner IN (0, ?) AND epoch = ? AND status = ?
+  AND digest IS NULL;
 
 -- name: forget
 -- … or nothing.
 DELETE FROM saga WHERE number = ? AND saga_id = ? AND owner IN (0, ?) AND epoch = ? AND status = ?;
+
+-- name: number_gone
+-- The number of a saga that is forgotten is that of no other.
+UPDATE counter SET next_number = max(next_number, ? + 1);
 
 -- name: last_row
 -- How many rows a saga has: they are never removed one by one.

@@ -127,7 +127,11 @@ def read_lines(rows: Sequence[Row]) -> tuple[dict[str, Any], list[tuple[float, A
         if len(row.body) > MAX_BODY:
             message = f"row {number} of the saga is larger than {MAX_BODY:,} characters"
             raise JournalError(message)
-        lines += [(row.at, line) for line in loads(row.body)]
+        try:
+            lines += [(row.at, line) for line in loads(row.body)]
+        except ValueError as error:
+            message = f"row {number} of the saga is damaged: {error}"
+            raise JournalError(message) from error
     if not lines or lines[0][1][0] != DEFINED:
         message = "the saga does not begin with its definition"
         raise JournalError(message)

@@ -6,14 +6,14 @@ import os
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.execution import HAPPENED, STARTED, SUCCEEDED, UNSTORED
+from py_api_saga.execution import STARTED, UNSTORED
 from py_api_saga.journal.codec import loads
 from py_api_saga.journal.entries import write_entry
 from py_api_saga.journal.names import NotStorableError
 from py_api_saga.journal.plan import MAX_AGE, Plan, write_definition
 from py_api_saga.journal.protocol import Append, Create, Take
 from py_api_saga.journal.values import Values
-from py_api_saga.status import MISSING, SagaStatus
+from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,16 +74,14 @@ class Recorder:
             entry: What came of a call.
             name_of: Gives the name of an operation.
         """
-        what, i, kind, attempt, generation, value = entry
+        _, i, kind, attempt, generation, value = entry
         try:
             text = write_entry(entry, self.values)
-        except NotStorableError as reason:
-            if what == SUCCEEDED:
-                message = f"the result of the {kind} of {name_of(i)!r} cannot be kept: {reason}"
-                entry = (UNSTORED, i, kind, attempt, generation, (value, TypeError(message)))
-                text = write_entry(entry, self.values)
-            else:  # HAPPENED: that it did is known all the same
-                text = write_entry((HAPPENED, i, kind, attempt, generation, MISSING), self.values)
+        except Exception as error:  # noqa: BLE001 - the user's value or codec may raise anything
+            why: object = error if isinstance(error, NotStorableError) else type(error).__name__
+            message = f"the result of the {kind} of {name_of(i)!r} cannot be kept: {why}"
+            entry = (UNSTORED, i, kind, attempt, generation, (value, TypeError(message)))
+            text = write_entry(entry, self.values)
         self._texts[entry[:5]] = text
         return entry
 
@@ -163,7 +161,8 @@ class Recorder:
         """Claim the saga that this run has left, unless somebody has gone on with it."""
         old = self.claim
         seen = None if old is None else self.journal.find(self.saga_id)
-        if old is None or seen is None or seen.epoch != old.epoch:
+        same = seen is not None and old is not None and seen.number == old.number
+        if old is None or seen is None or not same or seen.epoch != old.epoch:
             return False
         take = Take(seen)
         self.journal.write(take)

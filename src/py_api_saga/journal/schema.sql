@@ -36,12 +36,12 @@ CREATE TABLE entry(
 ) WITHOUT ROWID;
 
 -- name: counter
--- Numbers of owners are never used again.
-CREATE TABLE counter(next_owner INTEGER NOT NULL);
+-- Numbers of owners are never used again, nor are those of sagas that were forgotten.
+CREATE TABLE counter(next_owner INTEGER NOT NULL, next_number INTEGER NOT NULL);
 
 -- name: counting
 -- 0 says that nobody drives a saga, so owners begin with 1.
-INSERT INTO counter VALUES(1);
+INSERT INTO counter VALUES(1, 1);
 
 -- name: needs_attention
 -- For a person with nothing but sqlite3: what is stuck, and what recovery tries in vain.

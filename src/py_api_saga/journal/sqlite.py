@@ -10,7 +10,7 @@ import os
 import sys
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal import engines
@@ -76,6 +76,10 @@ class SQLiteJournal:
 
     def __repr__(self) -> str:
         return f"SQLiteJournal({self.path!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what another process needs, which opens the file for itself."""
+        return {**self.__dict__, "_engine": None}
 
     @cached_property
     def names(self) -> Names:
@@ -198,6 +202,7 @@ class SQLiteJournal:
 def _refuse(changes: Sequence[Change], error: JournalError) -> None:
     for change in changes:
         if not change.settled:
-            change.error, change.settled = error, True
+            change.error, change.settled = JournalError(*error.args), True
+            change.error.__cause__ = error.__cause__
             if not isinstance(change, Append):
                 change.claim.over = True

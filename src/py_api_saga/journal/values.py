@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.exceptions import RecordedError, as_text
+from py_api_saga.exceptions import JournalError, RecordedError, as_text
 from py_api_saga.journal.codec import MAX_VALUE, dumps, loads
 from py_api_saga.journal.names import NotStorableError
 from py_api_saga.journal.tagging import tagged
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 _MAX_TEXT = 4096  # characters kept of an error
 _SEALED = "$sealed"
+
+
+class SealedError(JournalError):
+    """What is sealed can't be opened here and now; elsewhere it can."""
 
 
 class Values:
@@ -35,6 +39,8 @@ class Values:
         Raises:
             NotStorableError: It is of a type that can't be stored, or too large.
         """
+        if value is MISSING:  # which says nothing that needs a seal
+            return '{"$missing":true}'
         text = dumps(tagged(value, self.names))
         if len(text) > MAX_VALUE // 4 and len(text.encode()) > MAX_VALUE:
             message = f"its JSON text is larger than {MAX_VALUE:,} bytes: store a reference to it"
@@ -55,18 +61,24 @@ class Values:
         """Give the plain tree of one that may be sealed.
 
         Raises:
-            ValueError: It was sealed by a codec that this journal does not have.
+            SealedError: It was sealed by a codec that this journal does not have.
+            ValueError: What is sealed is malformed.
         """
         if type(tree) is not dict or len(tree) != 1 or _SEALED not in tree:
             return tree
         if self._codec is None:
             message = "it was written with a codec: open the journal with the same codec="
-            raise ValueError(message)
+            raise SealedError(message)
         text = tree[_SEALED]
         if not isinstance(text, str) or len(text) > 4 * MAX_VALUE:
             message = "a sealed value is no text, or too large"
             raise ValueError(message)
-        return loads(self._codec.decode(text), MAX_VALUE)
+        try:
+            plain = self._codec.decode(text)
+        except Exception as error:  # the user's: a key that is not there, a service that is away
+            message = f"its codec cannot open what is sealed: {type(error).__name__}"
+            raise SealedError(message) from error
+        return loads(plain, MAX_VALUE)
 
     def read(self, tree: Any) -> Any:
         """Give the value that a tree stands for; raises ValueError or UnknownNameError."""
@@ -82,7 +94,12 @@ class Values:
             kind = f"{type(error).__module__}.{type(error).__qualname__}"
             text = as_text(error, str)
         text = text[:_MAX_TEXT].encode(errors="replace").decode()
-        return [kind, text if self._codec is None else {_SEALED: self._codec.encode(text)}]
+        if self._codec is None:
+            return [kind, text]
+        try:
+            return [kind, {_SEALED: self._codec.encode(text)}]
+        except Exception:  # noqa: BLE001 - of the user's; what happened must be on record all the same
+            return [kind, "(its text could not be sealed)"]
 
     def read_error(self, tree: Any) -> RecordedError | None:
         """Give a stand-in for an error: its type is not looked for."""

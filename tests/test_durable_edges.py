@@ -1,0 +1,493 @@
+"""Unlucky moments: values that turn on us, ids that come back, claims on their way."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import threading
+import time
+from typing import Any
+
+import depot
+import pytest
+from depot import do, fail, undo
+from test_durable import Faulty, chain, crashed, status
+from test_record import Reversed
+from world import Watch, in_time
+
+from py_api_saga import (
+    JournalError,
+    Retry,
+    SagaAssembler,
+    SagaDefinitionError,
+    SagaException,
+    SagaInProgress,
+    SagaStatus,
+    SagaStuck,
+    Status,
+    arecover,
+    recover,
+    result_of,
+    takeover,
+)
+from py_api_saga.journal import MemoryJournal, SQLiteJournal
+from py_api_saga.journal.protocol import Create, Take
+from py_api_saga.repair import DecisionError, again, purge, resolve
+
+WHO: dict[str, Any] = {"who": "ada", "why": "looked it up"}
+
+
+class Wrapped:
+    """A journal that does something else at one place."""
+
+    def __init__(self, journal: Any, **others: Any) -> None:
+        self._journal = journal
+        self.__dict__.update(others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def test_an_undo_of_a_result_that_cannot_be_kept_can_be_read_again(journal: Any) -> None:
+    """Live it is given the result; in another process it says what it lacks, and is stuck."""
+    depot.behaviour["b"] = object
+    saga = (
+        SagaAssembler.saga(name="depot")
+        .operation((do, "a"), (undo, "a"), name="a")
+        .operation((do, "b"), (undo, "b", result_of()), name="b")
+    )
+    for _ in range(2):
+        with pytest.raises(SagaException) as caught:
+            saga.orchestrator_execute(journal=journal, saga_id="x")
+        assert caught.value.outcome is SagaStatus.COMPENSATED
+        assert caught.value.operation_name == "b"
+    with pytest.raises(JournalError):
+        saga.orchestrator_execute(journal=Faulty(journal, 3), saga_id="y")
+
+    (done,) = recover(journal)
+
+    assert done.outcome is SagaStatus.STUCK
+    assert isinstance(done.error, SagaException)
+    assert list(done.error.stuck) == ["b"]
+    assert resolve(journal, "y", "b", Status.COMPENSATED, **WHO) is SagaStatus.COMPENSATED
+
+
+def test_an_operation_that_was_resolved_without_a_result_can_be_undone_later(journal: Any) -> None:
+    """Its undo says what it lacks; the others are undone."""
+    depot.behaviour["b"] = fail(ValueError("no"))
+    saga = (
+        SagaAssembler.saga(name="depot")
+        .operation((do, "a"), (undo, "a", result_of()), name="a", on_doubt="park")
+        .operation((do, "b"), name="b")
+    )
+    crashed(journal, saga, 1)
+    assert [done.outcome for done in recover(journal)] == [SagaStatus.STUCK]
+    resolve(journal, "x", "a", Status.SUCCEEDED, **WHO)
+
+    (done,) = recover(journal)
+
+    assert done.outcome is SagaStatus.STUCK
+    assert "the result of 'a' is not known" in str(done.error)
+
+
+def test_a_result_that_nobody_knows_is_none(journal: Any) -> None:
+    """A person has said that it happened, and not what came of it."""
+    crashed(journal, SagaAssembler.saga().operation((do, "a"), name="a", on_doubt="park"), 1)
+    recover(journal)
+    resolve(journal, "x", "a", Status.SUCCEEDED, **WHO)
+
+    saga = SagaAssembler.saga().operation((do, "a"), name="a", on_doubt="park")
+    assert saga.orchestrator_execute(journal=journal, saga_id="x") == [None]
+
+
+class Away(Reversed):
+    """A codec whose key service can be away."""
+
+    def __init__(self) -> None:
+        self.away = ""
+
+    def encode(self, text: str) -> str:
+        """Hide, or fail."""
+        if self.away and self.away in text:
+            raise OSError("the key service is away")
+        return super().encode(text)
+
+    def decode(self, text: str) -> str:
+        """Find, or fail."""
+        if self.away == "decode":
+            raise OSError("the key service is away")
+        return super().decode(text)
+
+
+def test_a_codec_that_fails_on_a_result_undoes_the_saga() -> None:
+    """As for any value that can't be kept; what runs beside it is awaited."""
+    depot.reset()
+    codec = Away()
+    journal = MemoryJournal(modules=["depot"], codec=codec)
+    depot.behaviour.update(a=lambda: "boom", b=lambda: time.sleep(0.05))
+    codec.away = "boom"
+    saga = SagaAssembler.saga()
+    saga.operation((do, "a"), (undo, "a"), name="a").operation((do, "b"), (undo, "b"), name="b")
+
+    with pytest.raises(SagaException, match="cannot be kept: OSError") as caught:
+        saga.choreography_execute(journal=journal, saga_id="x")
+
+    assert caught.value.outcome is SagaStatus.COMPENSATED
+    assert depot.standing == []
+
+
+def test_a_codec_that_fails_on_an_error_does_not_hide_it() -> None:
+    """Its text is left out, and all is undone."""
+    depot.reset()
+    codec = Away()
+    journal = MemoryJournal(modules=["depot"], codec=codec)
+    depot.behaviour["b"] = fail(ValueError("boom"))
+    codec.away = "boom"
+
+    for text in ("boom", "could not be sealed"):
+        with pytest.raises(SagaException, match=text):
+            chain("a", "b").orchestrator_execute(journal=journal, saga_id="x")
+
+    assert depot.standing == []
+
+
+def test_what_cannot_be_opened_here_is_not_parked() -> None:
+    """The key may come back: nothing is wrong with the saga."""
+    depot.reset()
+    codec = Away()
+    journal = MemoryJournal(modules=["depot"], codec=codec)
+    chain("a").start(journal=journal, saga_id="x")
+    codec.away = "decode"
+
+    (done,) = recover(journal)
+
+    assert (done.outcome, status(journal, "x")) == (SagaStatus.RUNNING, SagaStatus.RUNNING)
+    assert "its codec cannot open" in str(done.error)
+    codec.away = ""
+    assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
+
+
+def test_a_decision_with_a_value_that_cannot_be_kept_is_refused(journal: Any) -> None:
+    """And nothing is changed."""
+    crashed(journal, SagaAssembler.saga().operation((do, "a"), name="a", on_doubt="park"), 1)
+    recover(journal)
+
+    with pytest.raises(DecisionError, match="the result cannot be kept"):
+        resolve(journal, "x", "a", Status.SUCCEEDED, object(), **WHO)
+
+
+def test_an_error_of_the_journal_never_quotes_a_row(tmp_path: Any) -> None:
+    """Not even one about a letter that is none."""
+    depot.reset()
+    journal = SQLiteJournal(tmp_path / "sagas.db", modules=["depot"])
+    saga = SagaAssembler.saga(name="n\ud800").operation((do, "secret"))
+
+    with pytest.raises(JournalError) as caught:
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+
+    assert "secret" not in str(caught.value)
+    assert depot.log == []
+
+
+# --- reading and parking --------------------------------------------------------------------------
+
+
+def test_a_journal_that_cannot_be_read_parks_nothing(journal: Any) -> None:
+    """It is tried again later."""
+    chain("a").start(journal=journal, saga_id="x")
+
+    def rows(_: object) -> Any:
+        raise JournalError("too many open files")
+
+    (done,) = recover(Wrapped(journal, rows=rows))
+
+    assert done.outcome is SagaStatus.RUNNING
+    assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
+
+
+def test_a_park_that_cannot_be_written_is_not_reported(journal: Any) -> None:
+    """The saga is as it was, and nobody drives it."""
+    chain("a").start(journal=journal, saga_id="x")
+    stranger = Wrapped(Faulty(journal, 0), names=MemoryJournal().names)
+
+    (done,) = recover(stranger)
+
+    assert (done.outcome, type(done.error)) == (SagaStatus.RUNNING, JournalError)
+    assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
+
+
+def test_a_takeover_does_not_count_tries(journal: Any) -> None:
+    """Whoever takes a saga over knows what they do."""
+    chain("a").start(journal=journal, saga_id="x")
+    assert recover(Faulty(journal, 0), max_tries=1)[0].outcome is SagaStatus.RUNNING
+
+    assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
+
+
+@pytest.mark.parametrize("options", [{"max_workers": 0}, {"max_workers": 2.5}, {"limit": -1}])
+def test_numbers_that_make_no_sense_are_refused(journal: Any, options: dict[str, Any]) -> None:
+    """Before anything is claimed."""
+    chain("a").start(journal=journal, saga_id="x")
+
+    with pytest.raises(SagaDefinitionError, match="a whole number of at least 1"):
+        recover(journal, **options)
+    with pytest.raises((SagaDefinitionError, ExceptionGroup)):
+        asyncio.run(arecover(journal, **options))
+
+    assert depot.log == []
+
+
+def test_what_waits_for_a_worker_may_run_elsewhere(journal: Any) -> None:
+    """No more is claimed than there are workers."""
+    for saga_id in ("x", "y", "z"):
+        chain("a").start(journal=journal, saga_id=saga_id)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> None:
+        if not begun.is_set():
+            begun.set()
+            assert go_on.wait(10)
+
+    depot.behaviour["a"] = slow
+    thread = threading.Thread(target=recover, args=(journal,), kwargs={"max_workers": 1})
+    thread.start()
+    assert begun.wait(10)
+
+    elsewhere = {done.saga_id for done in recover(journal)}
+    go_on.set()
+    thread.join(10)
+
+    assert elsewhere == {"y", "z"}
+
+
+# --- claims ---------------------------------------------------------------------------------------
+
+
+class Slow(Wrapped):
+    """A journal whose claims take a while."""
+
+    def __init__(self, journal: Any) -> None:
+        super().__init__(journal)
+        self.claiming, self.claimed = threading.Event(), threading.Event()
+
+    def write(self, *changes: Any) -> None:
+        """Write, and dawdle over a claim."""
+        takes = any(isinstance(change, Take) for change in changes)
+        if takes:
+            self.claiming.set()
+            time.sleep(0.05)
+        self._journal.write(*changes)
+        if takes:
+            self.claimed.set()
+
+
+@pytest.mark.parametrize("how", ["execute", "recover"])
+def test_a_cancellation_while_a_saga_is_claimed_gives_it_back(journal: Any, how: str) -> None:
+    """The thread that claims it goes on; nobody is left with a claim and no driver."""
+    crashed(journal, chain("a"), 1)
+    slow = Slow(journal)
+
+    async def main() -> None:
+        going: Any = (
+            arecover(slow)
+            if how == "recover"
+            else chain("a").aorchestrator_execute(journal=slow, saga_id="x")
+        )
+        task = asyncio.ensure_future(going)
+        assert await asyncio.to_thread(slow.claiming.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert slow.claimed.is_set()
+    assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
+
+
+def test_an_interrupt_while_a_saga_is_claimed_gives_it_back(journal: Any) -> None:
+    """Ctrl-C strikes when the claim has just settled."""
+    crashed(journal, chain("a"), 1)
+
+    def write(*changes: Any) -> None:
+        journal.write(*changes)
+        if any(isinstance(change, Take) for change in changes):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        chain("a").orchestrator_execute(journal=Wrapped(journal, write=write), saga_id="x")
+
+    assert chain("a").orchestrator_execute(journal=journal, saga_id="x") == ["A"]
+
+
+def test_an_interrupt_while_an_id_is_found_taken_is_raised(journal: Any) -> None:
+    """Rather than answered with the results."""
+    chain("a").orchestrator_execute(journal=journal, saga_id="x")
+
+    def write(*changes: Any) -> None:
+        first = any(isinstance(change, Create) and not change.settled for change in changes)
+        journal.write(*changes)
+        if first:
+            raise KeyboardInterrupt
+
+    async def awrite(*changes: Any) -> None:
+        await journal.awrite(*changes)
+        task = asyncio.current_task()
+        if task is not None and not task.cancelling():
+            task.cancel()
+            await asyncio.sleep(0)
+
+    with pytest.raises(KeyboardInterrupt):
+        chain("a").orchestrator_execute(journal=Wrapped(journal, write=write), saga_id="x")
+    wrapped: Any = Wrapped(journal, awrite=awrite)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(chain("a").aorchestrator_execute(journal=wrapped, saga_id="x"))
+
+    assert depot.log == ["a"]
+
+
+def test_a_saga_that_was_started_and_runs_may_be_started_again(journal: Any) -> None:
+    """It is there, in this process as in another; another saga under its id is not."""
+    seen: list[Any] = []
+
+    def start() -> None:
+        seen.append(chain("a").start(journal=journal, saga_id="x"))
+
+    depot.behaviour["a"] = start
+    chain("a").start(journal=journal, saga_id="x")
+    recover(journal)
+
+    assert seen == ["x"]
+
+
+def test_a_purge_that_comes_second_keeps_the_digest(journal: Any) -> None:
+    """What the saga was to do is known after both."""
+    chain("a").orchestrator_execute(journal=journal, saga_id="x")
+    seen = journal.find("x")
+    purge(journal, seen)
+    digest = journal.find("x").digest
+
+    for summary in (seen, journal.find("x")):
+        try:
+            purge(journal, summary)
+        except SagaInProgress:
+            assert summary is seen
+
+    assert journal.find("x").digest == digest
+
+
+# --- stragglers -----------------------------------------------------------------------------------
+
+
+def late(journal: Any, go_on: threading.Event, watch: Watch) -> None:
+    """Leave a saga that is compensated, while its action still runs."""
+    depot.behaviour["a"] = lambda: go_on.wait(10)
+    saga = SagaAssembler.saga(observers=[watch]).operation(
+        (do, "a"), (undo, "a"), name="a", timeout=0.05
+    )
+    with pytest.raises(SagaException):
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+
+
+def test_a_straggler_does_not_land_in_another_saga_of_its_id(
+    journal: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its own was forgotten, and the id given again."""
+    go_on = threading.Event()
+    late(journal, go_on, Watch())
+    purge(journal, journal.find("x"), forget=True)
+    depot.behaviour.pop("a")
+    fresh = SagaAssembler.saga().operation((do, "b"), (undo, "b"), name="a", timeout=5)
+    fresh.orchestrator_execute(journal=journal, saga_id="x")
+    rows = journal.rows([journal.find("x").number])
+
+    go_on.set()
+
+    def logged() -> None:
+        while "landed late, and others went on" not in caplog.text:
+            time.sleep(0.01)
+
+    in_time(logged)
+    assert journal.rows([journal.find("x").number]) == rows
+
+
+def test_a_call_that_was_given_up_may_be_said_to_have_ended(journal: Any) -> None:
+    """The journal can't know, so nothing is called beside it until a person says so."""
+    go_on = threading.Event()
+    depot.behaviour["b"] = lambda: go_on.wait(10)
+    saga = (
+        SagaAssembler.saga()
+        .operation((do, "a"), name="a", pivot=True)
+        .operation((do, "b"), name="b", timeout=0.05)
+    )
+    with pytest.raises(SagaStuck):
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+    with pytest.raises(DecisionError, match="may still be running"):
+        again(journal, "x", **WHO)
+
+    assert again(journal, "x", ended=True, **WHO) is SagaStatus.RUNNING
+
+    depot.behaviour.clear()
+    assert [done.outcome for done in recover(journal)] == [SagaStatus.COMPLETED]
+    go_on.set()
+
+
+def test_a_saga_whose_journal_failed_is_kept_while_its_straggler_lives(journal: Any) -> None:
+    """Whoever recovered it would call again what still runs."""
+    go_on = threading.Event()
+    calls: list[int] = []
+
+    def slow() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            assert go_on.wait(10)
+
+    depot.behaviour["a"] = slow
+    again_in_a_while = Retry(TimeoutError, wait_initial=0.01, wait_jitter=0)
+    saga = SagaAssembler.saga(retry=again_in_a_while).operation(
+        (do, "a"), (undo, "a"), name="a", timeout=0.05
+    )
+    with pytest.raises(JournalError):
+        saga.orchestrator_execute(journal=Faulty(journal, 1), saga_id="x")
+
+    assert recover(journal) == []
+    go_on.set()
+
+    def recovered() -> Any:
+        while not (done := recover(journal)):
+            time.sleep(0.01)
+        return done
+
+    (done,) = in_time(recovered)
+    assert done.outcome is SagaStatus.COMPLETED
+
+
+# --- other processes ------------------------------------------------------------------------------
+
+
+def test_a_journal_that_is_in_use_can_be_sent_to_another_process(tmp_path: Any) -> None:
+    """Which opens the file for itself."""
+    depot.reset()
+    journal = SQLiteJournal(tmp_path / "sagas.db", modules=["depot"])
+    chain("a").orchestrator_execute(journal=journal, saga_id="x")
+
+    copy = pickle.loads(pickle.dumps(journal))  # noqa: S301 - our own bytes
+
+    assert status(copy, "x") is SagaStatus.COMPLETED
+
+
+def test_coroutine_functions_are_not_recovered_by_a_thread_with_a_loop(journal: Any) -> None:
+    """It is told what to await instead, and the saga is left alone."""
+    saga = SagaAssembler.saga().operation((depot.ado, "a"), name="a")
+    saga.start(journal=journal, saga_id="x")
+
+    async def main() -> Any:
+        return takeover(journal, "x")
+
+    done = asyncio.run(main())
+
+    assert "await arecover" in str(done.error)
+    assert [d.outcome for d in asyncio.run(arecover(journal))] == [SagaStatus.COMPLETED]

@@ -1,0 +1,236 @@
+"""Journals that earlier versions wrote are read by this one, for ever."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import golden_shop
+import pytest
+from golden.make_journal import VALUES, everything
+from golden_shop import pair
+from world import unmeasured
+
+from py_api_saga import SagaConflict, SagaException, SagaStatus, SagaStuck, Status, recover
+from py_api_saga.definition import Results
+from py_api_saga.journal import SQLiteJournal
+
+TESTS = Path(__file__).parent
+GOLDEN = TESTS / "golden" / "journal.1.db"
+STATUSES = {
+    "completed": SagaStatus.COMPLETED,
+    "everything": SagaStatus.COMPLETED,
+    "in-doubt": SagaStatus.RUNNING,
+    "in-the-middle": SagaStatus.RUNNING,
+    "graph": SagaStatus.RUNNING,
+    "compensated": SagaStatus.COMPENSATED,
+    "rolling-back": SagaStatus.COMPENSATING,
+    "stuck": SagaStatus.STUCK,
+    "retried": SagaStatus.COMPENSATING,
+    "parked": SagaStatus.STUCK,
+    "started": SagaStatus.RUNNING,
+    "purged": SagaStatus.COMPLETED,
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A copy of the golden journal."""
+    copy = tmp_path / "journal.db"
+    shutil.copyfile(GOLDEN, copy)
+    return copy
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[SQLiteJournal]:
+    """The copy, opened by this version."""
+    golden_shop.broken.clear()
+    golden_shop.keys.clear()
+    with closing(SQLiteJournal(path, modules=["golden_shop"])) as opened:
+        yield opened
+
+
+def ask(path: Path, query: str) -> list[tuple[Any, ...]]:
+    """Read a file with nothing but sqlite3, and leave nothing beside it."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        return database.execute(query).fetchall()
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Two values are equal, and so are the types of all that is in them."""
+    assert type(one) is type(other)
+    assert one == other
+    if isinstance(one, dict):
+        assert_same(list(one), list(other))
+        assert_same(list(one.values()), list(other.values()))
+    elif isinstance(one, (list, tuple, set, frozenset)):
+        for pair_of_items in zip(one, other, strict=True):
+            assert_same(*pair_of_items)
+    elif is_dataclass(one):
+        for field in fields(one):
+            assert_same(getattr(one, field.name), getattr(other, field.name))
+
+
+def test_every_saga_stands_as_it_was_left(journal: SQLiteJournal) -> None:
+    """One of each status, and of each way to be open."""
+    found = {saga_id: journal.find(saga_id) for saga_id in STATUSES}
+
+    assert {name: seen and seen.status for name, seen in found.items()} == STATUSES
+    assert len(ask(GOLDEN, "SELECT 1 FROM saga")) == len(STATUSES)
+
+
+def test_a_completed_saga_gives_its_results_again(journal: SQLiteJournal) -> None:
+    """By position and by name, and nothing is called."""
+    results = pair().orchestrator_execute(journal=journal, saga_id="completed")
+
+    assert results == [1, 2]
+    assert results["b"] == 2
+    assert golden_shop.keys == []
+
+
+def test_every_kind_of_value_comes_back_equal_and_of_the_same_types(
+    journal: SQLiteJournal,
+) -> None:
+    """Arguments are compared and results are given again, those of a child saga too."""
+    results = everything().choreography_execute(journal=journal, saga_id="everything")
+
+    assert golden_shop.keys == []
+    assert_same(results["a"], tuple(VALUES))
+    assert_same(results["b"], {"key": [tuple(VALUES)]})
+    assert_same(results["child"], Results.of(["c"], {"c": 0}))
+    assert_same(results["z"], results["child"])
+    assert results["p"] == "p"
+    assert results["child"]["c"] == results["z"]["c"] == "c"
+    assert_same(results, everything().choreography_execute())
+
+
+def test_a_compensated_saga_raises_the_same_exception(journal: SQLiteJournal) -> None:
+    """It says what it would say if it were raised now, with a stand-in for the error."""
+    with pytest.raises(SagaException) as recorded:
+        pair().orchestrator_execute(journal=journal, saga_id="compensated")
+
+    assert golden_shop.keys == []
+    golden_shop.broken.add("b")
+    with pytest.raises(SagaException) as raised:
+        pair().orchestrator_execute(saga_id="compensated")
+    old, new = recorded.value, raised.value
+    assert type(old) is SagaException
+    assert str(old) == str(new)
+    assert repr(old.operation_error) == repr(new.operation_error) == "ValueError('b is broken')"
+    assert old.__cause__ is old.operation_error
+    assert (old.saga_id, old.operation_name, old.outcome) == (
+        "compensated",
+        "b",
+        SagaStatus.COMPENSATED,
+    )
+    assert old.compensation_success_result == new.compensation_success_result == ["a undone"]
+    assert {name: record.status for name, record in old.operations.items()} == {
+        "a": Status.COMPENSATED,
+        "b": Status.FAILED,
+    }
+
+
+def test_a_stuck_saga_is_stuck_still(journal: SQLiteJournal) -> None:
+    """It names what could not be undone, and why."""
+    with pytest.raises(
+        SagaStuck, match=r"its compensation raised OSError\('undo a is broken'\)"
+    ) as caught:
+        pair().orchestrator_execute(journal=journal, saga_id="stuck")
+
+    assert list(caught.value.stuck) == ["a"]
+    assert golden_shop.keys == []
+
+
+def test_recovery_finishes_each_open_one(journal: SQLiteJournal) -> None:
+    """Forward or backward, as each was made or as far as it had come, under the recorded keys."""
+    done = recover(journal, max_workers=1)
+
+    assert [(one.saga_id, one.outcome) for one in done] == [
+        ("in-doubt", SagaStatus.COMPLETED),
+        ("in-the-middle", SagaStatus.COMPLETED),
+        ("graph", SagaStatus.COMPENSATED),
+        ("rolling-back", SagaStatus.COMPENSATED),
+        ("retried", SagaStatus.COMPENSATED),
+        ("started", SagaStatus.COMPLETED),
+    ]
+    assert golden_shop.keys == [
+        "in-doubt:a:action",
+        "in-doubt:b:action",
+        "in-the-middle:b:action",
+        "graph:a:compensation",
+        "rolling-back:a:compensation",
+        "retried:a:compensation:2",
+        "started:a:action",
+        "started:b:action",
+    ]
+    assert recover(journal) == []
+    for saga_id in ("in-doubt", "in-the-middle", "started"):
+        assert pair().orchestrator_execute(journal=journal, saga_id=saga_id) == [1, 2]
+
+
+def test_a_parked_saga_says_so(journal: SQLiteJournal) -> None:
+    """With the reason that was given when it was parked."""
+    with pytest.raises(SagaStuck, match=r"it was parked: .*golden_shop:do"):
+        pair().orchestrator_execute(journal=journal, saga_id="parked")
+
+    assert golden_shop.keys == []
+
+
+def test_a_purged_saga_is_remembered(journal: SQLiteJournal) -> None:
+    """The same saga is told what became of it, and another one that the id is taken."""
+    with pytest.raises(SagaConflict, match="has run before and was completed"):
+        pair().orchestrator_execute(journal=journal, saga_id="purged")
+    with pytest.raises(SagaConflict, match="its name or its arguments differ"):
+        everything().choreography_execute(journal=journal, saga_id="purged")
+
+
+def test_the_views_answer(path: Path, journal: SQLiteJournal) -> None:
+    """For a person with nothing but sqlite3, before and after it was opened by this version."""
+    for file in (GOLDEN, path):
+        assert ask(file, "SELECT saga_id, status, tries FROM needs_attention") == [
+            ("stuck", "stuck", 0),
+            ("parked", "stuck", 1),
+        ]
+        timeline = "SELECT n, what, name, kind FROM timeline WHERE saga_id = 'compensated'"
+        assert ask(file, timeline) == [
+            (1, "defined", None, None),
+            (1, "started", "a", "action"),
+            (2, "succeeded", "a", "action"),
+            (2, "started", "b", "action"),
+            (3, "failed", "b", "action"),
+            (3, "started", "a", "compensation"),
+            (4, "succeeded", "a", "compensation"),
+        ]
+    assert journal.find("stuck") is not None
+
+
+def test_opening_it_leaves_its_version_as_it_is(path: Path, journal: SQLiteJournal) -> None:
+    """The version that wrote it can read it again."""
+    recover(journal)
+
+    for pragma, number in (("application_id", 0x73616761), ("user_version", 1)):
+        assert ask(path, f"PRAGMA {pragma}") == ask(GOLDEN, f"PRAGMA {pragma}") == [(number,)]
+
+
+def test_the_script_writes_such_a_journal(tmp_path: Path) -> None:
+    """What this version writes stands as what the golden file holds."""
+    made = tmp_path / "made.db"
+    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+
+    subprocess.run(
+        [sys.executable, TESTS / "golden" / "make_journal.py", made],
+        check=True,
+        env={**unmeasured(), "PYTHONPATH": os.pathsep.join(paths)},
+    )
+
+    query = "SELECT saga_id, name, status, owner, epoch, tries, digest FROM saga ORDER BY number"
+    assert ask(made, query) == ask(GOLDEN, query)
+    assert [file.name for file in tmp_path.iterdir()] == ["made.db"]
