@@ -578,7 +578,7 @@ def test_a_saga_that_cannot_be_read_is_an_error(say: Say, journal: SQLiteJournal
     contradicts, damaged = '[["succeeded",0,"action",1,1]]', "no JSON"
     for saga_id, body, why in (
         ("x", contradicts, "the journal's entries contradict"),
-        ("y", damaged, "row 2 of the saga is damaged"),
+        ("y", damaged, "the journal's entries cannot be read: row 2 is damaged"),
     ):
         order().start(journal=journal, saga_id=saga_id)
         append(journal, "[]", SagaStatus.STUCK, saga_id)

@@ -130,7 +130,7 @@ def read_lines(rows: Sequence[Row]) -> tuple[dict[str, Any], list[tuple[float, A
         try:
             lines += [(row.at, line) for line in loads(row.body)]
         except ValueError as error:
-            message = f"row {number} of the saga is damaged: {error}"
+            message = f"the journal's entries cannot be read: row {number} is damaged: {error}"
             raise JournalError(message) from error
     if not lines or lines[0][1][0] != DEFINED:
         message = "the saga does not begin with its definition"
