@@ -6,14 +6,19 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from world import unmeasured
 
 SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "core.py"
 
 
-def measure(*options: str) -> subprocess.CompletedProcess[str]:
+def measure(*options: str, script: Path = SCRIPT) -> subprocess.CompletedProcess[str]:
     """Run the script as a user would."""
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *options], capture_output=True, text=True, check=False
+        [sys.executable, str(script), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=unmeasured(),
     )
 
 
@@ -66,13 +71,7 @@ def test_a_single_round_is_refused() -> None:
 
 def test_durable_sagas_are_measured_without_peers() -> None:
     """What a journal costs is measured beside two journals by hand; DBOS is installed if asked."""
-    script = SCRIPT.with_name("durable.py")
-    done = subprocess.run(
-        [sys.executable, str(script), "--quick", "--only", "rates,cold"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = measure("--quick", "--only", "rates,cold", script=SCRIPT.with_name("durable.py"))
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     rows = [line.split(" | ")[0].removeprefix("| ") for line in done.stdout.splitlines()]
@@ -84,12 +83,6 @@ def test_durable_sagas_are_measured_without_peers() -> None:
 
 def test_a_section_that_there_is_not_is_refused() -> None:
     """It is said before anything is measured, with what there is."""
-    script = SCRIPT.with_name("durable.py")
-    done = subprocess.run(
-        [sys.executable, str(script), "--only", "nonsense"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = measure("--only", "nonsense", script=SCRIPT.with_name("durable.py"))
     assert done.returncode == 2
     assert "--only: expected some of rates,commits" in done.stderr

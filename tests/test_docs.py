@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from world import unmeasured
 
 import py_api_saga
 from py_api_saga import cli
@@ -84,7 +85,9 @@ COMMANDS = {
         "tests/test_commands.py runs one: it does not end by itself"
     ),
     "python -m tests.crash": "takes minutes; tests/test_crash.py is a short run of it",
-    "python -m tests.crash.mutants": "takes minutes; tests/test_crash.py has what they are caught by",
+    "python -m tests.crash.mutants": (
+        "takes minutes; tests/test_crash.py has what they are caught by"
+    ),
     "umask 077 && sqlite3 -readonly sagas.db \"VACUUM INTO 'copy.db'\"": (
         "needs a program of SQLite's; the page does the same in Python"
     ),
@@ -215,7 +218,7 @@ def test_the_code_of_a_page_that_is_to_be_alone_runs_in_a_process_of_its_own(
         check=False,
         cwd=tmp_path,
         env={
-            **os.environ,
+            **unmeasured(),
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONDONTWRITEBYTECODE": "1",  # a page may write a module twice in one second
         },

@@ -179,17 +179,27 @@ def test_a_decision_with_a_value_that_cannot_be_kept_is_refused(journal: Any) ->
         resolve(journal, "x", "a", Status.SUCCEEDED, object(), **WHO)
 
 
-def test_an_error_of_the_journal_never_quotes_a_row(tmp_path: Any) -> None:
-    """Not even one about a letter that is none."""
-    depot.reset()
-    journal = SQLiteJournal(tmp_path / "sagas.db", modules=["depot"])
+def test_half_a_character_in_a_name_is_refused(journal: Any) -> None:
+    """No file can hold it; no argument is quoted."""
     saga = SagaAssembler.saga(name="n\ud800").operation((do, "secret"))
 
-    with pytest.raises(JournalError) as caught:
+    with pytest.raises(SagaDefinitionError, match="a lone surrogate") as caught:
         saga.orchestrator_execute(journal=journal, saga_id="x")
 
     assert "secret" not in str(caught.value)
     assert depot.log == []
+
+
+def test_an_error_of_the_journal_never_quotes_a_row(journal: Any) -> None:
+    """Not even one about half a character in the reason for a decision."""
+    crashed(journal, SagaAssembler.saga().operation((do, "a"), name="a", on_doubt="park"), 1)
+    recover(journal)
+    half: dict[str, Any] = {"who": "ada", "why": "\ud800"}
+
+    if isinstance(journal, SQLiteJournal):
+        with pytest.raises(JournalError) as caught:
+            resolve(journal, "x", "a", Status.SUCCEEDED, "secret", **half)
+        assert "secret" not in str(caught.value)
 
 
 # --- reading and parking --------------------------------------------------------------------------

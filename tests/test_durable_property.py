@@ -100,7 +100,7 @@ def build(ops: list[Op], pivot: int, on_crash: Any) -> SagaAssembler:
     return saga
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(
     st.lists(OPS, min_size=1, max_size=5),
     st.integers(-1, 4),

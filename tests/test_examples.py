@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from world import unmeasured
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 PATHS = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(ROOT / "src"), str(EXAMPLES)]
 ENVIRONMENT = {
-    **os.environ,
+    **unmeasured(),
     "PYTHONPATH": os.pathsep.join(path for path in PATHS if path),
     "PYTHONUNBUFFERED": "1",
 }

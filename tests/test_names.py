@@ -302,6 +302,16 @@ def test_what_could_not_be_found_again_is_refused(thing: Any, text: str) -> None
         Names([HERE]).of(thing)
 
 
+def test_what_a_module_has_replaced_is_looked_for_again(shop: Any) -> None:
+    """A module may be loaded anew while sagas run, and a test may patch a function."""
+    names = Names(["shop.operations"])
+    assert names.find("shop.operations:charge") is shop.charge
+
+    importlib.reload(shop)
+
+    assert names.find("shop.operations:charge") is shop.charge
+
+
 def test_what_is_defined_in_a_module_that_is_gone_is_refused(shop: Any) -> None:
     """As a module that was loaded by its file, under a name that nobody can import."""
     del sys.modules["shop.operations"]

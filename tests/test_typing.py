@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import os
 import re
 import runpy
 import subprocess
@@ -11,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from world import unmeasured
 
 ROOT = Path(__file__).parents[1]
 RIGHT = Path("tests", "typing", "right.py")
@@ -23,10 +23,9 @@ def run(checker: str, *arguments: str) -> str:
     """Run a checker on both files at once; without the coverage that other subprocesses have."""
     if importlib.util.find_spec(checker) is None:
         pytest.skip(f"{checker} is not installed: pip install -e '.[test]'")
-    environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
     command = [sys.executable, "-m", checker, *arguments, str(RIGHT), str(WRONG)]
     ran = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        command, cwd=ROOT, env=unmeasured(), capture_output=True, text=True, check=False
     )
     assert ran.returncode == 1, f"{checker} found nothing, or broke:\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout

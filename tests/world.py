@@ -150,6 +150,11 @@ def in_time(function: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     return outcome[0]
 
 
+def unmeasured() -> dict[str, str]:
+    """Give an environment in which a process is not measured: measuring it takes twice as long."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("COV")}
+
+
 class Script:
     """A Python program in a process of its own, that the test can hear and interrupt."""
 
@@ -161,7 +166,7 @@ class Script:
             stdout=subprocess.PIPE,
             stderr=self.errors,
             text=True,
-            env=None if measured else {k: v for k, v in os.environ.items() if k[:3] != "COV"},
+            env=None if measured else unmeasured(),
         )
 
     @property

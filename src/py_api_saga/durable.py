@@ -233,8 +233,8 @@ def _failure(seen: Summary, recorded: Recorded, execution: Execution) -> SagaExc
         execution.results,
         trouble,
     )
-    if isinstance(exception.operation_error, BaseException):
-        exception.__cause__ = exception.operation_error
+    cause: Any = exception.operation_error  # never a text, which is for what was never run
+    exception.__cause__ = cause
     return exception
 
 

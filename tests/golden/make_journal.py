@@ -8,7 +8,7 @@ format changes, a new one is made beside it.
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import sys
 import uuid
@@ -27,8 +27,8 @@ from py_api_saga.repair import again, purge
 
 VALUES: list[Any] = [
     None, True, 7, 2.5, "ä", [1, [2]], {"k": "v", "l": None}, (1, "x"), {3}, frozenset({4}),
-    decimal.Decimal("1.20"), datetime.datetime(2026, 11, 25, 12, 30, tzinfo=datetime.UTC),
-    datetime.date(2026, 11, 25), datetime.time(12, 30), datetime.timedelta(days=1, seconds=2),
+    decimal.Decimal("1.20"), dt.datetime(2026, 11, 25, 12, 30, tzinfo=dt.UTC),
+    dt.date(2026, 11, 25), dt.time(12, 30), dt.timedelta(days=1, seconds=2),
     uuid.UUID(int=5), b"\x00\xff", {1: "one"}, {"$odd": 1}, float("inf"), Parcel(6, Size.SMALL),
 ]  # fmt: skip
 

@@ -81,8 +81,7 @@ def _casualty(
     finally:
         process.kill()
         process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        process.communicate()
 
 
 def play_stuck(screen: Screen, order: Order, shop: Shop, journal: Path) -> bool:

@@ -158,7 +158,7 @@ class _OneByOne(_Driver):
             if run.execution.rolling is not rolling:
                 return
             intent = run.start()
-            if run.recorder is not None and not await run.acommit(intent):
+            if run.recorder is not None and not await run.acommit(run.recorder, intent):
                 intent = None
             if intent is not None:
                 run.tell(await _attempt(run, intent))
@@ -238,7 +238,7 @@ class _AtOnce(_Driver):
             intents = []
             while len(flying) < self._limit and (intent := run.start()) is not None:
                 intents.append(intent)
-            if run.recorder is None or await run.acommit(*intents):
+            if run.recorder is None or await run.acommit(run.recorder, *intents):
                 for intent in intents:
                     self._tasks[intent] = task = asyncio.create_task(self._surely(intent))
                     self._ends[intent] = end = partial(self._end, intent)

@@ -219,11 +219,8 @@ class Run:
                 self._lose(error)
         return self._committed(intents)
 
-    async def acommit(self, *intents: Entry | None) -> bool:
+    async def acommit(self, recorder: Recorder, *intents: Entry | None) -> bool:
         """Do as `commit`, without blocking the loop."""
-        recorder = self.recorder
-        if recorder is None:
-            return True
         if self.lost is None:
             self._unmade = intents
             try:

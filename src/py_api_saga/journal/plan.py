@@ -62,14 +62,30 @@ def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
         tree["max_doubt_age"] = plan.max_age
     if plan.in_loop:
         tree["asyncio"] = True
+    return f'["{DEFINED}",{_text_of(tree, definition, values)}]'
+
+
+def _text_of(tree: dict[str, Any], definition: Definition, values: Values) -> str:
+    """Write the tree of a definition, and see that nothing in it is too large, or no text."""
     text = dumps(tree)
     if len(text) > MAX_VALUE:  # else no part of it can be too large
-        for i, operation in enumerate(definition.operations):
-            _check_arguments(operation.action, f"operation {names[i]!r}: the action", values)
+        for name, operation in zip(definition.names.all(), definition.operations, strict=False):
+            _check_arguments(operation.action, f"operation {name!r}: the action", values)
             if operation.compensation is not None:
-                where = f"operation {names[i]!r}: the compensation"
+                where = f"operation {name!r}: the compensation"
                 _check_arguments(operation.compensation, where, values)
-    return f'["{DEFINED}",{text}]'
+    if not text.isascii():
+        _check_names(text)
+    return text
+
+
+def _check_names(text: str) -> None:
+    """See that a definition can be written to a file; values are never the reason if not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        message = "the name of the saga or of an operation holds half a character: a lone surrogate"
+        raise SagaDefinitionError(message) from None
 
 
 def _operation_tree(

@@ -240,6 +240,8 @@ def _read_missing(_: _Reader, tree: Any) -> Any:
 def _read_results(reader: _Reader, tree: Any) -> Results:
     items, places = _whole(tree, 2)
     names, taken = map(str, _checked(places, dict)), _read_ints(list(places.values()))
+    if not all(0 <= position < len(items) for position in taken):
+        raise ValueError
     return Results.of(reader.items(items), dict(zip(names, taken, strict=True)))
 
 
