@@ -666,6 +666,8 @@ def test_any_tree_gives_a_value_or_one_of_two_errors(tree: Any) -> None:
         ({"$results": [[1], {"SECRET": "0"}]}, r"malformed \$results"),
         ({"$results": [[1], {"a": True}]}, r"malformed \$results"),
         ({"$results": [[1], {"a": None}]}, r"malformed \$results"),
+        ({"$results": [[1], {"a": 1}]}, r"malformed \$results"),
+        ({"$results": [[1], {"a": -1}]}, r"malformed \$results"),
         ({"$result": ["a"]}, r"malformed \$result"),
         ({"$result": [1, []]}, r"malformed \$result"),
         ({"$result": ["a", [[1, "x"]]]}, r"malformed \$result"),

@@ -16,6 +16,7 @@ from test_record import Reversed
 from world import Watch, in_time
 
 from py_api_saga import (
+    UNKNOWN,
     JournalError,
     Retry,
     SagaAssembler,
@@ -26,6 +27,7 @@ from py_api_saga import (
     SagaStuck,
     Status,
     arecover,
+    happened,
     recover,
     result_of,
     takeover,
@@ -501,3 +503,115 @@ def test_coroutine_functions_are_not_recovered_by_a_thread_with_a_loop(journal: 
 
     assert "await arecover" in str(done.error)
     assert [d.outcome for d in asyncio.run(arecover(journal))] == [SagaStatus.COMPLETED]
+
+
+@pytest.mark.parametrize("ended", ["completed", "compensated"])
+def test_a_cancellation_while_an_answer_is_looked_up_is_raised(journal: Any, ended: str) -> None:
+    """There is nothing to give back."""
+    if ended == "compensated":
+        depot.behaviour["b"] = fail(ValueError("no"))
+        with pytest.raises(SagaException):
+            chain("a", "b").orchestrator_execute(journal=journal, saga_id="x")
+    else:
+        chain("a", "b").orchestrator_execute(journal=journal, saga_id="x")
+    looking = threading.Event()
+
+    def find(saga_id: str) -> Any:
+        looking.set()
+        time.sleep(0.05)
+        return journal.find(saga_id)
+
+    async def main() -> None:
+        wrapped: Any = Wrapped(journal, find=find)
+        going = chain("a", "b").aorchestrator_execute(journal=wrapped, saga_id="x")
+        task = asyncio.ensure_future(going)
+        assert await asyncio.to_thread(looking.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+
+def test_a_cancellation_while_nothing_is_left_to_claim_is_raised(journal: Any) -> None:
+    """There is nothing to give back."""
+    chain("a").start(journal=journal, saga_id="x")
+    claiming = threading.Event()
+
+    def write(*changes: Any) -> None:
+        journal.write(*changes)
+        for change in changes:
+            if isinstance(change, Take):  # somebody else was faster
+                change.error = SagaInProgress("x")
+                claiming.set()
+                time.sleep(0.05)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(arecover(Wrapped(journal, write=write)))
+        assert await asyncio.to_thread(claiming.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+
+def test_an_answer_in_a_rollback_may_hold_what_cannot_be_kept(journal: Any) -> None:
+    """It happened, so it is undone, with the result in memory."""
+    depot.behaviour["a"] = fail(TimeoutError("no answer"))
+    depot.behaviour["ask a"] = lambda: happened(object())
+    saga = SagaAssembler.saga().operation(
+        (do, "a"), (undo, "a", result_of()), name="a", on_doubt=depot.ask
+    )
+
+    for _ in range(2):
+        with pytest.raises(SagaException) as caught:
+            saga.orchestrator_execute(journal=journal, saga_id="x")
+        assert caught.value.outcome is SagaStatus.COMPENSATED
+
+    assert depot.log == ["a", "ask a", "undo a"]
+
+
+def test_a_sealed_journal_holds_what_nobody_knows_in_the_clear() -> None:
+    """So that who decides about a saga, and has no key, sees the same as who recovers it."""
+    depot.reset()
+    journal = MemoryJournal(modules=["depot"], codec=Reversed())
+    crashed(journal, SagaAssembler.saga().operation((do, "a"), name="a", on_doubt="park"), 1)
+    recover(journal)
+    resolve(journal, "x", "a", Status.SUCCEEDED, **WHO)
+
+    seen = journal.find("x")
+    assert seen is not None
+    assert journal.rows([seen.number])[seen.number][-1].body.endswith('{"$missing":true}]]]')
+
+
+def test_a_saga_of_no_shape_is_not_purged(journal: Any) -> None:
+    """What it was to do could not be remembered."""
+    chain("a").orchestrator_execute(journal=journal, saga_id="x")
+    seen = journal.find("x")
+    (first, *_) = journal.rows([seen.number])[seen.number]
+    broken = first._replace(body='[["defined",{"format":1}]]')
+
+    wrapped: Any = Wrapped(journal, rows=lambda _: {seen.number: [broken]})
+    with pytest.raises(JournalError, match="saga 'x' cannot be read"):
+        purge(wrapped, seen)
+
+    assert journal.find("x").digest is None
+
+
+def test_a_pivot_that_a_person_has_found_not_to_have_happened_is_rolled_back(journal: Any) -> None:
+    """Nobody knew when it was asked about."""
+    depot.behaviour["p"] = fail(TimeoutError("no answer"))
+    depot.behaviour["ask p"] = lambda: UNKNOWN
+    saga = (
+        SagaAssembler.saga()
+        .operation((do, "a"), (undo, "a"), name="a")
+        .operation((do, "p"), name="p", pivot=True, on_doubt=depot.ask)
+    )
+    with pytest.raises(SagaStuck):
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+
+    assert resolve(journal, "x", "p", Status.FAILED, **WHO) is SagaStatus.COMPENSATING
+
+    assert [done.outcome for done in recover(journal)] == [SagaStatus.COMPENSATED]
+    assert depot.standing == []

@@ -261,8 +261,9 @@ class Run:
 
     def _claim_again(self, recorder: Recorder, entry: Entry) -> bool:
         if self.lost is not None:  # nothing can be written; the last straggler gives it back
-            if self.execution.trouble is not None:
-                self.execution.trouble.stragglers.discard(entry[1:5])
+            trouble = self.execution.trouble
+            assert trouble is not None  # noqa: S101 - it knows of the straggler
+            trouble.stragglers.discard(entry[1:5])
             self.leave()
             return False
         try:
