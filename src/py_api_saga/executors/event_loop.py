@@ -177,6 +177,7 @@ class _AtOnce(_Driver):
         self._news = self.arrived or self._listen()
         self._limit = limit
         self._tasks: dict[Entry, asyncio.Task[Entry]] = {}
+        self._begun: dict[Entry, bool] = {}  # calls that may be made: whether they have begun
         self._ends: dict[Entry, Callable[[asyncio.Task[Entry]], None]] = {}
         self._ended: deque[Entry] = deque()
 
@@ -186,16 +187,20 @@ class _AtOnce(_Driver):
         return not (self._tasks or self._ended)
 
     def lost(self, interrupt: BaseException, intent: Entry) -> Entry | None:
-        """Say of a call that it was not made, if it has no task."""
-        told = intent in self._tasks or any(entry[1] == intent[1] for entry in self._ended)
-        return None if told else not_made(intent, interrupt)
+        """Say of a call that has no task that it was not made, or that nobody hears of it."""
+        if intent in self._tasks or any(entry[1] == intent[1] for entry in self._ended):
+            return None
+        if self._begun.pop(intent, False):  # an eager task, which runs before it can be noted
+            return interrupted(intent, interrupt)
+        return not_made(intent, interrupt)
 
     async def _surely(self, intent: Entry) -> Entry:
         """Attempt a call in a task that nobody would hear of if it ended without an entry."""
         try:
-            if self._tasks.get(intent) is not asyncio.current_task():
+            if self._begun.get(intent) is not False:
                 # An interrupt came before this task was noted: its call was told as not made.
                 return not_made(intent, asyncio.CancelledError())
+            self._begun[intent] = True
             return await _attempt(self.run, intent)
         except GeneratorExit:
             raise
@@ -220,6 +225,7 @@ class _AtOnce(_Driver):
             self._news.set()
             del self._tasks[intent]
             self._ends.pop(intent, None)
+            self._begun.pop(intent, None)
 
     async def drive(self) -> None:
         """Make the calls."""
@@ -240,6 +246,7 @@ class _AtOnce(_Driver):
                 intents.append(intent)
             if run.recorder is None or await run.acommit(run.recorder, *intents):
                 for intent in intents:
+                    self._begun[intent] = False
                     self._tasks[intent] = task = asyncio.create_task(self._surely(intent))
                     self._ends[intent] = end = partial(self._end, intent)
                     task.add_done_callback(end)
