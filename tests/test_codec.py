@@ -629,7 +629,7 @@ def test_any_tree_gives_a_value_or_one_of_two_errors(tree: Any) -> None:
         ({"$dict": [[{"$result": ["a", []]}, 1]]}, r"malformed \$result|malformed \$dict"),
         ({"$str": [-1]}, r"malformed \$str"),
         ({"$str": [True]}, r"malformed \$str"),
-        ({"$str": [10**30]}, r"malformed \$str \(OverflowError\)"),
+        ({"$str": [10**30]}, r"malformed \$str"),
         ({"$float": "1.5"}, r"malformed \$float"),
         ({"$float": []}, r"malformed \$float"),
         ({"$bytes": "A"}, r"malformed \$bytes"),
