@@ -127,8 +127,17 @@ class Engine:
             key = seen.st_dev, seen.st_ino
         if key != self._key:
             self.lost = True
+            self._let_go()
             message = f"the journal {self.path} was moved or removed while it was in use"
             raise JournalError(message)
+
+    def _let_go(self) -> None:
+        """Close what was open of a file that is not ours any more; with the turn of the queue."""
+        with self.reader.turn:
+            self.reader.close()
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
 
     @staticmethod
     def _new_owner(connection: sqlite3.Connection, owners: Owners) -> int:
