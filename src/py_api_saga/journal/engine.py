@@ -135,6 +135,9 @@ class Engine:
         """Close what was open of a file that is not ours any more; with the turn of the queue."""
         with self.reader.turn:
             self.reader.close()
+        self._close_connection()
+
+    def _close_connection(self) -> None:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
@@ -169,9 +172,7 @@ class Engine:
         self.reader.close()
         try:
             self.gate.lock()
-            if self.connection is not None:
-                self.connection.close()
-                self.connection = None
+            self._close_connection()
         finally:
             self.gate.unlock()
 
