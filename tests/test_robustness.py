@@ -579,3 +579,27 @@ def test_a_defect_found_while_an_interrupt_is_taken_in_is_raised(
 
     with pytest.raises(Defect):
         saga.orchestrator_execute()
+
+
+def test_a_call_that_an_interrupt_has_struck_is_not_made_or_in_doubt_or_heard_of() -> None:
+    """Under asyncio, at once: not begun; begun before its task was noted; or noted."""
+
+    async def main() -> None:
+        saga = SagaAssembler.saga().operation(int)
+        run = saga._run(saga._graph(), None, None, event_loop.finish_late)  # noqa: SLF001
+        driver = event_loop._AtOnce(run, 1)  # noqa: SLF001
+        intent = run.start()
+        assert intent is not None
+
+        not_begun = driver.lost(KeyboardInterrupt(), intent)
+        driver._begun[intent] = True  # noqa: SLF001
+        begun = driver.lost(KeyboardInterrupt(), intent)
+        driver._ended.append(intent)  # noqa: SLF001
+
+        assert not_begun is not None
+        assert not_begun[0] == "failed"
+        assert begun is not None
+        assert begun[0] == "in doubt"
+        assert driver.lost(KeyboardInterrupt(), intent) is None
+
+    asyncio.run(main())
