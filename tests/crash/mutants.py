@@ -208,10 +208,12 @@ MUTANTS = (
         (
             Edit(
                 "executors/run.py",
-                "                recorder.commit(self.execution)\n"
+                "                    recorder.journal.write(change)\n"
+                "                    change = recorder.settled(change, self.execution)\n"
                 "            except SagaError as error:\n"
                 "                self._lose(error)\n",
-                "                recorder.commit(self.execution)\n"
+                "                    recorder.journal.write(change)\n"
+                "                    change = recorder.settled(change, self.execution)\n"
                 "            except SagaError as error:\n"
                 "                for intent in intents:\n"
                 "                    if intent is not None:\n"

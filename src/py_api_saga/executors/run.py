@@ -214,7 +214,10 @@ class Run:
         if self.lost is None:
             self._unmade = intents
             try:
-                recorder.commit(self.execution)
+                change = recorder.next(self.execution)
+                while change is not None:
+                    recorder.journal.write(change)
+                    change = recorder.settled(change, self.execution)
             except SagaError as error:
                 self._lose(error)
         return self._committed(intents)
@@ -224,7 +227,10 @@ class Run:
         if self.lost is None:
             self._unmade = intents
             try:
-                await recorder.acommit(self.execution)
+                change = recorder.next(self.execution)
+                while change is not None:
+                    await recorder.journal.awrite(change)
+                    change = recorder.settled(change, self.execution)
             except SagaError as error:
                 self._lose(error)
         return self._committed(intents)

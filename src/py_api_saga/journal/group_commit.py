@@ -69,6 +69,8 @@ class Batch:
             with suppress(RuntimeError):  # that loop is closed: nobody waits there
                 loop.call_soon_threadsafe(_resolve, futures)
         self.told = True
+        for change in self.changes:  # else it is a circle, which only the garbage collector ends
+            change.waiter = None
 
 
 def _resolve(futures: Iterable[Future[None]]) -> None:
@@ -125,8 +127,9 @@ class GroupCommit:
         with self.lock:
             self.put(changes)
         for change in changes:
+            batch = change.waiter  # first: it is gone once the change is settled
             if not change.settled:
-                batch = _batch_of(change)
+                assert isinstance(batch, Batch)  # noqa: S101 - it was put
                 while not batch.told:
                     if batch.changes[0] is not change and not batch.done:
                         batch.follow()
@@ -136,18 +139,15 @@ class GroupCommit:
     def submit(self, changes: Sequence[Change], loop: AbstractEventLoop) -> list[Future[None]]:
         """Give what is done when they are settled; cancelling it withdraws nothing."""
         with self.lock:
+            if changes and changes[0].waiter is not None:  # again, after an interrupt
+                loop.call_soon(self.wake_writer)  # which may have struck who was to do so
             self.put(changes)
-            if len(changes) == 1:  # as nearly always
-                only = changes[0]
-                if only.settled or _batch_of(only).done:
-                    return []
-                return [self._future(_batch_of(only), loop)]
-            batches = {
-                batch
-                for change in changes
-                if not change.settled and not (batch := _batch_of(change)).done
-            }
-            return [self._future(batch, loop) for batch in batches]
+            batches = {change.waiter for change in changes if not change.settled}
+            return [
+                self._future(batch, loop)
+                for batch in batches
+                if isinstance(batch, Batch) and not batch.done
+            ]
 
     def put(self, changes: Iterable[Change]) -> None:
         """Put into the batch what is not on its way; with the lock held."""
@@ -237,8 +237,3 @@ class GroupCommit:
         """Take no more changes, unless some wait; with the turn and the lock held."""
         self._retired = not (self.batch.changes or self._handed_over)
         return self._retired
-
-
-def _batch_of(change: Change) -> Batch:
-    assert isinstance(change.waiter, Batch)  # noqa: S101 - it was put or is settled
-    return change.waiter

@@ -130,7 +130,7 @@ class Append(Change):
     def __init__(
         self, claim: Claim, body: str, status: SagaStatus | None, *, rested: bool = False
     ) -> None:
-        super().__init__(claim)
+        Change.__init__(self, claim)  # `super` is a call more, and there is one for each commit
         self.body, self.status, self.rested = body, status, rested
 
 

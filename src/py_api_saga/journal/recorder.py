@@ -44,7 +44,7 @@ class Recorder:
         name: str | None,
         head: str,
     ) -> None:
-        """Begin a saga with the text of its definition."""
+        """Begin a saga with its first row, which holds the definition alone as yet."""
         self.journal = journal
         self.values = values
         self.saga_id = saga_id
@@ -88,66 +88,54 @@ class Recorder:
     @property
     def given(self) -> dict[str, Any]:
         """The definition as it would be read from the journal."""
-        tree: dict[str, Any] = loads(self._head)[1]
+        tree: dict[str, Any] = loads(self._head)[0][1]
         return tree
 
     def undriven(self) -> Create:
         """Give the change that writes the definition alone, for somebody else to run."""
-        return Create(self.saga_id, self._name, f"[{self._head}]", driven=False)
+        return Create(self.saga_id, self._name, self._head, driven=False)
 
     # --- committing ------------------------------------------------------------------------------
 
-    def commit(self, execution: Execution) -> None:
-        """Return when all that was told is durable.
-
-        Raises:
-            SagaExistsError: The first time: there is a saga with this id.
-            SagaInProgress: Another process has taken it over.
-            JournalError: It can't be written.
-            BaseException: An interrupt, once it is durable.
-        """
-        change = self._next(execution)
-        while change is not None:
-            self.journal.write(change)
-            change = self._after(change, execution)
-
-    async def acommit(self, execution: Execution) -> None:
-        """Do as `commit`, without blocking the loop."""
-        change = self._next(execution)
-        while change is not None:
-            await self.journal.awrite(change)
-            change = self._after(change, execution)
-
-    def _next(self, execution: Execution) -> Change | None:
+    def next(self, execution: Execution) -> Change | None:
         """Give what is to be written: first what an interrupt has left on its way."""
         if self._pending is None:
-            entries = execution.entries
-            if len(entries) == self._written and self.claim is not None:
+            entries, status = execution.entries, standing(execution)
+            if len(entries) == self._written and status is self._status and self.claim is not None:
                 return None
             self._upto = len(entries)
             lines = [self._line(entry) for entry in entries[self._written :]]
-            status = standing(execution)
-            if self.claim is None:
-                body = f"[{','.join([self._head, *lines])}]"
+            self._texts.clear()  # which gives back what it has grown to; there may be many runs
+            if self.claim is None:  # if all is over already, the next change says so
+                body = f"{','.join([self._head[:-1], *lines])}]"
                 self._pending = Create(self.saga_id, self._name, body)
+                self._head = body  # not before: an interrupt would have the lines added twice
             else:
                 changed = None if status is self._status else status
                 self._pending = Append(self.claim, f"[{','.join(lines)}]", changed)
-            self._status = status
+                self._status = status
         return self._pending
 
     def _line(self, entry: Entry) -> str:
         if entry[0] is STARTED:
             return f'["started",{entry[1]},"{entry[2]}",{entry[3]},{entry[4]}]'
-        return self._texts.pop(entry[:5], None) or write_entry(entry, self.values)
+        return self._texts.get(entry[:5]) or write_entry(entry, self.values)
 
-    def _after(self, change: Change, execution: Execution) -> Change | None:
-        """Note that a change is settled, and give the next one if more was told meanwhile."""
-        self._pending = None
+    def settled(self, change: Change, execution: Execution) -> Change | None:
+        """Note that a change is settled, and give the next one if more was told meanwhile.
+
+        Raises:
+            SagaExistsError: The first time: there is a saga with this id.
+            SagaInProgress: Another process has taken it over.
+            JournalError: It could not be written.
+        """
+        if change.error is not None:
+            self._pending = None
         self.claim = change.check()
-        self._head = ""  # it is in the journal, and large
         self._written = self._upto
-        return None if len(execution.entries) == self._upto else self._next(execution)
+        self._head = ""  # it is in the journal, and large
+        self._pending = None  # last: an interrupt before repeats all this
+        return self.next(execution)
 
     # --- owning ----------------------------------------------------------------------------------
 
@@ -204,4 +192,4 @@ def begin(
     head = write_definition(definition, plan, values)
     if saga_id is None:  # ordered in time, which keeps the index on it fast
         saga_id = f"{int(time() * 1000):011x}{os.urandom(8).hex()}"
-    return Recorder(journal, values, saga_id, name, head)
+    return Recorder(journal, values, saga_id, name, f"[{head}]")

@@ -1,0 +1,130 @@
+"""An interrupt wherever a signal can strike in a run with a journal: recovery finds all of it.
+
+As in `test_strikes`, but what is left over may also be in the journal, for recovery to go on with.
+"""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import depot
+import pytest
+from test_strikes import HOME, PLACES, Struck, Tracer, line_of
+from world import in_time
+
+from py_api_saga import Saga, SagaStatus, Status, recover
+from py_api_saga.execution import Execution
+from py_api_saga.journal import MemoryJournal, SQLiteJournal
+from py_api_saga.journal.record import read_rows
+from py_api_saga.journal.values import Values
+
+EVERY = 24  # 1 strikes everywhere, in three minutes
+FILES = {HOME / "durable.py", *HOME.glob("journal/*.py")} - {HOME / "journal/memory.py"}
+DURABLE = {str(path) for path in FILES}
+
+
+def saga(do: Any, undo: Any, course: str) -> Saga:
+    """Make a saga of two operations."""
+    made = Saga()
+    made.operation((do, "a"), (undo, "a"), name="a")
+    if course == "failing":
+        depot.behaviour["b"] = depot.fail(ValueError())
+    return made.operation((do, "b"), (undo, "b"), name="b", after="a")
+
+
+RUNS: dict[str, Callable[[str, Any], Any]] = {
+    "chain": lambda course, journal: saga(depot.do, depot.undo, course).orchestrator_execute(
+        journal=journal, saga_id="x"
+    ),
+    "graph": lambda course, journal: saga(depot.do, depot.undo, course).choreography_execute(
+        journal=journal, saga_id="x"
+    ),
+    "async chain": lambda course, journal: asyncio.run(
+        saga(depot.ado, depot.aundo, course).aorchestrator_execute(journal=journal, saga_id="x")
+    ),
+    "async graph": lambda course, journal: asyncio.run(
+        saga(depot.ado, depot.aundo, course).achoreography_execute(journal=journal, saga_id="x")
+    ),
+}
+
+
+def go(run: str, course: str, journal: Any, target: Any = None) -> tuple[Tracer, str]:
+    """Run a saga once, and recover; give what is wrong, in words."""
+    depot.reset()
+    tracer = Tracer(target)
+
+    def body() -> BaseException | None:
+        before = sys.gettrace()
+        sys.settrace(tracer)
+        try:
+            RUNS[run](course, journal)
+        except BaseException as error:  # noqa: BLE001 - it is what the test is about
+            return error
+        finally:
+            sys.settrace(before)
+        return None
+
+    try:
+        error = in_time(body, 5)
+    except AssertionError:
+        return tracer, "it hangs"
+    if tracer.struck and not isinstance(error, Struck):
+        return tracer, f"raised {error!r}"
+    depot.behaviour.clear()
+    recover(journal)
+    seen = journal.find("x")
+    if seen is None:
+        return tracer, f"{depot.standing} left over" if depot.standing else ""
+    rows = journal.rows([seen.number])[seen.number]
+    values = Values(journal)
+    recorded = read_rows(rows, values, values.names.find)
+    execution = Execution(recorded.definition, recorded.entries)
+    if execution.saga is not seen.status:
+        return tracer, f"{execution.saga} in the entries and {seen.status} in the summary"
+    names = zip("ab", execution.status, strict=True)
+    stuck = {name for name, status in names if status is Status.STUCK}
+    expected = {"a", "b"} if seen.status is SagaStatus.COMPLETED else stuck & {*depot.standing}
+    if set(depot.standing) != expected or (seen.status is SagaStatus.STUCK and not stuck):
+        return tracer, f"{seen.status}, and {depot.standing} stands"
+    return tracer, ""
+
+
+@pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("course", ["succeeding", "failing"])
+@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_an_interrupt_anywhere_leaves_nothing_that_recovery_does_not_find(
+    kind: str, run: str, course: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All stands, or nothing; what the journal says agrees with itself; and nothing hangs."""
+    for name in ("py_api_saga", "asyncio"):
+        caplog.set_level(logging.CRITICAL, name)
+    PLACES.update(DURABLE)
+    numbers = iter(range(10**6))
+
+    def journal() -> Any:
+        if kind == "memory":
+            return MemoryJournal(modules=["depot"])
+        return SQLiteJournal(
+            tmp_path / f"{next(numbers)}.db", modules=["depot"], durability="process"
+        )
+
+    undisturbed, problem = go(run, course, journal())
+    assert not problem
+    struck, wrong = 0, []
+    for place in undisturbed.places()[::EVERY]:
+        used = journal()
+        tracer, problem = go(run, course, used, place)
+        if kind == "sqlite":
+            used.close()
+        struck += tracer.struck
+        if problem:
+            wrong.append(f"{problem}: {line_of(*place[:2])}, time {place[2]}")
+        if "hangs" in problem:
+            break
+    assert not wrong, "\n".join(wrong)
+    assert struck > 100 / EVERY
