@@ -114,7 +114,9 @@ class Names:
 
     def _make(self, label: str) -> tuple[str, str, int]:
         """Make a name that is not taken; of which name, and with which number, or 0 for none."""
-        name = label.translate(_NO_NAME)[:MAX_NAME] or "operation"
+        name = label
+        if "." in label or ":" in label or not 0 < len(label) <= MAX_NAME:
+            name = label.translate(_NO_NAME)[:MAX_NAME] or "operation"
         if name not in self.places:
             return name, name, 0
         short, number = name[: MAX_NAME - 6], self._numbers.get(name, 1) + 1

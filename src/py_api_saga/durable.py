@@ -67,10 +67,10 @@ def execute(run: Run, limit: int | None) -> Results:
 
 async def aexecute(run: Run, limit: int | None) -> Results:
     """Do as `execute`, under asyncio."""
-    from py_api_saga.executors import event_loop  # noqa: PLC0415 - likewise
+    from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
 
     try:
-        return await event_loop.execute(run, limit)
+        return await in_loop(run, limit)
     except SagaExistsError:
         pass
     finally:
@@ -320,10 +320,10 @@ def drive(run: Run, limit: int | None) -> Results:
 
 async def adrive(run: Run, limit: int | None) -> Results:
     """Do as `drive`, in the loop that runs."""
-    from py_api_saga.executors import event_loop  # noqa: PLC0415 - likewise
+    from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
 
     try:
-        return await event_loop.execute(run, limit)
+        return await in_loop(run, limit)
     finally:
         run.leave()
 

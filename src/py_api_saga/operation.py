@@ -134,8 +134,14 @@ def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: in
         except TypeError as error:
             message = f"{where} cannot be called with these arguments: {error}"
             raise SagaDefinitionError(message) from None
-    is_async = _is(function, inspect.iscoroutinefunction)
-    return function, args, keywords, _needs(args, keywords.values()), is_async
+    return function, args, keywords, _needs(args, keywords.values()), is_async(function)
+
+
+def is_async(function: Any) -> bool:
+    """Tell whether a callable is a coroutine function, or calls one."""
+    if type(function) is FunctionType:
+        return function.__code__.co_flags & _COROUTINE != 0
+    return _is(function, inspect.iscoroutinefunction)
 
 
 def _is(function: Any, test: Callable[[Any], bool]) -> bool:

@@ -42,8 +42,12 @@ async def execute(run: Run, limit: int | None) -> Results:
     try:
         while True:
             try:
-                await _drive(run, driver)
-                break
+                if run.execution.rolling:
+                    await _outlast(run, driver)
+                else:
+                    await driver.drive()
+                if (run.left or run.execution.at_rest) and driver.idle and run.close():
+                    break
             except (Exception, GeneratorExit):  # a defect of ours, or the loop throws us away
                 raise
             except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
@@ -51,17 +55,6 @@ async def execute(run: Run, limit: int | None) -> Results:
         return run.finish()
     finally:
         current.set(outer)
-
-
-async def _drive(run: Run, driver: _OneByOne | _AtOnce) -> None:
-    """Make every call, first in this task, and in a task of its own once the rollback begins."""
-    while True:
-        if run.execution.rolling:
-            await _outlast(run, driver)
-        else:
-            await driver.drive()
-        if (run.left or run.execution.at_rest) and driver.idle and run.close():
-            return
 
 
 def finish_late(run: Run) -> None:

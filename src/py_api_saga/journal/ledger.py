@@ -113,9 +113,9 @@ class Ledger:
     ) -> bool:
         for number, change in enumerate(creates, self._next_number(connection)):
             self._number(change, number)
-        connection.executemany(_CREATE, [self._summary(change, now) for change in creates])
+        connection.executemany(_CREATE, (self._summary(change, now) for change in creates))
         connection.executemany(
-            _FIRST, [(change.claim.number, now, change.body) for change in creates]
+            _FIRST, ((change.claim.number, now, change.body) for change in creates)
         )
         return True
 
@@ -286,7 +286,7 @@ class Ledger:
     def _number(self, change: Create, number: int) -> None:
         claim = change.claim
         claim.number = self._high = number
-        _tried(change).add(number)
+        change.tried = (*_tried(change), number)
         claim.owner = self._owner if change.driven else 0
         claim.epoch = int(change.driven)
 
@@ -309,11 +309,9 @@ class Ledger:
         return last
 
 
-def _tried(change: Create) -> set[int]:
+def _tried(change: Create) -> tuple[int, ...]:
     """Give the numbers under which a saga may be on disk."""
-    if not isinstance(change.tried, set):
-        change.tried = set[int]()
-    return change.tried
+    return change.tried if isinstance(change.tried, tuple) else ()
 
 
 def _named(change: Change, error: Exception) -> Exception:

@@ -115,7 +115,7 @@ def _call_tree(call: Call, name: str, role: str, values: Values) -> list[Any]:
     try:
         tree: list[Any] = [values.names.of(function)]
         if args or keywords:
-            tree.append(values.tree([*args]))
+            tree.append(values.items(args))
         if keywords or needs:
             tree.append(values.tree({**keywords}) if keywords else {})
     except NotStorableError as error:

@@ -16,7 +16,7 @@ from py_api_saga.journal.codec import dumps, loads
 from py_api_saga.journal.entries import read_entry
 from py_api_saga.journal.names import UnknownNameError
 from py_api_saga.journal.plan import DEFINED, FORMAT, MAX_AGE, RETRY_FIELDS, Plan
-from py_api_saga.operation import PLAIN, Operation, Policy
+from py_api_saga.operation import PLAIN, Operation, Policy, is_async
 from py_api_saga.retry import DOUBTFUL, ErrorTypes, Retry
 
 if TYPE_CHECKING:
@@ -164,21 +164,18 @@ def _read_call(tree: list[Any], values: Values, find: Callable[[str], Any]) -> C
     parts: list[Any] = [*tree, *_EMPTY[len(tree) - 1 :]]
     name, args, keywords, needs = parts
     function = find(str(name))
+    needs = tuple(map(str, needs))
     if find is _Unresolved:  # which no arguments are given to
-        return function, (), {}, tuple(map(str, needs)), False
-    from inspect import iscoroutinefunction  # noqa: PLC0415 - 11 ms, and only recovery needs it
-
-    args, keywords = tuple(values.read(args)), dict(values.read(keywords))
-    return function, args, keywords, tuple(map(str, needs)), iscoroutinefunction(function)
+        return function, (), {}, needs, False
+    keywords = dict(values.read(keywords)) if keywords else {}
+    return function, tuple(values.read(args)), keywords, needs, is_async(function)
 
 
 def _read_policy(item: dict[str, Any], do: Call, find: Callable[[str], Any]) -> Policy:
     ask: Call | None = None
     if "ask" in item:
-        from inspect import iscoroutinefunction  # noqa: PLC0415
-
         function = find(str(item["ask"]))
-        ask = (function, *do[1:4], iscoroutinefunction(function))
+        ask = (function, *do[1:4], is_async(function))
     return Policy(
         _read_retry(item.get("retry"), find),
         _read_retry(item.get("compensation_retry"), find),

@@ -49,15 +49,15 @@ def tagged(value: Any, names: Names) -> Any:
     # gives the same for them, in three times the time.
     kind = type(value)
     if kind in ATOMS:
-        if _are_plain((value,)):
+        if are_plain((value,)):
             return value
     elif kind is tuple:
-        if _are_plain(value):
+        if are_plain(value):
             return {"$tuple": [*value]}
     elif kind is dict:
-        if are_keys(value) and _are_plain(value.values()):
+        if are_keys(value) and are_plain(value.values()):
             return value.copy()
-    elif kind is list and _are_plain(value):
+    elif kind is list and are_plain(value):
         return value.copy()
     try:
         return _Writer(names).tag(value)
@@ -68,7 +68,7 @@ def tagged(value: Any, names: Names) -> Any:
     raise NotStorableError(message)
 
 
-def _are_plain(items: Iterable[Any]) -> bool:
+def are_plain(items: Iterable[Any]) -> bool:
     """Tell whether all of these are written as they are."""
     for item in items:
         kind = type(item)

@@ -30,6 +30,15 @@ def untagged(tree: Any, names: Names) -> Any:
         UnknownNameError: It names a type or function that is not there, or not allowed.
         ValueError: It is malformed, or of types that have changed since.
     """
+    # Most trees are an atom or a list or dict of atoms, and are done here, as in `tagged`.
+    kind = type(tree)
+    if kind in ATOMS:
+        return tree
+    if kind is list:
+        if ATOMS.issuperset(map(type, tree)):
+            return tree.copy()
+    elif kind is dict and are_keys(tree) and ATOMS.issuperset(map(type, tree.values())):
+        return tree.copy()
     reader = _Reader(names)
     try:
         return reader.read(tree)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from py_api_saga.exceptions import JournalError, RecordedError, as_text
 from py_api_saga.journal.codec import MAX_VALUE, dumps, loads
 from py_api_saga.journal.names import NotStorableError
-from py_api_saga.journal.tagging import tagged
+from py_api_saga.journal.tagging import are_plain, tagged
 from py_api_saga.journal.untagging import untagged
 from py_api_saga.status import MISSING
 
@@ -56,6 +56,12 @@ class Values:
         if self._codec is None:
             return tagged(value, self.names)
         return loads(self.write(value))
+
+    def items(self, values: tuple[Any, ...]) -> Any:
+        """Make a JSON tree of a list of values, likewise."""
+        if self._codec is None and are_plain(values):
+            return [*values]
+        return self.tree([*values])
 
     def open(self, tree: Any) -> Any:
         """Give the plain tree of one that may be sealed.
