@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -302,13 +301,13 @@ def test_an_event_is_frozen_and_small() -> None:
     """It has slots, equals another with the same values, and can be made in a test."""
     event = Event("succeeded", "order-7", operation="charge", attempt=1)
 
-    with pytest.raises(dataclasses.FrozenInstanceError):
+    with pytest.raises(AttributeError):
         event.attempt = 2  # type: ignore[misc]
     assert not hasattr(event, "__dict__")
     assert event == Event("succeeded", "order-7", None, "charge", 1)
-    assert {field.name for field in dataclasses.fields(Event)} == {
+    assert Event._fields == (
         "kind", "saga_id", "saga_name", "operation", "attempt", "error", "wait", "outcome",
-    }  # fmt: skip
+    )  # fmt: skip
 
 
 def test_arguments_and_results_are_never_told(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+import sys
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
 from py_api_saga.drawing import in_line
 
 if TYPE_CHECKING:
+    from logging import Logger
+
     from py_api_saga.status import SagaStatus
 
 EventKind: TypeAlias = Literal[
@@ -26,25 +28,38 @@ EventKind: TypeAlias = Literal[
     "saga ended",
 ]
 
-logger = logging.getLogger("py_api_saga")
-
+# The levels of `logging`, which is imported when there is something to log: 6 ms, and a program
+# that has not imported it has set nothing up that would show what is below a warning.
+_DEBUG, _INFO, _WARNING, _ERROR = 10, 20, 30, 40
 _LEVELS: dict[EventKind, int] = {
-    "saga started": logging.INFO,
-    "operation started": logging.DEBUG,
-    "attempt failed": logging.INFO,
-    "succeeded": logging.DEBUG,
-    "failed": logging.INFO,  # raised to the caller, who decides how bad it is
-    "in doubt": logging.WARNING,
-    "compensating": logging.INFO,
-    "compensated": logging.INFO,
-    "stuck": logging.ERROR,
-    "landed late": logging.WARNING,
-    "saga ended": logging.INFO,
+    "saga started": _INFO,
+    "operation started": _DEBUG,
+    "attempt failed": _INFO,
+    "succeeded": _DEBUG,
+    "failed": _INFO,  # raised to the caller, who decides how bad it is
+    "in doubt": _WARNING,
+    "compensating": _INFO,
+    "compensated": _INFO,
+    "stuck": _ERROR,
+    "landed late": _WARNING,
+    "saga ended": _INFO,
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+@cache
+def logger() -> Logger:
+    """Give the log `py_api_saga`."""
+    import logging  # noqa: PLC0415 - the reason is above
+
+    return logging.getLogger("py_api_saga")
+
+
+def is_heard() -> bool:
+    """Tell whether the log takes more than warnings."""
+    return "logging" in sys.modules and logger().isEnabledFor(_INFO)
+
+
+class Event(NamedTuple):
     """Something that happened in a run. Never holds arguments or results.
 
     Attributes:
@@ -82,7 +97,7 @@ class Observer(Protocol):
 def log(event: Event, /) -> None:
     """Write an event to the log `py_api_saga`: ids, names and types of errors."""
     level = _LEVELS[event.kind]
-    if not logger.isEnabledFor(level):
+    if not logger().isEnabledFor(level):
         return
     text, values = "saga %s", [event.saga_id]
     if event.saga_name is not None:
@@ -95,7 +110,7 @@ def log(event: Event, /) -> None:
     if event.error is not None:
         text += " (%s)"
         values.append(type(event.error).__name__)
-    logger.log(level, text, *values)
+    logger().log(level, text, *values)
 
 
 def emit(event: Event, observers: tuple[Observer, ...]) -> None:
@@ -110,4 +125,4 @@ def emit(event: Event, observers: tuple[Observer, ...]) -> None:
 def complain(text: str, *values: object, error: BaseException | None = None) -> None:
     """Log what the user's code has done wrong; a log that raises changes nothing either."""
     with suppress(Exception):
-        logger.log(logging.ERROR if error else logging.WARNING, text, *values, exc_info=error)
+        logger().log(_ERROR if error else _WARNING, text, *values, exc_info=error)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from py_api_saga.compensation import failure
 from py_api_saga.context import current
-from py_api_saga.events import Event, complain, emit, log, logger
+from py_api_saga.events import Event, complain, emit, is_heard, log
 from py_api_saga.exceptions import SagaError
 from py_api_saga.execution import (
     ABORT,
@@ -103,7 +103,7 @@ class Run:
         self._due: dict[int, float] | None = None
         self._first: dict[tuple[int, str], float] | None = None
         self.observers = observers
-        self._watched = bool(observers) or logger.isEnabledFor(20)  # logging.INFO
+        self._watched = bool(observers) or is_heard()
         self.execution = Execution(definition, entries, watched=self._watched)
         self.recorder = recorder
         if recorder is None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import pkgutil
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +24,9 @@ def parse(text: str) -> dict[str, str]:
 
 def read(file: str) -> Mapping[str, str]:
     """Give the statements of a file beside this one, also if that is inside an archive."""
-    data = pkgutil.get_data(__name__, file)
-    assert data is not None  # noqa: S101 - only an importer that cannot give data gives None
+    loader: Any = globals()["__loader__"]  # as in `pkgutil.get_data`: 1 ms to import
+    path = os.path.join(os.path.dirname(__file__), file)  # noqa: PTH118, PTH120 - pathlib: 5 ms
+    data: bytes = loader.get_data(path)
     return parse(data.decode())
 
 

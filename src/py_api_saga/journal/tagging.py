@@ -10,7 +10,6 @@ secret.
 from __future__ import annotations
 
 import sys
-from dataclasses import fields, is_dataclass
 from enum import Enum, Flag
 from functools import cached_property
 from types import BuiltinFunctionType, FunctionType, MethodType, NoneType
@@ -302,6 +301,8 @@ def _tag_enum(writer: _Writer, value: Any) -> Any:
 
 
 def _tag_dataclass(writer: _Writer, value: Any) -> Any:
+    from dataclasses import fields  # noqa: PLC0415 - it is there, since the value is one
+
     kind = type(value)
     name, known = writer.of_type(value), [field.name for field in fields(kind)]
     for attribute in getattr(value, "__dict__", ()):
@@ -342,7 +343,7 @@ def _refuse(_: _Writer, value: object) -> NoReturn:
         )
     elif kind in (bytearray, memoryview):
         why = ": convert it to bytes"
-    elif is_dataclass(kind):
+    elif hasattr(kind, "__dataclass_fields__"):
         why = ", which inherits from a dataclass and is none: decorate it with @dataclass"
     else:
         why = (

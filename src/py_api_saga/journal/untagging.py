@@ -6,8 +6,6 @@ factories of dataclasses, and what makes a Flag of an int.
 
 from __future__ import annotations
 
-from dataclasses import MISSING as NO_DEFAULT
-from dataclasses import fields
 from enum import Enum, Flag
 from typing import TYPE_CHECKING, Any
 
@@ -222,6 +220,9 @@ def _read_dataclass(reader: _Reader, tree: Any) -> Any:
     if "__dataclass_fields__" not in vars(kind):
         message = f"{name} is no dataclass any more"
         raise _MalformedError(message)
+    from dataclasses import MISSING as NO_DEFAULT  # noqa: PLC0415 - it is there: this is one
+    from dataclasses import fields  # noqa: PLC0415
+
     made = object.__new__(kind)  # its __init__ has run, when this value was made
     for field in fields(kind):
         if field.name in values:
