@@ -1,6 +1,7 @@
 """The SQLite journal: its format, its commits, and how it takes bad files, disks and signals."""
 
 import asyncio
+import fcntl
 import sqlite3
 import stat
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from world import in_time
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal import engine as engine_module
@@ -490,6 +492,24 @@ def test_a_file_that_is_replaced_while_it_is_closed_is_another_one(
         append.check()
     assert claim.over
     assert bodies(journal) == ["[new]"]
+
+
+def test_a_close_that_waits_at_its_gate_holds_up_no_other_journal(
+    path: Path, journal: SQLiteJournal, tmp_path: Path
+) -> None:
+    """Whoever is inside may take its time; other files are opened meanwhile."""
+    begin(journal).over = True
+    other = SQLiteJournal(tmp_path / "other")
+    closing_it = threading.Thread(target=journal.close)
+    with path.with_name("journal-gate").open() as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        closing_it.start()
+        while journal.engine.queue.turn.acquire(timeout=0.001):  # until it waits with the turn
+            journal.engine.queue.turn.release()
+        in_time(lambda: begin(other), 3)
+        assert closing_it.is_alive()
+    closing_it.join()
+    other.close()
 
 
 def test_a_file_that_is_moved_while_in_use_is_refused(

@@ -97,6 +97,8 @@ async def _outlast(run: Run, driver: _OneByOne | _AtOnce) -> None:
 class _Driver:
     """What makes the calls of a run in a task, until none is left or the rollback begins."""
 
+    __slots__ = ("arrived", "run")
+
     def __init__(self, run: Run) -> None:
         """Let the threads of stragglers wake the loop."""
         self.run = run
@@ -140,6 +142,8 @@ class _Driver:
 class _OneByOne(_Driver):
     """Each call in this very task, after the one before it."""
 
+    __slots__ = ()
+
     async def drive(self) -> None:
         """Make the calls."""
         run = self.run
@@ -163,6 +167,8 @@ class _OneByOne(_Driver):
 
 class _AtOnce(_Driver):
     """Every call that is ready, each in a task."""
+
+    __slots__ = ("_begun", "_ended", "_ends", "_limit", "_news", "_tasks")
 
     def __init__(self, run: Run, limit: int) -> None:
         """Make at most so many at once."""

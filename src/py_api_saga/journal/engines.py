@@ -44,8 +44,8 @@ def _words(options: Options) -> str:
 
 def close(engine: Engine) -> None:
     """Close the file of an engine; it is opened again when it is needed."""
-    with _lock:
-        if engine.close():
+    if engine.close():  # without the lock: it may wait at the gate, and others open their own files
+        with _lock:
             for key in [key for key, other in _engines.items() if other is engine]:
                 del _engines[key]
 
