@@ -7,7 +7,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from py_api_saga.durable import adrive, claim_of, drive, in_thread, taken
 from py_api_saga.events import complain
@@ -26,7 +26,7 @@ from py_api_saga.journal.values import SealedError, Values
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from py_api_saga.events import Observer
     from py_api_saga.executors.run import Run
@@ -50,6 +50,16 @@ class Recovered(NamedTuple):
 
     saga_id: str
     outcome: SagaStatus
+    error: BaseException | None = None
+
+
+class _Begun(NamedTuple):
+    """A saga that was claimed: the run that goes on with it, or why there is none."""
+
+    claim: Claim
+    seen: Summary
+    run: Run | None = None
+    limit: int | None = None
     error: BaseException | None = None
 
 
@@ -130,10 +140,20 @@ class Recovery:
         while (claimed := self.next()) is not None:
             self.results.append(self._surely(*claimed))
 
-    def give_back(self, claimed: tuple[Claim, Summary] | None) -> None:
-        """Leave a saga that nobody is going to begin."""
-        if claimed is not None:
-            self.journal.leave(claimed[0])
+    def begin(self) -> _Begun | None:
+        """Claim one more saga, and read it."""
+        claimed = self.next()
+        if claimed is None:
+            return None
+        try:
+            return _Begun(*claimed, *self.open(*claimed))
+        except BaseException as error:  # noqa: BLE001 - it is in what is returned
+            return _Begun(*claimed, error=error)
+
+    def give_back(self, begun: _Begun | None) -> None:
+        """Leave a saga with which nobody is going on."""
+        if begun is not None:
+            self.journal.leave(begun.claim)
 
     def leave(self) -> None:
         """Give back what was claimed and not begun."""
@@ -272,29 +292,20 @@ async def arecover(
         Recovery, journal, limit=limit, max_tries=max_tries, observers=observers
     )
 
-    async def to_the_end(going_on: Coroutine[Any, Any, object]) -> None:
-        """Await a saga that was begun; being cancelled is no reason to undo it."""
-        task = asyncio.create_task(going_on)
-        while not task.done():
-            try:
-                await asyncio.wait({task})
-            except asyncio.CancelledError as cancelled:
-                interrupts.append(cancelled)
-                recovery.stop()
-        task.result()
-
     async def work() -> None:
-        while (claimed := await in_thread(recovery.next, undo=recovery.give_back)) is not None:
-            claim, seen = claimed
-            run = None
-            try:
-                run, saga_limit = await in_thread(recovery.open, claim, seen)
-                await to_the_end(adrive(run, saga_limit))
-            except BaseException as error:  # noqa: BLE001 - it is in what is returned
+        while (begun := await in_thread(recovery.begin, undo=recovery.give_back)) is not None:
+            claim, seen, run, saga_limit, error = begun
+            if run is not None:
+                error = await _end_of(run, saga_limit, stop)
+            if error is None:
+                recovery.results.append(Recovered(seen.saga_id, SagaStatus.COMPLETED))
+            else:
                 done = await in_thread(recovery.result, claim, seen, run, error)
                 recovery.results.append(done)
-            else:
-                recovery.results.append(Recovered(seen.saga_id, SagaStatus.COMPLETED))
+
+    def stop(cancelled: BaseException) -> None:
+        interrupts.append(cancelled)
+        recovery.stop()
 
     interrupts: list[BaseException] = []
     try:
@@ -308,6 +319,25 @@ async def arecover(
     if interrupts:
         raise interrupts[0]
     return recovery.in_order()
+
+
+async def _end_of(
+    run: Run, limit: int | None, stop: Callable[[BaseException], None]
+) -> BaseException | None:
+    """Await a saga that was begun: being cancelled is no reason to undo it. Give what it raised."""
+    import asyncio  # noqa: PLC0415 - likewise
+
+    task = asyncio.create_task(adrive(run, limit))
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as cancelled:
+            stop(cancelled)
+    try:
+        task.result()
+    except BaseException as error:  # noqa: BLE001 - it is in what is returned
+        return error
+    return None
 
 
 def takeover(
