@@ -5,7 +5,6 @@ It is made on the first trouble of a run: a saga in which all goes well has none
 
 from __future__ import annotations
 
-from itertools import compress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -59,39 +58,6 @@ class Trouble:
     def alive(self, i: int, *kinds: str) -> bool:
         """Tell whether an abandoned attempt of an operation, of these kinds, may still land."""
         return any(late[0] == i and (not kinds or late[1] in kinds) for late in self.stragglers)
-
-
-class Debts:
-    """The order of a rollback: an operation after all that were built on it."""
-
-    def __init__(self, definition: Definition, owed: list[bool]) -> None:
-        """Count, for each operation, the owed ones that were built on it."""
-        self._after = after = definition.after
-        self._owed = owed
-        self._blockers = blockers = [0] * len(owed)
-        for i in compress(range(len(owed)), owed):
-            for j in after[i]:
-                blockers[j] += 1
-
-    def free(self, i: int) -> bool:
-        """Tell whether nothing that is built on an operation is owed any more."""
-        return not self._blockers[i]
-
-    def first(self) -> list[int]:
-        """List what may be undone at once."""
-        return [i for i, owed in enumerate(self._owed) if owed and not self._blockers[i]]
-
-    def settle(self, i: int) -> list[int]:
-        """Note that nothing is owed for an operation; list what may be undone since."""
-        if not self._owed[i]:
-            return []
-        self._owed[i] = False
-        freed, blockers = [], self._blockers
-        for j in self._after[i]:
-            blockers[j] -= 1
-            if not blockers[j]:
-                freed.append(j)
-        return freed
 
 
 def failure(

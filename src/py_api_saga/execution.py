@@ -29,9 +29,10 @@ What needs no call follows while telling, is never told, and obeys the same tabl
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from itertools import compress, count
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
-from py_api_saga.compensation import Debts, Trouble
+from py_api_saga.compensation import Trouble
 from py_api_saga.definition import Results, arrange
 from py_api_saga.placeholder import OWN
 from py_api_saga.status import MISSING, SagaStatus, Status
@@ -153,34 +154,35 @@ class Execution:
     """
 
     __slots__ = (
-        "_blockers", "_debts", "_heap", "backward", "definition",
-        "entries", "flying", "moves", "passed", "results", "rolling", "saga", "status", "tries",
-        "trouble", "watched",
+        "_blockers", "_heap", "_owed", "backward", "definition", "entries", "flying", "moves",
+        "passed", "results", "rolling", "saga", "status", "tries", "trouble", "watched",
     )  # fmt: skip
 
     def __init__(
         self, definition: Definition, entries: Iterable[Entry] = (), *, watched: bool = False
     ) -> None:
         """Fold entries, of which there are none at the start of a run."""
-        count = len(definition.operations)
+        size = len(definition.operations)
         self.definition = definition
         self.entries: list[Entry] = []
-        self.status = [_PENDING] * count
-        self.results: list[Any] = [MISSING] * count
-        self.tries = [0] * count
+        self.status = [_PENDING] * size
+        self.results: list[Any] = [MISSING] * size
+        self.tries = [0] * size
         self.saga = _SAGA_RUNNING
         self.flying: dict[int, Entry] = {}
         self.backward = self.rolling = self.passed = False
         self.trouble: Trouble | None = None
         self.watched = watched
         self.moves: list[tuple[int, Status]] = []
-        # How many others an operation still waits for.
-        chain = definition.is_chain
-        self._blockers = [1] * count if chain else list(map(len, definition.after))
         # What may start: operations forward, their complements in a rollback, so that the least
         # is next in either.
-        self._heap = [0] if chain else [i for i, n in enumerate(self._blockers) if not n]
-        self._debts: Debts | None = None
+        self._heap = [0]
+        # How many others an operation still waits for, unless it is one at most.
+        self._blockers: dict[int, int] = {}
+        if not definition.is_chain:
+            after = definition.after
+            self._heap = [i for i, others in enumerate(after) if not others]
+            self._blockers = {i: len(others) for i, others in enumerate(after) if len(others) > 1}
         for entry in entries:
             self.tell(entry)
 
@@ -208,20 +210,55 @@ class Execution:
         Raises:
             IllegalMoveError: It contradicts the table of moves; nothing was changed.
         """
-        if entry[0] is SUCCEEDED:
-            self._take_succeeded(entry)
+        what, i, kind, attempt, generation, value = entry
+        if what == STARTED:
+            self._take_off(entry)
+            self.start(entry)
+            return
+        if what == SUCCEEDED:
+            flight = self.flying.get(i)
+            if (
+                flight is None
+                or flight[3] != attempt
+                or flight[2] != kind
+                or flight[4] != generation
+            ):
+                self._land(entry)
+            else:
+                self._take_success(i, kind, value)
         else:
-            self._TAKE[entry[0]](self, entry)
+            self._TAKE[what](self, entry)
         self.entries.append(entry)
 
-    def start(self) -> Entry | None:
-        """Tell the first intent that is ready, without a wait, and give it; or give None."""
-        heap = self._heap
-        if not heap:
-            return None
-        i = heappop(heap)
-        intent = self._intent(i if i >= 0 else ~i)
-        self._begin(intent)
+    def start(self, intent: Entry | None = None) -> Entry | None:
+        """Tell an intent, by default the first that is ready without a wait; None if none is.
+
+        It is a legal move, or it would not have been ready.
+        """
+        trouble = self.trouble
+        if intent is None:
+            if not self._heap:
+                return None
+            i = heappop(self._heap)
+            if trouble is None:
+                intent = (STARTED, i, ACTION, 1, 1, None)
+            else:
+                intent = self._intent(i if i >= 0 else ~i)
+        _, i, kind, attempt, _, _ = intent
+        if kind == ACTION:
+            self.status[i] = _RUNNING
+            self.tries[i] = attempt
+        elif kind == COMPENSATION and trouble is not None:
+            self.status[i] = _COMPENSATING
+            trouble.undo_tries[i] = attempt
+        if self.watched and kind != ASK:
+            self.moves.append((i, self.status[i]))
+        self.flying[i] = intent
+        if trouble is not None:
+            if trouble.waiting or trouble.crashed or trouble.answered:
+                self._resume(i, kind, trouble)
+            if self.saga is _SAGA_STUCK:
+                self._move_saga(_SAGA_COMPENSATING if self.rolling else _SAGA_RUNNING)
         self.entries.append(intent)
         return intent
 
@@ -252,34 +289,14 @@ class Execution:
 
     # --- told ----------------------------------------------------------------------------------
 
-    def _take_started(self, entry: Entry) -> None:
-        self._check_ready(entry)
+    def _take_off(self, intent: Entry) -> None:
+        """Take an intent off the list of what is ready, if that is where it is from."""
+        self._check_ready(intent)
         heap = self._heap
-        if heap and heap[0] == (~entry[1] if self.rolling else entry[1]):
+        if heap and heap[0] == (~intent[1] if self.rolling else intent[1]):
             heappop(heap)
         else:
-            self._unlist(entry[1])
-        self._begin(entry)
-
-    def _begin(self, entry: Entry) -> None:
-        """Take in the intent of a call that was ready: a legal move, or it would not have been."""
-        _, i, kind, attempt, _, _ = entry
-        if kind == ACTION:
-            to = self.status[i] = _RUNNING
-            self.tries[i] = attempt
-        elif kind == COMPENSATION:
-            to = self.status[i] = _COMPENSATING
-            self._trouble().undo_tries[i] = attempt
-        else:
-            to = None
-        if self.watched and to is not None:
-            self.moves.append((i, to))
-        self.flying[i] = entry
-        trouble = self.trouble
-        if trouble is not None and (trouble.waiting or trouble.crashed or trouble.answered):
-            self._resume(i, kind, trouble)
-        if self.saga is _SAGA_STUCK:
-            self._reopen()
+            self._unlist(intent[1])
 
     def _resume(self, i: int, kind: str, trouble: Trouble) -> None:
         """Forget what an operation has waited for."""
@@ -288,17 +305,8 @@ class Execution:
             trouble.crashed.discard(i)
             trouble.answered.discard(i)
 
-    def _reopen(self) -> None:
-        """Go on with a saga that was stuck."""
-        self._move_saga(_SAGA_COMPENSATING if self.rolling else _SAGA_RUNNING)
-
-    def _take_succeeded(self, entry: Entry) -> None:
-        _, i, kind, attempt, generation, value = entry
-        flight = self.flying.get(i)
-        if flight is None or flight[3] != attempt or flight[2] != kind or flight[4] != generation:
-            self._land(entry)
-            return
-        # In flight, so the moves are legal: it is RUNNING or COMPENSATING.
+    def _take_success(self, i: int, kind: str, value: Any) -> None:
+        """Take in that a call in flight has succeeded: it is RUNNING or COMPENSATING."""
         trouble = self.trouble
         if kind == ACTION:
             del self.flying[i]
@@ -326,8 +334,11 @@ class Execution:
     def _take_unstored(self, entry: Entry) -> None:
         """Take in a success that nobody could go on from in another process."""
         what, i, kind, attempt, generation, (value, error) = entry
-        if kind == COMPENSATION or not self.is_flying(entry):
-            self._take_succeeded((what, i, kind, attempt, generation, value))
+        if not self.is_flying(entry):
+            self._land((what, i, kind, attempt, generation, value))
+            return
+        if kind != ACTION:
+            self._take_success(i, kind, value)
             return
         trouble = self._trouble()
         trouble.errors[i] = error
@@ -552,7 +563,9 @@ class Execution:
             return (STARTED, i, ACTION, self.tries[i] + 1, 1, None)
         if self.status[i] is _SUCCEEDED:
             attempt = trouble.undo_tries.get(i, 0) + 1  # not the first, if a person said so
-            return (STARTED, i, COMPENSATION, attempt, self.generation(i, COMPENSATION), None)
+            again = trouble.generations
+            generation = again.get((i, COMPENSATION), 1) if again else 1
+            return (STARTED, i, COMPENSATION, attempt, generation, None)
         kind = self._kind(i)
         tries = trouble.undo_tries.get(i, 0) if kind == COMPENSATION else self.tries[i]
         attempt = tries + (kind != ASK)  # a question belongs to the attempt it asks about
@@ -630,9 +643,11 @@ class Execution:
             self.passed, self.backward = True, False
         blockers = self._blockers
         for j in self.definition.followers[i]:
-            blockers[j] -= 1
-            if not blockers[j]:
-                heappush(self._heap, j)
+            if j in blockers:
+                blockers[j] -= 1
+                if blockers[j]:
+                    continue
+            heappush(self._heap, j)
 
     def _give_up(self, i: int) -> None:
         """End an action without a further attempt: FAILED, or IN_DOUBT if that may be untrue."""
@@ -674,7 +689,11 @@ class Execution:
             self._unlist(i)
             self._succeed(i, value)
             trouble.doubted.discard(i)
-            if self.rolling and i not in self.flying and self._owing().free(i):
+            if (
+                self.rolling
+                and i not in self.flying
+                and self._owed.isdisjoint(self.definition.followers[i])
+            ):
                 self._enlist(i)
             self._turn()
             return
@@ -701,17 +720,20 @@ class Execution:
         else:
             self._settle(i)
 
-    def _owing(self) -> Debts:
-        if self._debts is None:
-            self._debts = Debts(self.definition, [status in _OWED for status in self.status])
-        return self._debts
-
     def _settle(self, i: int) -> None:
         """Note that nothing is owed for an operation: what it was built on may be undone."""
-        todo, owing, operations = [i], self._owing(), self.definition.operations
+        owed, blockers, definition, todo = self._owed, self._blockers, self.definition, [i]
         while todo:
-            for j in owing.settle(todo.pop()):  # they had succeeded, since something came after
-                if operations[j].compensation is None:
+            i = todo.pop()
+            if i not in owed:
+                continue
+            owed.remove(i)
+            for j in definition.after[i]:  # they had succeeded, since something came after
+                if j in blockers:
+                    blockers[j] -= 1
+                    if blockers[j]:
+                        continue
+                if definition.operations[j].compensation is None:
                     self._move(j, _SKIPPED)
                     todo.append(j)
                 else:
@@ -732,6 +754,7 @@ class Execution:
             self._end()
 
     def _roll_back(self, trouble: Trouble) -> None:
+        definition = self.definition
         self.rolling = True
         self._move_saga(_SAGA_COMPENSATING)
         if trouble.answered:
@@ -739,7 +762,13 @@ class Execution:
                 if self.status[i] is _IN_DOUBT:
                     self._move(i, _FAILED)
             trouble.answered.clear()
-        for i in self._owing().first():
+        owed, after = set(compress(count(), map(_OWED.__contains__, self.status))), definition.after
+        self._owed, self._blockers = owed, {}
+        if not definition.is_chain:
+            for i in owed:
+                for j in after[i]:
+                    self._blockers[j] = self._blockers.get(j, 0) + 1
+        for i in sorted(owed.difference(*map(after.__getitem__, owed))):
             self._enlist(i)
 
     def _end(self) -> None:
@@ -751,8 +780,6 @@ class Execution:
             self._move_saga(_SAGA_STUCK)
 
     _TAKE: ClassVar[dict[str, Callable[[Execution, Entry], None]]] = {
-        STARTED: _take_started,
-        SUCCEEDED: _take_succeeded,
         UNSTORED: _take_unstored,
         FAILED: _take_failure,
         RETRY: _take_failure,
@@ -765,4 +792,4 @@ class Execution:
         RESOLVED: _take_resolved,
         AGAIN: _take_again,
     }
-    KINDS: ClassVar = frozenset(_TAKE)
+    KINDS: ClassVar = frozenset({STARTED, SUCCEEDED, *_TAKE})
