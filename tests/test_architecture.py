@@ -17,14 +17,19 @@ SOURCE = Path(py_api_saga.__file__).parent
 # From the ground up. A module imports only from the rows below its own: also inside a function,
 # where an import comes late but binds just as much, and for the type checker only.
 HOUSE = (
-    ("status", "drawing", "placeholder", "typed_call"),  # leaves: they know nothing of the rest
+    (
+        "status",
+        "drawing",
+        "placeholder",
+        "context",
+        "typed_call",
+    ),  # leaves: they know nothing of the rest
     ("exceptions",),
     ("retry", "events"),
     ("operation",),
     ("definition",),
     ("compensation",),
     ("execution",),
-    ("context",),
     ("journal.names", "journal.statements", "journal.codec"),
     ("journal.tagging",),
     ("journal.untagging",),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 from dataclasses import replace
@@ -9,13 +10,12 @@ from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from py_api_saga.context import SAGA_RESULTS
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
 from py_api_saga.drawing import flowchart, in_line
 from py_api_saga.exceptions import MAX_NAME, SagaDefinitionError, SagaException, refused
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
-from py_api_saga.operation import PLAIN, Call, Operation, Policy, read_call
+from py_api_saga.operation import PLAIN, Call, Operation, Policy, plain_call, read_call
 from py_api_saga.placeholder import OWN, Placeholder
 from py_api_saga.retry import DOUBTFUL, Retry, error_types, immediately, seconds
 
@@ -168,19 +168,12 @@ class Saga:
         self, action: Saga, *, name: str | None = None, after: str | Iterable[str] = ()
     ) -> Self: ...
 
-    def operation(  # noqa: C901, D417, PLR0912 - checks in a row: a call more is paid each time
+    def operation(
         self,
         action: Any = _NOT_GIVEN,
         compensation: Any = None,
         *excess: Never,
-        name: str | None = None,
-        after: str | Iterable[str] = (),
-        retry: Retry | None = None,
-        compensation_retry: Retry | None = None,
-        timeout: float | None = None,
-        pivot: bool = False,
-        doubtful: Any = DOUBTFUL,
-        on_doubt: OnDoubt = _PROCEED,
+        **options: Any,  # those of `_options`: each one that is spelled out is paid each time
     ) -> Self:
         """Add an operation: what to do, and what undoes it.
 
@@ -217,37 +210,25 @@ class Saga:
         """
         if excess:
             raise SagaDefinitionError("Only two operations (action, compensation) are allowed.")
-        if action is _NOT_GIVEN:
-            raise SagaDefinitionError("Operation can not be empty")
-        operations = self._operations
-        position = len(operations) + 1
-        plain = (
-            retry is None
-            and compensation_retry is None
-            and timeout is None
-            and pivot is False
-            and doubtful is DOUBTFUL
-            and on_doubt is _PROCEED
-        )
-        if type(action) is not tuple and isinstance(action, Saga):
-            if not plain or compensation is not None:
-                where = f"operation {position}, a child saga"
-                message = f"{where}: expected name and after, got other options as well"
-                raise SagaDefinitionError(message)
-            return self._take_in(action, name, after, position)
-        do = read_call(action, "action", position)
-        undo = None if compensation is None else read_call(compensation, "compensation", position)
-        policy = self._policy
-        if not plain:
-            policy = self._policy_of(
-                do, retry, compensation_retry, timeout, pivot, doubtful, on_doubt, position
-            )
-        before: tuple[int, ...] = ()
-        if do[3] or after != ():
-            before = self._edges(after, do[3], position)
-        function = do[0]
+        position = len(self._operations) + 1
+        do = plain_call(*action) if type(action) is tuple else None
+        if do is None:
+            if action is _NOT_GIVEN:
+                raise SagaDefinitionError("Operation can not be empty")
+            if isinstance(action, Saga):
+                return self._take_in(action, compensation, options, position)
+            do = read_call(action, "action", position)
+        undo = None
+        if compensation is not None:
+            undo = plain_call(*compensation) if type(compensation) is tuple else None
+            if undo is None:
+                undo = read_call(compensation, "compensation", position)
+        function, _, _, needs, is_async = do
+        name, before, policy = None, (), self._policy
+        if options or needs:
+            name, before, policy = self._read_options(do, position, options)
         if name is not None:
-            label = self._check_name(name, position)
+            label = name
         elif type(function) is FunctionType:
             label = function.__name__
         else:
@@ -257,23 +238,48 @@ class Saga:
                 undo = self._check_undo(undo, name or self._names.preview(label), position)
             if undo[4]:
                 self._note_async("compensation", position)
-            if type(undo[0]) is FunctionType:
-                undo[0].saga_results = SAGA_RESULTS  # type: ignore[attr-defined]
-        if do[4]:
+        if is_async:
             self._note_async("action", position)
-        if type(function) is FunctionType:
-            function.saga_results = SAGA_RESULTS  # type: ignore[attr-defined]
         if name is None:
             self._names.labels.append(label)
         else:
             self._names.give(name)
-        operations.append(Operation(label, do, undo, before, policy))
-        if not plain:
+        self._operations.append(Operation(label, do, undo, before, policy))
+        if options:
             if policy.pivot:
                 self._pivot = position - 1
             if policy.ask is not None and policy.ask[4]:
                 self._note_async("on_doubt", position)
         return self
+
+    def _options(  # what `operation` takes by keyword, and in which order the rest has it
+        self,
+        action: Any = _NOT_GIVEN,
+        compensation: Any = None,
+        *excess: Never,
+        name: str | None = None,
+        after: str | Iterable[str] = (),
+        retry: Retry | None = None,
+        compensation_retry: Retry | None = None,
+        timeout: float | None = None,
+        pivot: bool = False,
+        doubtful: Any = DOUBTFUL,
+        on_doubt: OnDoubt = _PROCEED,
+    ) -> tuple[Any, ...]:
+        return name, after, retry, compensation_retry, timeout, pivot, doubtful, on_doubt
+
+    operation.__signature__ = inspect.signature(_options)  # type: ignore[attr-defined]
+
+    def _read_options(
+        self, do: Call, position: int, options: dict[str, Any]
+    ) -> tuple[str | None, tuple[int, ...], Policy]:
+        """Give the name of an operation, the operations that it comes after, and its policy."""
+        name, after, *asked = self._options(**options)
+        policy = self._policy
+        if not _is_plain(*asked):
+            policy = self._policy_of(do, *asked, position)
+        before = self._edges(after, do[3], position) if do[3] or after != () else ()
+        return None if name is None else self._check_name(name, position), before, policy
 
     def _policy_of(
         self,
@@ -300,9 +306,14 @@ class Saga:
         )
 
     def _take_in(
-        self, child: Saga, name: str | None, after: str | Iterable[str], position: int
+        self, child: Saga, compensation: object, options: dict[str, Any], position: int
     ) -> Self:
         """Add the operations of a child saga as they are now, as `name.operation`."""
+        name, after, *asked = self._options(**options)
+        if compensation is not None or not _is_plain(*asked):
+            where = f"operation {position}, a child saga"
+            message = f"{where}: expected name and after, got other options as well"
+            raise SagaDefinitionError(message)
         operations, base = child._snapshot(), position - 1
         if child._pivot >= 0:
             self._check_pivot(True, position)  # noqa: FBT003
@@ -781,6 +792,20 @@ def _durably(run: Run, limit: int | None) -> Results:
     from py_api_saga.durable import execute  # noqa: PLC0415 - json: 6 ms to import
 
     return execute(run, limit)
+
+
+def _is_plain(
+    retry: object,
+    compensation_retry: object,
+    timeout: object,
+    pivot: object,
+    doubtful: object,
+    on_doubt: object,
+) -> bool:
+    """Tell whether nothing was asked for an operation."""
+    retries = retry is None and compensation_retry is None
+    doubts = doubtful is DOUBTFUL and on_doubt is _PROCEED
+    return retries and timeout is None and pivot is False and doubts
 
 
 def _journal(journal: Any) -> Journal:

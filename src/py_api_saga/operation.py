@@ -12,6 +12,7 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
+from py_api_saga.context import SAGA_RESULTS
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.placeholder import SCANNED, Placeholder, placeholders
 from py_api_saga.retry import DOUBTFUL, ErrorTypes, Retry
@@ -73,6 +74,25 @@ _COROUTINE = 0x80
 _ATOMS = frozenset({int, str, float, bool, bytes, type(None)})
 
 
+def plain_call(function: Any = None, *args: Any) -> Call | None:
+    """Read a plain function with as many arguments as it takes; None if it is anything else."""
+    if type(function) is not FunctionType:
+        return None
+    code = function.__code__
+    flags, spare = code.co_flags, code.co_argcount - len(args)
+    if flags & _ODD or code.co_kwonlyargcount:
+        return None
+    if spare and not 0 < spare <= len(function.__defaults__ or ()):
+        return None
+    needs: tuple[str, ...] = ()
+    for arg in args:
+        if type(arg) not in _ATOMS and isinstance(arg, SCANNED):
+            needs = _needs(args, ())
+            break
+    function.saga_results = SAGA_RESULTS  # type: ignore[attr-defined]
+    return function, args, _NO_KEYWORDS, needs, flags & _COROUTINE != 0
+
+
 def read_call(value: Any, role: str, position: int) -> Call:
     """Read an action or a compensation in any of its forms and check it against its signature.
 
@@ -84,27 +104,8 @@ def read_call(value: Any, role: str, position: int) -> Call:
     Raises:
         SagaDefinitionError: It can't be called, or not with these arguments.
     """
-    function: Any
-    args: tuple[Any, ...]
-    if type(value) is FunctionType:
-        function, args = value, ()
-    elif isinstance(value, (tuple, list)) and value:
-        function, args = value[0], tuple(value[1:])
-    else:
-        function, args = value, ()
-    if type(function) is FunctionType:
-        code = function.__code__
-        spare = code.co_argcount - len(args)
-        if (
-            not (code.co_flags & _ODD or code.co_kwonlyargcount)
-            and (not spare or 0 < spare <= len(function.__defaults__ or ()))
-        ):  # fmt: skip
-            is_async = code.co_flags & _COROUTINE != 0
-            for arg in args:
-                if type(arg) not in _ATOMS and isinstance(arg, SCANNED):
-                    return function, args, _NO_KEYWORDS, _needs(args, ()), is_async
-            return function, args, _NO_KEYWORDS, (), is_async
-    return _read_odd_call(function, args, role, position)
+    function, *args = value if isinstance(value, (tuple, list)) and value else (value,)
+    return plain_call(function, *args) or _read_odd_call(function, tuple(args), role, position)
 
 
 def _needs(args: Iterable[object], more: Iterable[object]) -> tuple[str, ...]:
@@ -134,6 +135,8 @@ def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: in
         except TypeError as error:
             message = f"{where} cannot be called with these arguments: {error}"
             raise SagaDefinitionError(message) from None
+    if type(function) is FunctionType:
+        function.saga_results = SAGA_RESULTS  # type: ignore[attr-defined]
     return function, args, keywords, _needs(args, keywords.values()), is_async(function)
 
 
