@@ -655,9 +655,8 @@ class Saga:
         operations = self._snapshot()
         after, followers = chained(len(operations))
         layout = self._layout() if self._children else None
-        return Definition(
-            operations, after, followers, self._names, layout, self._pivot, is_chain=True
-        )
+        chain = True  # given by position: a keyword would cost as much as half of the rest
+        return Definition(operations, after, followers, self._names, layout, self._pivot, chain)
 
     def _layout(self) -> Layout:
         """Lay out the results: a place for each operation, and one for each child saga."""

@@ -159,7 +159,10 @@ class Execution:
     )  # fmt: skip
 
     def __init__(
-        self, definition: Definition, entries: Iterable[Entry] = (), *, watched: bool = False
+        self,
+        definition: Definition,
+        entries: Iterable[Entry] = (),
+        watched: bool = False,  # noqa: FBT001, FBT002 - a keyword costs as much as all lists here
     ) -> None:
         """Fold entries, of which there are none at the start of a run."""
         size = len(definition.operations)
@@ -211,23 +214,41 @@ class Execution:
             IllegalMoveError: It contradicts the table of moves; nothing was changed.
         """
         what, i, kind, attempt, generation, value = entry
-        if what == STARTED:
-            self._take_off(entry)
-            self.start(entry)
-            return
-        if what == SUCCEEDED:
-            flight = self.flying.get(i)
-            if (
-                flight is None
-                or flight[3] != attempt
-                or flight[2] != kind
-                or flight[4] != generation
-            ):
-                self._land(entry)
+        if what != SUCCEEDED:
+            if what == STARTED:
+                self._take_off(entry)
+                self.start(entry)
+                return
+            if what != UNSTORED or kind == ACTION:
+                self._TAKE[what](self, entry)
+                self.entries.append(entry)
+                return
+            value = value[0]  # nobody else goes on from what a compensation returned
+        flight, trouble = self.flying.get(i), self.trouble
+        if flight is None or flight[3] != attempt or flight[2] != kind or flight[4] != generation:
+            self._land(entry, value)
+        elif kind == ACTION:  # in flight, so the moves are legal: it is RUNNING or COMPENSATING
+            del self.flying[i]
+            self._succeed(i, value)
+            if trouble is not None:
+                trouble.errors.pop(i, None)
+                trouble.doubted.discard(i)
+        elif kind == COMPENSATION and trouble is not None:
+            del self.flying[i]
+            trouble.undone[i] = value
+            self.status[i] = _COMPENSATED
+            if self.watched:
+                self.moves.append((i, _COMPENSATED))
+            if trouble.undo_errors:
+                trouble.undo_errors.pop(i, None)
+            if trouble.landed:
+                self._undone(i)
             else:
-                self._take_success(i, kind, value)
+                self._settle(i)
         else:
-            self._TAKE[what](self, entry)
+            raise IllegalMoveError(_NO_ANSWER)
+        if not self._heap or (self.backward and not self.rolling):
+            self._turn()
         self.entries.append(entry)
 
     def start(self, intent: Entry | None = None) -> Entry | None:
@@ -305,40 +326,11 @@ class Execution:
             trouble.crashed.discard(i)
             trouble.answered.discard(i)
 
-    def _take_success(self, i: int, kind: str, value: Any) -> None:
-        """Take in that a call in flight has succeeded: it is RUNNING or COMPENSATING."""
-        trouble = self.trouble
-        if kind == ACTION:
-            del self.flying[i]
-            self._succeed(i, value)
-            if trouble is not None:
-                trouble.errors.pop(i, None)
-                trouble.doubted.discard(i)
-        elif kind == COMPENSATION and trouble is not None:
-            del self.flying[i]
-            trouble.undone[i] = value
-            self.status[i] = _COMPENSATED
-            if self.watched:
-                self.moves.append((i, _COMPENSATED))
-            if trouble.undo_errors:
-                trouble.undo_errors.pop(i, None)
-            if trouble.landed:
-                self._undone(i)
-            else:
-                self._settle(i)
-        else:
-            raise IllegalMoveError(_NO_ANSWER)
-        if not self._heap or (self.backward and not self.rolling):
-            self._turn()
-
     def _take_unstored(self, entry: Entry) -> None:
         """Take in a success that nobody could go on from in another process."""
-        what, i, kind, attempt, generation, (value, error) = entry
+        i, (value, error) = entry[1], entry[5]
         if not self.is_flying(entry):
-            self._land((what, i, kind, attempt, generation, value))
-            return
-        if kind != ACTION:
-            self._take_success(i, kind, value)
+            self._land(entry, value)
             return
         trouble = self._trouble()
         trouble.errors[i] = error
@@ -672,9 +664,9 @@ class Execution:
             raise IllegalMoveError(message)
         self.trouble.stragglers.discard(straggler)
 
-    def _land(self, entry: Entry) -> None:
+    def _land(self, entry: Entry, value: Any) -> None:
         """Take in that an abandoned attempt has succeeded after all."""
-        _, i, kind, attempt, generation, value = entry
+        _, i, kind, attempt, generation, _ = entry
         self._bury((i, kind, attempt, generation))
         trouble, status = self._trouble(), self.status[i]
         if kind == COMPENSATION:

@@ -12,6 +12,7 @@ from py_api_saga.definition import Layout, arrange
 from py_api_saga.events import complain
 from py_api_saga.execution import (
     ACTION,
+    ASK,
     COMPENSATION,
     FAILED,
     HAPPENED,
@@ -62,7 +63,9 @@ def attempt(run: Run, intent: Entry, until: float | None = None) -> Entry:
     """
     _, i, kind, number, generation, _ = intent
     operation = run.operations[i]
-    call = operation.action if kind == ACTION else call_of(operation, kind)
+    call = operation.action if kind == ACTION else operation.compensation
+    if call is None or kind == ASK:
+        call = call_of(operation, kind)
     function, args, keywords, needs, _ = call
     if operation.policy is not PLAIN:
         if until is None and operation.policy.timeout is not None:
@@ -85,9 +88,9 @@ def attempt(run: Run, intent: Entry, until: float | None = None) -> Entry:
         return failed(run, intent, error)
     except BaseException as interrupt:  # noqa: BLE001 - it is raised again when all is undone
         return interrupted(intent, interrupt)
-    if kind == ACTION or kind == COMPENSATION:  # noqa: PLR1714, SIM109 - a tuple costs more
-        return (SUCCEEDED, i, kind, number, generation, value)
-    return answered(intent, value)
+    if kind == ASK:
+        return answered(intent, value)
+    return (SUCCEEDED, i, kind, number, generation, value)
 
 
 def _discard(awaitable: Any) -> None:

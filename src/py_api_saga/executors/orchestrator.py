@@ -37,14 +37,15 @@ def execute(run: Run) -> Results:
 
 def drive(run: Run) -> None:
     """Make every call that is ready, and wait for those that will be."""
+    start, tell, recorder = run.start, run.tell, run.recorder
     while True:
         if run.inbox is not None or run.deadline is not None:
             run.look()
-        intent = run.start()
-        if run.recorder is not None and not run.commit(intent):
+        intent = start()
+        if recorder is not None and not run.commit(intent):
             intent = None
         if intent is not None:
-            run.tell(attempt(run, intent))
+            tell(attempt(run, intent))
         elif run.waits:
             if run.inbox is None:
                 sleep(run.patience() or 0.0)

@@ -104,7 +104,7 @@ class Run:
         self._first: dict[tuple[int, str], float] | None = None
         self.observers = observers
         self._watched = bool(observers) or is_heard()
-        self.execution = Execution(definition, entries, watched=self._watched)
+        self.execution = Execution(definition, entries, self._watched)
         self.recorder = recorder
         if recorder is None:
             if self._watched:
@@ -136,15 +136,16 @@ class Run:
         """Note what came of a call."""
         if self.deadline is not None:  # first: what comes after it does not complete the saga
             self._check_deadline()
-        execution = self.execution
-        if self.recorder is not None and entry[0] in _VALUED:
-            entry = self.recorder.accept(entry, self.name_of)
-        elif self.recorder is not None and self._ends_rollback(entry):
-            entry = not_made(entry, entry[5])  # recovery makes it
+        execution, recorder = self.execution, self.recorder
+        if recorder is not None:
+            if entry[0] in _VALUED:
+                entry = recorder.accept(entry, self.name_of)
+            elif self._ends_rollback(entry):
+                entry = not_made(entry, entry[5])  # recovery makes it
         execution.tell(entry)
         if entry[0] is not SUCCEEDED and entry[0] in _TROUBLES:
             self._note_trouble(entry)
-        if execution.moves and self.recorder is None:
+        if execution.moves and recorder is None:
             self._announce()
 
     def receive(self, entry: Entry) -> None:
@@ -383,7 +384,7 @@ class Run:
         self, interrupt: BaseException, lost: Callable[[BaseException, Entry], Entry | None]
     ) -> None:
         entries = self.execution.entries
-        self.execution = execution = Execution(self.definition, entries, watched=self._watched)
+        self.execution = execution = Execution(self.definition, entries, self._watched)
         execution.moves.clear()
         for intent in list(execution.flying.values()):
             entry = lost(interrupt, intent)
