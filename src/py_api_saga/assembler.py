@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from functools import partial
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
 from py_api_saga.drawing import flowchart, in_line
@@ -21,7 +21,7 @@ from py_api_saga.retry import DOUBTFUL, Retry, error_types, immediately, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
-    from typing import Never, Self
+    from typing import Never, Self, Unpack
 
     from py_api_saga.definition import Results
     from py_api_saga.events import Observer
@@ -52,6 +52,18 @@ _SAGA_ID = r"[A-Za-z0-9_.\-]{1,128}"  # compiled when it is first used: 0.3 ms a
 _NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "<not given>"})()
 _PROCEED: Literal["proceed"] = "proceed"
 _SHOWN = 8  # operations in a repr
+
+
+class SagaOptions(TypedDict, total=False):
+    """What the constructor of a saga takes by keyword; it says what each one means."""
+
+    name: str | None
+    retry: Retry | None
+    compensation_retry: Retry | None
+    observers: Sequence[Observer]
+    journal: Journal | None
+    on_crash: Literal["resume", "compensate"] | None
+    max_doubt_age: float | None
 
 
 class Saga:
@@ -241,7 +253,7 @@ class Saga:
         if is_async:
             self._note_async("action", position)
         if name is None:
-            self._names.labels.append(label)
+            self._names.append(label)
         else:
             self._names.give(name)
         self._operations.append(Operation(label, do, undo, before, policy))
@@ -472,7 +484,8 @@ class Saga:
             JournalError: The journal can't be written; recovery goes on with the run.
             BaseException: A KeyboardInterrupt or the like, once what was done is undone.
         """
-        self._refuse_async("orchestrator")
+        if self._async:
+            self._refuse_async("orchestrator")
         run = self._run(self._chain(), saga_id, deadline, orchestrator.drive, journal)
         return orchestrator.execute(run) if run.recorder is None else _durably(run, None)
 
@@ -507,7 +520,8 @@ class Saga:
                 come after.
             SagaInProgress, SagaConflict, JournalError, BaseException: As there.
         """
-        self._refuse_async("choreography")
+        if self._async:
+            self._refuse_async("choreography")
         limit = self._limit(max_workers)
         run = self._run(self._graph(), saga_id, deadline, orchestrator.drive, journal, limit)
         return choreography.execute(run, limit) if run.recorder is None else _durably(run, limit)
@@ -715,10 +729,9 @@ class Saga:
             raise refused("max_workers", "a whole number of at least 1, or None", max_workers)
         return max_workers
 
-    def _refuse_async(self, how: str) -> None:
-        if self._async:
-            message = f"{self._async}: expected plain functions; await a{how}_execute() instead"
-            raise SagaDefinitionError(message)
+    def _refuse_async(self, how: str) -> Never:
+        message = f"{self._async}: expected plain functions; await a{how}_execute() instead"
+        raise SagaDefinitionError(message)
 
     # --- looking ---------------------------------------------------------------------------------
 
@@ -750,40 +763,9 @@ class SagaAssembler(Saga):
     SagaException = SagaException
 
     @classmethod
-    def saga(
-        cls,
-        retry_attempts: int | None = None,
-        *,
-        name: str | None = None,
-        retry: Retry | None = None,
-        compensation_retry: Retry | None = None,
-        observers: Sequence[Observer] = (),
-        journal: Journal | None = None,
-        on_crash: Literal["resume", "compensate"] | None = None,
-        max_doubt_age: float | None = None,
-    ) -> Self:
+    def saga(cls, retry_attempts: int | None = None, **options: Unpack[SagaOptions]) -> Self:
         """Start an empty saga; the arguments are those of the constructor."""
-        if (
-            retry_attempts is None
-            and name is None
-            and retry is None
-            and compensation_retry is None
-            and not observers
-            and journal is None
-            and on_crash is None
-            and max_doubt_age is None
-        ):
-            return cls()  # passing keywords on costs as much as all the rest
-        return cls(
-            retry_attempts,
-            name=name,
-            retry=retry,
-            compensation_retry=compensation_retry,
-            observers=observers,
-            journal=journal,
-            on_crash=on_crash,
-            max_doubt_age=max_doubt_age,
-        )
+        return cls(retry_attempts, **options) if options else cls(retry_attempts)
 
 
 def _durably(run: Run, limit: int | None) -> Results:

@@ -12,6 +12,7 @@ from py_api_saga.exceptions import MAX_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from py_api_saga.operation import Operation
 
@@ -24,26 +25,22 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on W
     )
 
 
-class Names:
+class Names(list[str]):
     """The names of a saga's operations, made when they are first asked for.
 
     Most runs never need one, and a name costs as much as the rest of adding an operation. They
     come out the same whenever they are made: in the order of the operations.
 
+    As a list it holds what the name of each operation is made of: a name, or that of a function.
+    No arguments of calls: who keeps the results keeps this as well.
+
     Attributes:
-        labels: What the name of each operation is made of: a name, or that of a function.
         places: What a name stands for: an operation, by index, or a child saga.
         shared: Names of functions that are the actions of several operations.
     """
 
-    def __init__(self) -> None:
-        """Start with no operation.
-
-        None is ever held here: who keeps results does not keep the arguments of the calls.
-        """
-        self.labels: list[str] = []
-        self._given: set[int] = set()
-        self._names: list[str] | None = None
+    _given: AbstractSet[int] = frozenset()
+    _names: list[str] | None = None
 
     @classmethod
     def of(cls, given: Iterable[str], layout: Layout | None) -> Names:
@@ -65,15 +62,15 @@ class Names:
 
     def all(self) -> list[str]:
         """Give the names of all operations there are."""
-        if self._names is None or len(self._names) < len(self.labels):
+        if self._names is None or len(self._names) < len(self):
             with _naming:
                 if self._names is None:
                     self.places: dict[str, int | Layout] = {}
                     self.shared: set[str] = set()
                     self._numbers: dict[str, int] = {}  # name -> the last number behind it
                     self._names = []
-                for i in range(len(self._names), len(self.labels)):
-                    name = self.labels[i]
+                for i in range(len(self._names), len(self)):
+                    name = self[i]
                     if i not in self._given:
                         name, of, number = self._make(name)
                         if number:
@@ -84,15 +81,17 @@ class Names:
         return self._names
 
     def give(self, name: str) -> None:
-        """Add an operation under a name; one without a name adds to `labels`."""
-        self._given.add(len(self.labels))
-        self.labels.append(name)
+        """Add an operation under a name; one without a name is appended."""
+        if not isinstance(self._given, set):
+            self._given = set()
+        self._given.add(len(self))
+        self.append(name)
 
     def copied(self) -> Names:
         """Make names that begin with the same ones and go on by themselves."""
         self.all()
-        names = Names()
-        names.labels, names._given = self.labels.copy(), self._given.copy()
+        names = Names(self)
+        names._given = set(self._given)
         names.all()
         names.places, names.shared = self.places.copy(), self.shared.copy()
         return names

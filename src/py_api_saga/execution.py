@@ -29,7 +29,6 @@ What needs no call follows while telling, is never told, and obeys the same tabl
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
-from itertools import compress, count
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
 from py_api_saga.compensation import Trouble
@@ -300,7 +299,12 @@ class Execution:
     def is_flying(self, entry: Entry) -> bool:
         """Tell whether an entry speaks of a call that is in flight, and not of a straggler."""
         flight = self.flying.get(entry[1])
-        return flight is not None and flight[2:5] == entry[2:5]
+        return (
+            flight is not None
+            and flight[3] == entry[3]
+            and flight[2] == entry[2]
+            and flight[4] == entry[4]
+        )
 
     def generation(self, i: int, kind: str) -> int:
         """Give the generation of the key of an operation's action or compensation, from 1."""
@@ -742,8 +746,14 @@ class Execution:
             self._heap = [pivot] if open_pivot and pivot in self._heap else []
             if not open_pivot and not self.flying:
                 self._roll_back(trouble)
-        if self.at_rest:
-            self._end()
+        if self.flying or self._heap or (self.trouble is not None and self.trouble.waiting):
+            return
+        if not self.rolling and self.status.count(_SUCCEEDED) == len(self.status):
+            self._move_saga(_SAGA_COMPLETED)
+        elif self.rolling and _STUCK not in self.status:
+            self._move_saga(_SAGA_COMPENSATED)
+        else:
+            self._move_saga(_SAGA_STUCK)
 
     def _roll_back(self, trouble: Trouble) -> None:
         definition = self.definition
@@ -754,7 +764,8 @@ class Execution:
                 if self.status[i] is _IN_DOUBT:
                     self._move(i, _FAILED)
             trouble.answered.clear()
-        owed, after = set(compress(count(), map(_OWED.__contains__, self.status))), definition.after
+        after = definition.after
+        owed = {i for i, status in enumerate(self.status) if status in _OWED}
         self._owed, self._blockers = owed, {}
         if not definition.is_chain:
             for i in owed:
@@ -762,14 +773,6 @@ class Execution:
                     self._blockers[j] = self._blockers.get(j, 0) + 1
         for i in sorted(owed.difference(*map(after.__getitem__, owed))):
             self._enlist(i)
-
-    def _end(self) -> None:
-        if not self.rolling and self.status.count(_SUCCEEDED) == len(self.status):
-            self._move_saga(_SAGA_COMPLETED)
-        elif self.rolling and _STUCK not in self.status:
-            self._move_saga(_SAGA_COMPENSATED)
-        else:
-            self._move_saga(_SAGA_STUCK)
 
     _TAKE: ClassVar[dict[str, Callable[[Execution, Entry], None]]] = {
         UNSTORED: _take_unstored,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from py_api_saga.exceptions import refused
@@ -38,21 +39,22 @@ class ErrorTypes(NamedTuple):
 
     def match(self, error: BaseException) -> bool:
         """Tell whether an error, or the reason that its library wraps, is one of them."""
-        kinds = [kind for kind in type(error).__mro__ if kind.__module__ != "builtins"]
-        names = [f"{kind.__module__}.{kind.__qualname__}" for kind in kinds]
-        if names and not self.exempt.isdisjoint(names):
+        names = _names_of(type(error))
+        if not self.exempt.isdisjoint(names):
             return False
-        if not isinstance(error, self.types) and (not names or self.names.isdisjoint(names)):
+        if not isinstance(error, self.types) and self.names.isdisjoint(names):
             return False
         try:  # requests: ConnectionError(MaxRetryError(…, reason=…)); any error may look odd
             reason = getattr(error.args[0], "reason", None) if error.args else None
         except Exception:  # noqa: BLE001 - a property of the user's may raise anything
             return True
-        return not (isinstance(reason, Exception) and _qualified(reason) in self.exempt)
+        return not (isinstance(reason, Exception) and _names_of(type(reason))[0] in self.exempt)
 
 
-def _qualified(error: BaseException) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}"
+@lru_cache(maxsize=64)  # a process meets few types of errors, and these again and again
+def _names_of(kind: type[BaseException]) -> list[str]:
+    """Give the names of a type and of all that it is derived from."""
+    return [f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__]
 
 
 # What may leave an action's outcome unknown: the request may have arrived though no reply came.

@@ -48,6 +48,7 @@ _EVENTS: dict[Status, EventKind] = {
 }
 _ALARMS = frozenset({Status.IN_DOUBT, Status.STUCK})  # logged at the level that is on by default
 _VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has to keep
+_COMPLETED = SagaStatus.COMPLETED  # looking up a member of an Enum costs 60 ns, a global 5
 _naming = threading.Lock()
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on Windows
@@ -123,7 +124,7 @@ class Run:
             return None
         execution = self.execution
         intent = execution.start()
-        if intent is None and self.waits:
+        if intent is None and execution.trouble is not None and self.waits:
             intent = min(execution.ready(), key=self._wait_of)
             if self._wait_of(intent) > 0:
                 return None
@@ -529,7 +530,7 @@ class Run:
         if self._watched:
             self._emit("saga ended", outcome=outcome)
         definition, interrupt = self.definition, self.interrupt
-        if outcome is SagaStatus.COMPLETED:
+        if outcome is _COMPLETED:
             if interrupt is not None:
                 raise interrupt
             return execution.returned()
