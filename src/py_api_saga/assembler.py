@@ -223,7 +223,7 @@ class Saga:
         if excess:
             raise SagaDefinitionError("Only two operations (action, compensation) are allowed.")
         position = len(self._operations) + 1
-        do = plain_call(*action) if type(action) is tuple else None
+        do = plain_call(*action) if type(action) is tuple else plain_call(action)
         if do is None:
             if action is _NOT_GIVEN:
                 raise SagaDefinitionError("Operation can not be empty")
@@ -232,7 +232,8 @@ class Saga:
             do = read_call(action, "action", position)
         undo = None
         if compensation is not None:
-            undo = plain_call(*compensation) if type(compensation) is tuple else None
+            if type(compensation) is tuple:
+                undo = plain_call(*compensation)
             if undo is None:
                 undo = read_call(compensation, "compensation", position)
         function, _, _, needs, is_async = do

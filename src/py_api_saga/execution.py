@@ -109,7 +109,7 @@ AGAIN: Final = "again"
 
 Entry: TypeAlias = tuple[str, int, str, int, int, Any]
 _OWED = frozenset({Status.SUCCEEDED, Status.IN_DOUBT, Status.STUCK})  # when a rollback begins
-_OPEN = frozenset({Status.IN_DOUBT, Status.STUCK})  # a pivot of which nobody knows
+_OPEN = frozenset({Status.IN_DOUBT, Status.STUCK})  # nobody knows, or can go on
 _NO_ANSWER = "a question ends with happened, not happened or unknown"
 # Looking up a member of an Enum costs 60 ns, a global 5.
 _PENDING, _RUNNING, _SUCCEEDED, _FAILED, _IN_DOUBT = (
@@ -149,7 +149,7 @@ class Execution:
         trouble: What went wrong, or None.
         watched: Whether somebody wants to know of every move.
         moves: The moves since this was last emptied, as (operation, status it has moved to);
-            unless watched, without those that simply follow from what was told.
+            unless watched, only those to where a person may have to look.
     """
 
     __slots__ = (
@@ -383,7 +383,7 @@ class Execution:
             if wait is not None and not alive and not self.backward:
                 trouble.waiting[i] = wait
             else:
-                self._give_up(i)
+                self._give_up(i, trouble)
         self._turn()
 
     def _take_answer(self, entry: Entry) -> None:
@@ -411,7 +411,7 @@ class Execution:
                 trouble.too_old -= {i}
                 self._enlist(i)
             else:
-                self._give_up(i)
+                self._give_up(i, trouble)
         else:
             trouble.answered.add(i)
             self._enlist(i)
@@ -516,20 +516,14 @@ class Execution:
             self.trouble = Trouble()
         return self.trouble
 
-    def _step(self, i: int, to: Status) -> None:
-        """Move an operation to where what was told says."""
+    def _move(self, i: int, to: Status) -> None:
+        """Move an operation to where what was told says, or to where nobody expected it."""
         status = self.status
         if to not in LEGAL[status[i]]:
             message = f"{self._name(i)}: {status[i].name} -> {to.name}"
             raise IllegalMoveError(message)
         status[i] = to
-        if self.watched:
-            self.moves.append((i, to))
-
-    def _move(self, i: int, to: Status) -> None:
-        """Move an operation to where nobody may have expected it."""
-        self._step(i, to)
-        if not self.watched:
+        if self.watched or to in _OPEN:
             self.moves.append((i, to))
 
     def _move_saga(self, to: SagaStatus) -> None:
@@ -645,9 +639,8 @@ class Execution:
                     continue
             heappush(self._heap, j)
 
-    def _give_up(self, i: int) -> None:
+    def _give_up(self, i: int, trouble: Trouble) -> None:
         """End an action without a further attempt: FAILED, or IN_DOUBT if that may be untrue."""
-        trouble = self._trouble()
         if i in trouble.doubted:
             self._move(i, _IN_DOUBT)
             trouble.answered.discard(i)
@@ -738,10 +731,10 @@ class Execution:
     def _turn(self) -> None:
         """Begin the rollback once no call runs; end the saga once nothing is left."""
         if self.backward and not self.rolling:
-            trouble, pivot = self._trouble(), self.definition.pivot
+            trouble, pivot = self.trouble or self._trouble(), self.definition.pivot
             while trouble.waiting:
                 i, _ = trouble.waiting.popitem()
-                self._give_up(i)
+                self._give_up(i, trouble)
             open_pivot = pivot >= 0 and self.status[pivot] in _OPEN
             self._heap = [pivot] if open_pivot and pivot in self._heap else []
             if not open_pivot and not self.flying:

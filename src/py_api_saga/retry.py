@@ -39,22 +39,25 @@ class ErrorTypes(NamedTuple):
 
     def match(self, error: BaseException) -> bool:
         """Tell whether an error, or the reason that its library wraps, is one of them."""
-        names = _names_of(type(error))
-        if not self.exempt.isdisjoint(names):
-            return False
-        if not isinstance(error, self.types) and self.names.isdisjoint(names):
+        if not _is_among(self, type(error)):
             return False
         try:  # requests: ConnectionError(MaxRetryError(…, reason=…)); any error may look odd
             reason = getattr(error.args[0], "reason", None) if error.args else None
         except Exception:  # noqa: BLE001 - a property of the user's may raise anything
             return True
-        return not (isinstance(reason, Exception) and _names_of(type(reason))[0] in self.exempt)
+        return not (isinstance(reason, Exception) and _name_of(type(reason)) in self.exempt)
 
 
 @lru_cache(maxsize=64)  # a process meets few types of errors, and these again and again
-def _names_of(kind: type[BaseException]) -> list[str]:
-    """Give the names of a type and of all that it is derived from."""
-    return [f"{base.__module__}.{base.__qualname__}" for base in kind.__mro__]
+def _is_among(meant: ErrorTypes, kind: type[BaseException]) -> bool:
+    names = [_name_of(base) for base in kind.__mro__]
+    if not meant.exempt.isdisjoint(names):
+        return False
+    return issubclass(kind, meant.types) or not meant.names.isdisjoint(names)
+
+
+def _name_of(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 # What may leave an action's outcome unknown: the request may have arrived though no reply came.

@@ -46,7 +46,6 @@ _EVENTS: dict[Status, EventKind] = {
     Status.COMPENSATED: "compensated",
     Status.STUCK: "stuck",
 }
-_ALARMS = frozenset({Status.IN_DOUBT, Status.STUCK})  # logged at the level that is on by default
 _VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has to keep
 _COMPLETED = SagaStatus.COMPLETED  # looking up a member of an Enum costs 60 ns, a global 5
 _naming = threading.Lock()
@@ -487,8 +486,6 @@ class Run:
         moves, execution.moves = execution.moves, []
         trouble = execution.trouble
         for i, status in moves:
-            if not (self._watched or status in _ALARMS):
-                continue
             kind = _EVENTS.get(status)
             if kind is None:
                 continue
