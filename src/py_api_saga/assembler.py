@@ -257,7 +257,10 @@ class Saga:
             self._names.append(label)
         else:
             self._names.give(name)
-        self._operations.append(Operation(label, do, undo, before, policy))
+        operation = Operation()
+        operation.label, operation.action, operation.compensation = label, do, undo
+        operation.after, operation.policy, operation.scope = before, policy, ""
+        self._operations.append(operation)
         if options:
             if policy.pivot:
                 self._pivot = position - 1
@@ -343,7 +346,7 @@ class Saga:
         for i, operation in enumerate(operations):
             self._names.give(prefix + names[i])
             self._operations.append(
-                Operation(
+                Operation.of(
                     prefix + operation.label,
                     operation.action,
                     operation.compensation,

@@ -711,11 +711,9 @@ class Execution:
 
     def _settle(self, i: int) -> None:
         """Note that nothing is owed for an operation: what it was built on may be undone."""
-        owed, blockers, definition, todo = self._owed, self._blockers, self.definition, [i]
-        while todo:
-            i = todo.pop()
-            if i not in owed:
-                continue
+        owed, blockers, definition = self._owed, self._blockers, self.definition
+        settled = [i] if i in owed else []
+        for i in settled:
             owed.remove(i)
             for j in definition.after[i]:  # they had succeeded, since something came after
                 if j in blockers:
@@ -724,7 +722,7 @@ class Execution:
                         continue
                 if definition.operations[j].compensation is None:
                     self._move(j, _SKIPPED)
-                    todo.append(j)
+                    settled.append(j)
                 else:
                     heappush(self._heap, ~j)
 

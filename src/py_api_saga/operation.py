@@ -176,17 +176,46 @@ class Policy:
 PLAIN = Policy()  # of an operation for which nothing was asked
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Operation:
-    """One local transaction of a saga: its action and, optionally, what undoes it."""
+    """One local transaction of a saga: its action and, optionally, what undoes it.
 
-    label: str  # what exceptions call it: its name or, as the predecessor did, the function's
+    Whoever makes one sets all its attributes: a constructor in Python costs as much as reading a
+    call. `Operation.of` is one for those who make few.
+
+    Attributes:
+        label: What exceptions call it: its name or, as the predecessor did, the function's.
+        action: What it does.
+        compensation: What undoes it, or None.
+        after: The operations it was declared to come after.
+        policy: What to do when it goes wrong.
+        scope: "packing.": the child saga in which its placeholders name operations.
+    """
+
+    __slots__ = ("action", "after", "compensation", "label", "policy", "scope")
+
+    label: str
     action: Call
     compensation: Call | None
-    after: tuple[int, ...]  # the operations it was declared to come after
+    after: tuple[int, ...]
     policy: Policy
-    scope: str = ""  # "packing.": the child saga in which its placeholders name operations
+    scope: str
+
+    @classmethod
+    def of(
+        cls,
+        label: str,
+        action: Call,
+        compensation: Call | None,
+        after: tuple[int, ...],
+        policy: Policy,
+        scope: str,
+    ) -> Operation:
+        """Make one."""
+        operation = cls()
+        operation.label, operation.action, operation.compensation = label, action, compensation
+        operation.after, operation.policy, operation.scope = after, policy, scope
+        return operation
 
     def __reduce__(self) -> tuple[Any, ...]:  # what slots lack for the old pickle protocols
         values = (self.label, self.action, self.compensation, self.after)
-        return Operation, (*values, self.policy, self.scope)
+        return Operation.of, (*values, self.policy, self.scope)

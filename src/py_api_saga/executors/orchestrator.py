@@ -6,6 +6,7 @@ from time import sleep
 from typing import TYPE_CHECKING
 
 from py_api_saga.context import current
+from py_api_saga.execution import SUCCEEDED
 from py_api_saga.executors.attempt import attempt
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def execute(run: Run) -> Results:
 
 def drive(run: Run) -> None:
     """Make every call that is ready, and wait for those that will be."""
-    start, tell, recorder = run.start, run.tell, run.recorder
+    start, recorder, execution, plain = run.start, run.recorder, run.execution, run.plain
     while True:
         if run.inbox is not None or run.deadline is not None:
             run.look()
@@ -45,7 +46,11 @@ def drive(run: Run) -> None:
         if recorder is not None and not run.commit(intent):
             intent = None
         if intent is not None:
-            tell(attempt(run, intent))
+            entry = attempt(run, intent)
+            if plain and entry[0] is SUCCEEDED:
+                execution.tell(entry)
+            else:
+                run.tell(entry)
         elif run.waits:
             if run.inbox is None:
                 sleep(run.patience() or 0.0)

@@ -67,13 +67,14 @@ class Run:
         drive_late: How a thread that lands after the end goes on with it.
         observers: Functions of an event.
         recorder: What writes it into a journal, or None.
+        plain: Nobody but the machine is to hear of a success: no journal, no observer, no clock.
         lost: Why the journal can't be written any more, or is somebody else's to write.
     """
 
     __slots__ = (
         "_begun", "_due", "_first", "_id", "_label", "_latest", "_stopped",
         "_unmade", "_watched", "deadline", "definition", "drive_late", "execution", "inbox",
-        "interrupt", "left", "lost", "name", "observers", "operations", "recorder",
+        "interrupt", "left", "lost", "name", "observers", "operations", "plain", "recorder",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +107,7 @@ class Run:
         self._watched = bool(observers) or is_heard()
         self.execution = Execution(definition, entries, self._watched)
         self.recorder = recorder
+        self.plain = recorder is None and seconds is None and not self._watched
         if recorder is None:
             if self._watched:
                 self._emit("saga started")

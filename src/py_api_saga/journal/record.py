@@ -151,7 +151,7 @@ def _read_operation(item: dict[str, Any], values: Values, find: Callable[[str], 
         policy = _read_policy(item, do, find)
     after = tuple(map(int, item.get("after", ())))
     label, scope = str(item.get("label", name)), str(item.get("scope", ""))
-    return Operation(label, do, undo, after, policy, scope)
+    return Operation.of(label, do, undo, after, policy, scope)
 
 
 _POLICY = {"retry", "compensation_retry", "timeout", "pivot", "doubtful", "park", "ask"}
