@@ -222,24 +222,23 @@ class Saga:
         """
         if excess:
             raise SagaDefinitionError("Only two operations (action, compensation) are allowed.")
-        position = len(self._operations) + 1
         do = plain_call(*action) if type(action) is tuple else plain_call(action)
         if do is None:
             if action is _NOT_GIVEN:
                 raise SagaDefinitionError("Operation can not be empty")
             if isinstance(action, Saga):
-                return self._take_in(action, compensation, options, position)
-            do = read_call(action, "action", position)
+                return self._take_in(action, compensation, options, self._position)
+            do = read_call(action, "action", self._position)
         undo = None
         if compensation is not None:
             if type(compensation) is tuple:
                 undo = plain_call(*compensation)
             if undo is None:
-                undo = read_call(compensation, "compensation", position)
+                undo = read_call(compensation, "compensation", self._position)
         function, _, _, needs, is_async = do
         name, before, policy = None, (), self._policy
         if options or needs:
-            name, before, policy = self._read_options(do, position, options)
+            name, before, policy = self._read_options(do, self._position, options)
         if name is not None:
             label = name
         elif type(function) is FunctionType:
@@ -248,11 +247,11 @@ class Saga:
             label = _label(function)
         if undo is not None:
             if undo[3]:
-                undo = self._check_undo(undo, name or self._names.preview(label), position)
+                undo = self._check_undo(undo, name or self._names.preview(label), self._position)
             if undo[4]:
-                self._note_async("compensation", position)
+                self._note_async("compensation", self._position)
         if is_async:
-            self._note_async("action", position)
+            self._note_async("action", self._position)
         if name is None:
             self._names.append(label)
         else:
@@ -260,13 +259,18 @@ class Saga:
         operation = Operation()
         operation.label, operation.action, operation.compensation = label, do, undo
         operation.after, operation.policy, operation.scope = before, policy, ""
-        self._operations.append(operation)
         if options:
             if policy.pivot:
-                self._pivot = position - 1
+                self._pivot = self._position - 1
             if policy.ask is not None and policy.ask[4]:
-                self._note_async("on_doubt", position)
+                self._note_async("on_doubt", self._position)
+        self._operations.append(operation)
         return self
+
+    @property
+    def _position(self) -> int:
+        """Where the next operation will stand, from 1."""
+        return len(self._operations) + 1
 
     def _options(  # what `operation` takes by keyword, and in which order the rest has it
         self,

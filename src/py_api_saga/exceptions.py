@@ -14,8 +14,8 @@ to tell the customer that nothing was bought must not be wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from py_api_saga.drawing import flowchart, in_line
 from py_api_saga.status import MISSING, SagaStatus, Status
@@ -47,8 +47,7 @@ class OperationReport:
     error: BaseException | None
 
 
-@dataclass(eq=False, repr=False)
-class Report:
+class Report(NamedTuple):
     """What became of a whole saga; lists are by operation index, maps hold what is rare."""
 
     identify: Callable[[], str]  # gives the id of the run, which most never ask for
@@ -139,8 +138,7 @@ class Report:
 
     def portable(self) -> Report:
         """Copy it with what can't be pickled as text."""
-        return replace(
-            self,
+        return self._replace(
             identify=Fixed(self.identify()),
             name_all=Fixed(tuple(self.names)),
             results=[_portable(result) for result in self.results],
@@ -226,7 +224,7 @@ class SagaException(SagaError):
         compensation_errors: `str` of what compensations raised, in that order, or None.
     """
 
-    _report: Report | None = None
+    _told: tuple[Any, ...] | None = None  # what a report is made of, which most never ask for
 
     def __init__(
         self,
@@ -242,9 +240,14 @@ class SagaException(SagaError):
         self.compensation_errors = compensation_error
 
     @property
+    def _report(self) -> Report | None:
+        return None if self._told is None else Report._make(self._told)
+
+    @property
     def operations(self) -> Mapping[str, OperationReport]:
         """Map each name to the report of what became of it, in operation order."""
-        return {} if self._report is None else self._report.operations()
+        report = self._report
+        return {} if report is None else report.operations()
 
     @property
     def operation_errors(self) -> Mapping[str, BaseException]:
@@ -269,12 +272,14 @@ class SagaException(SagaError):
     @property
     def outcome(self) -> SagaStatus | None:
         """COMPENSATED or STUCK; None if no saga has run."""
-        return None if self._report is None else self._report.outcome
+        report = self._report
+        return None if report is None else report.outcome
 
     @property
     def saga_id(self) -> str | None:
         """The id of the run; None if no saga has run."""
-        return None if self._report is None else self._report.identify()
+        report = self._report
+        return None if report is None else report.identify()
 
     def mermaid(self) -> str:
         """Draw the saga with the status of each operation, as a Mermaid flowchart."""
@@ -297,11 +302,12 @@ class SagaException(SagaError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         state = {
-            name: value if name == "_report" else _portable(value)
+            name: value if name == "_told" else _portable(value)
             for name, value in self.__dict__.items()
         }
-        if self._report is not None:
-            state["_report"] = self._report.portable()
+        report = self._report
+        if report is not None:
+            state["_told"] = report.portable()
         state["args"] = tuple(map(_portable, self.args))
         return _revive, (type(self), state)
 

@@ -328,7 +328,7 @@ class Execution:
         trouble.waiting.pop(i, None)
         if kind != ASK:
             trouble.crashed.discard(i)
-            trouble.answered.discard(i)
+            trouble.answered -= {i}
 
     def _take_unstored(self, entry: Entry) -> None:
         """Take in a success that nobody could go on from in another process."""
@@ -366,7 +366,7 @@ class Execution:
         trouble = self._trouble()
         del self.flying[i]
         if alive:
-            trouble.stragglers.add((i, kind, attempt, generation))
+            trouble.stragglers |= {(i, kind, attempt, generation)}
         if kind == COMPENSATION:
             trouble.undo_errors[i] = error  # a rollback may be left while this one waits
             if wait is not None and not alive:
@@ -407,13 +407,13 @@ class Execution:
                 self._move(i, _FAILED)
                 self._settle(i)
             elif i in trouble.crashed and not (self.backward and i == self.definition.pivot):
-                trouble.answered.add(i)
+                trouble.answered |= {i}
                 trouble.too_old -= {i}
                 self._enlist(i)
             else:
                 self._give_up(i, trouble)
         else:
-            trouble.answered.add(i)
+            trouble.answered |= {i}
             self._enlist(i)
         self._turn()
 
@@ -433,8 +433,8 @@ class Execution:
 
     def _take_recovered(self, entry: Entry) -> None:
         trouble = self._trouble()
-        trouble.stragglers.clear()
-        trouble.answered.clear()
+        trouble.stragglers = frozenset()
+        trouble.answered = frozenset()
         trouble.too_old = frozenset(entry[5])
         flying, self.flying = self.flying, {}
         for i, intent in flying.items():
@@ -643,7 +643,7 @@ class Execution:
         """End an action without a further attempt: FAILED, or IN_DOUBT if that may be untrue."""
         if i in trouble.doubted:
             self._move(i, _IN_DOUBT)
-            trouble.answered.discard(i)
+            trouble.answered -= {i}
             if self.passed or i == self.definition.pivot:
                 self._enlist(i)
             else:
@@ -659,7 +659,7 @@ class Execution:
         if self.trouble is None or straggler not in self.trouble.stragglers:
             message = f"{self._name(straggler[0])}: attempt {straggler[2]} is not running"
             raise IllegalMoveError(message)
-        self.trouble.stragglers.discard(straggler)
+        self.trouble.stragglers -= {straggler}
 
     def _land(self, entry: Entry, value: Any) -> None:
         """Take in that an abandoned attempt has succeeded after all."""
@@ -689,7 +689,7 @@ class Execution:
         self.results[i] = value
         undoing = status in (_COMPENSATING, _COMPENSATED, _FAILED)
         if undoing and self.definition.operations[i].compensation is not None:
-            trouble.landed.add(i)
+            trouble.landed |= {i}
             if self.rolling and status is not _COMPENSATING:
                 self._undone(i)
         self._turn()
@@ -702,7 +702,7 @@ class Execution:
         """Settle an operation that is undone or, if it landed meanwhile, owe it once more."""
         trouble = self._trouble()
         if i in trouble.landed:
-            trouble.landed.discard(i)
+            trouble.landed -= {i}
             self._next_generation(i, COMPENSATION)
             self._push(i)
             self._move_saga(_SAGA_COMPENSATING)
@@ -754,7 +754,7 @@ class Execution:
             for i in trouble.answered - trouble.doubted:  # "not happened", and not called since
                 if self.status[i] is _IN_DOUBT:
                     self._move(i, _FAILED)
-            trouble.answered.clear()
+            trouble.answered = frozenset()
         after = definition.after
         owed = {i for i, status in enumerate(self.status) if status in _OWED}
         self._owed, self._blockers = owed, {}

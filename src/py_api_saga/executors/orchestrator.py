@@ -51,6 +51,7 @@ def drive(run: Run) -> None:
                 execution.tell(entry)
             else:
                 run.tell(entry)
+                del entry  # its error knows this frame, and must not be known by it
         elif run.waits:
             if run.inbox is None:
                 sleep(run.patience() or 0.0)

@@ -125,7 +125,7 @@ class Run:
             return None
         execution = self.execution
         intent = execution.start()
-        if intent is None and execution.trouble is not None and self.waits:
+        if intent is None and execution.trouble is not None and execution.trouble.waiting:
             intent = min(execution.ready(), key=self._wait_of)
             if self._wait_of(intent) > 0:
                 return None
@@ -272,7 +272,7 @@ class Run:
         if self.lost is not None:  # nothing can be written; the last straggler gives it back
             trouble = self.execution.trouble
             assert trouble is not None  # noqa: S101 - it knows of the straggler
-            trouble.stragglers.discard(entry[1:5])
+            trouble.stragglers -= {entry[1:5]}
             self.leave()
             return False
         try:
@@ -535,16 +535,17 @@ class Run:
             return execution.returned()
         trouble = execution.trouble
         assert trouble is not None  # noqa: S101 - else it would have completed
-        exception = failure(
-            self._identify, definition, outcome, execution.status, execution.results, trouble
-        )
+        statuses, results = execution.status, execution.results
+        # Errors know the frames they have passed; frames that know the errors would close a
+        # circle, which keeps the whole run until the garbage collector comes.
+        if execution.at_rest and not trouble.stragglers:
+            execution.entries, execution.trouble = [], None
+        else:  # something may still land
+            statuses, results = statuses.copy(), results.copy()
+        exception = failure(self._identify, definition, outcome, statuses, results, trouble)
         cause = exception.operation_error
         if cause is not interrupt and isinstance(cause, BaseException):
             exception.__cause__ = cause
-        # Errors know the frames they have passed; frames that know the errors would close a
-        # circle, which keeps the whole run until the garbage collector comes.
-        if execution.at_rest and not trouble.stragglers:  # else something may still land
-            execution.entries, execution.trouble = [], None
         try:
             if interrupt is None:
                 raise exception
