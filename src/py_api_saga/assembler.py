@@ -674,11 +674,14 @@ class Saga:
         return tuple(self._operations)
 
     def _chain(self) -> Definition:
-        operations = self._snapshot()
-        after, followers = chained(len(operations))
-        layout = self._layout() if self._children else None
-        chain = True  # given by position: a keyword would cost as much as half of the rest
-        return Definition(operations, after, followers, self._names, layout, self._pivot, chain)
+        definition = Definition()
+        definition.operations = operations = self._snapshot()
+        definition.after, definition.followers = chained(len(operations))
+        definition.is_chain = True
+        definition.names, definition.pivot = self._names, self._pivot
+        if self._children:
+            definition.layout = self._layout()
+        return definition
 
     def _layout(self) -> Layout:
         """Lay out the results: a place for each operation, and one for each child saga."""
@@ -713,8 +716,13 @@ class Saga:
         for i, operation in enumerate(operations):
             if operation.compensation is not None and operation.compensation[3]:
                 self._check_ancestors(i, operation, operation.compensation, after)
-        layout = self._layout() if self._children else None
-        return Definition(operations, after, followers, self._names, layout, pivot, is_chain=False)
+        definition = Definition()
+        definition.operations, definition.after, definition.followers = operations, after, followers
+        definition.is_chain = False
+        definition.names, definition.pivot = self._names, pivot
+        if self._children:
+            definition.layout = self._layout()
+        return definition
 
     def _check_ancestors(
         self, i: int, operation: Operation, undo: Call, after: Sequence[Sequence[int]]

@@ -59,6 +59,13 @@ class Trouble:
         self.undone: dict[int, Any] = {}
         self.undo_errors: dict[int, BaseException] = {}
 
+    def copied(self) -> Trouble:
+        """Copy what an exception tells of it."""
+        trouble = Trouble()
+        trouble.errors, trouble.reasons = self.errors.copy(), self.reasons.copy()
+        trouble.undone, trouble.undo_errors = self.undone.copy(), self.undo_errors.copy()
+        return trouble
+
     def alive(self, i: int, *kinds: str) -> bool:
         """Tell whether an abandoned attempt of an operation, of these kinds, may still land."""
         return any(late[0] == i and (not kinds or late[1] in kinds) for late in self.stragglers)
@@ -78,8 +85,8 @@ def failure(
         identify: Gives the id of the run.
         definition: What it was to do.
         outcome: How it ended.
-        statuses: By operation; the exception keeps them.
-        results: By operation; likewise.
+        statuses: By operation; the exception keeps this and what follows.
+        results: By operation.
         trouble: What went wrong.
     """
     errors = trouble.errors
@@ -97,13 +104,14 @@ def failure(
             if Status.STUCK in statuses:
                 failed = statuses.index(Status.STUCK)
     kind = SagaStuck if outcome is _STUCK else SagaException
-    undo_errors = _in_order(trouble.undo_errors, definition)
-    exception = kind(
-        error,
-        None if failed is None else definition.operations[failed].label,
-        list(_in_order(trouble.undone, definition).values()) or None,
-        [as_text(raised, str) for raised in undo_errors.values()] or None,
-    )
+    undone, undo_errors, texts = None, trouble.undo_errors, None
+    if trouble.undone:
+        undone = list(_in_order(trouble.undone, definition).values())
+    if undo_errors:
+        undo_errors = _in_order(undo_errors, definition)
+        texts = [as_text(raised, str) for raised in undo_errors.values()]
+    label = None if failed is None else definition.operations[failed].label
+    exception = kind(error, label, undone, texts)
     exception._told = (  # noqa: SLF001 - set here alone, and read by its own class
         identify,
         outcome,
@@ -113,8 +121,8 @@ def failure(
         results,
         failed,
         definition.pivot >= 0 and statuses[definition.pivot] is Status.SUCCEEDED,
-        errors.copy(),
-        undo_errors.copy(),
+        errors,
+        undo_errors,
         [reason for reason in trouble.reasons if all(reason is not e for e in errors.values())]
         if errors and trouble.reasons
         else [],
@@ -124,6 +132,6 @@ def failure(
 
 def _in_order(ended: dict[int, Any], definition: Definition) -> dict[int, Any]:
     """Sort what compensations came to: a chain goes backwards, at once is in operation order."""
-    if not ended or (definition.is_chain and len(ended) == 1):
+    if len(ended) == 1:
         return ended
     return dict(sorted(ended.items(), key=itemgetter(0), reverse=definition.is_chain))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -193,16 +192,28 @@ def positions(results: Results) -> Mapping[str, int]:
     return places
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Definition:
-    """What one run of a saga is to do: its operations and their order, by index."""
+    """What one run of a saga is to do: its operations and their order, by index.
+
+    Whoever makes one sets its attributes: a constructor in Python costs as much as they do.
+
+    Attributes:
+        operations: The operations, in the order of their declaration.
+        after: For each operation, those that it comes after.
+        followers: For each operation, those that come after it.
+        names: Their names.
+        layout: That of the results, if there are child sagas.
+        pivot: The pivot, or -1.
+        is_chain: Whether each operation comes after the one before it.
+        on_crash: What recovery does with the run if nothing has failed.
+    """
 
     operations: tuple[Operation, ...]
     after: Sequence[Sequence[int]]
     followers: Sequence[Sequence[int]]
     names: Names
-    layout: Layout | None  # of the results, if there are child sagas
-    pivot: int  # or -1
+    layout: Layout | None = None
+    pivot: int
     is_chain: bool
     on_crash: Literal["resume", "compensate"] = "resume"
 

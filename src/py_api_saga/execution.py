@@ -218,7 +218,7 @@ class Execution:
                 self._take_off(entry)
                 self.start(entry)
                 return
-            if what != UNSTORED or kind == ACTION:
+            if what != UNSTORED or kind != COMPENSATION:
                 self._TAKE[what](self, entry)
                 self.entries.append(entry)
                 return
@@ -762,8 +762,9 @@ class Execution:
             for i in owed:
                 for j in after[i]:
                     self._blockers[j] = self._blockers.get(j, 0) + 1
-        for i in sorted(owed.difference(*map(after.__getitem__, owed))):
-            self._enlist(i)
+        if owed:
+            for i in sorted(owed.difference(*map(after.__getitem__, owed))):
+                self._enlist(i)
 
     _TAKE: ClassVar[dict[str, Callable[[Execution, Entry], None]]] = {
         UNSTORED: _take_unstored,

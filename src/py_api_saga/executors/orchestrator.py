@@ -52,10 +52,10 @@ def drive(run: Run) -> None:
             else:
                 run.tell(entry)
                 del entry  # its error knows this frame, and must not be known by it
-        elif run.waits:
+        elif execution.trouble is not None and run.waits:
             if run.inbox is None:
                 sleep(run.patience() or 0.0)
             else:
                 run.inbox.wait(run.patience())
-        elif run.close():  # pragma: no branch - a straggler landed in this very moment
+        elif run.inbox is None or run.close():  # pragma: no branch - a straggler landed in this very moment
             return

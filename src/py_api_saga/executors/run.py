@@ -541,7 +541,7 @@ class Run:
         if execution.at_rest and not trouble.stragglers:
             execution.entries, execution.trouble = [], None
         else:  # something may still land
-            statuses, results = statuses.copy(), results.copy()
+            statuses, results, trouble = statuses.copy(), results.copy(), trouble.copied()
         exception = failure(self._identify, definition, outcome, statuses, results, trouble)
         cause = exception.operation_error
         if cause is not interrupt and isinstance(cause, BaseException):

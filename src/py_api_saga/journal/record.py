@@ -90,16 +90,12 @@ def _read(rows: Sequence[Row], values: Values, find: Callable[[str], Any]) -> Re
     is_chain = "limit" not in tree
     after, followers = chained(len(operations)) if is_chain else graphed(operations)
     pivots = [i for i, operation in enumerate(operations) if operation.policy.pivot]
-    definition = Definition(
-        tuple(operations),
-        after,
-        followers,
-        Names.of(names, layout),
-        layout,
-        pivots[0] if pivots else -1,
-        is_chain=is_chain,
-        on_crash="compensate" if tree.get("on_crash") == "compensate" else "resume",
-    )
+    definition = Definition()
+    definition.operations, definition.is_chain = tuple(operations), is_chain
+    definition.after, definition.followers = after, followers
+    definition.names, definition.layout = Names.of(names, layout), layout
+    definition.pivot = pivots[0] if pivots else -1
+    definition.on_crash = "compensate" if tree.get("on_crash") == "compensate" else "resume"
     plan = Plan(
         tree.get("name"),
         tree.get("until"),
