@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import contextvars
+import functools
 import gc
 import operator
 import threading
@@ -19,6 +20,7 @@ from py_api_saga import (
     UNKNOWN,
     Retry,
     SagaAssembler,
+    SagaDefinitionError,
     SagaException,
     SagaStuck,
     current_operation,
@@ -616,18 +618,35 @@ def test_an_index_beyond_the_results_is_an_index_error(execute: Execute) -> None
     assert inspect_view(execute, look) == "looked"
 
 
-def test_the_view_is_one_object_without_state(execute: Execute) -> None:
-    """All functions share it, and it has no place to keep anything."""
+def test_the_view_is_one_object_for_all_runs(execute: Execute) -> None:
+    """A function keeps it from run to run, and it has no place to keep results."""
     views: list[Any] = []
 
-    def other() -> None:
-        views.append(other.saga_results)  # type: ignore[attr-defined]
+    def look() -> None:
+        views.append(look.saga_results)  # type: ignore[attr-defined]
 
-    inspect_view(execute, views.append)
-    execute(SagaAssembler.saga().operation(other))
+    execute(SagaAssembler.saga().operation(look).operation(look))
+    execute(SagaAssembler.saga().operation(look))
 
-    assert views[0] is views[1]
+    assert views[0] is views[1] is views[2]
     assert not hasattr(views[0], "__dict__")
+
+
+def test_a_decorated_function_has_a_view_of_its_own(execute: Execute) -> None:
+    """`functools.wraps` copies attributes; what a function takes is not copied with them."""
+
+    def charge() -> str:
+        return "receipt"
+
+    execute(SagaAssembler.saga().operation(charge))
+
+    def twice(text: str) -> str:
+        return f"{charge()}, {text}, {len(twice.saga_results)}"  # type: ignore[attr-defined]
+
+    functools.update_wrapper(twice, charge)
+    with pytest.raises(SagaDefinitionError, match="missing a required argument"):
+        SagaAssembler.saga().operation(twice)
+    assert execute(SagaAssembler.saga().operation((twice, "copy"))) == ["receipt, copy, 0"]
 
 
 def test_the_view_outside_a_run_holds_nothing(execute: Execute) -> None:

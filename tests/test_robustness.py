@@ -94,10 +94,14 @@ def test_a_defect_in_a_pool_s_thread_is_no_hang(
     assert isinstance(caught.value.operation_error, Defect)
 
 
-def test_a_failed_run_is_no_garbage(world: World) -> None:
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_a_failed_run_is_no_garbage(world: World, before: int) -> None:
     """Errors know the frames they passed; the run does not know the errors: no circle is left."""
     gc = importlib.import_module("gc")
-    saga = SagaAssembler.saga().operation((world.do, "a"), (world.undo, "a")).operation(broken)
+    saga = SagaAssembler.saga()
+    for _ in range(before):
+        saga.operation((world.do, "a"), (world.undo, "a"))
+    saga.operation(broken)
 
     def run() -> None:
         with pytest.raises(SagaException):

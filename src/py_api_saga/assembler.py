@@ -180,7 +180,7 @@ class Saga:
         self, action: Saga, *, name: str | None = None, after: str | Iterable[str] = ()
     ) -> Self: ...
 
-    def operation(
+    def operation(  # noqa: C901, D417, PLR0912 - checks in a row: a call more is paid each time
         self,
         action: Any = _NOT_GIVEN,
         compensation: Any = None,
@@ -236,7 +236,8 @@ class Saga:
             if undo is None:
                 undo = read_call(compensation, "compensation", self._position)
         function, _, _, needs, is_async = do
-        name, before, policy = None, (), self._policy
+        before: tuple[int, ...] = ()
+        name, policy = None, self._policy
         if options or needs:
             name, before, policy = self._read_options(do, self._position, options)
         if name is not None:
@@ -272,11 +273,11 @@ class Saga:
         """Where the next operation will stand, from 1."""
         return len(self._operations) + 1
 
-    def _options(  # what `operation` takes by keyword, and in which order the rest has it
+    def _options(  # the signature of `operation`, and the order in which the rest has its options
         self,
-        action: Any = _NOT_GIVEN,
-        compensation: Any = None,
-        *excess: Never,
+        action: Any = _NOT_GIVEN,  # noqa: ARG002
+        compensation: Any = None,  # noqa: ARG002
+        *excess: Never,  # noqa: ARG002
         name: str | None = None,
         after: str | Iterable[str] = (),
         retry: Retry | None = None,
@@ -297,20 +298,20 @@ class Saga:
         name, after, *asked = self._options(**options)
         policy = self._policy
         if not _is_plain(*asked):
-            policy = self._policy_of(do, *asked, position)
+            policy = self._policy_of(do, position, *asked)
         before = self._edges(after, do[3], position) if do[3] or after != () else ()
         return None if name is None else self._check_name(name, position), before, policy
 
     def _policy_of(
         self,
         do: Call,
+        position: int,
         retry: Retry | None,
         compensation_retry: Retry | None,
         timeout: float | None,
         pivot: bool,  # noqa: FBT001 - as it was given
         doubtful: Any,
         on_doubt: OnDoubt,
-        position: int,
     ) -> Policy:
         """Check what was asked for one operation, and fill in what the saga says."""
         where, default = f"operation {position}:", self._policy

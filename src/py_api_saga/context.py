@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from types import FunctionType
 
 Direction: TypeAlias = Literal["action", "compensation", "ask"]
 
@@ -77,14 +78,32 @@ def current_operation() -> CurrentOperation:
     return make(*parts)
 
 
+# Flags of code that can't be checked by counting, since it takes *args (0x4) or **keywords (0x8),
+# or that is no function to call and be done: generators, also asynchronous ones (0x20, 0x200).
+_ODD = 0x4 | 0x8 | 0x20 | 0x200
+_COROUTINE = 0x80
+
+
 class SagaResults(Sequence[Any]):
     """The predecessor's `function.saga_results`: the results so far, in operation order.
 
-    One object for all functions and all runs. It holds nothing: it looks at the context it is
-    read in.
+    One object for each function and all runs. It holds no results: it looks at the context it is
+    read in. What it holds is how its function is called, which takes longer to find out.
+
+    Attributes:
+        code: The code that this is true of; a decorator may copy the attributes of a function.
+        takes: How many arguments; -1 if they can't simply be counted.
+        is_async: Whether it is a coroutine function.
     """
 
-    __slots__ = ()
+    __slots__ = ("code", "is_async", "takes")
+
+    def __init__(self, function: FunctionType) -> None:
+        """Look at a function."""
+        self.code = code = function.__code__
+        self.is_async = code.co_flags & _COROUTINE != 0
+        countable = not (code.co_flags & _ODD or code.co_kwonlyargcount)
+        self.takes = code.co_argcount if countable else -1
 
     def _list(self) -> list[Any]:
         return list(current_operation().results.values())
@@ -115,6 +134,3 @@ class SagaResults(Sequence[Any]):
             return repr(self._list())
         except LookupError:
             return "<saga_results: no operation is running here>"
-
-
-SAGA_RESULTS = SagaResults()

@@ -206,7 +206,7 @@ class Execution:
             intents += [self._intent(i) for i in waiting[: limit - len(intents)]]
         return intents
 
-    def tell(self, entry: Entry) -> None:
+    def tell(self, entry: Entry) -> None:  # noqa: C901, PLR0912 - a call more is paid each time
         """Take in what happened.
 
         Raises:
@@ -223,17 +223,18 @@ class Execution:
                 self.entries.append(entry)
                 return
             value = value[0]  # nobody else goes on from what a compensation returned
-        flight, trouble = self.flying.get(i), self.trouble
-        if flight is None or flight[3] != attempt or flight[2] != kind or flight[4] != generation:
+        flight, trouble = self.flying.pop(i, None), self.trouble
+        if flight is None:
+            self._land(entry, value)
+        elif flight[3] != attempt or flight[2] != kind or flight[4] != generation:
+            self.flying[i] = flight
             self._land(entry, value)
         elif kind == ACTION:  # in flight, so the moves are legal: it is RUNNING or COMPENSATING
-            del self.flying[i]
             self._succeed(i, value)
             if trouble is not None:
                 trouble.errors.pop(i, None)
                 trouble.doubted.discard(i)
         elif kind == COMPENSATION and trouble is not None:
-            del self.flying[i]
             trouble.undone[i] = value
             self.status[i] = _COMPENSATED
             if self.watched:
@@ -245,6 +246,7 @@ class Execution:
             else:
                 self._settle(i)
         else:
+            self.flying[i] = flight
             raise IllegalMoveError(_NO_ANSWER)
         if not self._heap or (self.backward and not self.rolling):
             self._turn()
@@ -713,9 +715,9 @@ class Execution:
         """Note that nothing is owed for an operation: what it was built on may be undone."""
         owed, blockers, definition = self._owed, self._blockers, self.definition
         settled = [i] if i in owed else []
-        for i in settled:
-            owed.remove(i)
-            for j in definition.after[i]:  # they had succeeded, since something came after
+        for k in settled:
+            owed.remove(k)
+            for j in definition.after[k]:  # they had succeeded, since something came after
                 if j in blockers:
                     blockers[j] -= 1
                     if blockers[j]:

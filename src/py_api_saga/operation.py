@@ -12,7 +12,7 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from py_api_saga.context import SAGA_RESULTS
+from py_api_saga.context import SagaResults
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.placeholder import SCANNED, Placeholder, placeholders
 from py_api_saga.retry import DOUBTFUL, ErrorTypes, Retry
@@ -66,10 +66,6 @@ Call: TypeAlias = (
 
 
 _NO_KEYWORDS: Mapping[str, Any] = {}
-# Flags of code that can't be checked by counting, since it takes *args (0x4) or **keywords (0x8),
-# or that is no function to call and be done: generators, also asynchronous ones (0x20, 0x200).
-_ODD = 0x4 | 0x8 | 0x20 | 0x200
-_COROUTINE = 0x80
 # Most arguments are of these types, which is seen faster than that they are none of SCANNED.
 _ATOMS = frozenset({int, str, float, bool, bytes, type(None)})
 
@@ -78,10 +74,14 @@ def plain_call(function: Any = None, *args: Any) -> Call | None:
     """Read a plain function with as many arguments as it takes; None if it is anything else."""
     if type(function) is not FunctionType:
         return None
-    code = function.__code__
-    flags, spare = code.co_flags, code.co_argcount - len(args)
-    if flags & _ODD or code.co_kwonlyargcount:
-        return None
+    try:
+        known: SagaResults = function.saga_results  # type: ignore[attr-defined]
+        is_known = known.code is function.__code__
+    except AttributeError:
+        is_known = False
+    if not is_known:
+        function.saga_results = known = SagaResults(function)  # type: ignore[attr-defined]
+    spare = known.takes - len(args)
     if spare and not 0 < spare <= len(function.__defaults__ or ()):
         return None
     needs: tuple[str, ...] = ()
@@ -89,8 +89,7 @@ def plain_call(function: Any = None, *args: Any) -> Call | None:
         if type(arg) not in _ATOMS and isinstance(arg, SCANNED):
             needs = _needs(args, ())
             break
-    function.saga_results = SAGA_RESULTS  # type: ignore[attr-defined]
-    return function, args, _NO_KEYWORDS, needs, flags & _COROUTINE != 0
+    return function, args, _NO_KEYWORDS, needs, known.is_async
 
 
 def read_call(value: Any, role: str, position: int) -> Call:
@@ -135,8 +134,8 @@ def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: in
         except TypeError as error:
             message = f"{where} cannot be called with these arguments: {error}"
             raise SagaDefinitionError(message) from None
-    if type(function) is FunctionType:
-        function.saga_results = SAGA_RESULTS  # type: ignore[attr-defined]
+    if type(function) is FunctionType:  # of a partial
+        function.saga_results = SagaResults(function)  # type: ignore[attr-defined]
     return function, args, keywords, _needs(args, keywords.values()), is_async(function)
 
 

@@ -39,7 +39,8 @@ class ErrorTypes(NamedTuple):
 
     def match(self, error: BaseException) -> bool:
         """Tell whether an error, or the reason that its library wraps, is one of them."""
-        if not _is_among(self, type(error)):
+        kind: type[Any] = type(error)
+        if not _is_among(self, kind):
             return False
         try:  # requests: ConnectionError(MaxRetryError(…, reason=…)); any error may look odd
             reason = getattr(error.args[0], "reason", None) if error.args else None

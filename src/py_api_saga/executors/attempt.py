@@ -63,8 +63,11 @@ def attempt(run: Run, intent: Entry, until: float | None = None) -> Entry:
     """
     _, i, kind, number, generation, _ = intent
     operation = run.operations[i]
-    call = operation.action if kind == ACTION else operation.compensation
-    if call is None or kind == ASK:
+    if kind == ACTION:
+        call = operation.action
+    elif kind == COMPENSATION and operation.compensation is not None:
+        call = operation.compensation
+    else:
         call = call_of(operation, kind)
     function, args, keywords, needs, _ = call
     if operation.policy is not PLAIN:

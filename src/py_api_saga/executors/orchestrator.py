@@ -38,11 +38,13 @@ def execute(run: Run) -> Results:
 
 def drive(run: Run) -> None:
     """Make every call that is ready, and wait for those that will be."""
-    start, recorder, execution, plain = run.start, run.recorder, run.execution, run.plain
+    recorder, execution, plain = run.recorder, run.execution, run.plain
     while True:
         if run.inbox is not None or run.deadline is not None:
             run.look()
-        intent = start()
+        intent = execution.start() if plain and not run.left else None
+        if intent is None:
+            intent = run.start()
         if recorder is not None and not run.commit(intent):
             intent = None
         if intent is not None:
@@ -57,5 +59,7 @@ def drive(run: Run) -> None:
                 sleep(run.patience() or 0.0)
             else:
                 run.inbox.wait(run.patience())
-        elif run.inbox is None or run.close():  # pragma: no branch - a straggler landed in this very moment
+        elif (
+            run.inbox is None or run.close()
+        ):  # pragma: no branch - a straggler landed in this very moment
             return
