@@ -38,20 +38,20 @@ MUTANTS = (
     Mutant(
         "starts an action before what it comes after is done",
         "execution.py",
-        "            blockers[j] -= 1\n            if not blockers[j]:\n                heappush",
-        "            blockers[j] -= 1\n            if True:\n                heappush",
+        "                if blockers[j]:\n                    continue\n            heappush",
+        "                if False:\n                    continue\n            heappush",
     ),
     Mutant(
         "undoes an operation before what was built on it",
-        "compensation.py",
-        "            if not blockers[j]:\n                freed.append(j)",
-        "            if True:\n                freed.append(j)",
+        "execution.py",
+        "                    blockers[j] -= 1\n                    if blockers[j]:\n",
+        "                    blockers[j] -= 1\n                    if False:\n",
     ),
     Mutant(
         "begins a rollback at both ends",
-        "compensation.py",
-        "if owed and not self._blockers[i]]",
-        "if owed]",
+        "execution.py",
+        "sorted(owed.difference(*map(after.__getitem__, owed)))",
+        "sorted(owed)",
     ),
     Mutant(
         "starts actions after a rollback was decided",
@@ -175,7 +175,7 @@ MUTANTS = (
     Mutant(
         "loses a straggler",
         "execution.py",
-        "            trouble.stragglers.add((i, kind, attempt, generation))\n",
+        "            trouble.stragglers |= {(i, kind, attempt, generation)}\n",
         "            pass\n",
     ),
     Mutant(
@@ -255,15 +255,17 @@ MUTANTS = (
     Mutant(
         "loses the errors of compensations",
         "compensation.py",
-        "[as_text(raised, str) for raised in undo_errors.values()] or None",
-        "None",
+        "texts = [as_text(raised, str) for raised in undo_errors.values()]",
+        "texts = None",
     ),
     # --- the executors
     Mutant(
         "tells of a call only when it has ended",
         "executors/orchestrator.py",
-        "        intent = run.start()\n"
-        "        if run.recorder is not None and not run.commit(intent):\n"
+        "        intent = execution.start() if plain and not run.left else None\n"
+        "        if intent is None:\n"
+        "            intent = run.start()\n"
+        "        if recorder is not None and not run.commit(intent):\n"
         "            intent = None\n"
         "        if intent is not None:\n",
         "        intent = next(iter(run.execution.ready(1)), None)\n"

@@ -644,8 +644,9 @@ def test_a_decorated_function_has_a_view_of_its_own(execute: Execute) -> None:
         return f"{charge()}, {text}, {len(twice.saga_results)}"  # type: ignore[attr-defined]
 
     functools.update_wrapper(twice, charge)
+    without_argument: Any = twice
     with pytest.raises(SagaDefinitionError, match="missing a required argument"):
-        SagaAssembler.saga().operation(twice)
+        SagaAssembler.saga().operation(without_argument)
     assert execute(SagaAssembler.saga().operation((twice, "copy"))) == ["receipt, copy, 0"]
 
 

@@ -39,7 +39,7 @@ class ErrorTypes(NamedTuple):
 
     def match(self, error: BaseException) -> bool:
         """Tell whether an error, or the reason that its library wraps, is one of them."""
-        kind: type[Any] = type(error)
+        kind: Any = type(error)
         if not _is_among(self, kind):
             return False
         try:  # requests: ConnectionError(MaxRetryError(…, reason=…)); any error may look odd

@@ -44,15 +44,15 @@ MUTANTS = (
         (
             Edit(
                 "executors/orchestrator.py",
-                "        if run.recorder is not None and not run.commit(intent):\n"
+                "        if recorder is not None and not run.commit(intent):\n"
                 "            intent = None\n"
                 "        if intent is not None:\n"
-                "            run.tell(attempt(run, intent))\n",
+                "            entry = attempt(run, intent)\n",
                 "        told = None if intent is None else attempt(run, intent)\n"
-                "        if run.recorder is not None and not run.commit(intent):\n"
+                "        if recorder is not None and not run.commit(intent):\n"
                 "            intent = None\n"
                 "        if intent is not None:\n"
-                "            run.tell(told)\n",
+                "            entry = told\n",
             ),
         ),
     ),
@@ -80,8 +80,8 @@ MUTANTS = (
         (
             Edit(
                 "executors/orchestrator.py",
-                "        if run.recorder is not None and not run.commit(intent):\n",
-                "        if run.recorder and intent is not None and not run.commit(intent):\n",
+                "        if recorder is not None and not run.commit(intent):\n",
+                "        if recorder and intent is not None and not run.commit(intent):\n",
             ),
         ),
     ),
