@@ -81,7 +81,7 @@ def current_operation() -> CurrentOperation:
 # Flags of code that can't be checked by counting, since it takes *args (0x4) or **keywords (0x8),
 # or that is no function to call and be done: generators, also asynchronous ones (0x20, 0x200).
 _ODD = 0x4 | 0x8 | 0x20 | 0x200
-_COROUTINE = 0x80
+COROUTINE = 0x80
 
 
 class SagaResults(Sequence[Any]):
@@ -101,7 +101,7 @@ class SagaResults(Sequence[Any]):
     def __init__(self, function: FunctionType) -> None:
         """Look at a function."""
         self.code = code = function.__code__
-        self.is_async = code.co_flags & _COROUTINE != 0
+        self.is_async = code.co_flags & COROUTINE != 0
         countable = not (code.co_flags & _ODD or code.co_kwonlyargcount)
         self.takes = code.co_argcount if countable else -1
 

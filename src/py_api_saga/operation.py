@@ -12,7 +12,7 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from py_api_saga.context import SagaResults
+from py_api_saga.context import COROUTINE, SagaResults
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.placeholder import SCANNED, Placeholder, placeholders
 from py_api_saga.retry import DOUBTFUL, ErrorTypes, Retry
@@ -142,7 +142,8 @@ def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: in
 def is_async(function: Any) -> bool:
     """Tell whether a callable is a coroutine function, or calls one."""
     if type(function) is FunctionType:
-        return function.__code__.co_flags & _COROUTINE != 0
+        flags: int = function.__code__.co_flags
+        return flags & COROUTINE != 0
     return _is(function, inspect.iscoroutinefunction)
 
 
