@@ -270,10 +270,10 @@ def test_uncancel_is_not_called(world: World, later: Steps, method: str) -> None
     counts: list[int] = []
 
     async def main() -> None:
+        gate = asyncio.Event()
+
         async def caller() -> None:
             try:
-                gate = asyncio.Event()
-                asyncio.get_running_loop().call_later(0.01, gate.set)
                 saga = steps(world, "stock")
                 saga.operation((later.wait, "charge", gate), (later.undo, "charge"), after="stock")
                 await start(saga, method)
@@ -287,6 +287,7 @@ def test_uncancel_is_not_called(world: World, later: Steps, method: str) -> None
         task.cancel()
         await turns(3)
         task.cancel()
+        gate.set()
         await cancelled(task)
 
     asyncio.run(main())

@@ -42,12 +42,14 @@ async def execute(run: Run, limit: int | None) -> Results:
     try:
         while True:
             try:
-                if run.execution.rolling:
-                    await _outlast(run, driver)
-                else:
-                    await driver.drive()
-                if (run.left or run.execution.at_rest) and driver.idle and run.close():
-                    break
+                while True:  # in here: an interrupt may strike where a loop jumps back
+                    if run.execution.rolling:
+                        await _outlast(run, driver)
+                    else:
+                        await driver.drive()
+                    if (run.left or run.execution.at_rest) and driver.idle and run.close():
+                        break
+                break
             except (Exception, GeneratorExit):  # a defect of ours, or the loop throws us away
                 raise
             except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
