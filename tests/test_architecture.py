@@ -25,7 +25,7 @@ HOUSE = (
         "typed_call",
     ),  # leaves: they know nothing of the rest
     ("exceptions",),
-    ("retry", "events"),
+    ("doubtful", "retry", "events"),
     ("operation",),
     ("definition",),
     ("compensation",),

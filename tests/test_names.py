@@ -6,6 +6,7 @@ import math
 import sys
 from collections.abc import Callable
 from functools import partial, wraps
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -62,6 +63,8 @@ HOSTILE = [
     "py_api_saga.cli:main",
     "py_api_saga.__main__:main",
     "py_api_saga.retry:Retry.wait",
+    "py_api_saga.recovery:recover",
+    "py_api_saga.recovery:takeover",
     "py_api_saga_evil:charge",
     "shop.operations:os",
     "shop.operations:os.system",
@@ -347,6 +350,7 @@ def test_a_name_is_not_given_to_another_object_at_the_same_address() -> None:
 def test_a_hostile_name_is_refused_and_nothing_is_imported_or_called(name: str) -> None:
     """A journal is input: somebody else may have written it."""
     names = Names(["shop.operations"])
+    import_module("py_api_saga.recovery")  # else it makes classes, by `eval`
     loaded = set(sys.modules)
 
     with mock.patch("os.system") as system, mock.patch.object(builtins, "eval") as evaluate:

@@ -17,11 +17,11 @@ from py_api_saga.exceptions import (
 )
 from py_api_saga.operation import NOT_HAPPENED, UNKNOWN, happened
 from py_api_saga.placeholder import result_of
-from py_api_saga.retry import Retry
 from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
     from py_api_saga.recovery import Recovered, arecover, recover, takeover
+    from py_api_saga.retry import Retry
 
 __all__ = [
     "NOT_HAPPENED",
@@ -52,9 +52,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import recovery when it is asked for: it brings json and sqlite3, which few runs need."""
+    """Import what few runs need when it is asked for: json, sqlite3, dataclasses."""
+    if name == "Retry":
+        from py_api_saga.retry import Retry  # noqa: PLC0415 - the reason is above
+
+        return Retry
     if name in ("Recovered", "arecover", "recover", "takeover"):
-        from py_api_saga import recovery  # noqa: PLC0415 - the reason is above
+        from py_api_saga import recovery  # noqa: PLC0415 - likewise
 
         return getattr(recovery, name)
     message = f"module {__name__!r} has no attribute {name!r}"

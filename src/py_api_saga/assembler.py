@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
-from dataclasses import replace
 from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
+from py_api_saga.doubtful import DOUBTFUL, error_types
 from py_api_saga.drawing import flowchart, in_line
-from py_api_saga.exceptions import MAX_NAME, SagaDefinitionError, SagaException, refused
+from py_api_saga.exceptions import MAX_NAME, SagaDefinitionError, SagaException, refused, seconds
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.operation import PLAIN, Call, Operation, Policy, plain_call, read_call
 from py_api_saga.placeholder import OWN, Placeholder
-from py_api_saga.retry import DOUBTFUL, Retry, error_types, immediately, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from py_api_saga.journal.protocol import Journal
     from py_api_saga.journal.recorder import Recorder
     from py_api_saga.operation import OnDoubt
+    from py_api_saga.retry import Retry
     from py_api_saga.typed_call import (
         A1,
         A2,
@@ -286,10 +285,11 @@ class Saga:
         pivot: bool = False,
         doubtful: Any = DOUBTFUL,
         on_doubt: OnDoubt = _PROCEED,
-    ) -> tuple[Any, ...]:
+    ) -> Any:
         return name, after, retry, compensation_retry, timeout, pivot, doubtful, on_doubt
 
-    operation.__signature__ = inspect.signature(_options)  # type: ignore[attr-defined]
+    # What `help` and `inspect.signature` show; a Signature would have inspect imported, 9 ms.
+    operation.__wrapped__ = _options  # type: ignore[attr-defined]
 
     def _read_options(
         self, do: Call, position: int, options: dict[str, Any]
@@ -376,8 +376,7 @@ class Saga:
         """Let this saga's retries hold where the child and its operation say nothing."""
         if self._policy is PLAIN:
             return policy
-        return replace(
-            policy,
+        return policy._replace(
             retry=policy.retry or self._policy.retry,
             compensation_retry=policy.compensation_retry or self._policy.compensation_retry,
         )
@@ -862,11 +861,17 @@ def _attempts(value: Any) -> Retry | None:
         raise SagaDefinitionError(message)
     if not math.isfinite(value) or value != int(value) or value < 0:
         raise refused("saga: retry_attempts", "a whole number, not negative", value)
+    from py_api_saga.retry import immediately  # noqa: PLC0415 - see there
+
     return immediately(int(value) or 1)
 
 
 def _retry(value: object, where: str) -> Retry | None:
-    if value is None or isinstance(value, Retry):
+    if value is None:
+        return None
+    from py_api_saga.retry import Retry  # noqa: PLC0415 - see there; whoever has one has it
+
+    if isinstance(value, Retry):
         return value
     raise refused(where, "a Retry or None", value)
 

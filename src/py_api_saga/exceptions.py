@@ -14,7 +14,6 @@ to tell the customer that nothing was bought must not be wrong.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from py_api_saga.drawing import flowchart, in_line
@@ -32,8 +31,7 @@ def as_text(error: object, how: Callable[[object], str] = repr) -> str:
         return f"<{type(error).__name__}, which cannot be printed>"
 
 
-@dataclass(frozen=True, slots=True)
-class OperationReport:
+class OperationReport(NamedTuple):
     """What became of one operation.
 
     Attributes:
@@ -183,6 +181,18 @@ def refused(where: str, expected: str, got: object) -> SagaDefinitionError:
     elif isinstance(got, str):
         shown = repr(got if len(got) <= MAX_NAME else got[:MAX_NAME] + "…")
     return SagaDefinitionError(f"{where}: expected {expected}, got {shown}")
+
+
+MAX_SECONDS = 1_000_000_000  # 31 years; the clocks that we wait on overflow at 292
+
+
+def seconds(value: object, where: str) -> float | None:
+    """Check an optional number of seconds."""
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and type(value) is not bool and 0 <= value <= MAX_SECONDS:
+        return value
+    raise refused(where, f"seconds (a number from 0 to {MAX_SECONDS:,}) or None", value)
 
 
 # What needs a person, once nobody drives the saga any more.

@@ -6,19 +6,19 @@ expected and what came; never with an argument's value, which may be a secret.
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import dataclass
 from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from py_api_saga.context import COROUTINE, SagaResults
+from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.placeholder import SCANNED, Placeholder, placeholders
-from py_api_saga.retry import DOUBTFUL, ErrorTypes, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from py_api_saga.retry import Retry
 
 
 # --- asking what came of a call in doubt -----------------------------------------------------
@@ -113,6 +113,8 @@ def _needs(args: Iterable[object], more: Iterable[object]) -> tuple[str, ...]:
 
 def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: int) -> Call:
     """Read a call that is no plain function with the right number of arguments."""
+    import inspect  # noqa: PLC0415 - 9 ms, and most calls do without
+
     where = f"operation {position}: the {role}"
     keywords: Mapping[str, Any] = _NO_KEYWORDS
     if type(function) is partial:  # its arguments may hold placeholders
@@ -144,7 +146,9 @@ def is_async(function: Any) -> bool:
     if type(function) is FunctionType:
         flags: int = function.__code__.co_flags
         return flags & COROUTINE != 0
-    return _is(function, inspect.iscoroutinefunction)
+    from inspect import iscoroutinefunction  # noqa: PLC0415 - likewise
+
+    return _is(function, iscoroutinefunction)
 
 
 def _is(function: Any, test: Callable[[Any], bool]) -> bool:
@@ -160,8 +164,7 @@ def _is(function: Any, test: Callable[[Any], bool]) -> bool:
 # --- operations --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(NamedTuple):
     """What to do when an operation goes wrong; most operations share one."""
 
     retry: Retry | None = None

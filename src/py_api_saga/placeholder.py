@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -129,7 +128,9 @@ def resolve(value: Any, result: Callable[[str], object], done: dict[int, Any]) -
         make: Callable[[list[Any]], Any] = getattr(type(value), "_make", type(value))  # namedtuple
         rebuilt = make(items)
     else:  # a copy keeps a subclass, and what a defaultdict defaults to
-        done[id(value)] = rebuilt = copy.copy(value)
+        from copy import copy  # noqa: PLC0415 - 2 ms, and few values need it
+
+        done[id(value)] = rebuilt = copy(value)
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             rebuilt[key] = resolve(item, result, done)
     done[id(value)] = rebuilt

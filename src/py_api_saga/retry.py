@@ -1,12 +1,14 @@
-"""When to call again what has failed, and which errors leave open what came of a call."""
+"""When to call again what has failed.
+
+Imported when it is asked for: dataclasses take 12 ms, and many sagas try nothing again.
+"""
 
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from py_api_saga.exceptions import refused
+from py_api_saga.exceptions import MAX_SECONDS, refused, seconds
 from py_api_saga.placeholder import Placeholder
 
 if TYPE_CHECKING:
@@ -14,99 +16,7 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
 
-MAX_SECONDS = 1_000_000_000  # 31 years; the clocks that we wait on overflow at 292
-
-
-def seconds(value: object, where: str) -> float | None:
-    """Check an optional number of seconds."""
-    if value is None:
-        return None
-    if isinstance(value, (int, float)) and type(value) is not bool and 0 <= value <= MAX_SECONDS:
-        return value
-    raise refused(where, f"seconds (a number from 0 to {MAX_SECONDS:,}) or None", value)
-
-
-class ErrorTypes(NamedTuple):
-    """A set of exception types: classes and, for those of libraries not imported here, names."""
-
-    types: tuple[type[BaseException], ...]
-    names: frozenset[str] = frozenset()  # "module.Class"
-    exempt: frozenset[str] = frozenset()  # likewise: what is not meant, though a base class is
-
-    def __repr__(self) -> str:
-        names = [kind.__name__ for kind in self.types]
-        return f"<{', '.join([*names, *sorted(self.names)])}>"
-
-    def match(self, error: BaseException) -> bool:
-        """Tell whether an error, or the reason that its library wraps, is one of them."""
-        kind: Any = type(error)
-        if not _is_among(self, kind):
-            return False
-        try:  # requests: ConnectionError(MaxRetryError(…, reason=…)); any error may look odd
-            reason = getattr(error.args[0], "reason", None) if error.args else None
-        except Exception:  # noqa: BLE001 - a property of the user's may raise anything
-            return True
-        return not (isinstance(reason, Exception) and _name_of(type(reason)) in self.exempt)
-
-
-@lru_cache(maxsize=64)  # a process meets few types of errors, and these again and again
-def _is_among(meant: ErrorTypes, kind: type[BaseException]) -> bool:
-    names = [_name_of(base) for base in kind.__mro__]
-    if not meant.exempt.isdisjoint(names):
-        return False
-    return issubclass(kind, meant.types) or not meant.names.isdisjoint(names)
-
-
-def _name_of(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-# What may leave an action's outcome unknown: the request may have arrived though no reply came.
-# A connection that was never made is none of these: requests raises its ConnectionError for that
-# too, with urllib3's reason inside.
-DOUBTFUL = ErrorTypes(
-    (TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError),
-    frozenset(
-        {
-            "requests.exceptions.ReadTimeout",
-            "requests.exceptions.ConnectionError",
-            "requests.exceptions.ChunkedEncodingError",
-            "httpx.ReadTimeout",
-            "httpx.WriteTimeout",
-            "httpx.ReadError",
-            "httpx.WriteError",
-            "httpx.CloseError",
-            "httpx.RemoteProtocolError",
-        }
-    ),
-    frozenset(
-        {
-            "requests.exceptions.ConnectTimeout",
-            "requests.exceptions.SSLError",
-            "urllib3.exceptions.NewConnectionError",
-            "urllib3.exceptions.ConnectTimeoutError",
-            "urllib3.exceptions.NameResolutionError",
-        }
-    ),
-)
-
-
-def error_types(value: object, where: str) -> ErrorTypes:
-    """Read `doubtful=`: exception types, or names of them as "module.Class"."""
-    if isinstance(value, ErrorTypes):
-        return value
-    given = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
-    types, names = [], set()
-    for item in given:
-        if isinstance(item, type) and issubclass(item, BaseException):
-            types.append(item)
-        elif isinstance(item, str) and "." in item:
-            names.add(item)
-        else:
-            raise refused(where, 'exception types or their names as "module.Class"', item)
-    return ErrorTypes(tuple(types), frozenset(names))
-
-
+WAITS = ("wait_initial", "wait_max", "wait_jitter", "wait_exp_base")
 RetryWhen: TypeAlias = "Callable[[Exception], bool | float | timedelta]"
 RetryOn: TypeAlias = "type[Exception] | tuple[type[Exception], ...] | RetryWhen"
 
@@ -136,6 +46,8 @@ class Retry:
         The names, the formula and the defaults of the waits are those of `stamina`.
     """
 
+    OPTIONS: ClassVar = ("attempts", "timeout", *WAITS)
+
     on: RetryOn
     _: KW_ONLY
     attempts: int | None = 3
@@ -158,7 +70,7 @@ class Retry:
         if self.attempts is not None and (type(self.attempts) is not int or self.attempts < 1):
             raise refused("Retry: attempts", "a whole number of at least 1, or None", self.attempts)
         seconds(self.timeout, "Retry: timeout")
-        for name in ("wait_initial", "wait_max", "wait_jitter", "wait_exp_base"):
+        for name in WAITS:
             if getattr(self, name) is None:
                 raise refused(f"Retry: {name}", "a number", None)
             seconds(getattr(self, name), f"Retry: {name}")

@@ -6,25 +6,23 @@ crash is refused here, before anything has run.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.journal.codec import MAX_VALUE, dumps
 from py_api_saga.journal.names import NotStorableError
 from py_api_saga.operation import PLAIN
-from py_api_saga.retry import DOUBTFUL, ErrorTypes, Retry
 
 if TYPE_CHECKING:
     from py_api_saga.definition import Definition, Layout
     from py_api_saga.journal.values import Values
     from py_api_saga.operation import Call, Operation, Policy
+    from py_api_saga.retry import Retry
 
 FORMAT = 1
 DEFINED = "defined"
 MAX_AGE = 12 * 3600.0  # seconds: services forget idempotency keys after about a day
-RETRY_FIELDS = [field.name for field in fields(Retry) if field.name not in ("on", "_")]
-_RETRY_DEFAULTS = Retry(Exception)
 
 
 class Plan(NamedTuple):
@@ -182,9 +180,10 @@ def _retry_tree(retry: Retry, where: str, values: Values) -> dict[str, Any]:
         tree["on"] = sorted({*map(_type_name, on.__self__.types), *on.__self__.names})
     else:
         tree["on"] = _name(on, where, values)
-    for field in RETRY_FIELDS:
+    defaults = type(retry)(Exception)
+    for field in retry.OPTIONS:
         value = getattr(retry, field)
-        if value != getattr(_RETRY_DEFAULTS, field):
+        if value != getattr(defaults, field):
             tree[field] = value
     return tree
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed
+from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import JournalError, as_text
 from py_api_saga.journal.codec import dumps, loads
 from py_api_saga.journal.entries import read_entry
 from py_api_saga.journal.names import UnknownNameError
-from py_api_saga.journal.plan import DEFINED, FORMAT, MAX_AGE, RETRY_FIELDS, Plan
+from py_api_saga.journal.plan import DEFINED, FORMAT, MAX_AGE, Plan
 from py_api_saga.operation import PLAIN, Operation, Policy, is_async
-from py_api_saga.retry import DOUBTFUL, ErrorTypes, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from py_api_saga.journal.protocol import Row
     from py_api_saga.journal.values import Values
     from py_api_saga.operation import Call
+    from py_api_saga.retry import Retry
 
 MAX_BODY = 256 << 20  # bytes; a definition may have ten thousand operations, and no more than so
 PARKED, NOTE = "parked", "note"
@@ -201,8 +202,10 @@ def _error_types(names: Iterable[str]) -> ErrorTypes:
 def _read_retry(tree: dict[str, Any] | None, find: Callable[[str], Any]) -> Retry | None:
     if tree is None:
         return None
+    from py_api_saga.retry import Retry  # noqa: PLC0415 - see there
+
     on = tree["on"]
-    options = {field: tree[field] for field in RETRY_FIELDS if field in tree}
+    options = {field: tree[field] for field in Retry.OPTIONS if field in tree}
     return Retry(find(on) if isinstance(on, str) else _error_types(on).match, **options)
 
 
