@@ -49,7 +49,7 @@ MUTANTS = (
     ),
     Mutant(
         "begins a rollback at both ends",
-        "execution.py",
+        "compensation.py",
         "sorted(owed.difference(*map(after.__getitem__, owed)))",
         "sorted(owed)",
     ),
@@ -262,9 +262,9 @@ MUTANTS = (
     Mutant(
         "tells of a call only when it has ended",
         "executors/orchestrator.py",
-        "        intent = execution.start() if plain and not run.left else None\n"
-        "        if intent is None:\n"
-        "            intent = run.start()\n"
+        "        intent = execution.start() if plain and not run.left else run.start()\n"
+        "        if intent is None and plain and execution.trouble is not None:\n"
+        "            intent = run.start()  # which knows what has waited\n"
         "        if recorder is not None and not run.commit(intent):\n"
         "            intent = None\n"
         "        if intent is not None:\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from functools import partial
+from operator import is_
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 _SAGA_ID = r"[A-Za-z0-9_.\-]{1,128}"  # compiled when it is first used: 0.3 ms at import
 _NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "<not given>"})()
 _PROCEED: Literal["proceed"] = "proceed"
+_NOTHING_ASKED = (None, None, None, False, DOUBTFUL, _PROCEED)  # of an operation
 _SHOWN = 8  # operations in a repr
 
 
@@ -297,7 +299,7 @@ class Saga:
         """Give the name of an operation, the operations that it comes after, and its policy."""
         name, after, *asked = self._options(**options)
         policy = self._policy
-        if not _is_plain(*asked):
+        if not all(map(is_, asked, _NOTHING_ASKED)):
             policy = self._policy_of(do, position, *asked)
         before = self._edges(after, do[3], position) if do[3] or after != () else ()
         return None if name is None else self._check_name(name, position), before, policy
@@ -331,7 +333,7 @@ class Saga:
     ) -> Self:
         """Add the operations of a child saga as they are now, as `name.operation`."""
         name, after, *asked = self._options(**options)
-        if compensation is not None or not _is_plain(*asked):
+        if compensation is not None or not all(map(is_, asked, _NOTHING_ASKED)):
             where = f"operation {position}, a child saga"
             message = f"{where}: expected name and after, got other options as well"
             raise SagaDefinitionError(message)
@@ -789,20 +791,6 @@ def _durably(run: Run, limit: int | None) -> Results:
     from py_api_saga.durable import execute  # noqa: PLC0415 - json: 6 ms to import
 
     return execute(run, limit)
-
-
-def _is_plain(
-    retry: object,
-    compensation_retry: object,
-    timeout: object,
-    pivot: object,
-    doubtful: object,
-    on_doubt: object,
-) -> bool:
-    """Tell whether nothing was asked for an operation."""
-    retries = retry is None and compensation_retry is None
-    doubts = doubtful is DOUBTFUL and on_doubt is _PROCEED
-    return retries and timeout is None and pivot is False and doubts
 
 
 def _journal(journal: Any) -> Journal:

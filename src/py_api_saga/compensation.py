@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Attempt: TypeAlias = tuple[int, str, int, int]  # operation, kind, attempt, generation
 
 
+_OWED = frozenset({Status.SUCCEEDED, Status.IN_DOUBT, Status.STUCK})  # when a rollback begins
 _STUCK = SagaStatus.STUCK  # looking up a member of an Enum costs 60 ns, a global 5
 _NOBODY: frozenset[int] = frozenset()  # a set that is filled costs more, and these hardly are
 
@@ -69,6 +70,27 @@ class Trouble:
     def alive(self, i: int, *kinds: str) -> bool:
         """Tell whether an abandoned attempt of an operation, of these kinds, may still land."""
         return any(late[0] == i and (not kinds or late[1] in kinds) for late in self.stragglers)
+
+
+def debts(
+    definition: Definition, statuses: list[Status]
+) -> tuple[set[int], dict[int, int], list[int]]:
+    """Say what a rollback owes as it begins.
+
+    Returns:
+        What is owed; how many of these were built on an operation, unless it is one at most; and
+        those on which none was built, in operation order: these come first.
+    """
+    owed = {i for i, status in enumerate(statuses) if status in _OWED}
+    if not owed:
+        return owed, {}, []
+    blockers: dict[int, int] = {}
+    after = definition.after
+    if not definition.is_chain:
+        for i in owed:
+            for j in after[i]:
+                blockers[j] = blockers.get(j, 0) + 1
+    return owed, blockers, sorted(owed.difference(*map(after.__getitem__, owed)))
 
 
 def failure(

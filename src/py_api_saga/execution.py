@@ -31,7 +31,7 @@ from __future__ import annotations
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
-from py_api_saga.compensation import Trouble
+from py_api_saga.compensation import Trouble, debts
 from py_api_saga.definition import Results, arrange
 from py_api_saga.placeholder import OWN
 from py_api_saga.status import MISSING, SagaStatus, Status
@@ -108,7 +108,6 @@ RESOLVED: Final = "resolved"
 AGAIN: Final = "again"
 
 Entry: TypeAlias = tuple[str, int, str, int, int, Any]
-_OWED = frozenset({Status.SUCCEEDED, Status.IN_DOUBT, Status.STUCK})  # when a rollback begins
 _OPEN = frozenset({Status.IN_DOUBT, Status.STUCK})  # nobody knows, or can go on
 _NO_ANSWER = "a question ends with happened, not happened or unknown"
 # Looking up a member of an Enum costs 60 ns, a global 5.
@@ -253,10 +252,7 @@ class Execution:
         self.entries.append(entry)
 
     def start(self, intent: Entry | None = None) -> Entry | None:
-        """Tell an intent, by default the first that is ready without a wait; None if none is.
-
-        It is a legal move, or it would not have been ready.
-        """
+        """Tell an intent, by default the first that is ready without a wait; None if none is."""
         trouble = self.trouble
         if intent is None:
             if not self._heap:
@@ -267,7 +263,7 @@ class Execution:
             else:
                 intent = self._intent(i if i >= 0 else ~i)
         _, i, kind, attempt, _, _ = intent
-        if kind == ACTION:
+        if kind == ACTION:  # a legal move, or it would not have been ready
             self.status[i] = _RUNNING
             self.tries[i] = attempt
         elif kind == COMPENSATION and trouble is not None:
@@ -301,12 +297,9 @@ class Execution:
     def is_flying(self, entry: Entry) -> bool:
         """Tell whether an entry speaks of a call that is in flight, and not of a straggler."""
         flight = self.flying.get(entry[1])
-        return (
-            flight is not None
-            and flight[3] == entry[3]
-            and flight[2] == entry[2]
-            and flight[4] == entry[4]
-        )
+        if flight is None or flight[3] != entry[3]:
+            return False
+        return bool(flight[2] == entry[2] and flight[4] == entry[4])
 
     def generation(self, i: int, kind: str) -> int:
         """Give the generation of the key of an operation's action or compensation, from 1."""
@@ -680,11 +673,8 @@ class Execution:
             self._unlist(i)
             self._succeed(i, value)
             trouble.doubted.discard(i)
-            if (
-                self.rolling
-                and i not in self.flying
-                and self._owed.isdisjoint(self.definition.followers[i])
-            ):
+            followers = self.definition.followers[i]
+            if self.rolling and i not in self.flying and self._owed.isdisjoint(followers):
                 self._enlist(i)
             self._turn()
             return
@@ -749,7 +739,6 @@ class Execution:
             self._move_saga(_SAGA_STUCK)
 
     def _roll_back(self, trouble: Trouble) -> None:
-        definition = self.definition
         self.rolling = True
         self._move_saga(_SAGA_COMPENSATING)
         if trouble.answered:
@@ -757,15 +746,11 @@ class Execution:
                 if self.status[i] is _IN_DOUBT:
                     self._move(i, _FAILED)
             trouble.answered = frozenset()
-        after = definition.after
-        owed = {i for i, status in enumerate(self.status) if status in _OWED}
-        self._owed, self._blockers = owed, {}
-        if not definition.is_chain:
-            for i in owed:
-                for j in after[i]:
-                    self._blockers[j] = self._blockers.get(j, 0) + 1
-        if owed:
-            for i in sorted(owed.difference(*map(after.__getitem__, owed))):
+        self._owed, self._blockers, first = debts(self.definition, self.status)
+        for i in first:
+            if self.status[i] is _SUCCEEDED and self.definition.operations[i].compensation:
+                heappush(self._heap, ~i)
+            else:
                 self._enlist(i)
 
     _TAKE: ClassVar[dict[str, Callable[[Execution, Entry], None]]] = {

@@ -42,9 +42,9 @@ def drive(run: Run) -> None:
     while True:
         if run.inbox is not None or run.deadline is not None:
             run.look()
-        intent = execution.start() if plain and not run.left else None
-        if intent is None:
-            intent = run.start()
+        intent = execution.start() if plain and not run.left else run.start()
+        if intent is None and plain and execution.trouble is not None:
+            intent = run.start()  # which knows what has waited
         if recorder is not None and not run.commit(intent):
             intent = None
         if intent is not None:
@@ -59,7 +59,5 @@ def drive(run: Run) -> None:
                 sleep(run.patience() or 0.0)
             else:
                 run.inbox.wait(run.patience())
-        elif (
-            run.inbox is None or run.close()
-        ):  # pragma: no branch - a straggler landed in this very moment
+        elif run.inbox is None or run.close():  # pragma: no branch - something landed just now
             return

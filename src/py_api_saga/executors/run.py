@@ -104,7 +104,7 @@ class Run:
         self._due: dict[int, float] | None = None
         self._first: dict[tuple[int, str], float] | None = None
         self.observers = observers
-        self._watched = bool(observers) or is_heard()
+        self._watched = observers != () or is_heard()
         self.execution = Execution(definition, entries, self._watched)
         self.recorder = recorder
         self.plain = recorder is None and seconds is None and not self._watched
