@@ -5,6 +5,7 @@ It is made on the first trouble of a run: a saga in which all goes well has none
 
 from __future__ import annotations
 
+from itertools import compress, count
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -78,19 +79,17 @@ def debts(
     """Say what a rollback owes as it begins.
 
     Returns:
-        What is owed; how many of these were built on an operation, unless it is one at most; and
-        those on which none was built, in operation order: these come first.
+        What is owed; how many of these were built on an operation, in a chain none since it is
+        one at most; and those on which none was built, in operation order: these come first.
     """
-    owed = {i for i, status in enumerate(statuses) if status in _OWED}
-    if not owed:
-        return owed, {}, []
+    owed = set(compress(count(), map(_OWED.__contains__, statuses)))
+    if definition.is_chain:  # each was built on the one before it
+        return owed, {}, [max(owed)] if owed else []
     blockers: dict[int, int] = {}
-    after = definition.after
-    if not definition.is_chain:
-        for i in owed:
-            for j in after[i]:
-                blockers[j] = blockers.get(j, 0) + 1
-    return owed, blockers, sorted(owed.difference(*map(after.__getitem__, owed)))
+    for i in owed:
+        for j in definition.after[i]:
+            blockers[j] = blockers.get(j, 0) + 1
+    return owed, blockers, [i for i in sorted(owed) if i not in blockers]
 
 
 def failure(

@@ -261,7 +261,12 @@ class Execution:
             if trouble is None:
                 intent = (STARTED, i, ACTION, 1, 1, None)
             else:
-                intent = self._intent(i if i >= 0 else ~i)
+                i = i if i >= 0 else ~i
+                again = self.status[i] is not _SUCCEEDED or i in trouble.undo_tries
+                if again or trouble.generations:
+                    intent = self._intent(i)
+                else:
+                    intent = (STARTED, i, COMPENSATION, 1, 1, None)
         _, i, kind, attempt, _, _ = intent
         if kind == ACTION:  # a legal move, or it would not have been ready
             self.status[i] = _RUNNING
@@ -548,9 +553,7 @@ class Execution:
             return (STARTED, i, ACTION, self.tries[i] + 1, 1, None)
         if self.status[i] is _SUCCEEDED:
             attempt = trouble.undo_tries.get(i, 0) + 1  # not the first, if a person said so
-            again = trouble.generations
-            generation = again.get((i, COMPENSATION), 1) if again else 1
-            return (STARTED, i, COMPENSATION, attempt, generation, None)
+            return (STARTED, i, COMPENSATION, attempt, self.generation(i, COMPENSATION), None)
         kind = self._kind(i)
         tries = trouble.undo_tries.get(i, 0) if kind == COMPENSATION else self.tries[i]
         attempt = tries + (kind != ASK)  # a question belongs to the attempt it asks about
