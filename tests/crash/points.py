@@ -10,6 +10,7 @@ import os
 import signal
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,19 +91,40 @@ class _Watch:
     held: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - likewise
 
 
+def _lock(file: int) -> bool:
+    import fcntl  # noqa: PLC0415 - there is none on Windows
+
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _dies(pid: int) -> bool:
+    """Tell whether a process runs no more, though the kernel has not closed all its files yet.
+
+    Of one that is killed, the lock that says that it lives may be gone a moment before this one.
+    """
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it was there, since it held the lock
+        return Path("/proc/self/stat").exists()
+    return state in "ZX" or bool(int(fields[5]) & 0x4)  # PF_EXITING
+
+
 @contextlib.contextmanager
 def calling(saga: str) -> Iterator[None]:
     """Tell if another process is calling for the same saga at the same time."""
-    import fcntl  # noqa: PLC0415 - there is none on Windows
-
     with _Watch.lock:
         file, times = _Watch.held.get(saga, (-1, 0))
         if file < 0:
             file = os.open(Here.place / f"calling-{saga}", os.O_RDWR | os.O_CREAT, 0o666)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                tell("together", saga)
+            while not _lock(file):
+                if not _dies(int(os.pread(file, 20, 0) or 0)):
+                    tell("together", saga)
+                    break
+                time.sleep(0.001)
+            os.pwrite(file, f"{os.getpid():<20}".encode(), 0)
         _Watch.held[saga] = file, times + 1
     try:
         yield
