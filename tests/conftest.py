@@ -1,22 +1,73 @@
 """What every behaviour test needs: four ways to run a saga, and a log of what really happened."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+import compileall
+import importlib
+import os
+import pkgutil
+import sys
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import depot
 import pytest
+from coverage import Coverage
 from world import World
 
+import py_api_saga
 from py_api_saga.journal import MemoryJournal, SQLiteJournal
+
+# Hundreds of processes import the library, and each would compile it anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 CHAINS = ("orchestrator_execute", "aorchestrator_execute")
 GRAPHS = ("choreography_execute", "achoreography_execute")
+LONGEST = ("test_benchmarks.py", "test_cli.py", "test_crash.py", "test_typing.py")
 
 Execute = Callable[..., Any]
 Step = Callable[..., Callable[..., Any]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile the library before anything runs, but not in each of several processes."""
+    if not hasattr(config, "workerinput"):
+        compileall.compile_dir(py_api_saga.__path__[0], quiet=2)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Collect without measuring, which would double the time: only imports matter there."""
+    measuring = Coverage.current()
+    if measuring is None:
+        return (yield)
+    for module in pkgutil.walk_packages(py_api_saga.__path__, "py_api_saga."):
+        importlib.import_module(module.name)
+    measuring.stop()
+    try:
+        return (yield)
+    finally:
+        measuring.start()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes seconds at a time, so that no process waits for it in the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Do not measure which lines an `untraced` test runs: others run them too, in less time."""
+    if item.get_closest_marker("untraced") is None:
+        return (yield)
+    trace = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(trace)
 
 
 def _executor(method: str) -> Execute:

@@ -815,7 +815,7 @@ def test_ctrl_c_undoes_first() -> None:
     """`asyncio.run` cancels its main task, and then raises KeyboardInterrupt."""
     saga = """.operation((say, "stock"), (undo, "undo stock"))
 saga.operation(sleep, (undo, "undo charge"))"""
-    with script(program(saga, "aorchestrator_execute()"), measured=False) as running:
+    with script(program(saga, "aorchestrator_execute()")) as running:
         running.hear("stock")
         running.hear("charge begins")
         running.interrupt()
@@ -826,7 +826,7 @@ def test_ctrl_c_awaits_what_runs() -> None:
     """In threads and in tasks of a graph."""
     saga = """.operation(hear, (undo, "undo a"), name="a")
 saga.operation((sleep, "b", 0.2), (undo, "undo b"), name="b").operation((say, "c"), after="a")"""
-    with script(program(saga, "achoreography_execute()"), measured=False) as running:
+    with script(program(saga, "achoreography_execute()")) as running:
         assert {running.stdout.readline(), running.stdout.readline()} == {
             "charge begins\n",
             "b begins\n",
@@ -841,7 +841,7 @@ saga.operation((sleep, "b", 0.2), (undo, "undo b"), name="b").operation((say, "c
 def test_a_second_ctrl_c_ends_a_rollback_that_hangs() -> None:
     """The compensation that hangs is cancelled with the loop."""
     saga = """.operation((say, "stock"), (sleep, "undo stock")).operation(sleep)"""
-    with script(program(saga, "aorchestrator_execute()"), measured=False) as running:
+    with script(program(saga, "aorchestrator_execute()")) as running:
         running.hear("stock")
         running.hear("charge begins")
         running.interrupt()
@@ -858,7 +858,7 @@ signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 saga.operation((sleep, "charge", 0.3), (undo, "undo charge"), name="charge", after="stock")
 saga.operation((sleep, "courier"), (undo, "undo courier"), after="charge")"""
     code = program(saga, run).replace("except BaseException", "except Exception")
-    with script(code, measured=False) as running:
+    with script(code) as running:
         running.hear("stock")
         running.hear("charge begins")
         running.interrupt(signal.SIGTERM)
@@ -922,7 +922,7 @@ ROUNDS = 30
 def test_ctrl_c_at_any_moment_leaves_nothing(run: str) -> None:
     """All is done or all is undone."""
     chance = random.Random(run)  # noqa: S311 - the same delays each time
-    with script(STORM.format(run=run, rounds=ROUNDS), measured=False) as running:
+    with script(STORM.format(run=run, rounds=ROUNDS)) as running:
         took = [float(running.stdout.readline()) for _ in range(3)][-1]
         for _ in range(ROUNDS):
             running.hear("go")

@@ -296,6 +296,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.untraced
 @repeatable
 @given(VALUES)
 def test_a_value_comes_back_equal_and_of_the_same_types(value: Any) -> None:
@@ -303,6 +304,7 @@ def test_a_value_comes_back_equal_and_of_the_same_types(value: Any) -> None:
     assert_same(value)
 
 
+@pytest.mark.untraced
 @repeatable
 @given(VALUES)
 def test_equal_values_make_equal_texts(value: Any) -> None:
@@ -515,7 +517,12 @@ def nested(levels: int) -> Any:
         ([-(10**4300)], r"\[0\] is an int of more than 4300 digits"),
         (LOOP, "^it holds itself, directly or further down: make it a value without circles"),
         (nested(MAX_DEPTH + 1), "^it is nested more than 100 levels deep: store it flat"),
-        (DAG, "makes it more than fits into 1,048,576 bytes: store a reference to it"),
+        pytest.param(
+            DAG,
+            "makes it more than fits into 1,048,576 bytes: store a reference to it",
+            id="dag",
+            marks=pytest.mark.untraced,
+        ),
         ({1: [print] * (MAX_VALUE + 1)}, r"^\[1\] makes it more than fits"),
     ],
 )
@@ -595,6 +602,7 @@ TREES = st.recursive(
 )
 
 
+@pytest.mark.untraced
 @repeatable
 @given(TREES)
 def test_any_tree_gives_a_value_or_one_of_two_errors(tree: Any) -> None:
@@ -769,6 +777,7 @@ def test_long_ints_are_refused_even_if_the_program_allows_them() -> None:
         sys.set_int_max_str_digits(limit)
 
 
+@pytest.mark.untraced
 @repeatable
 @given(st.recursive(st.none() | st.integers() | st.text(), st.lists, max_leaves=20))
 def test_texts_are_those_of_json(tree: Any) -> None:

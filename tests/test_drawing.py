@@ -86,6 +86,7 @@ def test_an_empty_saga_says_so() -> None:
     assert repr(SagaAssembler.saga()) == "<SagaAssembler: no operations>"
 
 
+@pytest.mark.untraced
 def test_a_long_saga_is_cut() -> None:
     """A line or two, however many there are."""
     saga = SagaAssembler.saga()

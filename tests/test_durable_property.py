@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import depot
+import pytest
 from depot import ask, do, fail, undo
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,6 +101,7 @@ def build(ops: list[Op], pivot: int, on_crash: Any) -> SagaAssembler:
     return saga
 
 
+@pytest.mark.untraced
 @settings(deadline=None, max_examples=200)
 @given(
     st.lists(OPS, min_size=1, max_size=5),

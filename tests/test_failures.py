@@ -183,6 +183,7 @@ def test_a_saga_may_fail_and_then_succeed(execute: Execute, world: World) -> Non
     assert world.standing == ["stock", "charge"]
 
 
+@pytest.mark.untraced
 def test_a_thousand_operations_are_undone(execute_chain: Execute) -> None:
     """Without a limit from recursion, in reverse."""
     log: list[int] = []

@@ -457,7 +457,7 @@ def test_ctrl_c_while_an_action_sleeps() -> None:
         .operation((say, "stock"), (say, "undo stock"))
         .operation(sleep, (say, "undo charge"))
         .operation((say, "courier")))"""
-    with script(program(saga, "orchestrator_execute()"), measured=False) as running:
+    with script(program(saga, "orchestrator_execute()")) as running:
         running.hear("stock")
         running.hear("charge begins")
         running.interrupt()
@@ -469,7 +469,7 @@ def test_ctrl_c_while_a_choreography_waits() -> None:
     saga = """saga = (SagaAssembler.saga()
         .operation(hear, (say, "undo charge"), name="charge")
         .operation((say, "courier"), after="charge"))"""
-    with script(program(saga, "choreography_execute()"), measured=False) as running:
+    with script(program(saga, "choreography_execute()")) as running:
         running.hear("charge begins")
         running.interrupt()
         time.sleep(0.05)
@@ -489,7 +489,7 @@ def fail():
 saga = (SagaAssembler.saga()
     .operation((say, "stock"), (say, "undo stock"), name="stock")
     .operation(fail, after="stock", retry=Retry(ValueError, wait_initial=60, wait_max=60)))"""
-    with script(program(saga, run), measured=False) as running:
+    with script(program(saga, run)) as running:
         running.hear("stock")
         running.hear("fails")
         time.sleep(0.05)
@@ -503,7 +503,7 @@ def test_ctrl_c_while_an_action_with_a_timeout_runs(run: str) -> None:
     saga = """saga = (SagaAssembler.saga()
         .operation(hear, (say, "undo charge"), name="charge", timeout=20)
         .operation((say, "courier"), after="charge"))"""
-    with script(program(saga, run), measured=False) as running:
+    with script(program(saga, run)) as running:
         running.hear("charge begins")
         running.interrupt()
         time.sleep(0.05)
@@ -522,7 +522,7 @@ saga = (SagaAssembler.saga()
     seconds = "30" if run.startswith("orch") else "0.2"
     code = program(saga.replace("operation(sleep", f'operation((sleep, "charge", {seconds})'), run)
     code = code.replace("except BaseException", "except Exception")
-    with script(code, measured=False) as running:
+    with script(code) as running:
         running.hear("stock")
         running.hear("charge begins")
         running.interrupt(signal.SIGTERM)
@@ -536,7 +536,7 @@ def test_a_second_ctrl_c_ends_the_rollback() -> None:
         .operation((say, "order"), (say, "undo order"))
         .operation((say, "stock"), (sleep, "undo stock"))
         .operation(sleep, (say, "undo charge")))"""
-    with script(program(saga, "orchestrator_execute()"), measured=False) as running:
+    with script(program(saga, "orchestrator_execute()")) as running:
         for line in ("order", "stock", "charge begins"):
             running.hear(line)
         running.interrupt()
@@ -552,7 +552,7 @@ def test_a_second_ctrl_c_ends_the_rollback_of_a_choreography() -> None:
         .operation((say, "stock"), (say, "undo stock"), name="stock")
         .operation((say, "charge"), (hear, "undo charge"), name="charge", after="stock")
         .operation((hear, "courier"), name="courier", after="charge"))"""
-    with script(program(saga, "choreography_execute()"), measured=False) as running:
+    with script(program(saga, "choreography_execute()")) as running:
         for line in ("stock", "charge", "courier begins"):
             running.hear(line)
         running.interrupt()
@@ -582,7 +582,7 @@ except KeyboardInterrupt:
     say("KeyboardInterrupt")
 """
     for run in ("orchestrator_execute()", "choreography_execute()"):
-        with script(code.replace("{run}", run), measured=False) as running:
+        with script(code.replace("{run}", run)) as running:
             begun = {running.stdout.readline().rstrip() for _ in range(3)}
             assert begun == {"main waits", "stock", "charge begins"}
             running.interrupt()
@@ -649,7 +649,7 @@ def storm(running: Script, number: int) -> int:
 )
 def test_a_signal_at_any_moment_leaves_nothing(run: str, count: int, number: int) -> None:
     """Between any two lines, in a C function, in our bookkeeping: all is done or all is undone."""
-    with script(STORM.format(run=run, count=count, rounds=ROUNDS), measured=False) as running:
+    with script(STORM.format(run=run, count=count, rounds=ROUNDS)) as running:
         undone = storm(running, number)
 
     assert undone > 0  # else the signals came too late to prove anything
@@ -680,6 +680,30 @@ def test_a_signal_while_a_thread_is_started_does_not_hang_the_process() -> None:
         print("interrupted", ledger)
     """
     assert output_of(code) == ["interrupted set()"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_interrupt_while_a_timed_action_is_started(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, begun: bool
+) -> None:
+    """What has begun in its thread is awaited and undone; what has not is never called."""
+    start = threading.Thread.start
+    strikes = [KeyboardInterrupt]
+
+    def strike(thread: threading.Thread) -> None:
+        if begun or not strikes:
+            start(thread)
+        if strikes:
+            if begun:
+                world.wait_for("a")
+            raise strikes.pop()
+
+    monkeypatch.setattr(threading.Thread, "start", strike)
+    saga = SagaAssembler.saga().operation((world.do, "a"), (world.undo, "a"), timeout=5)
+    with pytest.raises(KeyboardInterrupt):
+        saga.orchestrator_execute()
+
+    assert world.log == (["a", "undo a"] if begun else [])
 
 
 def test_a_signal_while_a_timed_action_is_started_loses_nothing() -> None:

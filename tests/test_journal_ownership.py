@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from world import unmeasured
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.protocol import Append, Claim, Create, Leave, Purge, Summary, Take
@@ -45,13 +46,14 @@ def told():
 
 
 @contextmanager
-def worker(path: Path, script: str) -> Iterator[subprocess.Popen[str]]:
+def worker(path: Path, script: str, *, measured: bool = False) -> Iterator[subprocess.Popen[str]]:
     """Run a process on the journal, and end it."""
     process = subprocess.Popen(
         [sys.executable, "-c", WORKER + script, str(path)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        env=None if measured else unmeasured(),
     )
     try:
         yield process
@@ -153,7 +155,7 @@ def test_a_process_keeps_its_sagas_until_it_is_killed(journal: SQLiteJournal) ->
 
 def test_a_process_that_ends_leaves_its_sagas(journal: SQLiteJournal) -> None:
     """Its exit hook closes the file; nothing else is needed."""
-    with worker(Path(journal.path), "begin('a')") as process:
+    with worker(Path(journal.path), "begin('a')", measured=True) as process:
         process.wait()
 
     assert process.returncode == 0
@@ -246,6 +248,7 @@ for k in range(3): threading.Thread(target=work, args=(k,)).start()
                 [sys.executable, "-c", WORKER + script, str(path), f"{round_}-{k}"],
                 stdout=subprocess.PIPE,
                 text=True,
+                env=unmeasured(),
             )
             for k in range(2)
         ]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from world import in_time
+from world import in_time, unmeasured
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal import engine as engine_module
@@ -455,6 +455,7 @@ for name in ("file/journal", "folder/journal", "folder/new"):
             text=True,
             check=True,
             cwd="/",
+            env=unmeasured(),
         ).stdout.splitlines()
         (folder / "folder").chmod(0o755)
 
@@ -741,6 +742,7 @@ print(journal.check(), len([s for s in journal.waiting(9e9)]) <= 1)
             capture_output=True,
             text=True,
             check=True,
+            env=unmeasured(),
         ).stdout.splitlines()
         assert output[0].startswith("JournalError the journal"), output
         assert "disk" in output[0]
@@ -916,8 +918,9 @@ def test_a_leader_that_is_interrupted_finishes_first(
 
 
 def test_a_second_interrupt_hands_over(journal: SQLiteJournal) -> None:
-    """The thread is free at once; the change is written all the same, by a thread of ours."""
+    """The thread is free at once; what is not written yet is, all the same, by a thread of ours."""
     claim = begin(journal)
+    journal.write(before := Append(claim, "[0]", None))
     real = journal.engine.gate.lock
     strikes = [Interrupt, Interrupt]
 
@@ -929,11 +932,11 @@ def test_a_second_interrupt_hands_over(journal: SQLiteJournal) -> None:
     journal.engine.gate.lock = lock  # type: ignore[method-assign]
     append = Append(claim, "[2]", None)
     with pytest.raises(Interrupt):
-        journal.write(append)
+        journal.write(before, append)
     journal.write(append)
 
     append.check()
-    assert bodies(journal) == ["[1]", "[2]"]
+    assert bodies(journal) == ["[1]", "[0]", "[2]"]
 
 
 def test_a_start_that_is_interrupted_twice_is_owned_by_nobody(journal: SQLiteJournal) -> None:
@@ -1134,6 +1137,7 @@ print(hung, wrong[:2], len(told - done), journal.check(), journal.gate_holder(),
         text=True,
         check=True,
         timeout=60,
+        env=unmeasured(),
     )
     assert output.stdout.strip() == "0 [] 0 [] None True", output
 

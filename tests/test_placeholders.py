@@ -568,6 +568,12 @@ def test_attributes_of_a_placeholder_cannot_be_changed(attack: Callable[..., Any
         attack(result_of("order"), "price", 5)
 
 
+@pytest.mark.parametrize("name", ["__html__", "__array__", "__await__"])
+def test_a_placeholder_takes_part_in_no_protocol(name: str) -> None:
+    """Whoever looks for a special method on it is told that there is none."""
+    assert not hasattr(result_of("order"), name)
+
+
 def test_a_formatted_placeholder_never_reaches_a_service(step: Step, log: list[str]) -> None:
     """The mistake is found while the saga is written, before anything runs."""
     with pytest.raises(TypeError):

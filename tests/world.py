@@ -158,7 +158,7 @@ def unmeasured() -> dict[str, str]:
 class Script:
     """A Python program in a process of its own, that the test can hear and interrupt."""
 
-    def __init__(self, code: str, *, measured: bool = True) -> None:
+    def __init__(self, code: str, *, measured: bool = False) -> None:
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the script
         self.process = subprocess.Popen(
             [sys.executable, "-u", "-W", "error", "-c", textwrap.dedent(code)],
@@ -216,10 +216,11 @@ class Script:
 
 
 @contextlib.contextmanager
-def script(code: str, *, measured: bool = True) -> Iterator[Script]:
+def script(code: str, *, measured: bool = False) -> Iterator[Script]:
     """Run a program for the time of a block.
 
-    What is sent signals is not measured: one that strikes in the tracer of the coverage is lost.
+    What is sent signals must not be measured: one that strikes in the tracer of the coverage is
+    lost. Of the others those are that come to lines which no test reaches in its own process.
     """
     running = Script(code, measured=measured)
     killer = threading.Timer(PATIENCE, running.process.kill)
@@ -232,7 +233,7 @@ def script(code: str, *, measured: bool = True) -> Iterator[Script]:
         running.close()
 
 
-def output_of(code: str) -> list[str]:
+def output_of(code: str, *, measured: bool = False) -> list[str]:
     """Run a program to its end and give what it has printed, line by line."""
-    with script(code) as running:
+    with script(code, measured=measured) as running:
         return running.end()
