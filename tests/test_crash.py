@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 from crash import checks, harness, sweeps
 from crash.harness import Yard, open_yard
-from crash.mutants import MUTANTS, Mutant, places
 from crash.services import TROUBLES
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
@@ -482,13 +481,3 @@ def test_an_intent_is_synced_before_its_call(tmp_path: Path) -> None:
         assert "pwrite64" in kinds, lines[before:n]
         assert kinds[-1] in ("fsync", "fdatasync"), kinds
         before = n
-
-
-# --- what breaks the library ---------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.breaks for mutant in MUTANTS])
-def test_a_mutant_of_the_durable_code_finds_its_place(mutant: Mutant) -> None:
-    """The texts that it replaces stand in their files once; its test is one of these."""
-    assert places(mutant) == [1] * len(mutant.edits)
-    assert mutant.caught_by in globals()

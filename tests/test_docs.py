@@ -60,7 +60,7 @@ COMMANDS = {
         "tests/test_commands.py runs one: it does not end by itself"
     ),
     "python -m tests.crash": "takes minutes; tests/test_crash.py is a short run of it",
-    "python -m tests.crash.mutants": (
+    "python -m tests.mutants durable": (
         "takes minutes; tests/test_crash.py has what they are caught by"
     ),
     "umask 077 && sqlite3 -readonly sagas.db \"VACUUM INTO 'copy.db'\"": (

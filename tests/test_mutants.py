@@ -1,14 +1,24 @@
 """The mutants still fit the sources; `python -m tests.mutants` runs the tests on each of them."""
 
 import pytest
-from mutants import MUTANTS, Mutant, places
+import test_crash
+from mutants import durable, machine
+from mutants.mutant import Mutant, places
+
+MUTANTS = (*machine.MUTANTS, *durable.MUTANTS)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.breaks for mutant in MUTANTS])
 def test_a_mutant_finds_its_place(mutant: Mutant) -> None:
-    """The text that it replaces stands in its file once, and it changes something."""
-    assert places(mutant) == 1
-    assert mutant.new != mutant.old
+    """The texts that it replaces stand in their files once, and it changes something."""
+    assert places(mutant) == [1] * len(mutant.edits)
+    assert all(edit.new != edit.old for edit in mutant.edits)
+
+
+@pytest.mark.parametrize("mutant", durable.MUTANTS, ids=[m.breaks for m in durable.MUTANTS])
+def test_what_notices_a_mutant_of_the_durable_code_is_a_test(mutant: Mutant) -> None:
+    """It names one of the tests of crashes."""
+    assert mutant.caught_by in vars(test_crash)
 
 
 def test_the_mutants_are_told_apart() -> None:

@@ -1,41 +1,8 @@
-"""Break the durable code on purpose: `python -m tests.crash.mutants` shows which test notices.
-
-Each mutant is one or two replacements in a copy of the sources, and must be caught by the test
-that it names. It takes some minutes; `test_crash.py` checks only that each mutant still finds its
-places. An argument picks the mutants whose description holds it.
-"""
+"""Ways to break the durable code; a test of `test_crash.py` notices each."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-import time
-from pathlib import Path
-from typing import NamedTuple
-
-TESTS = Path(__file__).resolve().parent.parent
-SOURCE = TESTS.parent / "src" / "py_api_saga"
-TIMEOUT = 180  # seconds; the slowest of the tests takes a few
-
-
-class Edit(NamedTuple):
-    """A replacement in one file."""
-
-    file: str
-    old: str  # a text that the file holds once
-    new: str
-
-
-class Mutant(NamedTuple):
-    """A way to break the library."""
-
-    breaks: str  # what it does wrong
-    caught_by: str
-    edits: tuple[Edit, ...]
-
+from .mutant import Edit, Mutant
 
 MUTANTS = (
     Mutant(
@@ -331,62 +298,3 @@ MUTANTS = (
         (Edit("journal/engine.py", "self._wal_size() < self.big_wal:\n", "self.commits:\n"),),
     ),
 )
-
-
-def places(mutant: Mutant) -> list[int]:
-    """Count the places that each edit would change: one, or it needs a new text."""
-    return [(SOURCE / file).read_text(encoding="utf-8").count(old) for file, old, _ in mutant.edits]
-
-
-def caught(mutant: Mutant) -> str:
-    """Run its test on a copy that is broken so; what it says if it fails, and else nothing."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "py_api_saga"
-        shutil.copytree(SOURCE, copy, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-        for file, old, new in mutant.edits:
-            text = (copy / file).read_text(encoding="utf-8")
-            (copy / file).write_text(text.replace(old, new), encoding="utf-8")
-        command = [
-            sys.executable, "-m", "pytest", str(TESTS / "test_crash.py"), "-k", mutant.caught_by,
-            "-xq", "-o", "addopts=", "-p", "no:cacheprovider", "--no-header", "--tb=short",
-        ]  # fmt: skip
-        try:
-            ran = subprocess.run(
-                command,
-                cwd=TESTS.parent,
-                env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=TIMEOUT,
-            )
-        except subprocess.TimeoutExpired:
-            return "it did not end"
-        if ran.returncode == 0:
-            return ""
-        if "ImportError" in ran.stdout or "SyntaxError" in ran.stdout:
-            return f"no test, since it cannot even be imported: {ran.stdout[-2000:]}"
-        said = [line[1:].strip() for line in ran.stdout.splitlines() if line.startswith("E ")]
-        return (said or [ran.stdout[-500:] + ran.stderr[-500:]])[0][:100]
-
-
-def main(arguments: list[str]) -> int:
-    """Print a table of the mutants and the tests that caught them; 1 if one survives."""
-    mutants = [m for m in MUTANTS if all(word in m.breaks for word in arguments)]
-    lost = [mutant.breaks for mutant in mutants if places(mutant) != [1] * len(mutant.edits)]
-    if lost:
-        print("no longer found once in the sources:", *lost, sep="\n  ")  # noqa: T201
-        return 1
-    survivors, begin = 0, time.monotonic()
-    for mutant in mutants:
-        says = caught(mutant)
-        survivors += not says
-        by = f"{mutant.caught_by}\n    {says}" if says else "SURVIVES"
-        print(f"{mutant.breaks}\n    {by}", flush=True)  # noqa: T201
-    seconds = time.monotonic() - begin
-    print(f"{len(mutants)} mutants, {survivors} survive; {seconds:.0f} s")  # noqa: T201
-    return 1 if survivors else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
