@@ -21,6 +21,7 @@ import depot
 import errands
 import pytest
 from depot import ask, do, fail, undo
+from recorded import order, seen, status, stuck
 
 from py_api_saga import SagaAssembler, SagaException, SagaStatus, result_of
 from py_api_saga.cli import health, opening, recovering, words, worker
@@ -30,7 +31,7 @@ from py_api_saga.cli.worker import Worker
 from py_api_saga.exceptions import JournalError, RecordedError, SagaError
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.codec import dumps
-from py_api_saga.journal.protocol import Append, Create, Summary, Take
+from py_api_saga.journal.protocol import Append, Create, Take
 from py_api_saga.recovery import Recovered, Recovery
 
 TESTS = Path(__file__).parent
@@ -100,16 +101,6 @@ def say(capsys: pytest.CaptureFixture[str]) -> Say:
     return say
 
 
-def order(**options: Any) -> SagaAssembler:
-    """Reserve, charge and book."""
-    return (
-        SagaAssembler.saga(name="depot", **options)
-        .operation((do, "a", "secret"), (undo, "a"), name="a")
-        .operation((do, "b", result_of("a")), (undo, "b", result_of()), name="b")
-        .operation((do, "c"), name="c")
-    )
-
-
 def forward() -> SagaAssembler:
     """Pass a pivot, and go on with what comes after it."""
     return (
@@ -129,34 +120,15 @@ def run(made: SagaAssembler, journal: Any, saga_id: str = "x") -> None:
         depot.behaviour.clear()
 
 
-def stuck(journal: Any, saga_id: str = "x") -> None:
-    """Leave a saga whose second undo has failed."""
-    depot.behaviour["c"] = fail(ValueError("no courier"))
-    depot.behaviour["undo b"] = fail(OSError("no bank"))
-    run(order(), journal, saga_id)
-
-
 def stuck_forward(journal: Any, saga_id: str = "x") -> None:
     """Leave a saga that failed after its pivot."""
     depot.behaviour["c"] = fail(ValueError("no courier"))
     run(forward(), journal, saga_id)
 
 
-def summary(journal: Any, saga_id: str = "x") -> Summary:
-    """Give the summary of a saga."""
-    seen = journal.find(saga_id)
-    assert seen is not None
-    return Summary(*seen)
-
-
-def status(journal: Any, saga_id: str = "x") -> SagaStatus:
-    """Tell where a saga stands, by its summary."""
-    return summary(journal, saga_id).status
-
-
 def append(journal: Any, body: str, to: SagaStatus | None = None, saga_id: str = "x") -> None:
     """Write a row as a process does that drives a saga, and leave it."""
-    take = Take(summary(journal, saga_id))
+    take = Take(seen(journal, saga_id))
     journal.write(take)
     journal.write(change := Append(take.check(), body, to))
     change.check()
@@ -848,7 +820,7 @@ def test_what_needs_nobody_is_not_explained_away(say: Say, journal: SQLiteJourna
 
 def notes(journal: Any) -> list[dict[str, str]]:
     """Give the notes of decisions that a journal has of a saga."""
-    rows = journal.rows([summary(journal).number])[summary(journal).number]
+    rows = journal.rows([seen(journal, "x").number])[seen(journal, "x").number]
     lines = [line for row in rows for line in json.loads(row.body)]
     return [line[1] for line in lines if line[0] == "note"]
 
@@ -948,7 +920,7 @@ def test_a_decision_that_makes_no_sense_is_refused(say: Say, journal: SQLiteJour
     """Nothing is changed, and the message says why."""
     stuck_forward(journal)
     stuck(journal, "y")
-    before = [summary(journal, saga_id) for saga_id in ("x", "y")]
+    before = [seen(journal, saga_id) for saga_id in ("x", "y")]
 
     for arguments, expected in (
         (["compensate", "x"], "has passed its pivot"),
@@ -962,7 +934,7 @@ def test_a_decision_that_makes_no_sense_is_refused(say: Say, journal: SQLiteJour
         ended, said = say(*arguments)
         assert (ended, expected in said) == (1, True), said
     assert notes(journal) == []
-    assert [summary(journal, saga_id) for saga_id in ("x", "y")] == before
+    assert [seen(journal, saga_id) for saga_id in ("x", "y")] == before
 
 
 def test_a_stuck_saga_is_given_up(say: Say, journal: SQLiteJournal) -> None:
@@ -1001,7 +973,7 @@ def test_what_is_sealed_is_not_resolved_with_a_value_in_the_open(
 
     codec = ["--codec", f"{__name__}:backwards"]
     assert say("resolve", "x", "c", "--succeeded", '"plain"', "--note", "n", *codec)[0] == 0
-    rows = sealed.rows([summary(sealed).number])[summary(sealed).number]
+    rows = sealed.rows([seen(sealed, "x").number])[seen(sealed, "x").number]
     assert '"plain"' not in rows[-1].body
     assert "nialp" in rows[-1].body
 
@@ -1044,7 +1016,7 @@ def test_recovery_ends_with_an_error_if_a_saga_is_to_be_tried_again(
     assert ended == 1
     assert re.match(r"x: RUNNING, to be tried again: .*the disk is full", said)
     assert status(journal, "y") is SagaStatus.RUNNING
-    assert summary(journal, "y").tries == 0
+    assert seen(journal, "y").tries == 0
 
 
 def refuse(*changes: Any) -> None:
@@ -1080,7 +1052,7 @@ def test_modules_are_looked_for_where_one_stands(
     monkeypatch.setattr(sys, "flags", flags)
     ended, said = say("recover", "--modules", "depot", "--modules", "just_here.*")
     assert (ended, "cannot import 'just_here'" in said) == (1, True)
-    assert summary(journal).tries == 0
+    assert seen(journal, "x").tries == 0
     flags.safe_path = False
 
     assert say("recover", "--modules", "depot", "--modules", "just_here.*") == (
@@ -1113,7 +1085,7 @@ def test_what_is_sealed_is_not_given_up_for_want_of_a_codec(
         assert ended == 1
         assert "saga 'x': its values are sealed: give the codec" in said
     assert status(sealed) is SagaStatus.RUNNING
-    assert summary(sealed).tries == 0
+    assert seen(sealed, "x").tries == 0
 
     codec = ["--codec", f"{__name__}:backwards"]
     assert say("plan-deploy", "--modules", "depot", *codec)[0] == 0
@@ -1233,7 +1205,7 @@ def test_a_worker_lets_what_runs_end_and_begins_nothing_more(
         SagaStatus.RUNNING,
     )
     assert depot.log == ["a", "b", "c"]
-    assert not journal.drives(summary(journal, "y"))
+    assert not journal.drives(seen(journal, "y"))
 
 
 def test_a_saga_that_takes_long_keeps_no_other_from_beginning(
@@ -1496,10 +1468,10 @@ def test_a_saga_that_a_process_drives_is_left_to_it_unless_forced(
     assert say("compensate", "x")[0] == 1
     assert say("takeover", "x", "--modules", "errands")[0] == 1
 
-    epoch = summary(journal).epoch
+    epoch = seen(journal, "x").epoch
 
     def let_go() -> None:
-        wait_until(lambda: summary(journal).epoch > epoch)
+        wait_until(lambda: seen(journal, "x").epoch > epoch)
         (tmp_path / "go").touch()
 
     with meanwhile(let_go):
@@ -1654,7 +1626,7 @@ def test_which_sqlite_has_the_bug(version: tuple[int, int, int], *, has: bool) -
 def test_what_ended_long_ago_is_purged(say: Say, journal: SQLiteJournal) -> None:
     """Its rows go, its id and its end stay; what is open or stuck is not touched."""
     order().start(journal=journal, saga_id="y")
-    body = journal.rows([summary(journal, "y").number])[1][0].body
+    body = journal.rows([seen(journal, "y").number])[1][0].body
     journal.write(*(Create(f"x{n}", "depot", body, driven=False) for n in range(249)))
     alter(journal, "UPDATE saga SET status = 3")
     stuck(journal, "stuck")
@@ -1668,9 +1640,9 @@ def test_what_ended_long_ago_is_purged(say: Say, journal: SQLiteJournal) -> None
     assert say(*purge, "0s") == (0, "purged 250 sagas\n")
     assert say(*purge, "0s") == (0, "purged 0 sagas\n")
 
-    seen = summary(journal, "x7")
-    assert (seen.status, seen.digest is None) == (SagaStatus.COMPLETED, False)
-    assert journal.rows([seen.number])[seen.number] == []
+    found = seen(journal, "x7")
+    assert (found.status, found.digest is None) == (SagaStatus.COMPLETED, False)
+    assert journal.rows([found.number])[found.number] == []
     assert say("why", "stuck")[0] == 0
     assert "b  STUCK" in say("show", "stuck")[1]
 
@@ -1691,7 +1663,7 @@ def test_what_cannot_be_purged_is_named(say: Say, journal: SQLiteJournal) -> Non
     assert "purged 1 saga\n" in said
     assert "x: left as it is: JournalError(" in said
     assert "z: left as it is: JournalError('row 1 of the saga is missing')" in said
-    assert summary(journal, "x").digest is None
+    assert seen(journal, "x").digest is None
 
 
 def test_what_is_sealed_is_purged_with_its_codec(say: Say, sealed: SQLiteJournal) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import depot
 import pytest
 from depot import ado, ask, aundo, do, fail, undo
+from recorded import Faulty, Renamed, bodies, chain, crashed, status
 from world import Watch, in_time
 
 from py_api_saga import (
@@ -32,64 +33,11 @@ from py_api_saga import (
     takeover,
 )
 from py_api_saga.journal import Journal, MemoryJournal
-from py_api_saga.journal.protocol import Append, Change, Create, Take
+from py_api_saga.journal.protocol import Change, Take
 from py_api_saga.repair import purge, resolve
 
 Execute = Callable[..., Any]
 MODULES = ["depot"]
-
-
-def chain(*names: str, **options: Any) -> SagaAssembler:
-    """Make a saga of operations that take effect one after the other, in any executor."""
-    saga = SagaAssembler.saga(name="depot", **options)
-    for index, name in enumerate(names):
-        after = names[index - 1 : index] if index else ()
-        saga.operation((do, name), (undo, name), name=name, after=after)
-    return saga
-
-
-class Faulty:
-    """A journal that can't be written any more after so many changes."""
-
-    def __init__(self, journal: Any, good: int) -> None:
-        self._journal = journal
-        self.good = good
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._journal, name)
-
-    def _fault(self, changes: tuple[Change, ...]) -> bool:
-        for change in changes:
-            if not change.settled and isinstance(change, (Create, Append)):
-                if self.good <= 0:
-                    change.error, change.settled = JournalError("the disk is full"), True
-                self.good -= 1
-        return all(change.settled for change in changes)
-
-    def write(self, *changes: Change) -> None:
-        """Write, or fail."""
-        if not self._fault(changes):
-            self._journal.write(*changes)
-
-    async def awrite(self, *changes: Change) -> None:
-        """Write, or fail."""
-        if not self._fault(changes):
-            await self._journal.awrite(*changes)
-
-
-def bodies(journal: Any, saga_id: str) -> list[str]:
-    """Give the rows of a saga as they are written."""
-    seen = journal.find(saga_id)
-    assert seen is not None
-    return [row.body for row in journal.rows([seen.number])[seen.number]]
-
-
-def status(journal: Any, saga_id: str) -> SagaStatus:
-    """Tell where a saga stands, by its summary."""
-    seen = journal.find(saga_id)
-    assert seen is not None
-    found: SagaStatus = seen.status
-    return found
 
 
 # --- writing ------------------------------------------------------------------------------------
@@ -382,10 +330,8 @@ def test_no_compensation_starts_once_the_journal_fails(execute: Execute, journal
     assert "'x'" in "".join(caught.value.__notes__)
 
 
-def test_what_runs_is_awaited_when_the_journal_fails(
-    execute_graph: Execute, journal: Journal
-) -> None:
-    """In a choreography: nothing that the run started works on when it returns."""
+def overlapping() -> SagaAssembler:
+    """Make a saga of two operations at once, of which the first ends after the second."""
     go_on = threading.Event()
 
     def slow() -> str:
@@ -395,7 +341,16 @@ def test_what_runs_is_awaited_when_the_journal_fails(
     depot.behaviour["a"] = slow
     depot.behaviour["b"] = lambda: threading.Timer(0.05, go_on.set).start()
     saga = SagaAssembler.saga(name="depot")
-    saga.operation((do, "a"), (undo, "a"), name="a").operation((do, "b"), (undo, "b"), name="b")
+    return saga.operation((do, "a"), (undo, "a"), name="a").operation(
+        (do, "b"), (undo, "b"), name="b"
+    )
+
+
+def test_what_runs_is_awaited_when_the_journal_fails(
+    execute_graph: Execute, journal: Journal
+) -> None:
+    """In a choreography: nothing that the run started works on when it returns."""
+    saga = overlapping()
     saga.operation((do, "c"), name="c", after="b")
     with pytest.raises(JournalError):
         execute_graph(saga, journal=Faulty(journal, 1), saga_id="x")
@@ -409,16 +364,7 @@ def test_what_ends_after_the_journal_has_failed_is_awaited_and_no_more(
     execute_graph: Execute, journal: Journal
 ) -> None:
     """Nothing more is written by this run, and recovery makes the calls again."""
-    go_on = threading.Event()
-
-    def slow() -> str:
-        assert go_on.wait(10)
-        return "A"
-
-    depot.behaviour["a"] = slow
-    depot.behaviour["b"] = lambda: threading.Timer(0.05, go_on.set).start()
-    saga = SagaAssembler.saga(name="depot")
-    saga.operation((do, "a"), (undo, "a"), name="a").operation((do, "b"), (undo, "b"), name="b")
+    saga = overlapping()
     with pytest.raises(JournalError, match="the disk is full"):
         execute_graph(saga, journal=Faulty(journal, 1), saga_id="x")
 
@@ -450,12 +396,6 @@ def test_an_interrupt_says_that_the_journal_has_failed_too(
 
 
 # --- recovery -------------------------------------------------------------------------------------
-
-
-def crashed(journal: Any, saga: SagaAssembler, good: int, saga_id: str = "x") -> None:
-    """Run a saga until its journal fails: as if the process had died, to whoever reads it."""
-    with pytest.raises(JournalError):
-        saga.orchestrator_execute(journal=Faulty(journal, good), saga_id=saga_id)
 
 
 def test_recovery_goes_forward_by_default(journal: Journal) -> None:
@@ -591,26 +531,6 @@ def test_a_broken_saga_does_not_stop_the_others(journal: Any) -> None:
         chain("b").orchestrator_execute(journal=journal, saga_id="two")
     assert (caught.value.saga_id, caught.value.outcome) == ("two", SagaStatus.STUCK)
     assert list(caught.value.stuck) == ["b"]
-
-
-class Renamed:
-    """A journal in which a saga names another function."""
-
-    def __init__(self, journal: Any, old: str, new: str, number: int) -> None:
-        self._journal, self._old, self._new, self._number = journal, old, new, number
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._journal, name)
-
-    def rows(self, numbers: Any) -> Any:
-        """Give rows that name it."""
-        found = self._journal.rows(numbers)
-        if self._number not in found:
-            return found
-        rows = [
-            row._replace(body=row.body.replace(self._old, self._new)) for row in found[self._number]
-        ]
-        return {**found, self._number: rows}
 
 
 def test_a_saga_that_kills_its_process_is_parked_in_the_end(

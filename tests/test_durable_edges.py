@@ -11,8 +11,7 @@ from typing import Any
 import depot
 import pytest
 from depot import do, fail, undo
-from test_durable import Faulty, chain, crashed, status
-from test_record import Reversed
+from recorded import WHO, Faulty, Reversed, Wrapped, chain, crashed, status
 from world import Watch, in_time
 
 from py_api_saga import (
@@ -35,20 +34,6 @@ from py_api_saga import (
 from py_api_saga.journal import MemoryJournal, SQLiteJournal
 from py_api_saga.journal.protocol import Create, Take
 from py_api_saga.repair import DecisionError, again, purge, resolve
-
-WHO: dict[str, Any] = {"who": "ada", "why": "looked it up"}
-
-
-class Wrapped:
-    """A journal that does something else at one place."""
-
-    def __init__(self, journal: Any, **others: Any) -> None:
-        self._journal = journal
-        self.__dict__.update(others)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._journal, name)
-
 
 # --- values ---------------------------------------------------------------------------------------
 

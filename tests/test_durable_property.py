@@ -10,7 +10,7 @@ import pytest
 from depot import ask, do, fail, undo
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_durable import Faulty
+from recorded import Faulty
 
 from py_api_saga import (
     JournalError,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded import bodies, seen
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.memory import MemoryJournal
@@ -21,7 +22,6 @@ from py_api_saga.journal.protocol import (
     Leave,
     Purge,
     SagaExistsError,
-    Summary,
     Take,
 )
 from py_api_saga.journal.sqlite import SQLiteJournal
@@ -69,19 +69,6 @@ def begin(write: Write) -> Callable[..., Claim]:
         return change.check()
 
     return begin
-
-
-def seen(journal: Journal, saga_id: str = "a") -> Summary:
-    """Look at a saga that is there."""
-    found = journal.find(saga_id)
-    assert found is not None
-    return found
-
-
-def bodies(journal: Journal, saga_id: str = "a") -> list[str]:
-    """Give what is on record of a saga."""
-    number = seen(journal, saga_id).number
-    return [row.body for row in journal.rows([number])[number]]
 
 
 # --- a saga from its beginning to its end ---------------------------------------------------------

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded import begin, bodies, seen
 from world import unmeasured
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
-from py_api_saga.journal.protocol import Append, Claim, Create, Leave, Purge, Summary, Take
+from py_api_saga.journal.protocol import Append, Create, Leave, Purge, Take
 from py_api_saga.journal.sqlite import SQLiteJournal
 from py_api_saga.status import SagaStatus
 
@@ -100,25 +101,6 @@ def journal(tmp_path: Path) -> Iterator[SQLiteJournal]:
     journal = SQLiteJournal(tmp_path / "journal")
     yield journal
     journal.close()
-
-
-def begin(journal: SQLiteJournal, saga_id: str = "a") -> Claim:
-    """Create a saga and drive it."""
-    journal.write(create := Create(saga_id, "x", "[1]"))
-    return create.check()
-
-
-def seen(journal: SQLiteJournal, saga_id: str = "a") -> Summary:
-    """Look at a saga that is there."""
-    found = journal.find(saga_id)
-    assert found is not None
-    return found
-
-
-def bodies(journal: SQLiteJournal, saga_id: str = "a") -> list[str]:
-    """Give what is on record of a saga."""
-    number = seen(journal, saga_id).number
-    return [row.body for row in journal.rows([number])[number]]
 
 
 def waiting(journal: SQLiteJournal) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded import begin, bodies, seen
 from world import in_time, unmeasured
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
@@ -29,7 +30,6 @@ from py_api_saga.journal.protocol import (
     Create,
     Leave,
     Purge,
-    Summary,
     Take,
 )
 from py_api_saga.journal.sqlite import SQLiteJournal
@@ -52,25 +52,6 @@ def journal(path: Path) -> Iterator[SQLiteJournal]:
     journal = SQLiteJournal(path)
     yield journal
     journal.close()
-
-
-def begin(journal: SQLiteJournal, saga_id: str = "a", body: str = "[1]") -> Claim:
-    """Create a saga and drive it."""
-    journal.write(create := Create(saga_id, "x", body))
-    return create.check()
-
-
-def seen(journal: SQLiteJournal, saga_id: str = "a") -> Summary:
-    """Look at a saga that is there."""
-    found = journal.find(saga_id)
-    assert found is not None
-    return found
-
-
-def bodies(journal: SQLiteJournal, saga_id: str = "a") -> list[str]:
-    """Give what is on record of a saga."""
-    number = seen(journal, saga_id).number
-    return [row.body for row in journal.rows([number])[number]]
 
 
 def query(path: Path | str, sql: str, *parameters: object) -> list[Any]:

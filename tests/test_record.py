@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from contextlib import suppress
@@ -14,6 +13,7 @@ import pytest
 from depot import ado, ask, aundo, do, fail, is_busy, undo
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recorded import Reversed
 
 from py_api_saga import (
     JournalError,
@@ -37,19 +37,6 @@ from py_api_saga.journal.protocol import Row
 from py_api_saga.journal.record import digest, read_rows
 from py_api_saga.journal.values import Trees, Values
 from py_api_saga.operation import Operation
-
-
-class Reversed:
-    """A codec that hides what it stores from who does not read backwards."""
-
-    def encode(self, text: str) -> str:
-        """Hide."""
-        return base64.b64encode(text.encode()[::-1]).decode()
-
-    def decode(self, text: str) -> str:
-        """Find."""
-        return base64.b64decode(text)[::-1].decode()
-
 
 PLAIN = MemoryJournal(modules=["depot"])
 SEALED = MemoryJournal(modules=["depot"], codec=Reversed())

@@ -8,6 +8,7 @@ from typing import Any
 import depot
 import pytest
 from depot import do, fail, undo
+from recorded import WHO, order, stuck
 
 from py_api_saga import (
     SagaAssembler,
@@ -21,27 +22,6 @@ from py_api_saga import (
 )
 from py_api_saga.journal import MemoryJournal
 from py_api_saga.repair import DecisionError, again, compensate, purge, resolve
-
-WHO: dict[str, Any] = {"who": "ada", "why": "looked it up"}
-
-
-def saga() -> SagaAssembler:
-    """Reserve, charge and book."""
-    return (
-        SagaAssembler.saga(name="depot")
-        .operation((do, "a"), (undo, "a"), name="a")
-        .operation((do, "b"), (undo, "b", result_of()), name="b")
-        .operation((do, "c"), name="c")
-    )
-
-
-def stuck(journal: Any) -> None:
-    """Leave a saga whose second undo has failed."""
-    depot.behaviour["c"] = fail(ValueError("no courier"))
-    depot.behaviour["undo b"] = fail(OSError("no bank"))
-    with pytest.raises(SagaStuck):
-        saga().orchestrator_execute(journal=journal, saga_id="x")
-    depot.behaviour.clear()
 
 
 def stuck_forward(journal: Any) -> None:
@@ -76,7 +56,7 @@ def test_what_was_undone_by_hand_ends_the_rollback(journal: Any) -> None:
 
     assert recover(journal) == []
     with pytest.raises(SagaException) as caught:
-        saga().orchestrator_execute(journal=journal, saga_id="x")
+        order().orchestrator_execute(journal=journal, saga_id="x")
     assert caught.value.outcome is SagaStatus.COMPENSATED
     assert depot.log == ["a", "b", "c", "undo b", "undo a"]
 
@@ -130,7 +110,7 @@ def test_a_decision_is_written_with_who_and_why(journal: Any) -> None:
 
 def test_an_open_saga_that_nobody_drives_is_undone(journal: Any) -> None:
     """Where recovery would have gone forward."""
-    saga().start(journal=journal, saga_id="new")
+    order().start(journal=journal, saga_id="new")
 
     assert compensate(journal, "new", **WHO) is SagaStatus.COMPENSATED
     assert depot.log == []
@@ -164,7 +144,7 @@ def test_what_is_not_stuck_is_not_resolved(journal: Any) -> None:
 
 def test_what_has_ended_is_not_touched(journal: Any) -> None:
     """No decision is left to make."""
-    saga().orchestrator_execute(journal=journal, saga_id="x")
+    order().orchestrator_execute(journal=journal, saga_id="x")
 
     for decide in (again, compensate):
         with pytest.raises(DecisionError, match="has ended: it is completed"):
@@ -181,14 +161,14 @@ def test_what_runs_is_not_touched(journal: Any) -> None:
         errors.append(caught.value)
 
     depot.behaviour["b"] = decide
-    saga().orchestrator_execute(journal=journal, saga_id="x")
+    order().orchestrator_execute(journal=journal, saga_id="x")
 
     assert len(errors) == 1
 
 
 def test_a_parked_saga_goes_on_when_a_person_says_so(journal: Any) -> None:
     """Its tries are counted anew."""
-    saga().start(journal=journal, saga_id="x")
+    order().start(journal=journal, saga_id="x")
     assert outcomes(Elsewhere(journal)) == [SagaStatus.STUCK]
     assert outcomes(journal) == []
 
@@ -211,7 +191,7 @@ class Elsewhere:
 
 def test_nothing_stuck_is_nothing_to_retry(journal: Any) -> None:
     """A saga that waits for recovery needs no person, but may be told to go on."""
-    saga().start(journal=journal, saga_id="x")
+    order().start(journal=journal, saga_id="x")
 
     assert again(journal, "x", **WHO) is SagaStatus.RUNNING
 
@@ -220,12 +200,12 @@ def test_a_purged_saga_is_remembered(journal: Any) -> None:
     """Its id stays taken: the same saga does not run again, another one is a conflict."""
     from py_api_saga import SagaConflict  # noqa: PLC0415
 
-    saga().orchestrator_execute(journal=journal, saga_id="x")
+    order().orchestrator_execute(journal=journal, saga_id="x")
     purge(journal, journal.find("x"))
 
     assert journal.rows([journal.find("x").number])[journal.find("x").number] == []
     with pytest.raises(SagaConflict, match=r"has run before and was completed; .* was purged"):
-        saga().orchestrator_execute(journal=journal, saga_id="x")
+        order().orchestrator_execute(journal=journal, saga_id="x")
     other = SagaAssembler.saga(name="depot").operation((do, "z"), name="a")
     with pytest.raises(SagaConflict, match="is that of another saga"):
         other.orchestrator_execute(journal=journal, saga_id="x")
@@ -234,11 +214,11 @@ def test_a_purged_saga_is_remembered(journal: Any) -> None:
 
 def test_a_forgotten_saga_may_run_again(journal: Any) -> None:
     """Its id is free."""
-    saga().orchestrator_execute(journal=journal, saga_id="x")
+    order().orchestrator_execute(journal=journal, saga_id="x")
     purge(journal, journal.find("x"), forget=True)
 
     assert journal.find("x") is None
-    saga().orchestrator_execute(journal=journal, saga_id="x")
+    order().orchestrator_execute(journal=journal, saga_id="x")
     assert depot.log == ["a", "b", "c"] * 2
 
 

@@ -1,0 +1,150 @@
+"""Sagas of the depot, journals that turn on them, and what is on record in one."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import depot
+import pytest
+from depot import do, fail, undo
+
+from py_api_saga import JournalError, SagaAssembler, SagaStatus, SagaStuck, result_of
+from py_api_saga.journal import Journal
+from py_api_saga.journal.protocol import Append, Change, Claim, Create, Summary
+
+WHO: dict[str, Any] = {"who": "ada", "why": "looked it up"}
+
+
+# --- sagas ----------------------------------------------------------------------------------------
+
+
+def chain(*names: str, **options: Any) -> SagaAssembler:
+    """Make a saga of operations that take effect one after the other, in any executor."""
+    saga = SagaAssembler.saga(name="depot", **options)
+    for index, name in enumerate(names):
+        after = names[index - 1 : index] if index else ()
+        saga.operation((do, name), (undo, name), name=name, after=after)
+    return saga
+
+
+def order(**options: Any) -> SagaAssembler:
+    """Reserve, charge and book."""
+    return (
+        SagaAssembler.saga(name="depot", **options)
+        .operation((do, "a", "secret"), (undo, "a"), name="a")
+        .operation((do, "b", result_of("a")), (undo, "b", result_of()), name="b")
+        .operation((do, "c"), name="c")
+    )
+
+
+def stuck(journal: Any, saga_id: str = "x") -> None:
+    """Leave an order whose second undo has failed."""
+    depot.behaviour["c"] = fail(ValueError("no courier"))
+    depot.behaviour["undo b"] = fail(OSError("no bank"))
+    with pytest.raises(SagaStuck):
+        order().orchestrator_execute(journal=journal, saga_id=saga_id)
+    depot.behaviour.clear()
+
+
+def crashed(journal: Any, saga: SagaAssembler, good: int, saga_id: str = "x") -> None:
+    """Run a saga until its journal fails: as if the process had died, to whoever reads it."""
+    with pytest.raises(JournalError):
+        saga.orchestrator_execute(journal=Faulty(journal, good), saga_id=saga_id)
+
+
+# --- journals -------------------------------------------------------------------------------------
+
+
+class Wrapped:
+    """A journal that does something else at one place."""
+
+    def __init__(self, journal: Any, **others: Any) -> None:
+        self._journal = journal
+        self.__dict__.update(others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._journal, name)
+
+
+class Faulty(Wrapped):
+    """A journal that can't be written any more after so many changes."""
+
+    def __init__(self, journal: Any, good: int) -> None:
+        super().__init__(journal)
+        self.good = good
+
+    def _fault(self, changes: tuple[Change, ...]) -> bool:
+        for change in changes:
+            if not change.settled and isinstance(change, (Create, Append)):
+                if self.good <= 0:
+                    change.error, change.settled = JournalError("the disk is full"), True
+                self.good -= 1
+        return all(change.settled for change in changes)
+
+    def write(self, *changes: Change) -> None:
+        """Write, or fail."""
+        if not self._fault(changes):
+            self._journal.write(*changes)
+
+    async def awrite(self, *changes: Change) -> None:
+        """Write, or fail."""
+        if not self._fault(changes):
+            await self._journal.awrite(*changes)
+
+
+class Renamed(Wrapped):
+    """A journal in which a saga names another function."""
+
+    def __init__(self, journal: Any, old: str, new: str, number: int) -> None:
+        super().__init__(journal)
+        self._old, self._new, self._number = old, new, number
+
+    def rows(self, numbers: Any) -> Any:
+        """Give rows that name it."""
+        found = self._journal.rows(numbers)
+        if self._number not in found:
+            return found
+        rows = [
+            row._replace(body=row.body.replace(self._old, self._new)) for row in found[self._number]
+        ]
+        return {**found, self._number: rows}
+
+
+class Reversed:
+    """A codec that hides what it stores from who does not read backwards."""
+
+    def encode(self, text: str) -> str:
+        """Hide."""
+        return base64.b64encode(text.encode()[::-1]).decode()
+
+    def decode(self, text: str) -> str:
+        """Find."""
+        return base64.b64decode(text)[::-1].decode()
+
+
+# --- what is on record ----------------------------------------------------------------------------
+
+
+def begin(journal: Journal, saga_id: str = "a", body: str = "[1]") -> Claim:
+    """Create a saga and drive it."""
+    journal.write(create := Create(saga_id, "x", body))
+    return create.check()
+
+
+def seen(journal: Journal, saga_id: str = "a") -> Summary:
+    """Look at a saga that is there."""
+    found = journal.find(saga_id)
+    assert found is not None
+    return found
+
+
+def bodies(journal: Journal, saga_id: str = "a") -> list[str]:
+    """Give the rows of a saga as they are written."""
+    number = seen(journal, saga_id).number
+    return [row.body for row in journal.rows([number])[number]]
+
+
+def status(journal: Any, saga_id: str = "x") -> SagaStatus:
+    """Tell where a saga stands, by its summary."""
+    return seen(journal, saga_id).status
