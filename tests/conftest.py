@@ -7,17 +7,16 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
 import depot
 import pytest
 from coverage import Coverage
+from recorded import KINDS, opening
 from world import World
 
 import py_api_saga
-from py_api_saga.journal import MemoryJournal, SQLiteJournal
 
 # Hundreds of processes import the library, and each would compile it anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -144,13 +143,16 @@ def step(log: list[str]) -> Step:
     return make
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    """An empty journal of each kind, that may name what is in `depot`, where nothing stands."""
+@pytest.fixture(params=KINDS)
+def open_journal(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Make journals of each kind, that may name what is in `depot`, where nothing stands."""
     depot.reset()
-    if request.param == "memory":
-        yield MemoryJournal(modules=["depot"])
-    else:
-        with closing(SQLiteJournal(tmp_path / "sagas.db", modules=["depot"])) as sqlite:
-            yield sqlite
+    with ExitStack() as opened:
+        yield lambda **options: opened.enter_context(opening(request.param, **options))
     depot.reset()
+
+
+@pytest.fixture
+def journal(open_journal: Callable[..., Any]) -> Any:
+    """An empty journal of each kind."""
+    return open_journal()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import depot
 import pytest
+from crash.harness import in_memory
 from depot import do, fail, undo
 
 from py_api_saga import JournalError, SagaAssembler, SagaStatus, SagaStuck, result_of
-from py_api_saga.journal import Journal
+from py_api_saga.journal import Journal, MemoryJournal, SQLiteJournal
 from py_api_saga.journal.protocol import Append, Change, Claim, Create, Summary
 
 WHO: dict[str, Any] = {"who": "ada", "why": "looked it up"}
@@ -54,6 +59,28 @@ def crashed(journal: Any, saga: SagaAssembler, good: int, saga_id: str = "x") ->
 
 
 # --- journals -------------------------------------------------------------------------------------
+
+SQLITE: dict[str, dict[str, Any]] = {
+    "wal": {},
+    "delete": {"journal_mode": "delete"},
+}
+KINDS = ("memory", *SQLITE)
+
+
+@contextmanager
+def opening(kind: str, **options: Any) -> Iterator[Any]:
+    """Make an empty journal of a kind, in which sagas may name what is in `depot`.
+
+    A file of one is in memory, if there is such a place, where it takes no time to sync it.
+    """
+    if kind == "memory":
+        yield MemoryJournal(modules=["depot"], **options)
+        return
+    options |= SQLITE[kind]
+    with TemporaryDirectory(prefix="saga-test-", dir=in_memory()) as folder:
+        path = Path(folder, "sagas.db")
+        with closing(SQLiteJournal(path, modules=["depot"], **options)) as journal:
+            yield journal
 
 
 class Wrapped:

@@ -11,7 +11,7 @@ from typing import Any
 import depot
 import pytest
 from depot import do, fail, undo
-from recorded import WHO, Faulty, Reversed, Wrapped, chain, crashed, status
+from recorded import SQLITE, WHO, Faulty, Reversed, Wrapped, chain, crashed, status
 from world import Watch, in_time
 
 from py_api_saga import (
@@ -109,11 +109,10 @@ class Away(Reversed):
         return super().decode(text)
 
 
-def test_a_codec_that_fails_on_a_result_undoes_the_saga() -> None:
+def test_a_codec_that_fails_on_a_result_undoes_the_saga(open_journal: Any) -> None:
     """As for any value that can't be kept; what runs beside it is awaited."""
-    depot.reset()
     codec = Away()
-    journal = MemoryJournal(modules=["depot"], codec=codec)
+    journal = open_journal(codec=codec)
     depot.behaviour.update(a=lambda: "boom", b=lambda: time.sleep(0.05))
     codec.away = "boom"
     saga = SagaAssembler.saga()
@@ -126,11 +125,10 @@ def test_a_codec_that_fails_on_a_result_undoes_the_saga() -> None:
     assert depot.standing == []
 
 
-def test_a_codec_that_fails_on_an_error_does_not_hide_it() -> None:
+def test_a_codec_that_fails_on_an_error_does_not_hide_it(open_journal: Any) -> None:
     """Its text is left out, and all is undone."""
-    depot.reset()
     codec = Away()
-    journal = MemoryJournal(modules=["depot"], codec=codec)
+    journal = open_journal(codec=codec)
     depot.behaviour["b"] = fail(ValueError("boom"))
     codec.away = "boom"
 
@@ -141,11 +139,10 @@ def test_a_codec_that_fails_on_an_error_does_not_hide_it() -> None:
     assert depot.standing == []
 
 
-def test_what_cannot_be_opened_here_is_not_parked() -> None:
+def test_what_cannot_be_opened_here_is_not_parked(open_journal: Any) -> None:
     """The key may come back: nothing is wrong with the saga."""
-    depot.reset()
     codec = Away()
-    journal = MemoryJournal(modules=["depot"], codec=codec)
+    journal = open_journal(codec=codec)
     chain("a").start(journal=journal, saga_id="x")
     codec.away = "decode"
 
@@ -465,10 +462,9 @@ def test_a_saga_whose_journal_failed_is_kept_while_its_straggler_lives(journal: 
 # --- other processes ------------------------------------------------------------------------------
 
 
-def test_a_journal_that_is_in_use_can_be_sent_to_another_process(tmp_path: Any) -> None:
+@pytest.mark.parametrize("open_journal", SQLITE, indirect=True)
+def test_a_journal_that_is_in_use_can_be_sent_to_another_process(journal: SQLiteJournal) -> None:
     """Which opens the file for itself."""
-    depot.reset()
-    journal = SQLiteJournal(tmp_path / "sagas.db", modules=["depot"])
     chain("a").orchestrator_execute(journal=journal, saga_id="x")
 
     copy = pickle.loads(pickle.dumps(journal))  # noqa: S301 - our own bytes
@@ -557,10 +553,9 @@ def test_an_answer_in_a_rollback_may_hold_what_cannot_be_kept(journal: Any) -> N
     assert depot.log == ["a", "ask a", "undo a"]
 
 
-def test_a_sealed_journal_holds_what_nobody_knows_in_the_clear() -> None:
+def test_a_sealed_journal_holds_what_nobody_knows_in_the_clear(open_journal: Any) -> None:
     """So that who decides about a saga, and has no key, sees the same as who recovers it."""
-    depot.reset()
-    journal = MemoryJournal(modules=["depot"], codec=Reversed())
+    journal = open_journal(codec=Reversed())
     crashed(journal, SagaAssembler.saga().operation((do, "a"), name="a", on_doubt="park"), 1)
     recover(journal)
     resolve(journal, "x", "a", Status.SUCCEEDED, **WHO)

@@ -10,7 +10,7 @@ import pytest
 from depot import ask, do, fail, undo
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorded import Faulty
+from recorded import KINDS, Faulty, opening, status
 
 from py_api_saga import (
     JournalError,
@@ -21,7 +21,6 @@ from py_api_saga import (
     recover,
     takeover,
 )
-from py_api_saga.journal import MemoryJournal
 
 NAMES = "abcde"
 AGAIN = Retry(OSError, attempts=2, wait_initial=0, wait_jitter=0)
@@ -101,44 +100,28 @@ def build(ops: list[Op], pivot: int, on_crash: Any) -> SagaAssembler:
     return saga
 
 
-@pytest.mark.untraced
-@settings(deadline=None, max_examples=200)
-@given(
-    st.lists(OPS, min_size=1, max_size=5),
-    st.integers(-1, 4),
-    st.sampled_from(["resume", "compensate"]),
-    st.sampled_from(["orchestrator_execute", "choreography_execute"]),
-    st.lists(st.integers(0, 8), max_size=5),
-)
-def test_whatever_happens_a_saga_ends_as_it_says(
-    ops: list[Op],
-    pivot: int,
-    on_crash: str,
-    method: str,
-    faults: list[int],
-) -> None:
-    """COMPLETED is all effects, COMPENSATED none that can be undone; no call has a second key."""
-    saga = build(ops, pivot if pivot < len(ops) else -1, on_crash)
-    journal = MemoryJournal(modules=["depot"])
+def live(journal: Any, saga: SagaAssembler, method: str, faults: list[int]) -> None:
+    """Run a saga until its journal fails, and recover it until it has ended."""
     execute = getattr(saga, method)
     with suppress(JournalError, SagaException):
         execute(journal=Faulty(journal, faults[0] if faults else 99), saga_id="x")
     if journal.find("x") is None:
-        assert depot.log == []
         return
     for good in (*faults[1:], 99):
         takeover(Faulty(journal, good), "x")
 
-    seen = journal.find("x")
-    assert seen is not None
+
+def check(journal: Any, ops: list[Op]) -> None:
+    """See that what stands is what the summary of a saga says."""
     undoable = {NAMES[i] for i, op in enumerate(ops) if op.has_undo}
-    if seen.status is SagaStatus.COMPLETED:
+    outcome = status(journal, "x")
+    if outcome is SagaStatus.COMPLETED:
         assert sorted(depot.standing) == list(NAMES[: len(ops)])
         assert not any(line.startswith("undo") for line in depot.log)
-    elif seen.status is SagaStatus.COMPENSATED:
+    elif outcome is SagaStatus.COMPENSATED:
         assert undoable.isdisjoint(depot.standing)
     else:
-        assert seen.status is SagaStatus.STUCK
+        assert outcome is SagaStatus.STUCK
     assert len(set(depot.standing)) == len(depot.standing)
     assert set(depot.keys) <= {
         f"x:{name}:{kind}" for name in NAMES for kind in ("action", "compensation")
@@ -147,3 +130,31 @@ def test_whatever_happens_a_saga_ends_as_it_says(
     if first_undo is not None:
         assert not any(line in NAMES for line in depot.log[first_undo:])
     assert recover(journal) == []
+
+
+@pytest.mark.untraced
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(OPS, min_size=1, max_size=5),
+    st.integers(-1, 4),
+    st.sampled_from(["resume", "compensate"]),
+    st.sampled_from(["orchestrator_execute", "choreography_execute"]),
+    st.lists(st.integers(0, 8), max_size=5),
+    st.sampled_from(["memory", *KINDS]),
+)
+def test_whatever_happens_a_saga_ends_as_it_says(
+    ops: list[Op],
+    pivot: int,
+    on_crash: str,
+    method: str,
+    faults: list[int],
+    kind: str,
+) -> None:
+    """COMPLETED is all effects, COMPENSATED none that can be undone; no call has a second key."""
+    saga = build(ops, pivot if pivot < len(ops) else -1, on_crash)
+    with opening(kind) as journal:
+        live(journal, saga, method, faults)
+        if journal.find("x") is None:
+            assert depot.log == []
+        else:
+            check(journal, ops)

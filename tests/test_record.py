@@ -115,9 +115,8 @@ def test_a_graph_keeps_its_edges() -> None:
     assert_same(*plan(saga, at_once=True))
 
 
-def test_child_sagas_keep_their_places() -> None:
+def test_child_sagas_keep_their_places(open_journal: Any) -> None:
     """The results of a child are one result of its parent, also in a process that comes later."""
-    depot.reset()
     grandchild = SagaAssembler.saga().operation((do, "g"), (undo, "g"), name="g")
     child = (
         SagaAssembler.saga()
@@ -132,7 +131,7 @@ def test_child_sagas_keep_their_places() -> None:
         .operation((do, "z", result_of("packing")), name="z")
     )
     assert_same(*plan(saga))
-    journal = MemoryJournal(modules=["depot"])
+    journal = open_journal()
     saga.start(journal=journal, saga_id="x")
 
     (done,) = recover(journal)
@@ -201,22 +200,21 @@ def test_what_is_too_large_is_refused(place: str) -> None:
         saga.orchestrator_execute(journal=PLAIN)
 
 
-def test_many_small_arguments_may_be_large_together() -> None:
+def test_many_small_arguments_may_be_large_together(open_journal: Any) -> None:
     """The limit is one of each value."""
     saga = SagaAssembler.saga()
     for i in range(8):
         saga.operation((do, f"{i}", "y" * 200_000), (undo, f"{i}") if i else None)
 
-    assert len(saga.orchestrator_execute(journal=MemoryJournal(modules=["depot"]))) == 8
+    assert len(saga.orchestrator_execute(journal=open_journal())) == 8
 
 
 # --- sealed ---------------------------------------------------------------------------------------
 
 
-def test_with_a_codec_no_value_is_in_the_clear() -> None:
+def test_with_a_codec_no_value_is_in_the_clear(open_journal: Any) -> None:
     """Arguments, results and the texts of errors; names, statuses and types are."""
-    depot.reset()
-    journal = MemoryJournal(modules=["depot"], codec=Reversed())
+    journal = open_journal(codec=Reversed())
     depot.behaviour["a"] = lambda: "secret result"
     depot.behaviour["b"] = fail(ValueError("secret error"))
     saga = (
@@ -389,13 +387,12 @@ def test_no_row_makes_a_reader_fail_otherwise(definition: Any, entry: Any) -> No
             read_rows(rows, Values(PLAIN), PLAIN.names.find)
 
 
-def test_a_saga_whose_entries_contradict_one_another_is_parked() -> None:
+def test_a_saga_whose_entries_contradict_one_another_is_parked(open_journal: Any) -> None:
     """And answered for as a JournalError."""
-    depot.reset()
-    journal = MemoryJournal(modules=["depot"])
+    journal = open_journal()
     saga = SagaAssembler.saga().operation((do, "a"), name="a")
     saga.start(journal=journal, saga_id="x")
-    number = journal.find("x").number  # type: ignore[union-attr]
+    number = journal.find("x").number
     good = journal.rows
 
     def rows(numbers: Any) -> Any:
@@ -404,13 +401,13 @@ def test_a_saga_whose_entries_contradict_one_another_is_parked() -> None:
         found[number] = [*found[number], Row(2, 0.0, bad)]
         return found
 
-    journal.rows = rows  # type: ignore[method-assign]
+    journal.rows = rows
 
     (done,) = recover(journal)
 
     assert done.outcome is SagaStatus.STUCK
     assert "contradict one another" in str(done.error)
-    journal.rows = good  # type: ignore[method-assign]
+    journal.rows = good
     with pytest.raises(SagaStuck, match=r"was parked: .*contradict"):
         saga.orchestrator_execute(journal=journal, saga_id="x")
 

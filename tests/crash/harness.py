@@ -175,13 +175,15 @@ def passed(place: Path) -> list[str]:
     return points
 
 
+def in_memory() -> str | None:
+    """Give a place where a sync takes no time, if there is one: who is killed loses nothing."""
+    return MEMORY if os.access(MEMORY, os.W_OK) else None
+
+
 @contextmanager
 def open_yard() -> Iterator[Yard]:
     """Start services and a nursery, and end them."""
-    # In memory, if there is such a place: a sync takes no time there, and whoever is killed does
-    # not lose what was not synced.
-    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
-    with tempfile.TemporaryDirectory(prefix="saga-crash-", dir=memory) as folder:
+    with tempfile.TemporaryDirectory(prefix="saga-crash-", dir=in_memory()) as folder:
         yard = Yard(Path(folder))
         try:
             yield yard
