@@ -251,7 +251,7 @@ class Execution:
             self._turn()
         self.entries.append(entry)
 
-    def start(self, intent: Entry | None = None) -> Entry | None:
+    def start(self, intent: Entry | None = None) -> Entry | None:  # noqa: C901 - likewise
         """Tell an intent, by default the first that is ready without a wait; None if none is."""
         trouble = self.trouble
         if intent is None:
