@@ -114,6 +114,31 @@ def test_nothing_is_told_before_it_is_written(execute: Execute, journal: Journal
     ]
 
 
+def test_what_a_cancellation_ends_is_not_told_before_it_is_written(journal: Journal) -> None:
+    """Not even that what waited for another attempt has failed."""
+    heard: list[tuple[str, int]] = []
+    depot.behaviour["b"] = fail(OSError("busy"))
+    later = Retry(OSError, wait_initial=60, wait_jitter=0)
+
+    def watch(event: Any) -> None:
+        heard.append((f"{event.operation}: {event.kind}", len(bodies(journal, "x"))))
+
+    saga = SagaAssembler.saga(observers=[watch]).operation((do, "a"), name="a")
+    saga.operation((do, "b"), name="b", retry=later)
+
+    async def main() -> None:
+        task = asyncio.ensure_future(saga.aorchestrator_execute(journal=journal, saga_id="x"))
+        while len(heard) < 5:  # noqa: ASYNC110 - the last of them says that it waits
+            await asyncio.sleep(0.001)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+
+    assert heard[5:] == [("b: failed", 4), ("None: saga ended", 4)]
+
+
 # --- an id that is given again --------------------------------------------------------------------
 
 

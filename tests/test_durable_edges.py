@@ -11,7 +11,19 @@ from typing import Any
 import depot
 import pytest
 from depot import do, fail, undo
-from recorded import SQLITE, WHO, Faulty, Reversed, Wrapped, chain, crashed, status
+from recorded import (
+    SQLITE,
+    WHO,
+    Faulty,
+    Reversed,
+    Wrapped,
+    bodies,
+    chain,
+    crashed,
+    seen,
+    status,
+    stuck,
+)
 from world import Watch, in_time
 
 from py_api_saga import (
@@ -28,12 +40,13 @@ from py_api_saga import (
     arecover,
     happened,
     recover,
+    recovery,
     result_of,
     takeover,
 )
 from py_api_saga.journal import MemoryJournal, SQLiteJournal
-from py_api_saga.journal.protocol import Create, Take
-from py_api_saga.repair import DecisionError, again, purge, resolve
+from py_api_saga.journal.protocol import Append, Create, Take
+from py_api_saga.repair import DecisionError, again, purge, purge_all, resolve
 
 # --- values ---------------------------------------------------------------------------------------
 
@@ -152,6 +165,28 @@ def test_what_cannot_be_opened_here_is_not_parked(open_journal: Any) -> None:
     assert "its codec cannot open" in str(done.error)
     codec.away = ""
     assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
+
+
+def test_a_pivot_whose_result_cannot_be_kept_is_passed_all_the_same(journal: Any) -> None:
+    """Though recovery was to go backward: all that follows is tried again until it is done."""
+    soon = Retry(OSError, attempts=9, wait_initial=0.001, wait_jitter=0)
+    saga = SagaAssembler.saga(on_crash="compensate")
+    saga.operation((do, "a"), (undo, "a"), name="a")
+    saga.operation((do, "b"), name="b", pivot=True, retry=soon).operation((do, "c"), name="c")
+    crashed(journal, saga, 2)
+    answers: list[Any] = [object, fail(OSError("busy")), lambda: "B"]
+
+    def answer() -> Any:
+        return answers.pop(0)()
+
+    depot.behaviour["b"] = answer
+
+    (done,) = recover(journal)
+    assert done.outcome is SagaStatus.STUCK
+    again(journal, "x", "b", **WHO)
+
+    assert [done.outcome for done in recover(journal)] == [SagaStatus.COMPLETED]
+    assert depot.standing == ["a", "b", "c"]
 
 
 def test_a_decision_with_a_value_that_cannot_be_kept_is_refused(journal: Any) -> None:
@@ -302,6 +337,29 @@ def test_a_cancellation_while_a_saga_is_claimed_gives_it_back(journal: Any, how:
     assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
 
 
+def test_a_cancellation_while_a_start_looks_at_its_saga_waits_for_that(journal: Any) -> None:
+    """No thread of a start that has ended goes on with the journal."""
+    chain("a").start(journal=journal, saga_id="x")
+    looking, looked = threading.Event(), threading.Event()
+
+    def find(saga_id: str) -> Any:
+        looking.set()
+        time.sleep(0.05)
+        looked.set()
+        return journal.find(saga_id)
+
+    async def main() -> None:
+        wrapped: Any = Wrapped(journal, find=find)
+        task = asyncio.ensure_future(chain("a").astart(journal=wrapped, saga_id="x"))
+        assert await asyncio.to_thread(looking.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert looked.is_set()
+
+    asyncio.run(main())
+
+
 def test_an_interrupt_while_a_saga_is_claimed_gives_it_back(journal: Any) -> None:
     """Ctrl-C strikes when the claim has just settled."""
     crashed(journal, chain("a"), 1)
@@ -315,6 +373,47 @@ def test_an_interrupt_while_a_saga_is_claimed_gives_it_back(journal: Any) -> Non
         chain("a").orchestrator_execute(journal=Wrapped(journal, write=write), saga_id="x")
 
     assert chain("a").orchestrator_execute(journal=journal, saga_id="x") == ["A"]
+
+
+def test_an_interrupt_while_a_person_decides_gives_the_saga_back(journal: Any) -> None:
+    """It strikes when the claim for the decision has just settled."""
+    stuck(journal)
+
+    def write(*changes: Any) -> None:
+        journal.write(*changes)
+        if any(isinstance(change, Take) for change in changes):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        again(Wrapped(journal, write=write), "x", **WHO)
+
+    assert not journal.drives(journal.find("x"))
+
+
+def test_a_person_may_take_over_what_recovery_no_longer_tries(journal: Any) -> None:
+    """However often its process has died."""
+    crashed(journal, chain("a"), 1)
+    for _ in range(recovery.MAX_TRIES):
+        journal.write(take := Take(seen(journal, "x"), counted=True))
+        journal.leave(take.check())
+
+    assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
+
+
+def test_what_was_purged_meanwhile_is_left_as_it_is(journal: Any) -> None:
+    """Whoever has looked before that is told so, and the others are purged all the same."""
+    for saga_id in ("x", "y"):
+        chain("a").orchestrator_execute(journal=journal, saga_id=saga_id)
+    before = [seen(journal, saga_id) for saga_id in ("x", "y")]
+    purge(journal, before[0])
+    digest = seen(journal, "x").digest
+
+    ((left, error),) = purge_all(journal, before)
+
+    assert (left, type(error)) == (before[0], SagaInProgress)
+    assert "was purged meanwhile" in str(error)
+    assert seen(journal, "x").digest == digest
+    assert seen(journal, "y").digest
 
 
 def test_an_interrupt_while_an_id_is_found_taken_is_raised(journal: Any) -> None:
@@ -392,10 +491,12 @@ def test_a_straggler_does_not_land_in_another_saga_of_its_id(
     """Its own was forgotten, and the id given again."""
     go_on = threading.Event()
     late(journal, go_on, Watch())
+    length = len(bodies(journal, "x"))
     purge(journal, journal.find("x"), forget=True)
     depot.behaviour.pop("a")
-    fresh = SagaAssembler.saga().operation((do, "b"), (undo, "b"), name="a", timeout=5)
+    fresh = chain(*(f"b{i}" for i in range(1, length)))
     fresh.orchestrator_execute(journal=journal, saga_id="x")
+    assert len(bodies(journal, "x")) == length  # so that nothing but its number tells them apart
     rows = journal.rows([journal.find("x").number])
 
     go_on.set()
@@ -406,6 +507,25 @@ def test_a_straggler_does_not_land_in_another_saga_of_its_id(
 
     in_time(logged)
     assert journal.rows([journal.find("x").number]) == rows
+
+
+def test_a_late_landing_that_goes_wrong_gives_its_saga_back(
+    journal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is raised in the thread of the straggler: nobody drives the saga after it."""
+    go_on, ended = threading.Event(), threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: ended.set())
+
+    def write(*changes: Any) -> None:
+        if go_on.is_set() and any(isinstance(change, Append) for change in changes):
+            raise MemoryError
+        journal.write(*changes)
+
+    late(Wrapped(journal, write=write), go_on, Watch())
+    go_on.set()
+
+    assert ended.wait(10)
+    assert not journal.drives(journal.find("x"))
 
 
 def test_a_call_that_was_given_up_may_be_said_to_have_ended(journal: Any) -> None:

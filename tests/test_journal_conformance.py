@@ -431,6 +431,17 @@ def test_a_purged_saga_keeps_its_id_and_its_end(journal: Journal, write: Write, 
         again.check()
 
 
+def test_a_second_purge_changes_nothing(journal: Journal, write: Write, begin: Any) -> None:
+    """What the first one has kept of the saga stays."""
+    write(Append(begin(), "[2]", SagaStatus.COMPLETED))
+    write(Purge(seen(journal), "digest"))
+    purged = seen(journal)
+    write(purge := Purge(purged, "another"))
+
+    purge.check()
+    assert seen(journal) == purged
+
+
 def test_a_forgotten_saga_frees_its_id(journal: Journal, write: Write, begin: Any) -> None:
     """A new saga with this id has nothing of the old one."""
     write(Append(begin(), "[2]", SagaStatus.COMPENSATED))

@@ -630,6 +630,53 @@ class Flaky:
         return getattr(self.real, name)
 
 
+def test_changes_that_fail_together_have_errors_of_their_own(journal: SQLiteJournal) -> None:
+    """Whoever gets one may add to it what is said of its saga alone; the cause is the same."""
+    begin(journal)
+    Flaky(journal, after=False, times=99)
+    creates = [Create(saga_id, "x", "[1]") for saga_id in ("b", "c")]
+    journal.write(*creates)
+
+    assert_each_its_own(creates)
+
+
+def test_changes_that_cannot_be_written_anywhere_have_errors_of_their_own(path: Path) -> None:
+    """Likewise, if there is no journal to write them to, or no longer."""
+    creates = [Create(saga_id, "x", "[1]") for saga_id in ("b", "c")]
+    with closing(SQLiteJournal(path)) as journal:
+        begin(journal)
+        path.unlink()
+        journal.write(*creates)
+    assert_each_its_own(creates)
+
+    other = path.with_name("no-journal")
+    other.write_bytes(b"no database" * 1000)
+    creates = [Create(saga_id, "x", "[1]") for saga_id in ("b", "c")]
+    with closing(SQLiteJournal(other)) as journal:
+        journal.write(*creates)
+    assert_each_its_own(creates)
+
+
+def assert_each_its_own(creates: list[Create]) -> None:
+    """See that no two changes share an error, though they share its cause."""
+    errors: list[Any] = [create.error for create in creates]
+    assert all(isinstance(error, JournalError) for error in errors)
+    assert len({id(error) for error in errors}) == len(errors)
+    assert len({id(error.__cause__) for error in errors}) == 1
+
+
+def test_the_number_of_a_forgotten_saga_is_that_of_no_other(path: Path) -> None:
+    """Whoever still holds its number cannot take another saga for it, in whichever process."""
+    with closing(SQLiteJournal(path)) as journal:
+        forgotten = begin(journal)
+        journal.write(Append(forgotten, "[2]", SagaStatus.COMPLETED))
+        journal.write(purge := Purge(seen(journal), "", forget=True))
+        purge.check()
+
+    with closing(SQLiteJournal(path)) as journal:
+        assert begin(journal).number > forgotten.number
+
+
 @pytest.mark.parametrize("after", [False, True])
 def test_a_commit_that_seems_to_fail_is_looked_for(journal: SQLiteJournal, *, after: bool) -> None:
     """It is tried again, and whatever is there already counts as written."""
