@@ -32,22 +32,17 @@ class Names(list[str]):
 
     As a list it holds what the name of each operation is made of: a name, or that of a function.
     No arguments of calls: who keeps the results keeps this as well.
-
-    Attributes:
-        places: What a name stands for: an operation, by index, or a child saga.
-        shared: Names of functions that are the actions of several operations.
     """
 
-    _given: AbstractSet[int] = frozenset()
+    _given: AbstractSet[int] | range = frozenset()
+    _good = 0  # so many are names as they stand
     _names: list[str] | None = None
 
     @classmethod
     def of(cls, given: Iterable[str], layout: Layout | None) -> Names:
         """Make names that were made before, with those of the child sagas in a layout."""
-        names = cls()
-        for name in given:
-            names.give(name)
-        names.all()
+        names = cls(given)
+        names._given = range(len(names))
         if layout is not None:
             names._add_children("", layout)
         return names
@@ -61,11 +56,28 @@ class Names(list[str]):
 
     def all(self) -> list[str]:
         """Give the names of all operations there are."""
+        if self._names is None:
+            if self._good != len(self) and self._are_good():
+                self._good = len(self)
+            if self._good == len(self):  # as nearly always; a table takes half a kilobyte
+                return self
+        return self._tabulated()
+
+    def _are_good(self) -> bool:
+        """Tell whether what names are made of are names: usual ones, and each once."""
+        if len(set(self)) < len(self) or "" in self:
+            return False
+        text = "".join(self)
+        usual = "." not in text and ":" not in text and max(map(len, self)) <= MAX_NAME
+        return usual or len(self._given) == len(self)
+
+    def _tabulated(self) -> list[str]:
+        """Give them, and see that `places` and `shared` know all of them."""
         if self._names is None or len(self._names) < len(self):
             with _naming:
                 if self._names is None:
-                    self.places: dict[str, int | Layout] = {}
-                    self.shared: set[str] = set()
+                    self._places: dict[str, int | Layout] = {}
+                    self._shared: set[str] = set()
                     self._numbers: dict[str, int] = {}  # name -> the last number behind it
                     self._names = []
                 for i in range(len(self._names), len(self)):
@@ -74,40 +86,49 @@ class Names(list[str]):
                         name, of, number = self._make(name)
                         if number:
                             self._numbers[of] = number
-                            self.shared.add(of)
-                    self.places[name] = i
+                            self._shared.add(of)
+                    self._places[name] = i
                     self._names.append(name)
         return self._names
+
+    @property
+    def places(self) -> dict[str, int | Layout]:
+        """What a name stands for: an operation, by index, or a child saga."""
+        self._tabulated()
+        return self._places
+
+    @property
+    def shared(self) -> set[str]:
+        """Names of functions that are the actions of several operations."""
+        self._tabulated()
+        return self._shared
 
     def give(self, name: str) -> None:
         """Add an operation under a name; one without a name is appended."""
         if not isinstance(self._given, set):
-            self._given = set()
+            self._given = set(self._given)
         self._given.add(len(self))
         self.append(name)
 
     def copied(self) -> Names:
         """Make names that begin with the same ones and go on by themselves."""
-        self.all()
         names = Names(self)
         names._given = set(self._given)
-        names.all()
-        names.places, names.shared = self.places.copy(), self.shared.copy()
+        names.places.update(self.places)
+        names.shared.update(self.shared)
         return names
 
     def get(self, name: str) -> int | Layout | None:
         """Find the operation or child saga that has a name."""
-        self.all()
         return self.places.get(name)
 
     def add(self, name: str, child: Layout) -> None:
         """Let a name stand for a child saga."""
-        self.all()
         self.places[name] = child
 
     def preview(self, label: str) -> str:
         """Give the name that an operation would get if it were added now."""
-        self.all()
+        self._tabulated()
         return self._make(label)[0]
 
     def _make(self, label: str) -> tuple[str, str, int]:
@@ -115,10 +136,10 @@ class Names(list[str]):
         name = label
         if "." in label or ":" in label or not 0 < len(label) <= MAX_NAME:
             name = label.translate(_NO_NAME)[:MAX_NAME] or "operation"
-        if name not in self.places:
+        if name not in self._places:
             return name, name, 0
         short, number = name[: MAX_NAME - 6], self._numbers.get(name, 1) + 1
-        while (numbered := f"{short}-{number}") in self.places:
+        while (numbered := f"{short}-{number}") in self._places:
             number += 1
         return numbered, name, number
 
