@@ -290,6 +290,7 @@ class Saga:
     ) -> Any:
         return name, after, retry, compensation_retry, timeout, pivot, doubtful, on_doubt
 
+    _options.__qualname__ = operation.__qualname__  # whom the error for an unknown option names
     # What `help` and `inspect.signature` show; a Signature would have inspect imported, 9 ms.
     operation.__wrapped__ = _options  # type: ignore[attr-defined]
 
