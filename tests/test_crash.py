@@ -21,6 +21,7 @@ import pytest
 from crash import checks, harness, sweeps
 from crash.harness import Yard, open_yard
 from crash.services import TROUBLES
+from world import output_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 
@@ -230,6 +231,36 @@ def test_forks_under_load_keep_to_their_own_sagas(yard: Yard) -> None:
     assert len(told_so) == len(told(place, "told")) > 66
     assert summary(place, "parent")["epoch"] == 1
     assert set(yard.holds(place)) == told_so
+
+
+def test_a_fork_waits_for_who_is_inside_a_lock() -> None:
+    """Else the child would have it locked for ever, by a thread that it has not."""
+    code = """
+    import os, signal, threading, time, warnings
+    from py_api_saga import definition
+    from py_api_saga.executors import run
+
+    warnings.simplefilter("ignore")  # Python's own, of threads and forks
+    inside = threading.Barrier(3)
+
+    def hold(lock):
+        with lock:
+            inside.wait()
+            time.sleep(0.3)
+
+    locks = definition._naming, run._naming
+    for lock in locks:
+        threading.Thread(target=hold, args=(lock,)).start()
+    inside.wait()
+    child = os.fork()
+    if not child:
+        signal.alarm(5)
+        for lock in locks:
+            lock.acquire()
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    assert output_of(code) == ["0"]
 
 
 def test_an_interrupted_leader_leaves_no_follower_behind(yard: Yard) -> None:

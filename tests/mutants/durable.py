@@ -277,7 +277,7 @@ MUTANTS = (
     ),
     Mutant(
         "forks while a thread is inside a lock",
-        "test_forks_under_load_keep_to_their_own_sagas",
+        "test_a_fork_waits_for_who_is_inside_a_lock",
         (
             Edit(
                 "definition.py",
