@@ -240,3 +240,8 @@ def test_a_saga_in_a_journal_loads_no_more_than_it_needs(tmp_path: Path) -> None
     needless = {"asyncio", "concurrent", "decimal", "hashlib", "pathlib", "socket", "tempfile"}
     needless |= {"binascii", "urllib.parse", "uuid", "zoneinfo", "py_api_saga.journal.memory"}
     assert set(ran.stdout.split()) & needless == set()
+
+
+def test_what_is_imported_late_is_listed() -> None:
+    """So that it is offered where names are completed."""
+    assert set(dir(py_api_saga)) >= PUBLIC

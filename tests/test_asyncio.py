@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import gc
+import inspect
 import random
 import signal
 import sys
@@ -15,7 +16,14 @@ import anyio
 import pytest
 from world import PATIENCE, World, failure_of, script, steps
 
-from py_api_saga import Retry, SagaAssembler, SagaException, current_operation, result_of
+from py_api_saga import (
+    Retry,
+    SagaAssembler,
+    SagaDefinitionError,
+    SagaException,
+    current_operation,
+    result_of,
+)
 
 METHODS = ["aorchestrator_execute", "achoreography_execute"]
 AT_ONCE = Retry(Exception, attempts=3, wait_initial=0, wait_jitter=0)
@@ -932,3 +940,22 @@ def test_ctrl_c_at_any_moment_leaves_nothing(run: str) -> None:
         undone = int(running.end()[0])
 
     assert undone > 0
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="functions are marked since Python 3.12")
+def test_a_function_that_is_marked_as_a_coroutine_function_is_awaited(world: World) -> None:
+    """As the wrapper of a decorator is, which returns what a coroutine function has returned."""
+
+    async def act(name: str) -> str:
+        world.do(name)
+        return name
+
+    def wrapper(*args: str) -> Any:
+        return act(*args)
+
+    vars(inspect)["markcoroutinefunction"](wrapper)
+    saga = SagaAssembler.saga().operation((wrapper, "a"))
+
+    assert asyncio.run(saga.aorchestrator_execute()) == ["a"]
+    with pytest.raises(SagaDefinitionError):
+        saga.orchestrator_execute()

@@ -6,6 +6,7 @@ import contextvars
 import functools
 import gc
 import operator
+import pickle
 import threading
 import time
 import weakref
@@ -853,3 +854,21 @@ def test_a_saved_view_keeps_nothing_alive(execute: Execute, collected: Collected
         return [weakref.ref(thing)]
 
     assert collected(run())
+
+
+def test_the_results_of_a_function_can_be_pickled_and_compared() -> None:
+    """What a decorator copies to another object, a task of a queue say, goes where that goes."""
+
+    def act() -> None:
+        pass
+
+    def other() -> None:
+        pass
+
+    SagaAssembler.saga().operation(act, other)
+    view: Any = act.saga_results  # type: ignore[attr-defined]
+
+    assert view == other.saga_results  # type: ignore[attr-defined]
+    again = pickle.loads(pickle.dumps(view))  # noqa: S301 - our own
+    act.saga_results = again  # type: ignore[attr-defined]
+    assert SagaAssembler.saga().operation(act).orchestrator_execute() == [None]

@@ -3,6 +3,7 @@
 import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from copy import copy
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
@@ -18,6 +19,7 @@ from py_api_saga import (
     current_operation,
     result_of,
 )
+from py_api_saga.definition import Names
 
 Execute = Callable[..., Any]
 Step = Callable[..., Callable[..., Any]]
@@ -884,3 +886,46 @@ def test_a_refused_operation_leaves_no_trace_in_a_child_or_by_name(execute: Exec
         saga.operation((cast("Any", function), 1), name="free")
 
     assert execute(saga.operation(function, name="free"))["free"] == "free"
+
+
+def test_a_saga_that_grows_in_another_thread_has_no_name_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also if it grows while its names are looked at: two calls must never share a key."""
+    names, look = Names(["charge", "other"]), Names._are_good  # noqa: SLF001
+
+    def grow_and_look(self: Names, labels: list[str]) -> bool:
+        self.append("charge")
+        return look(self, labels)
+
+    monkeypatch.setattr(Names, "_are_good", grow_and_look)
+    names.all()
+    monkeypatch.undo()
+
+    assert names.all() == ["charge", "other", "charge-2"]
+
+
+def test_a_copy_has_the_names_of_the_original() -> None:
+    """Also where an operation has another one since a child has its own."""
+    child = SagaAssembler.saga().operation(nothing, name="x")
+    saga = SagaAssembler.saga().operation(child, name="nothing").operation(nothing)
+
+    assert copy(saga).mermaid() == saga.mermaid()
+    assert list(copy(saga).operation(nothing).orchestrator_execute()) == [[None], None, None]
+    assert copy(saga).orchestrator_execute()["nothing-2"] is None
+
+
+def test_what_a_user_calls_saga_results_is_overwritten() -> None:
+    """It is not even looked at."""
+
+    class Odd:
+        @property
+        def code(self) -> object:
+            raise ZeroDivisionError
+
+    def act() -> int:
+        return 2
+
+    act.saga_results = Odd()  # type: ignore[attr-defined]
+
+    assert SagaAssembler.saga().operation(act).orchestrator_execute() == [2]

@@ -30,6 +30,7 @@ from py_api_saga import (
     happened,
     result_of,
 )
+from py_api_saga.doubtful import DOUBTFUL
 
 AT_ONCE = Retry(Exception, attempts=3, wait_initial=0, wait_jitter=0)
 
@@ -731,3 +732,34 @@ def test_a_connection_that_takes_too_long_leaves_none(world: World) -> None:
 
     assert isinstance(raised.operation_error, requests.ConnectTimeout)
     assert world.log == ["stock", "undo stock"]
+
+
+def test_an_error_of_a_type_that_has_no_hash_is_a_failure_like_others(
+    execute: Execute, world: World
+) -> None:
+    """Its metaclass may compare as it likes."""
+
+    class Meta(type):
+        def __eq__(cls, other: object) -> bool:
+            return cls is other
+
+        __hash__ = None  # type: ignore[assignment]
+
+    class Weird(Exception, metaclass=Meta):
+        pass
+
+    def fail() -> None:
+        raise Weird
+
+    saga = steps(world, "a").operation(fail, after="a")
+
+    assert isinstance(failure_of(execute, saga).operation_error, Weird)
+    assert world.standing == []
+    assert world.log[-1] == "undo a"
+
+
+def test_any_number_of_types_of_errors_is_told_apart() -> None:
+    """What was found out of each is kept for some of them."""
+    kinds = [type(f"Kind{i}", (TimeoutError if i % 2 else ValueError,), {}) for i in range(200)]
+
+    assert [DOUBTFUL.match(kind()) for kind in kinds * 2] == [False, True] * 200

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import depot
@@ -1201,3 +1202,19 @@ def test_a_recovery_that_is_cancelled_finishes_what_it_has_begun(journal: Any) -
     assert status(journal, "x") is SagaStatus.COMPLETED
     assert status(journal, "y") is SagaStatus.RUNNING
     assert not any(line.startswith("undo") for line in depot.log)
+
+
+@dataclass(frozen=True)
+class Patient(Retry):
+    """A retry with defaults of its own."""
+
+    attempts: int | None = 10
+
+
+def test_the_options_of_a_subclass_of_retry_are_written_down(journal: Journal) -> None:
+    """What recovery reads is a plain Retry, with other defaults."""
+    saga = SagaAssembler.saga(retry=Patient(ValueError)).operation((depot.do, "a"))
+
+    saga.start(journal=journal, saga_id="x")
+
+    assert '"retry":{"on":["builtins.ValueError"],"attempts":10}' in bodies(journal, "x")[0]

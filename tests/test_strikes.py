@@ -24,6 +24,7 @@ from world import Watch, World, in_time
 
 import py_api_saga
 from py_api_saga import SagaAssembler
+from py_api_saga.definition import Names
 
 HOME = Path(py_api_saga.__file__).parent
 MODULES = ("execution", "compensation", "definition", "events")
@@ -266,3 +267,30 @@ def test_an_interrupt_anywhere_leaves_nothing_over(
 
     assert not wrong, "\n".join(wrong)
     assert struck > 40 / EVERY  # fewer where Python looks for signals less often
+
+
+def test_an_interrupt_while_names_are_made_changes_none() -> None:
+    """They come out as they would have, whenever it strikes: keys are made of them."""
+    labels = ["charge", "charge", "other", "charge"]
+
+    def make(names: Names, target: Place | None = None) -> Tracer:
+        tracer = Tracer(target)
+        sys.settrace(tracer)
+        try:
+            names.all()
+        except Struck:
+            pass
+        finally:
+            sys.settrace(None)
+        return tracer
+
+    before = sys.gettrace()
+    try:
+        struck = 0
+        for place in make(Names(labels)).places():
+            struck += make(names := Names(labels), place).struck
+            assert names.all() == ["charge", "charge-2", "other", "charge-3"], line_of(*place[:2])
+            assert names.shared == {"charge"}
+    finally:
+        sys.settrace(before)
+    assert struck > 5

@@ -81,7 +81,18 @@ def current_operation() -> CurrentOperation:
 # Flags of code that can't be checked by counting, since it takes *args (0x4) or **keywords (0x8),
 # or that is no function to call and be done: generators, also asynchronous ones (0x20, 0x200).
 _ODD = 0x4 | 0x8 | 0x20 | 0x200
-COROUTINE = 0x80
+_COROUTINE = 0x80
+
+
+def is_coroutine_function(function: FunctionType) -> bool:
+    """Tell whether a function is one by its code, or because somebody has marked it so."""
+    if function.__code__.co_flags & _COROUTINE:
+        return True
+    if not vars(function).keys() - {"saga_results"}:
+        return False
+    from inspect import iscoroutinefunction  # noqa: PLC0415 - 9 ms, and few functions are marked
+
+    return iscoroutinefunction(function)
 
 
 class SagaResults(Sequence[Any]):
@@ -91,19 +102,24 @@ class SagaResults(Sequence[Any]):
     read in. What it holds is how its function is called, which takes longer to find out.
 
     Attributes:
-        code: The code that this is true of; a decorator may copy the attributes of a function.
+        code: The code that this is true of, or None: a decorator may copy a function's attributes.
         takes: How many arguments; -1 if they can't simply be counted.
         is_async: Whether it is a coroutine function.
     """
 
     __slots__ = ("code", "is_async", "takes")
 
-    def __init__(self, function: FunctionType) -> None:
-        """Look at a function."""
-        self.code = code = function.__code__
-        self.is_async = code.co_flags & COROUTINE != 0
-        countable = not (code.co_flags & _ODD or code.co_kwonlyargcount)
-        self.takes = code.co_argcount if countable else -1
+    def __init__(self, function: FunctionType | None = None) -> None:
+        """Look at a function; at none where it was pickled, and will be looked at again."""
+        self.code, self.is_async, self.takes = None, False, -1
+        if function is not None:
+            self.code = code = function.__code__
+            self.is_async = is_coroutine_function(function)
+            if not (code.co_flags & _ODD or code.co_kwonlyargcount):
+                self.takes = code.co_argcount
+
+    def __reduce__(self) -> tuple[type[SagaResults], tuple[()]]:
+        return SagaResults, ()
 
     def _list(self) -> list[Any]:
         return list(current_operation().results.values())
@@ -118,7 +134,7 @@ class SagaResults(Sequence[Any]):
         return iter(self._list())
 
     def __eq__(self, other: object) -> bool:
-        return self is other or self._list() == other
+        return isinstance(other, SagaResults) or self._list() == other
 
     __hash__ = None  # type: ignore[assignment]
 

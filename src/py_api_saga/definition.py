@@ -57,19 +57,21 @@ class Names(list[str]):
     def all(self) -> list[str]:
         """Give the names of all operations there are."""
         if self._names is None:
-            if self._good != len(self) and self._are_good():
-                self._good = len(self)
+            if self._good < len(self):
+                labels = self[:]  # another thread may add to these
+                if self._are_good(labels):
+                    self._good = len(labels)
             if self._good == len(self):  # as nearly always; a table takes half a kilobyte
                 return self
         return self._tabulated()
 
-    def _are_good(self) -> bool:
+    def _are_good(self, labels: list[str]) -> bool:
         """Tell whether what names are made of are names: usual ones, and each once."""
-        if len(set(self)) < len(self) or "" in self:
+        if len(set(labels)) < len(labels) or "" in labels:
             return False
-        text = "".join(self)
-        usual = "." not in text and ":" not in text and max(map(len, self)) <= MAX_NAME
-        return usual or len(self._given) == len(self)
+        text = "".join(labels)
+        usual = "." not in text and ":" not in text and max(map(len, labels)) <= MAX_NAME
+        return usual or len(self._given) == len(labels)
 
     def _tabulated(self) -> list[str]:
         """Give them, and see that `places` and `shared` know all of them."""
@@ -81,14 +83,16 @@ class Names(list[str]):
                     self._numbers: dict[str, int] = {}  # name -> the last number behind it
                     self._names = []
                 for i in range(len(self._names), len(self)):
-                    name = self[i]
+                    # In an order in which an interrupt does no harm: it has this done again.
+                    name, of, number = self[i], "", 0
                     if i not in self._given:
-                        name, of, number = self._make(name)
+                        name, of, number = self._make(name, i)
                         if number:
-                            self._numbers[of] = number
                             self._shared.add(of)
                     self._places[name] = i
                     self._names.append(name)
+                    if number:
+                        self._numbers[of] = number
         return self._names
 
     @property
@@ -114,8 +118,9 @@ class Names(list[str]):
         """Make names that begin with the same ones and go on by themselves."""
         names = Names(self)
         names._given = set(self._given)
-        names.places.update(self.places)
-        names.shared.update(self.shared)
+        if self._names is not None:
+            names._names, names._places = self._names.copy(), self._places.copy()
+            names._shared, names._numbers = self._shared.copy(), self._numbers.copy()
         return names
 
     def get(self, name: str) -> int | Layout | None:
@@ -129,17 +134,17 @@ class Names(list[str]):
     def preview(self, label: str) -> str:
         """Give the name that an operation would get if it were added now."""
         self._tabulated()
-        return self._make(label)[0]
+        return self._make(label, len(self))[0]
 
-    def _make(self, label: str) -> tuple[str, str, int]:
-        """Make a name that is not taken; of which name, and with which number, or 0 for none."""
+    def _make(self, label: str, i: int) -> tuple[str, str, int]:
+        """Make a name that no other has; of which name, and with which number, or 0 for none."""
         name = label
         if "." in label or ":" in label or not 0 < len(label) <= MAX_NAME:
             name = label.translate(_NO_NAME)[:MAX_NAME] or "operation"
-        if name not in self._places:
+        if self._places.get(name, i) == i:
             return name, name, 0
         short, number = name[: MAX_NAME - 6], self._numbers.get(name, 1) + 1
-        while (numbered := f"{short}-{number}") in self._places:
+        while self._places.get(numbered := f"{short}-{number}", i) != i:
             number += 1
         return numbered, name, number
 

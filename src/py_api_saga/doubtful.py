@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from py_api_saga.exceptions import refused
@@ -31,8 +30,23 @@ class ErrorTypes(NamedTuple):
         return not (isinstance(reason, Exception) and _name_of(type(reason)) in self.exempt)
 
 
-@lru_cache(maxsize=64)  # a process meets few types of errors, and these again and again
+# A process meets few types of errors, and these again and again. By id, since the metaclass of one
+# may compare in its own way; what is in here is kept, so that its id stays its own.
+_known: dict[tuple[int, int], tuple[ErrorTypes, type, bool]] = {}
+_MOST = 64
+
+
 def _is_among(meant: ErrorTypes, kind: type[BaseException]) -> bool:
+    key = id(meant), id(kind)
+    known = _known.get(key)
+    if known is None:
+        if len(_known) >= _MOST:
+            _known.clear()
+        known = _known[key] = meant, kind, _is_one(meant, kind)
+    return known[2]
+
+
+def _is_one(meant: ErrorTypes, kind: type[BaseException]) -> bool:
     names = [_name_of(base) for base in kind.__mro__]
     if not meant.exempt.isdisjoint(names):
         return False

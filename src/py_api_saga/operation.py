@@ -10,7 +10,7 @@ from functools import partial
 from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from py_api_saga.context import COROUTINE, SagaResults
+from py_api_saga.context import SagaResults, is_coroutine_function
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.placeholder import SCANNED, Placeholder, placeholders
@@ -74,12 +74,8 @@ def plain_call(function: Any = None, *args: Any) -> Call | None:
     """Read a plain function with as many arguments as it takes; None if it is anything else."""
     if type(function) is not FunctionType:
         return None
-    try:
-        known: SagaResults = function.saga_results  # type: ignore[attr-defined]
-        is_known = known.code is function.__code__
-    except AttributeError:
-        is_known = False
-    if not is_known:
+    known = getattr(function, "saga_results", None)  # or whatever the user calls so
+    if type(known) is not SagaResults or known.code is not function.__code__:
         function.saga_results = known = SagaResults(function)  # type: ignore[attr-defined]
     spare = known.takes - len(args)
     if spare and not 0 < spare <= len(function.__defaults__ or ()):
@@ -144,8 +140,7 @@ def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: in
 def is_async(function: Any) -> bool:
     """Tell whether a callable is a coroutine function, or calls one."""
     if type(function) is FunctionType:
-        flags: int = function.__code__.co_flags
-        return flags & COROUTINE != 0
+        return is_coroutine_function(function)
     from inspect import iscoroutinefunction  # noqa: PLC0415 - likewise
 
     return _is(function, iscoroutinefunction)

@@ -155,7 +155,8 @@ class GroupCommit:
             raise RetiredError
         batch = self.batch
         for change in changes:
-            if change.settled or (isinstance(change.waiter, Batch) and change.waiter.queue is self):
+            waiter = change.waiter  # once: it is gone when its batch is told
+            if change.settled or (isinstance(waiter, Batch) and waiter.queue is self):
                 continue
             if self._admit(change):
                 batch.changes.append(change)
@@ -188,8 +189,9 @@ class GroupCommit:
     def _hand_over(self, changes: Iterable[Change]) -> None:
         """Leave what is not settled to the thread of ours."""
         for change in changes:
-            if isinstance(change.waiter, Batch) and not change.waiter.told:
-                self._handed_over.append(change.waiter)
+            batch = change.waiter
+            if isinstance(batch, Batch) and not batch.told:
+                self._handed_over.append(batch)
                 self.wake_writer()
 
     def wake_writer(self) -> None:

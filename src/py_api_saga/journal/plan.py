@@ -180,8 +180,10 @@ def _retry_tree(retry: Retry, where: str, values: Values) -> dict[str, Any]:
         tree["on"] = sorted({*map(_type_name, on.__self__.types), *on.__self__.names})
     else:
         tree["on"] = _name(on, where, values)
-    defaults = type(retry)(Exception)
-    for field in retry.OPTIONS:
+    from py_api_saga.retry import Retry  # noqa: PLC0415 - there is one
+
+    defaults = Retry(Exception)  # not those of a subclass: what is read is a plain Retry
+    for field in Retry.OPTIONS:
         value = getattr(retry, field)
         if value != getattr(defaults, field):
             tree[field] = value
