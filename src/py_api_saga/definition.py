@@ -83,16 +83,16 @@ class Names(list[str]):
                     self._numbers: dict[str, int] = {}  # name -> the last number behind it
                     self._names = []
                 for i in range(len(self._names), len(self)):
-                    # In an order in which an interrupt does no harm: it has this done again.
-                    name, of, number = self[i], "", 0
+                    # After an interrupt this is done again, and comes out the same. (A loop that
+                    # ends with an `if` may be left with the lock held: CPython 3.12 compiles so.)
+                    name = self[i]
                     if i not in self._given:
                         name, of, number = self._make(name, i)
                         if number:
                             self._shared.add(of)
+                            self._numbers[of] = number
                     self._places[name] = i
                     self._names.append(name)
-                    if number:
-                        self._numbers[of] = number
         return self._names
 
     @property
@@ -143,7 +143,7 @@ class Names(list[str]):
             name = label.translate(_NO_NAME)[:MAX_NAME] or "operation"
         if self._places.get(name, i) == i:
             return name, name, 0
-        short, number = name[: MAX_NAME - 6], self._numbers.get(name, 1) + 1
+        short, number = name[: MAX_NAME - 6], self._numbers.get(name, 2)
         while self._places.get(numbered := f"{short}-{number}", i) != i:
             number += 1
         return numbered, name, number
