@@ -12,7 +12,7 @@ from typing import Any
 import depot
 import pytest
 from depot import ado, ask, aundo, do, fail, undo
-from recorded import Faulty, Renamed, bodies, chain, crashed, status
+from recorded import Faulty, Renamed, Wrapped, bodies, chain, crashed, status
 from world import Watch, in_time
 
 from py_api_saga import (
@@ -630,10 +630,8 @@ def test_recovery_under_asyncio_says_what_came_of_those_that_did_not_complete(
     assert status(journal, "y") is SagaStatus.STUCK
 
 
-def test_who_cancels_all_tasks_is_told_once_all_that_was_begun_is_done(journal: Any) -> None:
-    """Also if the task that awaits the recovery is not among them."""
-    for saga_id in "xy":
-        crashed(journal, chain("a"), 1, saga_id)
+def slow_a() -> tuple[threading.Event, threading.Event]:
+    """Let "a" tell when it has begun, and wait for leave to go on."""
     begun, go_on = threading.Event(), threading.Event()
 
     def slow() -> str:
@@ -642,6 +640,14 @@ def test_who_cancels_all_tasks_is_told_once_all_that_was_begun_is_done(journal: 
         return "A"
 
     depot.behaviour["a"] = slow
+    return begun, go_on
+
+
+def test_who_cancels_all_tasks_is_told_once_all_that_was_begun_is_done(journal: Any) -> None:
+    """Also if the task that awaits the recovery is not among them."""
+    for saga_id in "xy":
+        crashed(journal, chain("a"), 1, saga_id)
+    begun, go_on = slow_a()
 
     async def main() -> None:
         task = asyncio.create_task(arecover(journal, max_workers=1))
@@ -1151,18 +1157,14 @@ def test_a_cancellation_during_a_commit_calls_nothing(execute_async: Execute, jo
     """The call whose intent it was has not begun, so nothing is in doubt."""
     writing = asyncio.Event()
 
-    class Slow:
-        def __getattr__(self, name: str) -> Any:
-            return getattr(journal, name)
-
-        async def awrite(self, *changes: Change) -> None:
-            writing.set()
-            await asyncio.sleep(0.05)
-            await asyncio.shield(journal.awrite(*changes))
+    async def awrite(*changes: Change) -> None:
+        writing.set()
+        await asyncio.sleep(0.05)
+        await asyncio.shield(journal.awrite(*changes))
 
     async def main() -> None:
-        saga = chain("a", "b")
-        run = getattr(saga, execute_async.__name__)(journal=Slow(), saga_id="x")
+        saga, slow = chain("a", "b"), Wrapped(journal, awrite=awrite)
+        run = getattr(saga, execute_async.__name__)(journal=slow, saga_id="x")
         task = asyncio.ensure_future(run)
         await writing.wait()
         task.cancel()
@@ -1179,14 +1181,7 @@ def test_a_recovery_that_is_cancelled_finishes_what_it_has_begun(journal: Any) -
     """A server that stops is no reason to undo a saga; nothing more is begun."""
     for saga_id in "xy":
         crashed(journal, chain("a", "b"), 1, saga_id)
-    begun, go_on = threading.Event(), threading.Event()
-
-    def slow() -> str:
-        begun.set()
-        assert go_on.wait(10)
-        return "A"
-
-    depot.behaviour["a"] = slow
+    begun, go_on = slow_a()
 
     async def main() -> None:
         task = asyncio.create_task(arecover(journal, max_workers=1))

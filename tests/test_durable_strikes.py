@@ -5,7 +5,6 @@ As in `test_strikes`, but what is left over may also be in the journal, for reco
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,19 +55,8 @@ def go(run: str, course: str, journal: Any, target: Any = None) -> tuple[Tracer,
     depot.reset()
     tracer = Tracer(target)
 
-    def body() -> BaseException | None:
-        before = sys.gettrace()
-        sys.settrace(tracer)
-        try:
-            RUNS[run](course, journal)
-        except BaseException as error:  # noqa: BLE001 - it is what the test is about
-            return error
-        finally:
-            sys.settrace(before)
-        return None
-
     try:
-        error = in_time(body, 5)
+        error = in_time(lambda: tracer.during(RUNS[run], course, journal), 5)
     except AssertionError:
         return tracer, "it hangs"
     if tracer.struck and not isinstance(error, Struck):

@@ -103,6 +103,18 @@ class Tracer:
             self.struck = True
             raise Struck
 
+    def during(self, act: Callable[..., object], *args: object) -> BaseException | None:
+        """Call a function, traced, and give what it has raised."""
+        before = sys.gettrace()
+        sys.settrace(self)
+        try:
+            act(*args)
+        except BaseException as error:  # noqa: BLE001 - it is what the tests are about
+            return error
+        finally:
+            sys.settrace(before)
+        return None
+
     def places(self) -> list[Place]:
         """List each place that was reached, the first and the last time."""
         times = {(*place, count) for place, count in self.reached.items()}
@@ -133,19 +145,8 @@ class Course:
         saga, tracer = self.make(world, gate), Tracer(target)
         saga.observers = (watch,)
 
-        def body() -> BaseException | None:
-            before = sys.gettrace()
-            sys.settrace(tracer)
-            try:
-                self.run(saga)
-            except BaseException as error:  # noqa: BLE001 - it is what the test is about
-                return error
-            finally:
-                sys.settrace(before)
-            return None
-
         try:
-            error = in_time(body, 3)
+            error = in_time(lambda: tracer.during(self.run, saga), 3)
         except AssertionError:
             return tracer, "it hangs"
         gate.set()
@@ -273,24 +274,11 @@ def test_an_interrupt_while_names_are_made_changes_none() -> None:
     """They come out as they would have, whenever it strikes: keys are made of them."""
     labels = ["charge", "charge", "other", "charge"]
 
-    def make(names: Names, target: Place | None = None) -> Tracer:
-        tracer = Tracer(target)
-        sys.settrace(tracer)
-        try:
-            names.all()
-        except Struck:
-            pass
-        finally:
-            sys.settrace(None)
-        return tracer
-
-    before = sys.gettrace()
-    try:
-        struck = 0
-        for place in make(Names(labels)).places():
-            struck += make(names := Names(labels), place).struck
-            assert names.all() == ["charge", "charge-2", "other", "charge-3"], line_of(*place[:2])
-            assert names.shared == {"charge"}
-    finally:
-        sys.settrace(before)
+    (undisturbed := Tracer()).during(Names(labels).all)
+    struck = 0
+    for place in undisturbed.places():
+        (tracer := Tracer(place)).during((names := Names(labels)).all)
+        struck += tracer.struck
+        assert names.all() == ["charge", "charge-2", "other", "charge-3"], line_of(*place[:2])
+        assert names.shared == {"charge"}
     assert struck > 5

@@ -704,7 +704,8 @@ class Saga:
         return Layout(places, tuple(items))
 
     def _graph(self) -> Definition:
-        operations, pivot = self._snapshot(), self._pivot
+        definition = self._chain()
+        operations, pivot = definition.operations, definition.pivot
         after, followers = graphed(operations)
         if pivot >= 0:
             names = self._names.all()
@@ -719,12 +720,7 @@ class Saga:
         for i, operation in enumerate(operations):
             if operation.compensation is not None and operation.compensation[3]:
                 self._check_ancestors(i, operation, operation.compensation, after)
-        definition = Definition()
-        definition.operations, definition.after, definition.followers = operations, after, followers
-        definition.is_chain = False
-        definition.names, definition.pivot = self._names, pivot
-        if self._children:
-            definition.layout = self._layout()
+        definition.after, definition.followers, definition.is_chain = after, followers, False
         return definition
 
     def _check_ancestors(
