@@ -311,7 +311,7 @@ def test_readers_that_overlap_for_ever_do_not_let_the_wal_grow(yard: Yard) -> No
 
     ((highest, reads),) = told(place, "wal")
     assert int(reads) > 20
-    assert 1 << 19 < int(highest) < 3 << 20
+    assert 1 << 19 < int(highest) < 6 << 20  # 9 MiB if it never does; readers may delay it
     yard.holds(place)
 
 
