@@ -302,9 +302,7 @@ class Execution:
     def is_flying(self, entry: Entry) -> bool:
         """Tell whether an entry speaks of a call that is in flight, and not of a straggler."""
         flight = self.flying.get(entry[1])
-        if flight is None or flight[3] != entry[3]:
-            return False
-        return bool(flight[2] == entry[2] and flight[4] == entry[4])
+        return flight is not None and flight[2:5] == entry[2:5]
 
     def generation(self, i: int, kind: str) -> int:
         """Give the generation of the key of an operation's action or compensation, from 1."""

@@ -243,7 +243,7 @@ MUTANTS = (
         "tells of a call only when it has ended",
         "executors/orchestrator.py",
         "        intent = execution.start() if plain and not run.left else run.start()\n"
-        "        if intent is None and plain and execution.trouble is not None:\n"
+        "        if intent is None and plain and execution.trouble and execution.trouble.waiting:\n"
         "            intent = run.start()  # which knows what has waited\n"
         "        if recorder is not None and not run.commit(intent):\n"
         "            intent = None\n"

@@ -43,7 +43,7 @@ def drive(run: Run) -> None:
         if run.inbox is not None or run.deadline is not None:
             run.look()
         intent = execution.start() if plain and not run.left else run.start()
-        if intent is None and plain and execution.trouble is not None:
+        if intent is None and plain and execution.trouble and execution.trouble.waiting:
             intent = run.start()  # which knows what has waited
         if recorder is not None and not run.commit(intent):
             intent = None

@@ -145,7 +145,7 @@ class Run:
             elif self._ends_rollback(entry):
                 entry = not_made(entry, entry[5])  # recovery makes it
         execution.tell(entry)
-        if entry[0] is not SUCCEEDED and entry[0] in _TROUBLES:
+        if entry[0] in _TROUBLES and not isinstance(entry[5], Exception):
             self._note_trouble(entry)
         if execution.moves and recorder is None:
             self._announce()
