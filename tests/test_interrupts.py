@@ -427,9 +427,14 @@ def say(*words):  # in one piece, whichever threads speak at the same time
     sys.stdout.write(" ".join(map(str, words)) + "\\n")
     sys.stdout.flush()
 
+def pause(seconds):
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(0.05)  # one long sleep can miss a signal just before it
+
 def sleep(name="charge", seconds=30):
     say(name, "begins")
-    time.sleep(seconds)
+    pause(seconds)
     say(name, "ends")
 
 def hear(name="charge"):
@@ -577,7 +582,7 @@ thread = threading.Thread(target=work)
 try:
     thread.start()
     say("main waits")
-    time.sleep(30)  # not join(): interrupted, it takes the thread for ended
+    pause(30)  # not join(): interrupted, it takes the thread for ended
 except KeyboardInterrupt:
     say("KeyboardInterrupt")
 """
