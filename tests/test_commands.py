@@ -22,6 +22,7 @@ import errands
 import pytest
 from depot import ask, do, fail, undo
 from recorded import order, seen, status, stuck
+from world import output_of
 
 from py_api_saga import SagaAssembler, SagaException, SagaStatus, result_of
 from py_api_saga.cli import health, opening, recovering, words, worker
@@ -1423,6 +1424,27 @@ def test_a_worker_process_ends_after_what_it_has_begun(
         SagaStatus.RUNNING,
     )
     assert not (tmp_path / "three").exists()
+
+
+def test_a_signal_just_before_the_worker_waits_ends_that_wait(journal: SQLiteJournal) -> None:
+    """CPython runs its handler after the wait only, so the signal itself has to end that."""
+    journal.close()
+    code = """
+    import ctypes, operator, select, signal, sys
+    from functools import partial
+    from py_api_saga import cli
+
+    wait, libc = select.select, ctypes.CDLL(None)
+
+    def struck(*arguments):  # between the two no line of Python runs, and so no handler
+        both = [partial(libc.raise_, signal.SIGTERM), partial(wait, *arguments)]
+        return list(map(operator.call, both))[1]
+
+    libc.raise_ = libc["raise"]
+    select.select = struck
+    sys.exit(cli.main(["worker", "--modules", "json", "--interval", "60"]))
+    """
+    assert output_of(code)[-1].endswith("ended")
 
 
 def test_a_worker_process_that_is_told_twice_leaves_a_saga_that_goes_on(

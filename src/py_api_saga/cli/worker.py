@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from py_api_saga.cli.recovering import line, open_to_recover, prepare
@@ -67,10 +67,13 @@ class Worker:
     def listening(self) -> Iterator[None]:
         """Take SIGTERM and SIGINT as being told to end."""
         numbers = (signal.SIGTERM, signal.SIGINT)
+        # CPython rings at once; the handler runs after the wait, if that was just about to begin.
+        rung = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
         before = {number: signal.signal(number, self._told) for number in numbers}
         try:
             yield
         finally:
+            signal.set_wakeup_fd(rung)
             for number, handler in before.items():
                 signal.signal(number, handler)
             self._ear.close()
@@ -83,8 +86,6 @@ class Worker:
         self._is_told = True
         for one in self._rounds:
             one.recovery.stop()
-        with suppress(OSError):
-            self._bell.send(b"!")
 
     def run(self) -> None:
         """Work until told to end, and until what was begun has ended."""
@@ -144,7 +145,8 @@ class Worker:
     def _wait(self, due: float) -> None:
         """Wait for the next round, for the next look at what runs, or for a signal."""
         seconds = _LOOK if self._rounds else max(0.0, due - time.monotonic())
-        select.select([self._ear], [], [], seconds)
+        if select.select([self._ear], [], [], seconds)[0]:
+            self._ear.recv(1)  # it may have been another signal
 
     @staticmethod
     def _log(text: str) -> None:
