@@ -24,7 +24,7 @@ from depot import ask, do, fail, undo
 from recorded import order, seen, status, stuck
 from world import output_of
 
-from py_api_saga import SagaAssembler, SagaException, SagaStatus, result_of
+from py_api_saga import SagaAssembler, SagaException, SagaStatus, SagaStuck, result_of
 from py_api_saga.cli import health, opening, recovering, words, worker
 from py_api_saga.cli import main as saga
 from py_api_saga.cli.commands import COMMANDS, make_parser
@@ -894,6 +894,31 @@ def test_a_stuck_operation_is_resolved(say: Say, journal: SQLiteJournal) -> None
     stuck(journal, "z")
     assert say("resolve", "z", "b", "--failed", "--note", "never was")[0] == 0
     assert status(journal, "z") is SagaStatus.COMPENSATED
+
+
+def test_a_person_says_that_a_call_which_was_given_up_has_ended(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """The journal can't know: until then nothing is decided that it would contradict."""
+    go_on = threading.Event()
+    depot.behaviour["undo a"] = lambda: go_on.wait(10)
+    made = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a", timeout=0.05)
+    with pytest.raises(SagaStuck):
+        made.operation((fail, "b")).orchestrator_execute(journal=journal, saga_id="x")
+    decision = ["resolve", "x", "a", "--succeeded", '"A"', "--note", "its undo is dead"]
+
+    ended, said = say(*decision)
+    assert (ended, "may still be running" in said) == (1, True)
+    assert say("retry", "x")[0] == 1
+    assert say(*decision, "--ended") == (
+        0,
+        "x: COMPENSATING; `saga recover` undoes what is left of it\n",
+    )
+
+    depot.behaviour.clear()
+    say("recover", "--modules", "depot")
+    assert (status(journal), depot.standing) == (SagaStatus.COMPENSATED, [])
+    go_on.set()
 
 
 @pytest.mark.parametrize(

@@ -1213,3 +1213,25 @@ def test_the_options_of_a_subclass_of_retry_are_written_down(journal: Journal) -
     saga.start(journal=journal, saga_id="x")
 
     assert '"retry":{"on":["builtins.ValueError"],"attempts":10}' in bodies(journal, "x")[0]
+
+
+@pytest.mark.parametrize("how", ["recover", "arecover"])
+def test_recovery_claims_no_more_sagas_than_it_has_workers(journal: Any, how: str) -> None:
+    """What waited for a worker here could be running in another process."""
+    driven: list[int] = []
+
+    def look() -> str:
+        driven.append(sum(journal.drives(seen) for seen in journal.select()))
+        return "A"
+
+    depot.behaviour["a"] = look
+    for number in range(7):
+        chain("a").start(journal=journal, saga_id=f"x{number}")
+
+    if how == "arecover":
+        done = asyncio.run(arecover(journal, max_workers=2))
+    else:
+        done = recover(journal, max_workers=2)
+
+    assert [one.outcome for one in done] == [SagaStatus.COMPLETED] * 7
+    assert 1 <= min(driven) <= max(driven) <= 3  # one that has just ended may be among them

@@ -1182,3 +1182,24 @@ def test_numbers_of_statuses_are_those_of_the_schema() -> None:
     """The comments of the schema are what a person reads."""
     for status, number in NUMBER_OF.items():
         assert f"-- {number} {status.value}" in statements.SCHEMA["saga"]
+
+
+@pytest.mark.parametrize("how", ["write", "awrite"])
+def test_each_change_is_refused_by_itself_where_there_is_no_journal(
+    tmp_path: Path, how: str
+) -> None:
+    """Whoever gets such an error says more about its own saga in it."""
+    journal = SQLiteJournal(tmp_path / "missing" / "sagas.db")
+    changes = [Create(name, None, "[]") for name in ("x", "y")]
+
+    if how == "awrite":
+        asyncio.run(journal.awrite(*changes))
+    else:
+        journal.write(*changes)
+
+    errors = [change.error for change in changes]
+    assert all(isinstance(error, JournalError) for error in errors)
+    assert errors[0] is not errors[1]
+    assert [str(error) for error in errors] == [str(errors[0])] * 2
+    assert all(isinstance(error.__cause__, OSError) for error in errors if error)
+    assert all(change.settled and change.claim.over for change in changes)
