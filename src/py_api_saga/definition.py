@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex
 
 from py_api_saga.exceptions import MAX_NAME
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from py_api_saga.operation import Operation
 
 _NO_NAME = str.maketrans(":.", "__")
+_NONE: frozenset[int] = frozenset()  # one for all: an empty one takes 216 bytes
 _naming = threading.Lock()
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on Windows
@@ -34,9 +35,20 @@ class Names(list[str]):
     No arguments of calls: who keeps the results keeps this as well.
     """
 
-    _given: AbstractSet[int] | range = frozenset()
-    _good = 0  # so many are names as they stand
-    _names: list[str] | None = None
+    # Without slots the first attribute that is set takes 336 bytes: a subclass of list has none of
+    # the room for attributes that other objects are made with.
+    __slots__ = ("_given", "_good", "_names", "_numbers", "_places", "_shared")
+
+    def __init__(self, labels: Iterable[str] = ()) -> None:
+        """Take what the first names are made of."""
+        if labels:
+            self.extend(labels)
+        self._given: AbstractSet[int] | range = _NONE
+        self._good = 0  # so many are names as they stand
+        self._names: list[str] | None = None
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        return super().__reduce_ex__(max(2, int(protocol)))  # the older ones know no slots
 
     @classmethod
     def of(cls, given: Iterable[str], layout: Layout | None) -> Names:
