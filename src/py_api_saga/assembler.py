@@ -549,7 +549,9 @@ class Saga:
         Cancelling it cancels the coroutine that runs, undoes what was done, and raises the
         `CancelledError` again. All else is as in `orchestrator_execute`.
         """
-        return await self._run_async(self._chain(), saga_id, deadline, journal, None)
+        running = self._run_async(self._chain(), saga_id, deadline, journal, None)
+        del self  # built for this run alone, as most are, it takes memory until the run has ended
+        return await running
 
     async def achoreography_execute(
         self,
@@ -565,7 +567,9 @@ class Saga:
         `CancelledError` again. All else is as in `choreography_execute`.
         """
         limit = self._limit(max_workers)
-        return await self._run_async(self._graph(), saga_id, deadline, journal, limit)
+        running = self._run_async(self._graph(), saga_id, deadline, journal, limit)
+        del self  # likewise
+        return await running
 
     def start(
         self,
