@@ -262,12 +262,12 @@ class _AtOnce(_Driver):
 
 async def _attempt(run: Run, intent: Entry) -> Entry:
     """Make one call and say what came of it."""
-    _, i, kind, number, generation, _ = intent
+    # Few variables: each takes room in each call that runs, and there may be many.
+    i, kind = intent[1], intent[2]
     operation = run.definition.operations[i]
     call = call_of(operation, kind)
     if not call[4]:
         return await _attempt_in_thread(run, intent)
-    function, args, keywords, needs, _ = call
     timeout, until, scope = operation.policy.timeout, None, None
     if timeout is not None:
         until = monotonic() + timeout
@@ -276,13 +276,12 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
     note_start(run, operation, i, kind)
     task = asyncio.current_task()
     try:
-        if needs:
-            args, keywords = filled(run, operation, i, call)
+        args, keywords = filled(run, operation, i, call) if call[3] else call[1:3]
         if scope is None:  # entering one costs as much as the call
-            value = await function(*args, **keywords)
+            value = await call[0](*args, **keywords)
         else:
             async with scope:
-                value = await function(*args, **keywords)
+                value = await call[0](*args, **keywords)
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         if scope is not None and scope.expired():
             late = overdue(run, i, kind, timeout or 0.0)
@@ -295,7 +294,7 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
         return interrupted(intent, interrupt)
     if kind == "ask":
         return answered(intent, value)
-    return (SUCCEEDED, i, kind, number, generation, value)
+    return (SUCCEEDED, i, kind, intent[3], intent[4], value)
 
 
 def _destroyed(task: asyncio.Task[Any] | None) -> bool:

@@ -54,7 +54,9 @@ class Recorder:
         self._written = self._upto = 0  # entries
         self._status = SagaStatus.RUNNING
         self._pending: Change | None = None
-        self._texts: dict[tuple[Any, ...], str] = {}  # by what an entry speaks of
+        # By what an entry speaks of. None while a call runs: there may be many, and an empty dict
+        # takes 64 bytes.
+        self._texts: dict[tuple[Any, ...], str] | None = None
 
     @classmethod
     def resumed(
@@ -82,6 +84,8 @@ class Recorder:
             message = f"the result of the {kind} of {name_of(i)!r} cannot be kept: {why}"
             entry = (UNSTORED, i, kind, attempt, generation, (value, TypeError(message)))
             text = write_entry(entry, self.values)
+        if self._texts is None:
+            self._texts = {}
         self._texts[entry[:5]] = text
         return entry
 
@@ -104,8 +108,9 @@ class Recorder:
             if len(entries) == self._written and status is self._status and self.claim is not None:
                 return None
             self._upto = len(entries)
-            lines = [self._line(entry) for entry in entries[self._written :]]
-            self._texts.clear()  # which gives back what it has grown to; there may be many runs
+            texts = self._texts or {}
+            lines = [self._line(entry, texts) for entry in entries[self._written :]]
+            self._texts = None
             if self.claim is None:  # if all is over already, the next change says so
                 body = f"{','.join([self._head[:-1], *lines])}]"
                 self._pending = Create(self.saga_id, self._name, body)
@@ -116,10 +121,10 @@ class Recorder:
                 self._status = status
         return self._pending
 
-    def _line(self, entry: Entry) -> str:
+    def _line(self, entry: Entry, texts: dict[tuple[Any, ...], str]) -> str:
         if entry[0] is STARTED:
             return f'["started",{entry[1]},"{entry[2]}",{entry[3]},{entry[4]}]'
-        return self._texts.get(entry[:5]) or write_entry(entry, self.values)
+        return texts.get(entry[:5]) or write_entry(entry, self.values)
 
     def settled(self, change: Change, execution: Execution) -> Change | None:
         """Note that a change is settled, and give the next one if more was told meanwhile.

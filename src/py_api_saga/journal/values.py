@@ -28,6 +28,8 @@ class SealedError(JournalError):
 class Values:
     """Values on their way into a journal and out of it."""
 
+    __slots__ = ("_codec", "names")
+
     def __init__(self, journal: Journal) -> None:
         """Use the names and the codec of a journal."""
         self.names = journal.names
@@ -120,6 +122,8 @@ class Values:
 
 class Trees(Values):
     """Values that are left as they are written: for who shows a saga and imports nothing."""
+
+    __slots__ = ()
 
     def read(self, tree: Any) -> Any:
         """Give the tree itself."""
