@@ -686,8 +686,8 @@ class Saga:
         definition.after, definition.followers = chained(len(operations))
         definition.is_chain = True
         definition.names, definition.pivot = self._names, self._pivot
-        if self._children:
-            definition.layout = self._layout()
+        definition.layout = self._layout() if self._children else None
+        definition.on_crash = "resume"
         return definition
 
     def _layout(self) -> Layout:

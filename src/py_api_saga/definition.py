@@ -246,14 +246,18 @@ class Definition:
         on_crash: What recovery does with the run if nothing has failed.
     """
 
+    __slots__ = (
+        "after", "followers", "is_chain", "layout", "names", "on_crash", "operations", "pivot",
+    )  # fmt: skip
+
     operations: tuple[Operation, ...]
     after: Sequence[Sequence[int]]
     followers: Sequence[Sequence[int]]
     names: Names
-    layout: Layout | None = None
+    layout: Layout | None
     pivot: int
     is_chain: bool
-    on_crash: Literal["resume", "compensate"] = "resume"
+    on_crash: Literal["resume", "compensate"]
 
 
 @lru_cache(maxsize=16)  # the sagas of a process are of a few sizes

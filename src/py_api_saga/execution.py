@@ -28,6 +28,7 @@ What needs no call follows while telling, is never told, and obeys the same tabl
 
 from __future__ import annotations
 
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
 
@@ -136,6 +137,15 @@ class IllegalMoveError(Exception):
     """An entry contradicts the table of moves; it was not taken in, and nothing was changed."""
 
 
+_UNBLOCKED: Final[dict[int, int]] = {}  # one for all chains: nothing is ever added to it
+
+
+@lru_cache(maxsize=16)  # the sagas of a process are of a few sizes
+def _first_intents(count: int) -> tuple[Entry, ...]:
+    """Give the intents of the first attempts of so many actions; they are the same in all runs."""
+    return tuple([(STARTED, i, ACTION, 1, 1, None) for i in range(count)])
+
+
 class Execution:
     """One run of a saga: the fold of its entries.
 
@@ -152,8 +162,8 @@ class Execution:
     """
 
     __slots__ = (
-        "_blockers", "_heap", "_owed", "backward", "definition", "entries", "flying", "moves",
-        "passed", "results", "rolling", "saga", "status", "tries", "trouble", "watched",
+        "_blockers", "_firsts", "_heap", "_owed", "backward", "definition", "entries", "flying",
+        "moves", "passed", "results", "rolling", "saga", "status", "tries", "trouble", "watched",
     )  # fmt: skip
 
     def __init__(
@@ -179,7 +189,8 @@ class Execution:
         # is next in either.
         self._heap = [0]
         # How many others an operation still waits for, unless it is one at most.
-        self._blockers: dict[int, int] = {}
+        self._blockers = _UNBLOCKED
+        self._firsts = _first_intents(size)
         if not definition.is_chain:
             after = definition.after
             self._heap = [i for i, others in enumerate(after) if not others]
@@ -259,7 +270,7 @@ class Execution:
                 return None
             i = heappop(self._heap)
             if trouble is None:
-                intent = (STARTED, i, ACTION, 1, 1, None)
+                intent = self._firsts[i]
             else:
                 i = i if i >= 0 else ~i
                 again = self.status[i] is not _SUCCEEDED or i in trouble.undo_tries
