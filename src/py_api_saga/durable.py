@@ -33,7 +33,7 @@ from py_api_saga.journal.recorder import Recorder
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
 
     from py_api_saga.events import Observer
     from py_api_saga.journal.protocol import Claim, Journal, Row, Summary
@@ -65,16 +65,14 @@ def execute(run: Run, limit: int | None) -> Results:
     return known if isinstance(known, Results) else drive(*known)
 
 
-async def aexecute(run: Run, limit: int | None) -> Results:
+def aexecute(run: Run, limit: int | None) -> Coroutine[Any, Any, Results]:
     """Do as `execute`, under asyncio."""
     from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
 
-    try:
-        return await in_loop(run, limit)
-    except SagaExistsError:
-        pass
-    finally:
-        run.leave()
+    return in_loop(run, limit, SagaExistsError, _answer_known)
+
+
+async def _answer_known(run: Run) -> Results:
     if run.interrupt is not None:
         raise run.interrupt
     known = await in_thread(_known, run, undo=_give_back)
@@ -318,14 +316,11 @@ def drive(run: Run, limit: int | None) -> Results:
         run.leave()
 
 
-async def adrive(run: Run, limit: int | None) -> Results:
+def adrive(run: Run, limit: int | None) -> Coroutine[Any, Any, Results]:
     """Do as `drive`, in the loop that runs."""
     from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
 
-    try:
-        return await in_loop(run, limit)
-    finally:
-        run.leave()
+    return in_loop(run, limit)
 
 
 def _is_async(operation: Any) -> bool:

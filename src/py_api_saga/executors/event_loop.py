@@ -18,7 +18,7 @@ from py_api_saga.executors.run import interrupted, not_made
 from py_api_saga.executors.running import Running
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from typing import Any
 
     from py_api_saga.definition import Results
@@ -26,12 +26,24 @@ if TYPE_CHECKING:
     from py_api_saga.executors.run import Run
 
 
-async def execute(run: Run, limit: int | None) -> Results:
+async def execute(
+    run: Run,
+    limit: int | None,
+    exists: type[Exception] | tuple[()] = (),
+    answer: Callable[[Run], Awaitable[Results]] | None = None,
+) -> Results:
     """Run a saga to its end, with at most so many calls at once, each in a task of its own.
 
     Without a limit each call is awaited in the caller's own task before the next one starts:
     cancelling that task cancels the call. The rollback is a task of its own, which is awaited
     through any number of cancellations: they are raised again when it is over.
+
+    Args:
+        run: The run; once this is over it drives its saga no longer.
+        limit: Of calls.
+        exists: What says that the journal has a saga with this id.
+        answer: Answers for that one. Given, not left to a coroutine around this one: there may be
+            many, and each takes a quarter of a kilobyte.
 
     Raises:
         SagaException: It did not complete.
@@ -55,8 +67,13 @@ async def execute(run: Run, limit: int | None) -> Results:
             except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
                 run.repair(interrupt, driver.lost)
         return run.finish()
+    except exists:
+        pass
     finally:
         current.set(outer)
+        run.leave()
+    assert answer is not None  # noqa: S101 - it comes with what says that it is needed
+    return await answer(run)
 
 
 def finish_late(run: Run) -> None:
