@@ -901,10 +901,10 @@ def test_a_person_says_that_a_call_which_was_given_up_has_ended(
 ) -> None:
     """The journal can't know: until then nothing is decided that it would contradict."""
     go_on = threading.Event()
-    depot.behaviour["undo a"] = lambda: go_on.wait(10)
+    depot.behaviour.update({"undo a": lambda: go_on.wait(10), "b": fail(ValueError())})
     made = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a", timeout=0.05)
     with pytest.raises(SagaStuck):
-        made.operation((fail, "b")).orchestrator_execute(journal=journal, saga_id="x")
+        made.operation((do, "b")).orchestrator_execute(journal=journal, saga_id="x")
     decision = ["resolve", "x", "a", "--succeeded", '"A"', "--note", "its undo is dead"]
 
     ended, said = say(*decision)
