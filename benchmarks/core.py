@@ -49,6 +49,7 @@ MAX_RATIO, AIM = 3.0, 2.0  # to the predecessor, per operation
 MAX_GROWTH = 1.5  # ns per operation, 10,000 operations to 100
 MAX_CHOREOGRAPHY = 30.0  # ms for 100 operations of 20 ms on warm threads
 MAX_IMPORT = 10.0  # ms over what it is measured against
+CALLGRIND = ("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null")
 IMPORT = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
@@ -177,6 +178,28 @@ def imports(folders: dict[str, Path | None], rounds: int) -> tuple[list[float], 
     return base, samples
 
 
+def instructions(name: str, folder: Path | None, size: int, *, fails: bool) -> float:
+    """Instructions per operation, counted by valgrind: nothing else that runs changes them.
+
+    The difference of two numbers of sagas, so what starting the process takes is not in it.
+    """
+    times = max(1, 600 // size)
+    counted = []
+    for repeats in (times, 3 * times):
+        request = {"measure": "repeats", "size": size, "fails": fails, "times": repeats}
+        done = subprocess.run(
+            [*CALLGRIND, sys.executable, str(HERE / "contenders.py"), name]
+            + ([str(folder)] if folder else []),
+            input=json.dumps(request) + "\n",
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        counted.append(int(done.stderr.rpartition("Collected : ")[2].split()[0]))
+    return (counted[1] - counted[0]) / (2 * times * size)
+
+
 def memory(folders: dict[str, Path | None], size: int) -> dict[str, dict[str, float]]:
     """Bytes per operation, by contender; counted, so once is enough."""
     found = {}
@@ -238,6 +261,21 @@ def report_chains(samples: dict[tuple[int, bool], Samples]) -> Iterator[str]:
         what = "the last one fails, the others are undone" if fails else "all succeed"
         yield f"### ns per operation, built and run: {what}"
         yield table(["operations", *names, *compared], rows)
+
+
+def report_instructions(folders: dict[str, Path | None], sizes: Sequence[int]) -> str:
+    """Draw the table of what no other program can disturb; counted, so once is enough."""
+    rows = []
+    for size in sizes:
+        row = [f"{size:,}"]
+        for fails in (False, True):
+            found = [instructions(name, at, size, fails=fails) for name, at in folders.items()]
+            row += [f"{value:,.0f}" for value in found]
+            row += [f"{found[-1] / found[0]:.2f}"] * (len(found) > 1)
+        rows.append(row)
+    head = [*folders, *["this ÷ 0.0.3"] * (len(folders) > 1)]
+    failing = [f"{name}, failing" for name in head]
+    return table(["operations", *head, *failing], rows)
 
 
 def report_choreographies(samples: dict[int, Samples], first: dict[int, list[float]]) -> str:
@@ -319,8 +357,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="15 if not given")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, noisy")
+    parser.add_argument(
+        "--instructions", action="store_true", help="count these, with valgrind, and nothing else"
+    )
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (2 if options.quick else 15)
+    if options.instructions and not shutil.which(CALLGRIND[0]):
+        parser.error("--instructions: valgrind is not installed")
     if options.rounds < MIN_ROUNDS:
         parser.error(f"--rounds must be at least {MIN_ROUNDS}")
     return options
@@ -340,13 +383,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sizes = (1, 10, 100, 200) if quick else (1, 3, 10, 100, 1000, 10_000)
     parallel = (2, 10) if quick else (2, 10, 100)
 
+    old = {PREDECESSOR: peers[PREDECESSOR]} if peers else {}
+    if options.instructions:
+        write(f"{machine()}. Instructions per operation, built and run.")
+        write(report_instructions({**old, THIS: SOURCE}, sizes))
+        return
     write(f"{machine()}; {rounds} rounds. Medians, with quartiles in brackets.")
     chain = chains(folders, sizes, rounds, 0.001 if quick else 0.03)
     for text in report_chains(chain):
         write(text)
 
     at_once = {POOL_PER_RUN: None, WARM_POOL: None, GATHER: None}
-    old = {PREDECESSOR: peers[PREDECESSOR]} if peers else {}
     choreography = choreographies(
         {**at_once, **old, THIS: SOURCE, THIS_ASYNC: SOURCE}, parallel, rounds
     )

@@ -1,5 +1,6 @@
 """The benchmarks run as they stand. How fast anything is, no test says: machines differ."""
 
+import os
 import subprocess
 import sys
 from itertools import groupby
@@ -44,6 +45,41 @@ def test_everything_is_measured_without_peers(report: list[str]) -> None:
     rows = [line.split(" | ")[0].removeprefix("| ") for line in report if line.startswith("| ")]
     for named in ("bare loop", "a pool per run", "asyncio.gather", "this library"):
         assert named in rows
+
+
+def test_instructions_are_those_of_the_sagas_and_not_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each operation takes; the real valgrind takes a minute to tell."""
+    valgrind = tmp_path / "valgrind"
+    valgrind.write_text(
+        f"""#!{sys.executable}
+import json, sys
+asked = json.loads(sys.stdin.readline())
+each = 9000 if asked["fails"] else 7000
+print("==1== Collected :", 5_000_000 + each * asked["size"] * asked["times"], file=sys.stderr)
+"""
+    )
+    valgrind.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    done = measure("--quick", "--instructions")
+
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| 1")]
+    assert rows == [f"| {size} | 7,000 | 9,000 |" for size in (1, 10, 100)]
+
+
+def test_without_valgrind_no_instructions_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what is missing."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    done = measure("--instructions")
+
+    assert done.returncode == 2
+    assert "valgrind is not installed" in done.stderr
 
 
 def test_the_report_is_markdown_that_can_be_pasted(report: list[str]) -> None:
