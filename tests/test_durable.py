@@ -1234,4 +1234,4 @@ def test_recovery_claims_no_more_sagas_than_it_has_workers(journal: Any, how: st
         done = recover(journal, max_workers=2)
 
     assert [one.outcome for one in done] == [SagaStatus.COMPLETED] * 7
-    assert 1 <= min(driven) <= max(driven) <= 3  # one that has just ended may be among them
+    assert 1 <= min(driven) <= max(driven) <= 4  # two that have just ended may be among them

@@ -49,9 +49,9 @@ async def execute(
         SagaException: It did not complete.
         BaseException: The interrupt that ended it, once all is undone.
     """
-    driver: _OneByOne | _AtOnce = _OneByOne(run) if limit is None else _AtOnce(run, limit)
     outer = current.get()
     try:
+        driver: _OneByOne | _AtOnce = _OneByOne(run) if limit is None else _AtOnce(run, limit)
         while True:
             try:
                 while True:  # in here: an interrupt may strike where a loop jumps back
