@@ -43,7 +43,7 @@ HOUSE = (
     ("journal.values",),
     ("journal.entries", "journal.plan"),
     ("journal.record", "journal.recorder"),
-    ("executors", "executors.inbox"),
+    ("executors", "executors.inbox", "executors.crew"),
     ("executors.run",),
     ("executors.running",),
     ("executors.attempt",),

@@ -33,10 +33,10 @@ from py_api_saga.journal.recorder import Recorder
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from py_api_saga.events import Observer
-    from py_api_saga.journal.protocol import Claim, Journal, Row, Summary
+    from py_api_saga.journal.protocol import Change, Claim, Journal, Row, Summary
     from py_api_saga.journal.record import Recorded
     from py_api_saga.journal.values import Values
 
@@ -314,6 +314,21 @@ def drive(run: Run, limit: int | None) -> Results:
         return choreography.execute(run, limit)
     finally:
         run.leave()
+
+
+def turns(run: Run, limit: int | None) -> Iterator[Change]:
+    """Do as `drive`, and give what is to be written: goes on, in whatever thread, once it is.
+
+    Only a chain of plain functions does so; others wait. No interrupt may strike the thread.
+    """
+    if limit is None and not any(_is_async(operation) for operation in run.operations):
+        try:
+            yield from orchestrator.turns(run)
+            run.finish()
+        finally:
+            run.leave()
+    else:
+        drive(run, limit)
 
 
 def adrive(run: Run, limit: int | None) -> Coroutine[Any, Any, Results]:

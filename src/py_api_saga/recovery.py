@@ -9,7 +9,7 @@ from contextlib import suppress
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from py_api_saga.durable import adrive, claim_of, drive, in_thread, taken
+from py_api_saga.durable import adrive, claim_of, drive, in_thread, taken, turns
 from py_api_saga.events import complain
 from py_api_saga.exceptions import (
     JournalError,
@@ -19,6 +19,7 @@ from py_api_saga.exceptions import (
     as_text,
     refused,
 )
+from py_api_saga.executors.crew import Crew
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.protocol import OPEN, Append, Take
 from py_api_saga.journal.record import PARKED
@@ -26,11 +27,11 @@ from py_api_saga.journal.values import SealedError, Values
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Generator, Iterable, Sequence
 
     from py_api_saga.events import Observer
     from py_api_saga.executors.run import Run
-    from py_api_saga.journal.protocol import Claim, Journal, Row, Summary
+    from py_api_saga.journal.protocol import Change, Claim, Journal, Row, Summary
 
 MAX_TRIES = 10
 _BATCH = 128  # sagas claimed with one commit
@@ -64,7 +65,7 @@ class _Begun(NamedTuple):
 
 
 class Recovery:
-    """Finish or undo what dead processes left in a journal, a saga in each of several threads.
+    """Finish or undo what dead processes left in a journal, several sagas at once.
 
     `stop` ends it once what it has begun is done.
     """
@@ -91,6 +92,7 @@ class Recovery:
         self._lock = threading.Lock()
         self._order = {summary.saga_id: i for i, summary in enumerate(self._todo)}
         self.results: list[Recovered] = []
+        self._crew = Crew(journal, self._begin_turns)
         self._stopped = False
 
     def __len__(self) -> int:
@@ -136,9 +138,22 @@ class Recovery:
             return self._claimed.popleft() if self._claimed and not self._stopped else None
 
     def work(self) -> None:
-        """Go on with one saga after the other until none is left."""
-        while (claimed := self.next()) is not None:
-            self.results.append(self._surely(*claimed))
+        """Go on with sagas until none is left to begin; each thread that does so adds one."""
+        self._crew.work()
+
+    def _begin_turns(self) -> Generator[Change, None, None] | None:
+        claimed = self.next()
+        return None if claimed is None else self._turns(*claimed)
+
+    def _turns(self, claim: Claim, seen: Summary) -> Generator[Change, None, None]:
+        """Go on with a saga, step by step; nothing that it raises stops the others."""
+        run = error = None
+        try:
+            run, limit = self.open(claim, seen)
+            yield from turns(run, limit)
+        except BaseException as raised:  # noqa: BLE001 - it is in the result
+            error = raised
+        self.results.append(self.result(claim, seen, run, error))
 
     def begin(self) -> _Begun | None:
         """Claim one more saga, and read it."""
@@ -186,9 +201,11 @@ class Recovery:
             raise _ParkedError(as_text(error, str)) from error
 
     def result(
-        self, claim: Claim, seen: Summary, run: Run | None, error: BaseException
+        self, claim: Claim, seen: Summary, run: Run | None, error: BaseException | None
     ) -> Recovered:
-        """Say what came of a saga that did not complete; park what can't be read."""
+        """Say what came of a saga; park what can't be read."""
+        if error is None:
+            return Recovered(seen.saga_id, SagaStatus.COMPLETED)
         if isinstance(error, _ParkedError):
             body = dumps([[PARKED, {"reason": str(error)}]])
             self.journal.write(park := Append(claim, body, SagaStatus.STUCK))
@@ -237,7 +254,7 @@ def recover(
 
     Args:
         journal: Where the sagas are; its `modules=` must list those of their functions.
-        max_workers: Sagas at once, each in a thread.
+        max_workers: Sagas at once, and threads: so many calls may run side by side.
         limit: Sagas in all; None for every one that is due.
         max_tries: How often a saga is tried before it is parked as STUCK, since each time its
             process has died, or was stopped.

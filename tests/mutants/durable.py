@@ -11,15 +11,19 @@ MUTANTS = (
         (
             Edit(
                 "executors/orchestrator.py",
-                "        if recorder is not None and not run.commit(intent):\n"
-                "            intent = None\n"
+                "        if run.recorder is not None:\n"
+                "            yield from run.writing(intent)\n"
+                "            if run.lost is not None:\n"
+                "                intent = None\n"
                 "        if intent is not None:\n"
-                "            entry = attempt(run, intent)\n",
+                "            run.tell(attempt(run, intent))\n",
                 "        told = None if intent is None else attempt(run, intent)\n"
-                "        if recorder is not None and not run.commit(intent):\n"
-                "            intent = None\n"
+                "        if run.recorder is not None:\n"
+                "            yield from run.writing(intent)\n"
+                "            if run.lost is not None:\n"
+                "                intent = None\n"
                 "        if intent is not None:\n"
-                "            entry = told\n",
+                "            run.tell(told)\n",
             ),
         ),
     ),
@@ -47,8 +51,8 @@ MUTANTS = (
         (
             Edit(
                 "executors/orchestrator.py",
-                "        if recorder is not None and not run.commit(intent):\n",
-                "        if recorder and intent is not None and not run.commit(intent):\n",
+                "        if run.recorder is not None:\n",
+                "        if run.recorder is not None and intent is not None:\n",
             ),
         ),
     ),
@@ -170,22 +174,28 @@ MUTANTS = (
         ),
     ),
     Mutant(
-        "undoes though the journal could not be written",
+        "goes on though the journal could not be written",
         "test_a_commit_that_fails_once_is_followed_by_nothing",
         (
             Edit(
                 "executors/run.py",
-                "                    recorder.journal.write(change)\n"
                 "                    change = recorder.settled(change, self.execution)\n"
                 "            except SagaError as error:\n"
                 "                self._lose(error)\n",
-                "                    recorder.journal.write(change)\n"
                 "                    change = recorder.settled(change, self.execution)\n"
-                "            except SagaError as error:\n"
-                "                for intent in intents:\n"
-                "                    if intent is not None:\n"
-                "                        self.execution.tell(not_made(intent, error))\n"
-                "                return False\n",
+                "            except SagaError:\n"
+                "                pass\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "goes on with a saga before what it has told is written",
+        "test_nothing_is_lost_wherever_a_process_is_killed",
+        (
+            Edit(
+                "executors/crew.py",
+                "                    self._unwritten.append(job)\n",
+                "                    self._ready.append(job)\n",
             ),
         ),
     ),

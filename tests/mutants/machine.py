@@ -242,18 +242,11 @@ MUTANTS = (
     _one(
         "tells of a call only when it has ended",
         "executors/orchestrator.py",
-        "        intent = execution.start() if plain and not run.left else run.start()\n"
-        "        if intent is None and plain and execution.trouble and execution.trouble.waiting:\n"
-        "            intent = run.start()  # which knows what has waited\n"
-        "        if recorder is not None and not run.commit(intent):\n"
-        "            intent = None\n"
-        "        if intent is not None:\n",
-        "        intent = next(iter(run.execution.ready(1)), None)\n"
-        "        if intent is not None:\n"
-        "            told = attempt(run, intent)\n"
-        "            run.start()\n"
-        "            run.tell(told)\n"
-        "        elif intent is not None:\n",
+        "    while not run.left and (intent := execution.start()) is not None:\n"
+        "        entry = attempt(run, intent)\n",
+        "    while not run.left and (intent := next(iter(execution.ready(1)), None)) is not None:\n"
+        "        entry = attempt(run, intent)\n"
+        "        execution.start()\n",
     ),
     _one(
         "swallows an interrupt",

@@ -174,8 +174,11 @@ class _OneByOne(_Driver):
             if run.execution.rolling is not rolling:
                 return
             intent = run.start()
-            if run.recorder is not None and not await run.acommit(run.recorder, intent):
-                intent = None
+            if run.recorder is not None:
+                for change in run.writing(intent):
+                    await run.recorder.journal.awrite(change)
+                if run.lost is not None:
+                    intent = None
             if intent is not None:
                 run.tell(await _attempt(run, intent))
             elif run.waits:
@@ -245,6 +248,13 @@ class _AtOnce(_Driver):
             self._ends.pop(intent, None)
             self._begun.pop(intent, None)
 
+    def _make(self, intents: list[Entry]) -> None:
+        for intent in intents:
+            self._begun[intent] = False
+            self._tasks[intent] = task = asyncio.create_task(self._surely(intent))
+            self._ends[intent] = end = partial(self._end, intent)
+            task.add_done_callback(end)
+
     async def drive(self) -> None:
         """Make the calls."""
         run = self.run
@@ -262,12 +272,11 @@ class _AtOnce(_Driver):
             intents = []
             while len(flying) < self._limit and (intent := run.start()) is not None:
                 intents.append(intent)
-            if run.recorder is None or await run.acommit(run.recorder, *intents):
-                for intent in intents:
-                    self._begun[intent] = False
-                    self._tasks[intent] = task = asyncio.create_task(self._surely(intent))
-                    self._ends[intent] = end = partial(self._end, intent)
-                    task.add_done_callback(end)
+            if run.recorder is not None:
+                for change in run.writing(*intents):
+                    await run.recorder.journal.awrite(change)
+            if run.recorder is None or run.lost is None:
+                self._make(intents)
             if not (flying or run.waits):
                 return
             try:

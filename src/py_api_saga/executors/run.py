@@ -28,11 +28,12 @@ from py_api_saga.executors.inbox import Inbox
 from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from py_api_saga.definition import Definition, Results
     from py_api_saga.events import EventKind, Observer
     from py_api_saga.execution import Entry
+    from py_api_saga.journal.protocol import Change
     from py_api_saga.journal.recorder import Recorder
 
 MAX_KEY = 255  # characters
@@ -207,55 +208,52 @@ class Run:
     # --- the journal ----------------------------------------------------------------------------
 
     def commit(self, *intents: Entry | None) -> bool:
-        """Make durable all that was told; say whether the calls of these intents may start.
+        """Make durable all that was told; say whether the calls of these intents may start."""
+        if self.recorder is None:
+            return True
+        for change in self.writing(*intents):
+            self.recorder.journal.write(change)
+        return self.lost is None
 
-        If it can't be written no further call starts, and what runs is to be awaited.
+    def writing(self, *intents: Entry | None) -> Iterator[Change]:
+        """Give what makes durable all that was told; the next one once it is settled.
+
+        If it can't be written `lost` says why: no further call starts, and what runs is to be
+        awaited.
+
+        Args:
+            intents: The calls that are to start then.
         """
         recorder = self.recorder
-        if recorder is None:
-            return True
+        assert recorder is not None  # noqa: S101 - asked by the callers
         if self.lost is None:
             self._unmade = intents
             try:
                 change = recorder.next(self.execution)
                 while change is not None:
-                    recorder.journal.write(change)
+                    yield change
                     change = recorder.settled(change, self.execution)
             except SagaError as error:
                 self._lose(error)
-        return self._committed(intents)
-
-    async def acommit(self, recorder: Recorder, *intents: Entry | None) -> bool:
-        """Do as `commit`, without blocking the loop."""
-        if self.lost is None:
-            self._unmade = intents
-            try:
-                change = recorder.next(self.execution)
-                while change is not None:
-                    await recorder.journal.awrite(change)
-                    change = recorder.settled(change, self.execution)
-            except SagaError as error:
-                self._lose(error)
-        return self._committed(intents)
+        self._committed(intents)
 
     def _lose(self, error: SagaError) -> None:
         self.lost, self.left = error, True
         error.add_note(f"saga {self.saga_id!r} stays as it is in its journal")
 
-    def _committed(self, intents: tuple[Entry | None, ...]) -> bool:
+    def _committed(self, intents: tuple[Entry | None, ...]) -> None:
         self._unmade = ()
         if self.lost is not None:
             for intent in intents:
                 if intent is not None:
                     self.execution.tell(not_made(intent, self.lost))
-            return False
+            return
         if not self._begun:
             self._begun = True
             if self._watched:
                 self._emit("saga started")
         if self.execution.moves:
             self._announce()
-        return True
 
     def leave(self) -> None:
         """Drive the saga no longer, however that came.

@@ -1,0 +1,170 @@
+"""Recovery with several sagas at once: calls side by side, and commits together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+import depot
+import pytest
+from depot import fail
+from recorded import SQLITE, Wrapped, chain, opening, order, status
+
+from py_api_saga import SagaAssembler, SagaStatus, recover
+from py_api_saga.journal.protocol import Append, Change
+
+COMPLETED = SagaStatus.COMPLETED
+SEEN: ContextVar[str] = ContextVar("SEEN", default="nothing")
+
+
+def begun(journal: Any, sagas: int, make: Callable[[], SagaAssembler] = order) -> None:
+    """Write down so many sagas that nobody drives."""
+    for number in range(sagas):
+        make().start(journal=journal, saga_id=f"x{number}")
+
+
+def outcomes(journal: Any, **options: Any) -> list[SagaStatus]:
+    """Recover, and say what came of each, oldest first."""
+    return [done.outcome for done in recover(journal, **options)]
+
+
+def test_a_call_that_takes_long_holds_up_no_other_saga(journal: Any) -> None:
+    """While it runs another saga ends, durably, as the call itself sees."""
+    written = threading.Event()
+
+    class Telling(Wrapped):
+        def write(self, *changes: Change) -> None:
+            """Tell when the second saga has ended."""
+            self._journal.write(*changes)
+            for change in changes:
+                if change.claim.saga_id == "y" and isinstance(change, Append) and change.status:
+                    written.set()
+
+    chain("a").start(journal=journal, saga_id="x")
+    chain("b", "c").start(journal=journal, saga_id="y")
+    seen: list[Any] = []
+
+    def wait() -> str:
+        assert written.wait(30)
+        seen.append(status(journal, "y"))
+        return "A"
+
+    depot.behaviour["a"] = wait
+
+    assert outcomes(Telling(journal), max_workers=2) == [COMPLETED] * 2
+    assert seen == [COMPLETED]
+
+
+def test_as_many_calls_run_at_once_as_there_are_workers(journal: Any) -> None:
+    """Each waits for the others: with one thread less none of them would end."""
+    barrier = threading.Barrier(5)
+    begun(journal, 5, lambda: chain("a", "b"))
+    for name in "ab":
+        depot.behaviour[name] = lambda: str(barrier.wait(30) >= 0)
+
+    assert outcomes(journal, max_workers=5) == [COMPLETED] * 5
+
+
+@pytest.mark.parametrize("kind", SQLITE)
+def test_sagas_that_are_quick_share_their_commits(kind: str) -> None:
+    """A chain of three is four rows; alone it would take as many commits."""
+    with opening(kind) as journal:
+        begun(journal, 64)
+        before = journal.engine.commits
+
+        assert outcomes(journal, max_workers=32) == [COMPLETED] * 64
+
+        assert journal.engine.commits - before < 64 * 4 / 3
+
+
+def test_one_worker_takes_one_saga_after_the_other(journal: Any) -> None:
+    """Oldest first, each to its end."""
+    begun(journal, 3, lambda: chain("a", "b"))
+
+    assert outcomes(journal, max_workers=1) == [COMPLETED] * 3
+    assert depot.log == ["a", "b"] * 3
+
+
+def test_a_saga_does_not_see_the_context_of_another(journal: Any) -> None:
+    """Though they share a thread; its own operations see it, as in any run."""
+    begun(journal, 3, lambda: chain("a", "b"))
+    seen: list[str] = []
+
+    def leave() -> str:
+        seen.append(SEEN.get())
+        SEEN.set("something")
+        return "A"
+
+    depot.behaviour["a"] = leave
+    depot.behaviour["b"] = lambda: seen.append(SEEN.get())
+
+    assert outcomes(journal, max_workers=3) == [COMPLETED] * 3
+    assert sorted(seen) == ["nothing"] * 3 + ["something"] * 3
+
+
+def test_a_journal_that_raises_spoils_those_it_was_to_write(
+    journal: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each says so and is left, to be tried again; whoever wrote for them goes on."""
+    begun(journal, 3, lambda: chain("a"))
+
+    class Raising(Wrapped):
+        def write(self, *changes: Change) -> None:
+            """Fail once, unlike any journal of ours."""
+            if any(isinstance(change, Append) for change in changes) and not depot.behaviour:
+                depot.behaviour["b"] = str
+                message = "not as promised"
+                raise ValueError(message)
+            self._journal.write(*changes)
+
+    done = recover(Raising(journal), max_workers=1)
+
+    assert [one.outcome for one in done] == [SagaStatus.RUNNING, COMPLETED, COMPLETED]
+    assert isinstance(done[0].error, ValueError)
+    assert "saga x0: recovery raised" in caplog.text
+    (left,) = [seen for seen in journal.select() if seen.status is SagaStatus.RUNNING]
+    assert not journal.drives(left)
+
+
+def test_a_journal_that_cannot_be_read_ends_the_recovery_after_what_was_begun(
+    journal: Any,
+) -> None:
+    """What is not an error of a journal is raised; what runs ends before, and nothing hangs."""
+    chain("a").start(journal=journal, saga_id="x0")
+    for number in range(1, 4):
+        chain("b").start(journal=journal, saga_id=f"x{number}")
+    waiting = threading.Event()
+
+    class Unreadable(Wrapped):
+        reads = 0
+
+        def rows(self, numbers: Any) -> Any:
+            """Raise when the second saga has ended, and the first is in its call."""
+            self.reads += 1
+            if self.reads == 2:
+                waiting.set()
+                message = "not as promised"
+                raise ValueError(message)
+            return self._journal.rows(numbers)
+
+    depot.behaviour["a"] = lambda: waiting.wait(30) and "A"
+
+    with pytest.raises(ValueError, match="not as promised"):
+        recover(Unreadable(journal), max_workers=2)
+
+    assert [status(journal, f"x{number}") for number in range(4)] == (
+        [COMPLETED] * 2 + [SagaStatus.RUNNING] * 2
+    )
+    assert [seen.saga_id for seen in journal.select() if journal.drives(seen)] == []
+
+
+def test_a_rollback_is_recovered_in_turns_too(journal: Any) -> None:
+    """Whatever a saga does, it gives what is to be written before it goes on."""
+    begun(journal, 4)
+    depot.behaviour["c"] = fail(ValueError("no courier"))
+
+    assert outcomes(journal, max_workers=4) == [SagaStatus.COMPENSATED] * 4
+    assert depot.log.count("undo b") == depot.log.count("undo a") == 4
+    assert depot.standing == []
