@@ -17,6 +17,7 @@ from world import Watch, in_time
 
 from py_api_saga import (
     JournalError,
+    Recovered,
     Retry,
     SagaAssembler,
     SagaConflict,
@@ -643,28 +644,51 @@ def slow_a() -> tuple[threading.Event, threading.Event]:
     return begun, go_on
 
 
-def test_who_cancels_all_tasks_is_told_once_all_that_was_begun_is_done(journal: Any) -> None:
-    """Also if the task that awaits the recovery is not among them."""
-    for saga_id in "xy":
-        crashed(journal, chain("a"), 1, saga_id)
+def test_a_saga_whose_task_is_cancelled_is_undone_like_any_other(journal: Any) -> None:
+    """By who cancels all tasks of a loop, say; what is recovered beside it goes on."""
+    for name in "ab":
+        crashed(journal, chain(name), 1, f"x-{name}")
     begun, go_on = slow_a()
 
-    async def main() -> None:
+    async def main() -> list[Recovered]:
         task = asyncio.create_task(arecover(journal, max_workers=1))
         assert await asyncio.to_thread(begun.wait, 10)
-        for other in asyncio.all_tasks() - {task, asyncio.current_task()}:
-            if other.get_coro().__name__ == "work":  # type: ignore[union-attr]
-                other.cancel()
+        (saga,) = asyncio.all_tasks() - {task, asyncio.current_task()}
+        saga.cancel()
         await asyncio.sleep(0.01)
         go_on.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        return await task
 
-    asyncio.run(main())
+    cancelled, completed = asyncio.run(main())
 
-    assert status(journal, "x") is SagaStatus.COMPLETED
-    assert status(journal, "y") is SagaStatus.RUNNING
-    assert not journal.drives(journal.find("y"))
+    assert cancelled[:2] == ("x-a", SagaStatus.COMPENSATED)
+    assert isinstance(cancelled.error, asyncio.CancelledError)
+    assert completed[:2] == ("x-b", SagaStatus.COMPLETED)
+    assert depot.standing == ["b"]
+
+
+def test_a_journal_that_cannot_be_read_ends_a_recovery_under_asyncio(journal: Any) -> None:
+    """What is not an error of a journal is raised, after what was begun; nothing stays claimed."""
+    for number in range(4):
+        chain("a").start(journal=journal, saga_id=f"x{number}")
+
+    class Unreadable(Wrapped):
+        reads = 0
+
+        def rows(self, numbers: Any) -> Any:
+            """Raise at the second reading."""
+            self.reads += 1
+            if self.reads == 2:
+                message = "not as promised"
+                raise ValueError(message)
+            return self._journal.rows(numbers)
+
+    with pytest.raises(ValueError, match="not as promised"):
+        asyncio.run(arecover(Unreadable(journal), max_workers=2))
+
+    ended = [status(journal, f"x{number}") for number in range(4)]
+    assert ended == [SagaStatus.COMPLETED] * 2 + [SagaStatus.RUNNING] * 2
+    assert [seen.saga_id for seen in journal.select() if journal.drives(seen)] == []
 
 
 def test_a_claim_that_cannot_be_written_is_told(journal: Any) -> None:

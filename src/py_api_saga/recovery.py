@@ -27,7 +27,8 @@ from py_api_saga.journal.values import SealedError, Values
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Sequence
+    import asyncio
+    from collections.abc import Generator, Iterable, Sequence
 
     from py_api_saga.events import Observer
     from py_api_saga.executors.run import Run
@@ -155,20 +156,27 @@ class Recovery:
             error = raised
         self.results.append(self.result(claim, seen, run, error))
 
-    def begin(self) -> _Begun | None:
-        """Claim one more saga, and read it."""
-        claimed = self.next()
-        if claimed is None:
-            return None
+    def begin(self, most: int) -> list[_Begun]:
+        """Claim so many sagas, and read them; fewer if there are no more."""
+        begun: list[_Begun] = []
         try:
-            return _Begun(*claimed, *self.open(*claimed))
-        except BaseException as error:  # noqa: BLE001 - it is in what is returned
-            return _Begun(*claimed, error=error)
+            while len(begun) < most and (claimed := self.next()) is not None:
+                begun.append(self._begun(*claimed))
+        except BaseException:
+            self.give_back(begun)
+            raise
+        return begun
 
-    def give_back(self, begun: _Begun | None) -> None:
-        """Leave a saga with which nobody is going on."""
-        if begun is not None:
-            self.journal.leave(begun.claim)
+    def _begun(self, claim: Claim, seen: Summary) -> _Begun:
+        try:
+            return _Begun(claim, seen, *self.open(claim, seen))
+        except BaseException as error:  # noqa: BLE001 - it is in what is returned
+            return _Begun(claim, seen, error=error)
+
+    def give_back(self, begun: Iterable[_Begun]) -> None:
+        """Leave sagas with which nobody is going on."""
+        for one in begun:
+            self.journal.leave(one.claim)
 
     def leave(self) -> None:
         """Give back what was claimed and not begun."""
@@ -309,52 +317,76 @@ async def arecover(
         Recovery, journal, limit=limit, max_tries=max_tries, observers=observers
     )
 
-    async def work() -> None:
-        while (begun := await in_thread(recovery.begin, undo=recovery.give_back)) is not None:
-            claim, seen, run, saga_limit, error = begun
-            if run is not None:
-                error = await _end_of(run, saga_limit, stop)
-            if error is None:
-                recovery.results.append(Recovered(seen.saga_id, SagaStatus.COMPLETED))
-            else:
-                done = await in_thread(recovery.result, claim, seen, run, error)
-                recovery.results.append(done)
-
-    def stop(cancelled: BaseException) -> None:
-        interrupts.append(cancelled)
-        recovery.stop()
-
-    interrupts: list[BaseException] = []
+    crowd = _Crowd(recovery, _positive(max_workers, "max_workers"))
     try:
-        workers = min(_positive(max_workers, "max_workers"), len(recovery))
-        recovery.batch = min(recovery.batch, max(workers, 1))
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(work())
+        await crowd.work()
     finally:
         recovery.leave()
-    if interrupts:
-        raise interrupts[0]
     return recovery.in_order()
 
 
-async def _end_of(
-    run: Run, limit: int | None, stop: Callable[[BaseException], None]
-) -> BaseException | None:
-    """Await a saga that was begun: being cancelled is no reason to undo it. Give what it raised."""
-    import asyncio  # noqa: PLC0415 - likewise
+class _Crowd:
+    """Sagas in tasks of one loop, at most so many at once."""
 
-    task = asyncio.create_task(adrive(run, limit))
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as cancelled:
-            stop(cancelled)
-    try:
-        task.result()
-    except BaseException as error:  # noqa: BLE001 - it is in what is returned
-        return error
-    return None
+    def __init__(self, recovery: Recovery, most: int) -> None:
+        import asyncio  # noqa: PLC0415 - likewise
+
+        self._recovery, self._most = recovery, most
+        recovery.batch = min(recovery.batch, most)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._news = asyncio.Event()
+
+    async def work(self) -> None:
+        """Begin as many as there is room for, until none is left and all have ended.
+
+        Being cancelled is no reason to undo what was begun: that is raised in the end.
+        """
+        import asyncio  # noqa: PLC0415 - likewise
+
+        problem: BaseException | None = None
+        more = True
+        while more or self._tasks:
+            try:
+                if more:
+                    more = await self._begin()
+                if self._tasks:
+                    await self._news.wait()
+                    self._news.clear()
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised in the end
+                problem, more = error, False
+                self._recovery.stop()
+        if problem is not None:
+            raise problem
+
+    async def _begin(self) -> bool:
+        """Begin those that there is room for, and say whether there may be more."""
+        import asyncio  # noqa: PLC0415 - likewise
+
+        recovery, room = self._recovery, self._most - len(self._tasks)
+        begun = await in_thread(recovery.begin, room, undo=recovery.give_back)
+        for one in begun:
+            task = asyncio.create_task(self._go_on(one))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        return len(begun) == room
+
+    async def _go_on(self, begun: _Begun) -> None:
+        claim, seen, run, limit, error = begun
+        recovery = self._recovery
+        if run is not None:
+            try:
+                await adrive(run, limit)
+            except BaseException as raised:  # noqa: BLE001 - it is in the result
+                error = raised
+        if error is None:
+            done = Recovered(seen.saga_id, SagaStatus.COMPLETED)
+        else:
+            done = await in_thread(recovery.result, claim, seen, run, error)
+        recovery.results.append(done)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._news.set()
 
 
 def takeover(

@@ -91,7 +91,7 @@ _RECOVER = (
         metavar="N",
         type=count,
         default=8,
-        help="sagas at once, each in a thread (default: %(default)s)",
+        help="sagas at once, and threads (default: %(default)s)",
     ),
     _option("--limit", metavar="N", type=count, help="sagas in all, oldest first"),
     *_WRITE,
