@@ -88,7 +88,8 @@ def is_coroutine_function(function: FunctionType) -> bool:
     """Tell whether a function is one by its code, or because somebody has marked it so."""
     if function.__code__.co_flags & _COROUTINE:
         return True
-    if not vars(function).keys() - {"saga_results"}:
+    marks = vars(function)
+    if not marks or not marks.keys() - {"saga_results"}:
         return False
     from inspect import iscoroutinefunction  # noqa: PLC0415 - 9 ms, and few functions are marked
 

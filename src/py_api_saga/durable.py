@@ -302,7 +302,7 @@ def _too_old(recorded: Recorded, execution: Execution) -> frozenset[int]:
 def drive(run: Run, limit: int | None) -> Results:
     """Run to the end in this thread; coroutine functions get a loop of their own."""
     try:
-        if any(_is_async(operation) for operation in run.operations):
+        if _has_coroutines(run):
             import asyncio  # noqa: PLC0415 - 34 ms to import
 
             if asyncio._get_running_loop() is not None:  # noqa: SLF001 - it raises nothing if there is none
@@ -321,7 +321,7 @@ def turns(run: Run, limit: int | None) -> Iterator[Change]:
 
     Only a chain of plain functions does so; others wait. No interrupt may strike the thread.
     """
-    if limit is None and not any(_is_async(operation) for operation in run.operations):
+    if limit is None and not _has_coroutines(run):
         try:
             yield from orchestrator.turns(run)
             run.finish()
@@ -338,6 +338,9 @@ def adrive(run: Run, limit: int | None) -> Coroutine[Any, Any, Results]:
     return in_loop(run, limit)
 
 
-def _is_async(operation: Any) -> bool:
-    calls = (operation.action, operation.compensation, operation.policy.ask)
-    return any(call is not None and call[4] for call in calls)
+def _has_coroutines(run: Run) -> bool:
+    for operation in run.operations:
+        undo, ask = operation.compensation, operation.policy.ask
+        if operation.action[4] or (undo and undo[4]) or (ask and ask[4]):
+            return True
+    return False

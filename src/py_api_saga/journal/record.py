@@ -158,14 +158,14 @@ _EMPTY: tuple[Any, ...] = ([], {}, ())  # arguments, keywords, names of results
 
 
 def _read_call(tree: list[Any], values: Values, find: Callable[[str], Any]) -> Call:
-    parts: list[Any] = [*tree, *_EMPTY[len(tree) - 1 :]]
-    name, args, keywords, needs = parts
+    name, args, keywords, needs = (*tree, *_EMPTY[len(tree) - 1 :])
     function = find(str(name))
-    needs = tuple(map(str, needs))
+    needs = tuple(map(str, needs)) if needs else ()
     if find is _Unresolved:  # which no arguments are given to
         return function, (), {}, needs, False
+    args = tuple(values.read(args)) if args else ()
     keywords = dict(values.read(keywords)) if keywords else {}
-    return function, tuple(values.read(args)), keywords, needs, is_async(function)
+    return function, args, keywords, needs, is_async(function)
 
 
 def _read_policy(item: dict[str, Any], do: Call, find: Callable[[str], Any]) -> Policy:
