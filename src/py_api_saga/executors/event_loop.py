@@ -177,6 +177,7 @@ class _OneByOne(_Driver):
             if run.recorder is not None:
                 for change in run.writing(intent):
                     await run.recorder.journal.awrite(change)
+                    del change  # the first one is large, and a call may take long
                 if run.lost is not None:
                     intent = None
             if intent is not None:
