@@ -6,14 +6,13 @@ It is made on the first trouble of a run: a saga in which all goes well has none
 from __future__ import annotations
 
 from itertools import compress, count
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from py_api_saga.exceptions import SagaException, SagaStuck, as_text
 from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from py_api_saga.definition import Definition
 
@@ -127,9 +126,9 @@ def failure(
     kind = SagaStuck if outcome is _STUCK else SagaException
     undone, undo_errors, texts = None, trouble.undo_errors, None
     if trouble.undone:
-        undone = list(_in_order(trouble.undone, definition).values())
+        undone = [trouble.undone[i] for i in _in_order(trouble.undone, definition)]
     if undo_errors:
-        undo_errors = _in_order(undo_errors, definition)
+        undo_errors = {i: undo_errors[i] for i in _in_order(undo_errors, definition)}
         texts = [as_text(raised, str) for raised in undo_errors.values()]
     label = None if failed is None else definition.operations[failed].label
     exception = kind(error, label, undone, texts)
@@ -151,8 +150,6 @@ def failure(
     return exception
 
 
-def _in_order(ended: dict[int, Any], definition: Definition) -> dict[int, Any]:
-    """Sort what compensations came to: a chain goes backwards, at once is in operation order."""
-    if len(ended) == 1:
-        return ended
-    return dict(sorted(ended.items(), key=itemgetter(0), reverse=definition.is_chain))
+def _in_order(ended: Iterable[int], definition: Definition) -> list[int]:
+    """Sort what was compensated: a chain goes backwards, at once is in operation order."""
+    return sorted(ended, reverse=definition.is_chain)
