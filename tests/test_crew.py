@@ -9,10 +9,10 @@ from typing import Any
 
 import depot
 import pytest
-from depot import fail
+from depot import ado, fail
 from recorded import SQLITE, Wrapped, chain, opening, order, status
 
-from py_api_saga import SagaAssembler, SagaStatus, recover
+from py_api_saga import Event, SagaAssembler, SagaStatus, recover
 from py_api_saga.journal.protocol import Append, Change
 
 COMPLETED = SagaStatus.COMPLETED
@@ -57,14 +57,42 @@ def test_a_call_that_takes_long_holds_up_no_other_saga(journal: Any) -> None:
     assert seen == [COMPLETED]
 
 
-def test_as_many_calls_run_at_once_as_there_are_workers(journal: Any) -> None:
+def coroutines() -> SagaAssembler:
+    """Make a saga that is driven in a loop of its own."""
+    return SagaAssembler.saga().operation((ado, "a")).operation((ado, "b"))
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(order, {}), (order, {"at_once": True}), (coroutines, {})],
+    ids=["a chain", "at once", "coroutine functions"],
+)
+def test_as_many_calls_run_at_once_as_there_are_workers(
+    journal: Any, make: Callable[[], SagaAssembler], options: dict[str, bool]
+) -> None:
     """Each waits for the others: with one thread less none of them would end."""
     barrier = threading.Barrier(5)
-    begun(journal, 5, lambda: chain("a", "b"))
+    for number in range(5):
+        make().start(journal=journal, saga_id=f"x{number}", **options)
     for name in "ab":
         depot.behaviour[name] = lambda: str(barrier.wait(30) >= 0)
 
     assert outcomes(journal, max_workers=5) == [COMPLETED] * 5
+
+
+def test_an_interrupt_from_an_observer_undoes_a_recovered_saga(journal: Any) -> None:
+    """As in any run; the others go on."""
+    begun(journal, 2, lambda: chain("a", "b"))
+
+    def leave(event: Event) -> None:
+        if event[:2] == ("succeeded", "x0") and event.operation == "a":
+            raise SystemExit
+
+    done = recover(journal, observers=[leave], max_workers=2)
+
+    assert [one.outcome for one in done] == [SagaStatus.COMPENSATED, COMPLETED]
+    assert isinstance(done[0].error, SystemExit)
+    assert depot.log.count("undo a") == 1
 
 
 @pytest.mark.parametrize("kind", SQLITE)

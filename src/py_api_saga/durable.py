@@ -319,16 +319,17 @@ def drive(run: Run, limit: int | None) -> Results:
 def turns(run: Run, limit: int | None) -> Iterator[Change]:
     """Do as `drive`, and give what is to be written: goes on, in whatever thread, once it is.
 
-    Only a chain of plain functions does so; others wait. No interrupt may strike the thread.
+    Only a chain of plain functions does so; others wait. No interrupt may strike between two
+    steps, as in a thread that is not the main one.
     """
-    if limit is None and not _has_coroutines(run):
-        try:
-            yield from orchestrator.turns(run)
-            run.finish()
-        finally:
-            run.leave()
-    else:
+    if limit is not None or _has_coroutines(run):
         drive(run, limit)
+        return
+    try:
+        yield from orchestrator.outlasting(run)
+        run.finish()
+    finally:
+        run.leave()
 
 
 def adrive(run: Run, limit: int | None) -> Coroutine[Any, Any, Results]:

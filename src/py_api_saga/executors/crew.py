@@ -112,8 +112,8 @@ class Crew:
                 if steps is None:
                     self._jobs -= 1
                     self._has_begun_all = True
-        if steps is not None:
-            self._go_on(_Job(steps))
+                else:  # not gone on with here: who does so wakes somebody to begin the next one
+                    self._ready.append(_Job(steps))
 
     def _go_on(self, job: _Job) -> None:
         """Do one step of a job, which gives what is to be written before the next one."""

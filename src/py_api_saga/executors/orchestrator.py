@@ -87,3 +87,16 @@ def turns(run: Run) -> Iterator[Change]:
                 run.inbox.wait(run.patience())
         elif run.close():  # pragma: no branch - something landed just now
             return
+
+
+def outlasting(run: Run) -> Iterator[Change]:
+    """Do as `turns`, and roll back if what they call raises an interrupt: an observer, say."""
+    while True:
+        try:
+            yield from turns(run)
+        except (Exception, GeneratorExit):  # a defect of ours, or nobody goes on
+            raise
+        except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
+            run.repair(interrupt, run.cut_off)
+        else:
+            return
