@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -175,3 +176,21 @@ def bodies(journal: Journal, saga_id: str = "a") -> list[str]:
 def status(journal: Any, saga_id: str = "x") -> SagaStatus:
     """Tell where a saga stands, by its summary."""
     return seen(journal, saga_id).status
+
+
+class Unreadable(Wrapped):
+    """A journal that breaks its promise at the second reading, and tells so."""
+
+    def __init__(self, journal: Any) -> None:
+        super().__init__(journal)
+        self.reads = 0
+        self.broken = threading.Event()
+
+    def rows(self, numbers: Any) -> Any:
+        """Read, or raise what is no error of a journal."""
+        self.reads += 1
+        if self.reads == 2:
+            self.broken.set()
+            message = "not as promised"
+            raise ValueError(message)
+        return self._journal.rows(numbers)

@@ -10,7 +10,7 @@ from typing import Any
 import depot
 import pytest
 from depot import ado, fail
-from recorded import SQLITE, Wrapped, chain, opening, order, status
+from recorded import SQLITE, Unreadable, Wrapped, chain, opening, order, status
 
 from py_api_saga import Event, SagaAssembler, SagaStatus, recover
 from py_api_saga.journal.protocol import Append, Change
@@ -163,24 +163,11 @@ def test_a_journal_that_cannot_be_read_ends_the_recovery_after_what_was_begun(
     chain("a").start(journal=journal, saga_id="x0")
     for number in range(1, 4):
         chain("b").start(journal=journal, saga_id=f"x{number}")
-    waiting = threading.Event()
-
-    class Unreadable(Wrapped):
-        reads = 0
-
-        def rows(self, numbers: Any) -> Any:
-            """Raise when the second saga has ended, and the first is in its call."""
-            self.reads += 1
-            if self.reads == 2:
-                waiting.set()
-                message = "not as promised"
-                raise ValueError(message)
-            return self._journal.rows(numbers)
-
-    depot.behaviour["a"] = lambda: waiting.wait(30) and "A"
+    broken = Unreadable(journal)  # when the second saga has ended, and the first is in its call
+    depot.behaviour["a"] = lambda: broken.broken.wait(30) and "A"
 
     with pytest.raises(ValueError, match="not as promised"):
-        recover(Unreadable(journal), max_workers=2)
+        recover(broken, max_workers=2)
 
     assert [status(journal, f"x{number}") for number in range(4)] == (
         [COMPLETED] * 2 + [SagaStatus.RUNNING] * 2

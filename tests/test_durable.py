@@ -12,7 +12,7 @@ from typing import Any
 import depot
 import pytest
 from depot import ado, ask, aundo, do, fail, undo
-from recorded import Faulty, Renamed, Wrapped, bodies, chain, crashed, status
+from recorded import Faulty, Renamed, Unreadable, Wrapped, bodies, chain, crashed, status
 from world import Watch, in_time
 
 from py_api_saga import (
@@ -671,17 +671,6 @@ def test_a_journal_that_cannot_be_read_ends_a_recovery_under_asyncio(journal: An
     """What is not an error of a journal is raised, after what was begun; nothing stays claimed."""
     for number in range(4):
         chain("a").start(journal=journal, saga_id=f"x{number}")
-
-    class Unreadable(Wrapped):
-        reads = 0
-
-        def rows(self, numbers: Any) -> Any:
-            """Raise at the second reading."""
-            self.reads += 1
-            if self.reads == 2:
-                message = "not as promised"
-                raise ValueError(message)
-            return self._journal.rows(numbers)
 
     with pytest.raises(ValueError, match="not as promised"):
         asyncio.run(arecover(Unreadable(journal), max_workers=2))

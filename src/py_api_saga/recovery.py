@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -90,7 +89,6 @@ class Recovery:
         self._todo = deque([s for s in seen if not s.tries] + [s for s in seen if s.tries])
         self._claimed: deque[tuple[Claim, Summary]] = deque()
         self._rows: dict[int, Sequence[Row]] = {}  # of what is claimed, read at once
-        self._lock = threading.Lock()
         self._order = {summary.saga_id: i for i, summary in enumerate(self._todo)}
         self.results: list[Recovered] = []
         self._crew = Crew(journal, self._begin_turns)
@@ -124,19 +122,16 @@ class Recovery:
                 self.results.append(Recovered(take.seen.saga_id, take.seen.status, take.error))
 
     def next(self) -> tuple[Claim, Summary] | None:
-        """Claim one more saga, with others that come after it."""
-        with self._lock:
-            while not self._claimed and self._todo and not self._stopped:
-                takes = self._batch()
-                try:
-                    self.journal.write(*takes)
-                finally:
-                    self._take_in([take for take in takes if take.settled])
-                with suppress(JournalError):  # else each is read alone, and says why it can't be
-                    self._rows.update(
-                        self.journal.rows([claim.number for claim, _ in self._claimed])
-                    )
-            return self._claimed.popleft() if self._claimed and not self._stopped else None
+        """Claim one more saga, with others that come after it; for one thread at a time."""
+        while not self._claimed and self._todo and not self._stopped:
+            takes = self._batch()
+            try:
+                self.journal.write(*takes)
+            finally:
+                self._take_in([take for take in takes if take.settled])
+            with suppress(JournalError):  # else each is read alone, and says why it can't be
+                self._rows.update(self.journal.rows([claim.number for claim, _ in self._claimed]))
+        return self._claimed.popleft() if self._claimed and not self._stopped else None
 
     def work(self) -> None:
         """Go on with sagas until none is left to begin; each thread that does so adds one."""
@@ -184,14 +179,14 @@ class Recovery:
             self.journal.leave(claim)
 
     def _surely(self, claim: Claim, seen: Summary) -> Recovered:
-        """Go on with a saga; nothing that it raises stops the others."""
-        run = None
+        """Go on with a saga in this thread alone, which an interrupt may strike."""
+        run = error = None
         try:
             run, limit = self.open(claim, seen)
             drive(run, limit)
-        except BaseException as error:  # noqa: BLE001 - it is in what is returned
-            return self.result(claim, seen, run, error)
-        return Recovered(seen.saga_id, SagaStatus.COMPLETED)
+        except BaseException as raised:  # noqa: BLE001 - it is in what is returned
+            error = raised
+        return self.result(claim, seen, run, error)
 
     def open(self, claim: Claim, seen: Summary) -> tuple[Run, int | None]:
         """Read a saga that was claimed."""
@@ -344,7 +339,7 @@ class _Crowd:
         import asyncio  # noqa: PLC0415 - likewise
 
         problem: BaseException | None = None
-        more = True
+        more = len(self._recovery) > 0
         while more or self._tasks:
             try:
                 if more:
@@ -378,10 +373,10 @@ class _Crowd:
                 await adrive(run, limit)
             except BaseException as raised:  # noqa: BLE001 - it is in the result
                 error = raised
-        if error is None:
-            done = Recovered(seen.saga_id, SagaStatus.COMPLETED)
-        else:
+        if error is not None:  # which may have to be written
             done = await in_thread(recovery.result, claim, seen, run, error)
+        else:
+            done = recovery.result(claim, seen, run, None)
         recovery.results.append(done)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
