@@ -146,7 +146,10 @@ class Recovery:
         run = error = None
         try:
             run, limit = self.open(claim, seen)
-            yield from turns(run, limit)
+            if seen.tries:  # it may kill this process too, with what others have not written yet
+                drive(run, limit)
+            else:
+                yield from turns(run, limit)
         except BaseException as raised:  # noqa: BLE001 - it is in the result
             error = raised
         self.results.append(self.result(claim, seen, run, error))

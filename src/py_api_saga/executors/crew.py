@@ -59,16 +59,21 @@ class Crew:
         try:
             while (task := self._next()) is not None:
                 task()
-        finally:
+        except BaseException:
             with self._news:
-                self._threads -= 1
-                self._news.notify()  # who is woken leaves too, and wakes the next, or looks on
+                self._leave()
+            raise
+
+    def _leave(self) -> None:
+        self._threads -= 1
+        self._news.notify()  # who is woken leaves too, and wakes the next, or looks on
 
     def _next(self) -> Callable[[], object] | None:
         """Wait for something to do; None if the others need no more help."""
         with self._news:
             while (task := self._choose()) is None:
                 if self._has_begun_all and self._jobs < self._threads:
+                    self._leave()
                     return None
                 self._asleep += 1
                 self._news.wait()
