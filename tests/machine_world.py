@@ -233,7 +233,7 @@ class Dialogue:
     def lose(self, name: str, *, wait: float | None = None, alive: bool = False) -> Attempt:
         """Never learn what came of a call in flight."""
         _, i, kind, attempt, generation, _ = self.x.flying[NAMES.index(name)]
-        self.end(IN_DOUBT, name, Doubt(TimeoutError(name), wait, alive))
+        self.end(IN_DOUBT, name, Doubt(TimeoutError(name), wait, alive=alive))
         return i, kind, attempt, generation
 
     def land(self, attempt: Attempt, what: str = SUCCEEDED, value: object = "late") -> None:
@@ -436,7 +436,7 @@ class World(Dialogue):
         if "alive" in how:
             books.late.add(intent[1:5])
         wait = 1.0 if "again" in how else None
-        return IN_DOUBT, Doubt(TimeoutError("in doubt"), wait, "alive" in how)
+        return IN_DOUBT, Doubt(TimeoutError("in doubt"), wait, alive="alive" in how)
 
     def _finish_undo(self, i: int, intent: Entry) -> tuple[str, object]:
         how = self.choose(
@@ -456,7 +456,7 @@ class World(Dialogue):
         if "alive" in how:
             self.books.late.add(intent[1:5])
         wait = 1.0 if "again" in how else None
-        return IN_DOUBT, Doubt(TimeoutError("in doubt"), wait, "alive" in how)
+        return IN_DOUBT, Doubt(TimeoutError("in doubt"), wait, alive="alive" in how)
 
     def undone(self, i: int, generation: int) -> None:
         """Note that a compensation was reported as done: once under each key."""

@@ -23,7 +23,9 @@ HOUSE = (
         "placeholder",
         "context",
         "typed_call",
+        "wording",
     ),  # leaves: they know nothing of the rest
+    ("report",),
     ("exceptions",),
     ("doubtful", "retry", "events"),
     ("operation",),
@@ -49,6 +51,7 @@ HOUSE = (
     ("executors.attempt",),
     ("executors.orchestrator", "executors.choreography"),
     ("executors.event_loop",),  # with the pool of threads that the choreography has
+    ("resuming",),
     ("durable",),
     ("recovery", "repair"),
     ("assembler",),

@@ -21,7 +21,9 @@ from py_api_saga.journal.record import read_rows
 from py_api_saga.journal.values import Values
 
 EVERY = 24  # 1 strikes everywhere, in three minutes
-FILES = {HOME / "durable.py", *HOME.glob("journal/*.py")} - {HOME / "journal/memory.py"}
+FILES = {HOME / "durable.py", HOME / "resuming.py", *HOME.glob("journal/*.py")} - {
+    HOME / "journal/memory.py"
+}
 DURABLE = {str(path) for path in FILES}
 
 

@@ -372,7 +372,7 @@ def test_who_does_not_watch_is_told_of_what_is_unexpected() -> None:
         again(0),
         again(2),
     ],
-    ids=str,
+    ids=lambda entry: str(entry[:5]),
 )
 def test_what_contradicts_the_run_is_refused(entry: Entry) -> None:
     """An illegal entry raises IllegalMoveError and changes nothing."""

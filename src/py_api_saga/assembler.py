@@ -7,20 +7,20 @@ import re
 from functools import partial
 from operator import is_
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
 from py_api_saga.doubtful import DOUBTFUL, error_types
-from py_api_saga.drawing import flowchart, in_line
 from py_api_saga.exceptions import MAX_NAME, SagaDefinitionError, SagaException, refused, seconds
-from py_api_saga.executors import choreography, orchestrator
+from py_api_saga.executors import orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.operation import PLAIN, Call, Operation, Policy, plain_call, read_call
 from py_api_saga.placeholder import OWN, Placeholder
+from py_api_saga.wording import in_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Sequence
-    from typing import Never, Self, Unpack
+    from typing import Never, Self, TypedDict, Unpack
 
     from py_api_saga.definition import Results
     from py_api_saga.events import Observer
@@ -48,23 +48,23 @@ if TYPE_CHECKING:
         TypedCall,
     )
 
+    class SagaOptions(TypedDict, total=False):
+        """What the constructor of a saga takes by keyword; it says what each one means."""
+
+        name: str | None
+        retry: Retry | None
+        compensation_retry: Retry | None
+        observers: Sequence[Observer]
+        journal: Journal | None
+        on_crash: Literal["resume", "compensate"] | None
+        max_doubt_age: float | None
+
+
 _SAGA_ID = r"[A-Za-z0-9_.\-]{1,128}"  # compiled when it is first used: 0.3 ms at import
 _NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "<not given>"})()
 _PROCEED: Literal["proceed"] = "proceed"
 _NOTHING_ASKED = (None, None, None, False, DOUBTFUL, _PROCEED)  # of an operation
 _SHOWN = 8  # operations in a repr
-
-
-class SagaOptions(TypedDict, total=False):
-    """What the constructor of a saga takes by keyword; it says what each one means."""
-
-    name: str | None
-    retry: Retry | None
-    compensation_retry: Retry | None
-    observers: Sequence[Observer]
-    journal: Journal | None
-    on_crash: Literal["resume", "compensate"] | None
-    max_doubt_age: float | None
 
 
 class Saga:
@@ -377,12 +377,7 @@ class Saga:
 
     def _inherited(self, policy: Policy) -> Policy:
         """Let this saga's retries hold where the child and its operation say nothing."""
-        if self._policy is PLAIN:
-            return policy
-        return policy._replace(
-            retry=policy.retry or self._policy.retry,
-            compensation_retry=policy.compensation_retry or self._policy.compensation_retry,
-        )
+        return policy if self._policy is PLAIN else policy.falling_back_on(self._policy)
 
     def _check_name(self, name: Any, position: int) -> str:
         where = f"operation {position}: name"
@@ -533,6 +528,8 @@ class Saga:
         """
         if self._async:
             self._refuse_async("choreography")
+        from py_api_saga.executors import choreography  # noqa: PLC0415 - 0.5 ms; a chain needs none
+
         limit = self._limit(max_workers)
         run = self._run(self._graph(), saga_id, deadline, orchestrator.drive, journal, limit)
         return choreography.execute(run, limit) if run.recorder is None else _durably(run, limit)
@@ -743,7 +740,9 @@ class Saga:
 
     def _limit(self, max_workers: int | None) -> int:
         if max_workers is None:
-            return min(max(len(self._operations), 1), choreography.MAX_THREADS)
+            from py_api_saga.executors.choreography import MAX_THREADS  # noqa: PLC0415 - likewise
+
+            return min(max(len(self._operations), 1), MAX_THREADS)
         if type(max_workers) is not int or max_workers < 1:
             raise refused("max_workers", "a whole number of at least 1, or None", max_workers)
         return max_workers
@@ -768,6 +767,8 @@ class Saga:
 
         The arrows are the edges that were declared; a chain if there are none.
         """
+        from py_api_saga.drawing import flowchart  # noqa: PLC0415 - likewise
+
         boxes = [
             (name, op.compensation and f"undo: {_label(op.compensation[0])}")
             for name, op in zip(self._names.all(), self._operations, strict=False)

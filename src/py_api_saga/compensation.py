@@ -8,8 +8,9 @@ from __future__ import annotations
 from itertools import compress, count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from py_api_saga.exceptions import SagaException, SagaStuck, as_text
+from py_api_saga.exceptions import SagaException, SagaStuck
 from py_api_saga.status import SagaStatus, Status
+from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 from py_api_saga.exceptions import MAX_NAME
 
@@ -161,11 +161,12 @@ class Names(list[str]):
         return numbered, name, number
 
 
-class Layout(NamedTuple):
+class Layout:
     """Where the results of a saga with child sagas lie: an operation's index, or a child's."""
 
-    places: Mapping[str, int]  # name -> position in items
-    items: tuple[int | Layout, ...]
+    def __init__(self, places: Mapping[str, int], items: tuple[int | Layout, ...]) -> None:
+        """Lay out items, and say at which position a name has its own."""
+        self.places, self.items = places, items
 
     def shifted(self, by: int) -> Layout:
         """Move it behind other operations."""

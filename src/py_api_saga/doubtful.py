@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from py_api_saga.exceptions import refused
 
 
-class ErrorTypes(NamedTuple):
-    """A set of exception types: classes and, for those of libraries not imported here, names."""
+class ErrorTypes:
+    """A set of exception types: classes and, for those of libraries not imported here, names.
 
-    types: tuple[type[BaseException], ...]
-    names: frozenset[str] = frozenset()  # "module.Class"
-    exempt: frozenset[str] = frozenset()  # likewise: what is not meant, though a base class is
+    Attributes:
+        types: Classes.
+        names: As "module.Class".
+        exempt: Likewise: what is not meant, though a base class is.
+    """
+
+    def __init__(
+        self,
+        types: tuple[type[BaseException], ...],
+        names: frozenset[str] = frozenset(),
+        exempt: frozenset[str] = frozenset(),
+    ) -> None:
+        """Mean these."""
+        self.types, self.names, self.exempt = types, names, exempt
 
     def __repr__(self) -> str:
         names = [kind.__name__ for kind in self.types]

@@ -16,11 +16,6 @@ def escaped(text: str) -> str:
     return _SPECIAL.sub(lambda match: f"#{ord(match[0])};", text)
 
 
-def in_line(text: str) -> str:
-    """Write a name so that it stays in its line, whatever characters it is made of."""
-    return text if text.isprintable() else repr(text)[1:-1]
-
-
 def flowchart(operations: Sequence[tuple[str, str | None]], after: Sequence[Iterable[int]]) -> str:
     """Draw operations as boxes, their order as arrows, and what is written beside each below it.
 

@@ -1,46 +1,18 @@
-"""Runs that have a journal: begun, gone on with, or answered for because their id is there.
-
-The only code that maps a name in a journal to a function. Going on is the constructor: the entries
-are folded, RECOVERED is told, and the same executors go on that any run has.
-"""
+"""Runs that have a journal: begun or, because their id is there, answered for or gone on with."""
 
 from __future__ import annotations
 
-from time import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from py_api_saga.compensation import Trouble, failure
 from py_api_saga.definition import Results
-from py_api_saga.exceptions import (
-    JournalError,
-    SagaConflict,
-    SagaException,
-    SagaInProgress,
-)
-from py_api_saga.execution import (
-    ACTION,
-    COMPENSATION,
-    RECOVERED,
-    STARTED,
-    Execution,
-    IllegalMoveError,
-)
-from py_api_saga.executors import choreography, orchestrator
-from py_api_saga.executors.run import Run
-from py_api_saga.journal.protocol import OPEN, SagaExistsError, Take
-from py_api_saga.journal.record import PARKED, difference, digest, read_lines, read_rows
-from py_api_saga.journal.recorder import Recorder
-from py_api_saga.status import SagaStatus
+from py_api_saga.executors import orchestrator
+from py_api_saga.journal.protocol import SagaExistsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine
 
-    from py_api_saga.events import Observer
-    from py_api_saga.journal.protocol import Change, Claim, Journal, Row, Summary
-    from py_api_saga.journal.record import Recorded
-    from py_api_saga.journal.values import Values
-
-# --- a run, or an answer -----------------------------------------------------------------------
+    from py_api_saga.executors.run import Run
+    from py_api_saga.journal.recorder import Recorder
 
 
 def execute(run: Run, limit: int | None) -> Results:
@@ -54,15 +26,21 @@ def execute(run: Run, limit: int | None) -> Results:
         BaseException: The interrupt that ended it, once all is undone.
     """
     try:
-        return orchestrator.execute(run) if limit is None else choreography.execute(run, limit)
+        if limit is None:
+            return orchestrator.execute(run)
+        from py_api_saga.executors import choreography  # noqa: PLC0415 - as in `Saga`
+
+        return choreography.execute(run, limit)
     except SagaExistsError:
         pass
     finally:
         run.leave()
     if run.interrupt is not None:
         raise run.interrupt
-    known = _known(run)
-    return known if isinstance(known, Results) else drive(*known)
+    from py_api_saga.resuming import drive, known  # noqa: PLC0415 - 2 ms, and a new saga needs none
+
+    there = known(run)
+    return there if isinstance(there, Results) else drive(*there)
 
 
 def aexecute(run: Run, limit: int | None) -> Coroutine[Any, Any, Results]:
@@ -75,13 +53,15 @@ def aexecute(run: Run, limit: int | None) -> Coroutine[Any, Any, Results]:
 async def _answer_known(run: Run) -> Results:
     if run.interrupt is not None:
         raise run.interrupt
-    known = await in_thread(_known, run, undo=_give_back)
-    return known if isinstance(known, Results) else await adrive(*known)
+    from py_api_saga.resuming import adrive, known  # noqa: PLC0415 - likewise
+
+    there = await in_thread(known, run, undo=_give_back)
+    return there if isinstance(there, Results) else await adrive(*there)
 
 
-def _give_back(known: Results | tuple[Run, int | None]) -> None:
-    if not isinstance(known, Results):
-        known[0].leave()
+def _give_back(there: Results | tuple[Run, int | None]) -> None:
+    if not isinstance(there, Results):
+        there[0].leave()
 
 
 async def in_thread(
@@ -115,7 +95,9 @@ def start(recorder: Recorder) -> str:
     create = recorder.undriven()
     recorder.journal.write(create)
     if isinstance(create.error, SagaExistsError):
-        _seen_and_rows(recorder)
+        from py_api_saga.resuming import namesake  # noqa: PLC0415 - likewise
+
+        namesake(recorder)
     else:
         create.check()
     return recorder.saga_id
@@ -126,222 +108,9 @@ async def astart(recorder: Recorder) -> str:
     create = recorder.undriven()
     await recorder.journal.awrite(create)
     if isinstance(create.error, SagaExistsError):
-        await in_thread(_seen_and_rows, recorder)
+        from py_api_saga.resuming import namesake  # noqa: PLC0415 - likewise
+
+        await in_thread(namesake, recorder)
     else:
         create.check()
     return recorder.saga_id
-
-
-def _seen_and_rows(recorder: Recorder) -> tuple[Summary, Sequence[Row]]:
-    """Find the saga that has the id of another, and see that it is the same."""
-    journal, saga_id = recorder.journal, recorder.saga_id
-    seen = journal.find(saga_id)
-    if seen is None:
-        message = f"saga {saga_id!r} was purged in this very moment; try again"
-        raise JournalError(message)
-    if seen.digest is not None:
-        if digest(recorder.given, recorder.values) != seen.digest:
-            _conflict(saga_id, "its name or its arguments differ")
-        message = (
-            f"saga {saga_id!r} has run before and was {seen.status.value}; what became of each "
-            "operation was purged: give a new attempt a new saga_id"
-        )
-        raise SagaConflict(message)
-    rows = journal.rows([seen.number])[seen.number]
-    reason = difference(read_lines(rows)[0], recorder.given, recorder.values)
-    if reason is not None:
-        _conflict(saga_id, reason)
-    return seen, rows
-
-
-def _conflict(saga_id: str, reason: str) -> NoReturn:
-    message = (
-        f"saga_id {saga_id!r} is that of another saga: {reason}; give each attempt an id of its own"
-    )
-    raise SagaConflict(message)
-
-
-def _known(run: Run) -> Results | tuple[Run, int | None]:
-    """Answer for a saga that is there: its results, or a run that goes on with it."""
-    recorder = run.recorder
-    assert recorder is not None  # noqa: S101 - asked by the callers
-    journal, values = recorder.journal, recorder.values
-    seen, rows = _seen_and_rows(recorder)
-    if seen.status not in OPEN:
-        return _answer(seen, read_rows(rows, values))
-    claim = claim_of(journal, Take(seen))
-    try:
-        return taken(journal, values, claim, seen, run.observers)
-    except BaseException:
-        journal.leave(claim)
-        raise
-
-
-def claim_of(journal: Journal, take: Take) -> Claim:
-    """Claim a saga; raises SagaInProgress if somebody drives it, and is not to be forced out."""
-    if not take.force and journal.drives(take.seen):
-        message = f"saga {take.seen.saga_id!r} is running elsewhere; it was left alone"
-        raise SagaInProgress(message)
-    try:
-        journal.write(take)
-    except BaseException:
-        journal.leave(take.claim)
-        raise
-    return take.check()
-
-
-def taken(
-    journal: Journal,
-    values: Values,
-    claim: Claim,
-    seen: Summary,
-    observers: tuple[Observer, ...],
-    rows: Sequence[Row] | None = None,
-) -> tuple[Run, int | None]:
-    """Go on with a saga that was claimed; its rows may have been read since."""
-    if rows is None:
-        rows = journal.rows([claim.number])[claim.number]
-    recorded = read_rows(rows, values, values.names.find)
-    return _resume(journal, values, claim, seen, recorded, observers), recorded.plan.limit
-
-
-def _answer(seen: Summary, recorded: Recorded) -> Results:
-    """Give the results of a saga that has ended, or raise what was raised then."""
-    definition = recorded.definition
-    try:
-        execution = Execution(definition, recorded.entries)
-    except IllegalMoveError as error:
-        raise _contradiction(seen, error) from error
-    if seen.status is SagaStatus.COMPLETED:
-        return execution.returned()
-    raise _failure(seen, recorded, execution)
-
-
-def _failure(seen: Summary, recorded: Recorded, execution: Execution) -> SagaException:
-    """Make the exception of a saga that is in the journal."""
-    trouble = execution.trouble or Trouble()
-    parked = next((says for _, kind, says in reversed(recorded.notes) if kind == PARKED), None)
-    if execution.saga in OPEN and parked is not None:
-        trouble.reasons.append(JournalError(f"it was parked: {parked.get('reason')}"))
-    exception = failure(
-        lambda: seen.saga_id,
-        recorded.definition,
-        seen.status,
-        execution.status,
-        execution.results,
-        trouble,
-    )
-    cause: Any = exception.operation_error  # never a text, which is for what was never run
-    exception.__cause__ = cause
-    return exception
-
-
-# --- going on ----------------------------------------------------------------------------------
-
-
-def _resume(
-    journal: Journal,
-    values: Values,
-    claim: Claim,
-    seen: Summary,
-    recorded: Recorded,
-    observers: tuple[Observer, ...],
-) -> Run:
-    """Fold what is recorded and tell that another process takes over.
-
-    Raises:
-        JournalError: The entries contradict one another.
-    """
-    definition, plan = recorded.definition, recorded.plan
-    recorder = Recorder.resumed(journal, values, claim, seen.status, len(recorded.entries))
-    left = None if plan.until is None else max(0.0, plan.until - time())
-    drive_late = _finish_late if plan.in_loop else orchestrator.drive
-    try:
-        run = Run(
-            definition,
-            plan.name,
-            observers,
-            seen.saga_id,
-            left,
-            drive_late,
-            recorder,
-            recorded.entries,
-        )
-    except IllegalMoveError as error:
-        raise _contradiction(seen, error) from error
-    execution = run.execution
-    if execution.entries and not execution.at_rest:  # else it was never begun, or needs nobody
-        execution.tell((RECOVERED, -1, "", 0, 0, _too_old(recorded, execution)))
-    return run
-
-
-def _contradiction(seen: Summary, error: IllegalMoveError) -> JournalError:
-    return JournalError(f"the entries of saga {seen.saga_id!r} contradict one another: {error}")
-
-
-def _finish_late(run: Run) -> None:
-    from py_api_saga.executors import event_loop  # noqa: PLC0415 - asyncio: 34 ms to import
-
-    event_loop.finish_late(run)
-
-
-def _too_old(recorded: Recorded, execution: Execution) -> frozenset[int]:
-    """Collect the operations whose keys services may have forgotten."""
-    latest = time() - recorded.plan.max_age
-    kind = COMPENSATION if execution.rolling else ACTION
-    return frozenset(
-        entry[1]
-        for entry, at in zip(recorded.entries, recorded.times, strict=True)
-        if at < latest
-        and entry[0] == STARTED
-        and entry[2] == kind
-        and entry[4] == execution.generation(entry[1], kind)
-    )
-
-
-def drive(run: Run, limit: int | None) -> Results:
-    """Run to the end in this thread; coroutine functions get a loop of their own."""
-    try:
-        if _has_coroutines(run):
-            import asyncio  # noqa: PLC0415 - 34 ms to import
-
-            if asyncio._get_running_loop() is not None:  # noqa: SLF001 - it raises nothing if there is none
-                message = "the saga has coroutine functions: go on with it by await arecover(...)"
-                raise SagaInProgress(message)
-            return asyncio.run(adrive(run, limit))
-        if limit is None:
-            return orchestrator.execute(run)
-        return choreography.execute(run, limit)
-    finally:
-        run.leave()
-
-
-def turns(run: Run, limit: int | None) -> Iterator[Change]:
-    """Do as `drive`, and give what is to be written: goes on, in whatever thread, once it is.
-
-    Only a chain of plain functions does so; others wait. No interrupt may strike between two
-    steps, as in a thread that is not the main one.
-    """
-    if limit is not None or _has_coroutines(run):
-        drive(run, limit)
-        return
-    try:
-        yield from orchestrator.outlasting(run)
-        run.finish()
-    finally:
-        run.leave()
-
-
-def adrive(run: Run, limit: int | None) -> Coroutine[Any, Any, Results]:
-    """Do as `drive`, in the loop that runs."""
-    from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
-
-    return in_loop(run, limit)
-
-
-def _has_coroutines(run: Run) -> bool:
-    for operation in run.operations:
-        undo, ask = operation.compensation, operation.policy.ask
-        if operation.action[4] or (undo and undo[4]) or (ask and ask[4]):
-            return True
-    return False

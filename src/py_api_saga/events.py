@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
-from py_api_saga.drawing import in_line
+from py_api_saga.wording import in_line
 
 if TYPE_CHECKING:
     from logging import Logger

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeAlias
 
 from py_api_saga.compensation import Trouble, debts
 from py_api_saga.definition import Results, arrange
@@ -124,13 +124,37 @@ _SAGA_RUNNING, _SAGA_COMPENSATING, _SAGA_COMPLETED, _SAGA_COMPENSATED, _SAGA_STU
 )  # fmt: skip
 
 
-class Doubt(NamedTuple):
-    """Why it is not known what came of an action."""
+class Doubt:
+    """Why it is not known what came of an action.
 
-    error: BaseException
-    wait: float | None = None  # seconds until the next attempt; None: there is none
-    alive: bool = False  # the attempt was abandoned and may still land
-    interrupted: bool = False  # by what ends the run, which may be gone on with elsewhere
+    Attributes:
+        error: What was raised.
+        wait: Seconds until the next attempt; None if there is none.
+        alive: The attempt was abandoned and may still land.
+        interrupted: By what ends the run, which may be gone on with elsewhere.
+    """
+
+    __slots__ = ("alive", "error", "interrupted", "wait")
+
+    def __init__(
+        self,
+        error: BaseException,
+        wait: float | None = None,
+        *,
+        alive: bool = False,
+        interrupted: bool = False,
+    ) -> None:
+        """Doubt because of an error."""
+        self.error, self.wait = error, wait
+        self.alive, self.interrupted = alive, interrupted
+
+
+def _verdict(value: Any) -> tuple[BaseException, float | None, bool]:
+    """Give the error, the wait and whether it lives, of IN_DOUBT or RETRY."""
+    if type(value) is Doubt:
+        return value.error, value.wait, value.alive
+    error, wait = value
+    return error, wait, False
 
 
 class IllegalMoveError(Exception):
@@ -366,7 +390,7 @@ class Execution:
         what, i, kind, attempt, generation, value = entry
         error, wait, alive = value, None, False
         if what != FAILED:
-            error, wait, alive = value[:3] if what == IN_DOUBT else (*value, False)
+            error, wait, alive = _verdict(value)
         if not self.is_flying(entry):
             self._bury((i, kind, attempt, generation))
             return

@@ -159,16 +159,43 @@ def _is(function: Any, test: Callable[[Any], bool]) -> bool:
 # --- operations --------------------------------------------------------------------------------
 
 
-class Policy(NamedTuple):
-    """What to do when an operation goes wrong; most operations share one."""
+class Policy:
+    """What to do when an operation goes wrong; most operations share one.
 
-    retry: Retry | None = None
-    compensation_retry: Retry | None = None
-    timeout: float | None = None  # seconds, for each attempt
-    pivot: bool = False
-    doubtful: ErrorTypes = DOUBTFUL
-    park: bool = False  # on doubt, leave it to a person
-    ask: Call | None = None  # on doubt, ask this
+    Attributes:
+        retry, compensation_retry: When to call again, or None.
+        timeout: Seconds for each attempt, or None.
+        pivot: It is the pivot.
+        doubtful: The errors that leave open what came of it.
+        park: On doubt, leave it to a person.
+        ask: On doubt, ask this, or None.
+    """
+
+    def __init__(
+        self,
+        retry: Retry | None = None,
+        compensation_retry: Retry | None = None,
+        timeout: float | None = None,
+        pivot: bool = False,  # noqa: FBT001, FBT002 - as it is given to an operation
+        doubtful: ErrorTypes = DOUBTFUL,
+        park: bool = False,  # noqa: FBT001, FBT002
+        ask: Call | None = None,
+    ) -> None:
+        """By default do nothing."""
+        self.retry, self.compensation_retry, self.timeout = retry, compensation_retry, timeout
+        self.pivot, self.doubtful, self.park, self.ask = pivot, doubtful, park, ask
+
+    def falling_back_on(self, other: Policy) -> Policy:
+        """Copy it, with another one's retries where it has none."""
+        return Policy(
+            self.retry or other.retry,
+            self.compensation_retry or other.compensation_retry,
+            self.timeout,
+            self.pivot,
+            self.doubtful,
+            self.park,
+            self.ask,
+        )
 
 
 PLAIN = Policy()  # of an operation for which nothing was asked

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from py_api_saga.durable import claim_of
-from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, as_text
+from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress
 from py_api_saga.execution import (
     ABORT,
     AGAIN,
@@ -25,7 +24,9 @@ from py_api_saga.journal.protocol import Append, Purge, Take
 from py_api_saga.journal.record import NOTE, digest, read_lines, read_rows
 from py_api_saga.journal.recorder import standing
 from py_api_saga.journal.values import Trees, Values
+from py_api_saga.resuming import claim_of
 from py_api_saga.status import MISSING, SagaStatus, Status
+from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -215,7 +215,7 @@ MUTANTS = (
         "test_a_rollback_is_finished_wherever_it_is_killed",
         (
             Edit(
-                "durable.py",
+                "resuming.py",
                 "            recorder,\n            recorded.entries,\n        )\n",
                 "            recorder,\n"
                 '            [e for e in recorded.entries if e[0] not in ("failed", "in doubt")\n'
@@ -230,13 +230,14 @@ MUTANTS = (
         (
             Edit(
                 "durable.py",
-                "    known = _known(run)\n    return known if isinstance(known, Results) "
-                "else drive(*known)\n",
-                "    known = _known(run)\n"
-                "    if isinstance(known, Results):\n"
+                "    there = known(run)\n    return there if isinstance(there, Results) "
+                "else drive(*there)\n",
+                "    from py_api_saga.executors.run import Run\n"
+                "    there = known(run)\n"
+                "    if isinstance(there, Results):\n"
                 "        return orchestrator.execute(Run(run.definition, run.name, (), "
                 "run.saga_id, None, orchestrator.drive))\n"
-                "    return drive(*known)\n",
+                "    return drive(*there)\n",
             ),
         ),
     ),

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.commands import make_parser
 from py_api_saga.cli.version import installed
-from py_api_saga.drawing import in_line
 from py_api_saga.exceptions import SagaError
+from py_api_saga.wording import in_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

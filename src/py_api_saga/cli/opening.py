@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from py_api_saga.cli.arguments import UsageError
-from py_api_saga.exceptions import JournalError, SagaError, as_text
+from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.gate import holder
 from py_api_saga.journal.names import Names
 from py_api_saga.journal.opening import APPLICATION_ID, VERSION, connect_to_read
@@ -23,6 +23,7 @@ from py_api_saga.journal.owners import owners_at
 from py_api_saga.journal.protocol import OPEN
 from py_api_saga.journal.reading import Reader
 from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
     import argparse

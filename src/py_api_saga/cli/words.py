@@ -8,9 +8,9 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.drawing import in_line
-from py_api_saga.exceptions import SagaError, as_text
+from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.codec import dumps
+from py_api_saga.wording import as_text, in_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

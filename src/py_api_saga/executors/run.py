@@ -410,8 +410,10 @@ class Run:
     def _note_trouble(self, entry: Entry) -> None:
         what, i, _, attempt, _, value = entry
         error, wait = value, None
-        if what in (RETRY, IN_DOUBT):
-            error, wait = value[0], value[1]
+        if what == RETRY:
+            error, wait = value
+        elif what == IN_DOUBT:
+            error, wait = value.error, value.wait
         if wait is not None and self._is_waiting(i):
             if self._due is None:
                 self._due = {}

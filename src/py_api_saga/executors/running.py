@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from py_api_saga.execution import ACTION, COMPENSATION
 from py_api_saga.status import MISSING
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
     from py_api_saga.executors.run import Run
 
 
-class Running(NamedTuple):
+class Running:
     """The operation that is running, as the user's code sees it: a `CurrentOperation`."""
 
-    run: Run
-    intent: Entry
-    until: float | None  # when its time is up, on the monotonic clock
+    __slots__ = ("intent", "run", "until")
+
+    def __init__(self, run: Run, intent: Entry, until: float | None) -> None:
+        """Speak of a call of a run, whose time is up then, on the monotonic clock."""
+        self.run, self.intent, self.until = run, intent, until
 
     @property
     def saga_id(self) -> str:

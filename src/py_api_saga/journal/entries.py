@@ -94,7 +94,7 @@ def read_entry(tree: Any, values: Values, operations: int) -> Entry:
     elif what == IN_DOUBT:
         error, wait, alive, interrupted = value
         reason = values.read_error(error) or RecordedError("", "")
-        value = Doubt(reason, wait, bool(alive), bool(interrupted))
+        value = Doubt(reason, wait, alive=bool(alive), interrupted=bool(interrupted))
     elif what == RECOVERED:
         value = frozenset(value or ())
     elif what == RESOLVED:

@@ -12,7 +12,7 @@ from importlib import import_module
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.exceptions import as_text
+from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
-from py_api_saga.exceptions import JournalError, as_text
+from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.codec import dumps, loads
 from py_api_saga.journal.entries import read_entry
 from py_api_saga.journal.names import UnknownNameError
 from py_api_saga.journal.plan import DEFINED, FORMAT, MAX_AGE, Plan
 from py_api_saga.operation import PLAIN, Operation, Policy, is_async
+from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

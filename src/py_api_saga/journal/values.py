@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.exceptions import JournalError, RecordedError, as_text
+from py_api_saga.exceptions import JournalError, RecordedError
 from py_api_saga.journal.codec import MAX_VALUE, dumps, loads
 from py_api_saga.journal.names import NotStorableError
 from py_api_saga.journal.tagging import are_plain, tagged
 from py_api_saga.journal.untagging import untagged
 from py_api_saga.status import MISSING
+from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
     from py_api_saga.journal.protocol import Journal
