@@ -546,7 +546,7 @@ class Saga:
         Cancelling it cancels the coroutine that runs, undoes what was done, and raises the
         `CancelledError` again. All else is as in `orchestrator_execute`.
         """
-        running = self._run_async(self._chain(), saga_id, deadline, journal, None)
+        running = self._run_async(saga_id, deadline, journal)
         del self  # built for this run alone, as most are, it takes memory until the run has ended
         return await running
 
@@ -564,7 +564,7 @@ class Saga:
         `CancelledError` again. All else is as in `choreography_execute`.
         """
         limit = self._limit(max_workers)
-        running = self._run_async(self._graph(), saga_id, deadline, journal, limit)
+        running = self._run_async(saga_id, deadline, journal, limit)
         del self  # likewise
         return await running
 
@@ -656,15 +656,15 @@ class Saga:
 
     def _run_async(
         self,
-        definition: Definition,
         saga_id: str | None,
         deadline: float | None,
         journal: Journal | None,
-        limit: int | None,
+        limit: int | None = None,
     ) -> Coroutine[Any, Any, Results]:
         # Asyncio: 34 ms to import. And of a module: to look up one of a package costs more.
         from py_api_saga.executors.event_loop import execute, finish_late  # noqa: PLC0415
 
+        definition = self._chain() if limit is None else self._graph()
         run = self._run(definition, saga_id, deadline, finish_late, journal, limit)
         if run.recorder is None:
             return execute(run, limit)

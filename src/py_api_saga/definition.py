@@ -37,7 +37,7 @@ class Names(list[str]):
 
     # Without slots the first attribute that is set takes 336 bytes: a subclass of list has none of
     # the room for attributes that other objects are made with.
-    __slots__ = ("_given", "_good", "_names", "_numbers", "_places", "_shared")
+    __slots__ = ("_given", "_good", "_table")
 
     def __init__(self, labels: Iterable[str] = ()) -> None:
         """Take what the first names are made of."""
@@ -45,7 +45,7 @@ class Names(list[str]):
             self.extend(labels)
         self._given: AbstractSet[int] | range = _NONE
         self._good = 0  # so many are names as they stand
-        self._names: list[str] | None = None
+        self._table: _Table | None = None
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         return super().__reduce_ex__(max(2, int(protocol)))  # the older ones know no slots
@@ -68,14 +68,14 @@ class Names(list[str]):
 
     def all(self) -> list[str]:
         """Give the names of all operations there are."""
-        if self._names is None:
+        if self._table is None:
             if self._good < len(self):
                 labels = self[:]  # another thread may add to these
                 if self._are_good(labels):
                     self._good = len(labels)
             if self._good == len(self):  # as nearly always; a table takes half a kilobyte
                 return self
-        return self._tabulated()
+        return self._tabulated().names
 
     def _are_good(self, labels: list[str]) -> bool:
         """Tell whether what names are made of are names: usual ones, and each once."""
@@ -85,39 +85,27 @@ class Names(list[str]):
         usual = "." not in text and ":" not in text and max(map(len, labels)) <= MAX_NAME
         return usual or len(self._given) == len(labels)
 
-    def _tabulated(self) -> list[str]:
-        """Give them, and see that `places` and `shared` know all of them."""
-        if self._names is None or len(self._names) < len(self):
+    def _tabulated(self) -> _Table:
+        """Give the table, and see that it knows all there are."""
+        table = self._table
+        if table is None or len(table.names) < len(self):
             with _naming:
-                if self._names is None:
-                    self._places: dict[str, int | Layout] = {}
-                    self._shared: set[str] = set()
-                    self._numbers: dict[str, int] = {}  # name -> the last number behind it
-                    self._names = []
-                for i in range(len(self._names), len(self)):
-                    # After an interrupt this is done again, and comes out the same. (A loop that
-                    # ends with an `if` may be left with the lock held: CPython 3.12 compiles so.)
-                    name = self[i]
-                    if i not in self._given:
-                        name, of, number = self._make(name, i)
-                        if number:
-                            self._shared.add(of)
-                            self._numbers[of] = number
-                    self._places[name] = i
-                    self._names.append(name)
-        return self._names
+                if self._table is None:
+                    self._table = _Table()
+                table = self._table
+                for i in range(len(table.names), len(self)):
+                    table.add(i, self[i], given=i in self._given)
+        return table
 
     @property
     def places(self) -> dict[str, int | Layout]:
         """What a name stands for: an operation, by index, or a child saga."""
-        self._tabulated()
-        return self._places
+        return self._tabulated().places
 
     @property
     def shared(self) -> set[str]:
         """Names of functions that are the actions of several operations."""
-        self._tabulated()
-        return self._shared
+        return self._tabulated().shared
 
     def give(self, name: str) -> None:
         """Add an operation under a name; one without a name is appended."""
@@ -130,9 +118,7 @@ class Names(list[str]):
         """Make names that begin with the same ones and go on by themselves."""
         names = Names(self)
         names._given = set(self._given)
-        if self._names is not None:
-            names._names, names._places = self._names.copy(), self._places.copy()
-            names._shared, names._numbers = self._shared.copy(), self._numbers.copy()
+        names._table = self._table and self._table.copied()
         return names
 
     def get(self, name: str) -> int | Layout | None:
@@ -145,18 +131,51 @@ class Names(list[str]):
 
     def preview(self, label: str) -> str:
         """Give the name that an operation would get if it were added now."""
-        self._tabulated()
-        return self._make(label, len(self))[0]
+        return self._tabulated().unused(label, len(self))[0]
 
-    def _make(self, label: str, i: int) -> tuple[str, str, int]:
+
+class _Table:
+    """The names of operations, once somebody needs them.
+
+    Attributes:
+        names: In operation order.
+        places: What each stands for, and what those of child sagas do.
+        shared: See `Names`.
+        numbers: Name to the last number behind it.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.places: dict[str, int | Layout] = {}
+        self.shared: set[str] = set()
+        self.numbers: dict[str, int] = {}
+
+    def copied(self) -> _Table:
+        """Copy it."""
+        table = _Table()
+        table.names, table.places = self.names.copy(), self.places.copy()
+        table.shared, table.numbers = self.shared.copy(), self.numbers.copy()
+        return table
+
+    def add(self, i: int, name: str, *, given: bool) -> None:
+        """Name an operation; done again after an interrupt, it comes out the same."""
+        if not given:
+            name, of, number = self.unused(name, i)
+            if number:
+                self.shared.add(of)
+                self.numbers[of] = number
+        self.places[name] = i
+        self.names.append(name)
+
+    def unused(self, label: str, i: int) -> tuple[str, str, int]:
         """Make a name that no other has; of which name, and with which number, or 0 for none."""
         name = label
         if "." in label or ":" in label or not 0 < len(label) <= MAX_NAME:
             name = label.translate(_NO_NAME)[:MAX_NAME] or "operation"
-        if self._places.get(name, i) == i:
+        if self.places.get(name, i) == i:
             return name, name, 0
-        short, number = name[: MAX_NAME - 6], self._numbers.get(name, 2)
-        while self._places.get(numbered := f"{short}-{number}", i) != i:
+        short, number = name[: MAX_NAME - 6], self.numbers.get(name, 2)
+        while self.places.get(numbered := f"{short}-{number}", i) != i:
             number += 1
         return numbered, name, number
 

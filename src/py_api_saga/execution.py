@@ -161,7 +161,9 @@ class IllegalMoveError(Exception):
     """An entry contradicts the table of moves; it was not taken in, and nothing was changed."""
 
 
-_UNBLOCKED: Final[dict[int, int]] = {}  # one for all chains: nothing is ever added to it
+# One for all chains, and for all runs until they move: nothing is ever added to these.
+_UNBLOCKED: Final[dict[int, int]] = {}
+_UNMOVED: Final[list[tuple[int, Status]]] = []
 
 
 @lru_cache(maxsize=16)  # the sagas of a process are of a few sizes
@@ -208,7 +210,7 @@ class Execution:
         self.backward = self.rolling = self.passed = False
         self.trouble: Trouble | None = None
         self.watched = watched
-        self.moves: list[tuple[int, Status]] = []
+        self.moves: list[tuple[int, Status]] = [] if watched else _UNMOVED
         # What may start: operations forward, their complements in a rollback, so that the least
         # is next in either.
         self._heap = [0]
@@ -557,6 +559,8 @@ class Execution:
             raise IllegalMoveError(message)
         status[i] = to
         if self.watched or to in _OPEN:
+            if self.moves is _UNMOVED:
+                self.moves = []
             self.moves.append((i, to))
 
     def _move_saga(self, to: SagaStatus) -> None:

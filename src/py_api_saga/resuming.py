@@ -111,7 +111,7 @@ def taken(
     if rows is None:
         rows = journal.rows([claim.number])[claim.number]
     recorded = read_rows(rows, values, values.names.find)
-    return _resume(journal, values, claim, seen, recorded, observers), recorded.plan.limit
+    return _resume(journal, claim, seen, recorded, observers), recorded.plan.limit
 
 
 def _answer(seen: Summary, recorded: Recorded) -> Results:
@@ -150,7 +150,6 @@ def _failure(seen: Summary, recorded: Recorded, execution: Execution) -> SagaExc
 
 def _resume(
     journal: Journal,
-    values: Values,
     claim: Claim,
     seen: Summary,
     recorded: Recorded,
@@ -162,7 +161,7 @@ def _resume(
         JournalError: The entries contradict one another.
     """
     definition, plan = recorded.definition, recorded.plan
-    recorder = Recorder.resumed(journal, values, claim, seen.status, len(recorded.entries))
+    recorder = Recorder.resumed(journal, claim, seen.status, len(recorded.entries))
     left = None if plan.until is None else max(0.0, plan.until - time())
     drive_late = _finish_late if plan.in_loop else orchestrator.drive
     try:

@@ -11,7 +11,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from py_api_saga.context import current
-from py_api_saga.execution import SUCCEEDED
+from py_api_saga.execution import ASK, SUCCEEDED
 from py_api_saga.executors.attempt import answered, call_of, failed, filled, note_start, overdue
 from py_api_saga.executors.choreography import POOL
 from py_api_saga.executors.run import interrupted, not_made
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from py_api_saga.definition import Results
     from py_api_saga.execution import Entry
     from py_api_saga.executors.run import Run
+    from py_api_saga.operation import Operation
 
 
 async def execute(
@@ -290,28 +291,24 @@ class _AtOnce(_Driver):
 async def _attempt(run: Run, intent: Entry) -> Entry:
     """Make one call and say what came of it."""
     # Few variables: each takes room in each call that runs, and there may be many.
-    i, kind = intent[1], intent[2]
-    operation = run.definition.operations[i]
-    call = call_of(operation, kind)
-    if not call[4]:
+    operation = run.operations[intent[1]]
+    if not call_of(operation, intent[2])[4]:
         return await _attempt_in_thread(run, intent)
-    timeout, until, scope = operation.policy.timeout, None, None
+    timeout, scope = operation.policy.timeout, None
     if timeout is not None:
-        until = monotonic() + timeout
         scope = asyncio.timeout(timeout)
-    current.set((Running, run, intent, until))
-    note_start(run, operation, i, kind)
+    current.set((Running, run, intent, None if timeout is None else monotonic() + timeout))
+    note_start(run, operation, intent[1], intent[2])
     task = asyncio.current_task()
     try:
-        args, keywords = filled(run, operation, i, call) if call[3] else call[1:3]
         if scope is None:  # entering one costs as much as the call
-            value = await call[0](*args, **keywords)
+            value = await _called(run, operation, intent)
         else:
             async with scope:
-                value = await call[0](*args, **keywords)
+                value = await _called(run, operation, intent)
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
         if scope is not None and scope.expired():
-            late = overdue(run, i, kind, timeout or 0.0)
+            late = overdue(run, intent[1], intent[2], timeout or 0.0)
             late.__cause__ = error
             return failed(run, intent, late, in_doubt=True)
         return failed(run, intent, error)
@@ -319,9 +316,17 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
         if isinstance(interrupt, GeneratorExit) and _destroyed(task):
             raise  # nothing may be awaited any more
         return interrupted(intent, interrupt)
-    if kind == "ask":
+    if intent[2] == ASK:
         return answered(intent, value)
-    return (SUCCEEDED, i, kind, intent[3], intent[4], value)
+    return (SUCCEEDED, intent[1], intent[2], intent[3], intent[4], value)
+
+
+def _called(run: Run, operation: Operation, intent: Entry) -> Awaitable[Any]:
+    """Make the awaitable of a call."""
+    call = call_of(operation, intent[2])
+    args, keywords = filled(run, operation, intent[1], call) if call[3] else call[1:3]
+    awaitable: Awaitable[Any] = call[0](*args, **keywords)
+    return awaitable
 
 
 def _destroyed(task: asyncio.Task[Any] | None) -> bool:

@@ -33,20 +33,18 @@ class Recorder:
 
     __slots__ = (
         "_head", "_name", "_pending", "_status", "_texts", "_upto", "_written", "claim",
-        "journal", "saga_id", "values",
+        "journal", "saga_id",
     )  # fmt: skip
 
     def __init__(
         self,
         journal: Journal,
-        values: Values,
         saga_id: str,
         name: str | None,
         head: str,
     ) -> None:
         """Begin a saga with its first row, which holds the definition alone as yet."""
         self.journal = journal
-        self.values = values
         self.saga_id = saga_id
         self.claim: Claim | None = None
         self._name = name
@@ -59,11 +57,9 @@ class Recorder:
         self._texts: dict[tuple[Any, ...], str] | None = None
 
     @classmethod
-    def resumed(
-        cls, journal: Journal, values: Values, claim: Claim, status: SagaStatus, written: int
-    ) -> Recorder:
+    def resumed(cls, journal: Journal, claim: Claim, status: SagaStatus, written: int) -> Recorder:
         """Go on with a saga of which so many entries are written."""
-        recorder = cls(journal, values, claim.saga_id, None, "")
+        recorder = cls(journal, claim.saga_id, None, "")
         recorder.claim = claim
         recorder._status = status
         recorder._written = written
@@ -77,17 +73,23 @@ class Recorder:
             name_of: Gives the name of an operation.
         """
         _, i, kind, attempt, generation, value = entry
+        values = self.values
         try:
-            text = write_entry(entry, self.values)
+            text = write_entry(entry, values)
         except Exception as error:  # noqa: BLE001 - the user's value or codec may raise anything
             why: object = error if isinstance(error, NotStorableError) else type(error).__name__
             message = f"the result of the {kind} of {name_of(i)!r} cannot be kept: {why}"
             entry = (UNSTORED, i, kind, attempt, generation, (value, TypeError(message)))
-            text = write_entry(entry, self.values)
+            text = write_entry(entry, values)
         if self._texts is None:
             self._texts = {}
         self._texts[entry[:5]] = text
         return entry
+
+    @property
+    def values(self) -> Values:
+        """How values are written; made anew, since many runs may be waiting at once."""
+        return Values(self.journal)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -193,8 +195,7 @@ def begin(
     """
     until = None if seconds is None else time() + seconds
     plan = Plan(name, until, MAX_AGE if max_age is None else max_age, limit, in_loop)
-    values = Values(journal)
-    head = write_definition(definition, plan, values)
+    head = write_definition(definition, plan, Values(journal))
     if saga_id is None:  # ordered in time, which keeps the index on it fast
         saga_id = f"{int(time() * 1000):011x}{os.urandom(8).hex()}"
-    return Recorder(journal, values, saga_id, name, f"[{head}]")
+    return Recorder(journal, saga_id, name, f"[{head}]")
