@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from py_api_saga.assembler import Saga, SagaAssembler
 from py_api_saga.context import current_operation
 from py_api_saga.definition import Results
-from py_api_saga.events import Event, Observer
 from py_api_saga.exceptions import (
     JournalError,
     SagaConflict,
@@ -20,6 +19,7 @@ from py_api_saga.placeholder import result_of
 from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
+    from py_api_saga.events import Event, Observer
     from py_api_saga.recovery import Recovered, arecover, recover, takeover
     from py_api_saga.retry import Retry
 
@@ -57,8 +57,12 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> object:
     """Import what few runs need when it is asked for: json, sqlite3, dataclasses."""
+    if name in ("Event", "Observer"):
+        from py_api_saga import events  # noqa: PLC0415 - the reason is above
+
+        return getattr(events, name)
     if name == "Retry":
-        from py_api_saga.retry import Retry  # noqa: PLC0415 - the reason is above
+        from py_api_saga.retry import Retry  # noqa: PLC0415 - likewise
 
         return Retry
     if name in ("Recovered", "arecover", "recover", "takeover"):

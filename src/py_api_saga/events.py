@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import suppress
-from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
 
+from py_api_saga.log import DEBUG, ERROR, INFO, WARNING, complain, logger
 from py_api_saga.wording import in_line
 
 if TYPE_CHECKING:
-    from logging import Logger
-
     from py_api_saga.status import SagaStatus
 
 EventKind: TypeAlias = Literal[
@@ -28,35 +24,19 @@ EventKind: TypeAlias = Literal[
     "saga ended",
 ]
 
-# The levels of `logging`, which is imported when there is something to log: 6 ms, and a program
-# that has not imported it has set nothing up that would show what is below a warning.
-_DEBUG, _INFO, _WARNING, _ERROR = 10, 20, 30, 40
 _LEVELS: dict[EventKind, int] = {
-    "saga started": _INFO,
-    "operation started": _DEBUG,
-    "attempt failed": _INFO,
-    "succeeded": _DEBUG,
-    "failed": _INFO,  # raised to the caller, who decides how bad it is
-    "in doubt": _WARNING,
-    "compensating": _INFO,
-    "compensated": _INFO,
-    "stuck": _ERROR,
-    "landed late": _WARNING,
-    "saga ended": _INFO,
+    "saga started": INFO,
+    "operation started": DEBUG,
+    "attempt failed": INFO,
+    "succeeded": DEBUG,
+    "failed": INFO,  # raised to the caller, who decides how bad it is
+    "in doubt": WARNING,
+    "compensating": INFO,
+    "compensated": INFO,
+    "stuck": ERROR,
+    "landed late": WARNING,
+    "saga ended": INFO,
 }
-
-
-@cache
-def logger() -> Logger:
-    """Give the log `py_api_saga`."""
-    import logging  # noqa: PLC0415 - the reason is above
-
-    return logging.getLogger("py_api_saga")
-
-
-def is_heard() -> bool:
-    """Tell whether the log takes more than warnings."""
-    return "logging" in sys.modules and logger().isEnabledFor(_INFO)
 
 
 class Event(NamedTuple):
@@ -120,9 +100,3 @@ def emit(event: Event, observers: tuple[Observer, ...]) -> None:
             observer(event)
         except Exception as error:  # noqa: BLE001 - of the user's
             complain("an observer raised on %r", event.kind, error=error)
-
-
-def complain(text: str, *values: object, error: BaseException | None = None) -> None:
-    """Log what the user's code has done wrong; a log that raises changes nothing either."""
-    with suppress(Exception):
-        logger().log(_ERROR if error else _WARNING, text, *values, exc_info=error)

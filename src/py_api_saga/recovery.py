@@ -9,7 +9,6 @@ from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from py_api_saga.durable import in_thread
-from py_api_saga.events import complain
 from py_api_saga.exceptions import (
     JournalError,
     SagaError,
@@ -22,6 +21,7 @@ from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.protocol import OPEN, Append, Take
 from py_api_saga.journal.record import PARKED
 from py_api_saga.journal.values import SealedError, Values
+from py_api_saga.log import complain
 from py_api_saga.resuming import adrive, claim_of, drive, taken, turns
 from py_api_saga.status import SagaStatus
 from py_api_saga.wording import as_text

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from py_api_saga.context import current
 from py_api_saga.definition import Layout, arrange
-from py_api_saga.events import complain
 from py_api_saga.execution import (
     ACTION,
     ASK,
@@ -23,9 +22,8 @@ from py_api_saga.execution import (
     UNKNOWN,
     Doubt,
 )
-from py_api_saga.executors.inbox import GLANCE
 from py_api_saga.executors.run import interrupted, not_made
-from py_api_saga.executors.running import Running
+from py_api_saga.log import complain
 from py_api_saga.operation import NOT_HAPPENED as ANSWER_NO
 from py_api_saga.operation import PLAIN, Happened
 from py_api_saga.operation import UNKNOWN as ANSWER_UNKNOWN
@@ -35,6 +33,7 @@ from py_api_saga.status import MISSING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from py_api_saga.context import CurrentOperation
     from py_api_saga.execution import Entry
     from py_api_saga.executors.run import Run
     from py_api_saga.operation import Call, Operation
@@ -74,7 +73,7 @@ def attempt(run: Run, intent: Entry, until: float | None = None) -> Entry:
         if until is None and operation.policy.timeout is not None:
             return _attempt_within(operation.policy.timeout, run, intent)
         note_start(run, operation, i, kind)
-    current.set((Running, run, intent, until))
+    current.set((running, run, intent, until))
     try:
         if needs:
             args, keywords = filled(run, operation, i, call)
@@ -94,6 +93,13 @@ def attempt(run: Run, intent: Entry, until: float | None = None) -> Entry:
     if kind == ASK:
         return answered(intent, value)
     return (SUCCEEDED, i, kind, number, generation, value)
+
+
+def running(run: Run, intent: Entry, until: float | None) -> CurrentOperation:
+    """Give the operation that is running, as the code that it calls sees it."""
+    from py_api_saga.executors.running import Running  # noqa: PLC0415 - few ever ask
+
+    return Running(run, intent, until)
 
 
 def _discard(awaitable: Any) -> None:
@@ -257,6 +263,8 @@ def _wait_within(
     until: float,
 ) -> Entry | None:
     """Start a thread and wait for what it tells; None if its time is up."""
+    from py_api_saga.executors.inbox import GLANCE  # noqa: PLC0415 - `run` has opened one
+
     interrupt: BaseException | None = None
     try:
         thread.start()

@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 
 from py_api_saga.context import current
 from py_api_saga.execution import ASK, SUCCEEDED
-from py_api_saga.executors.attempt import answered, call_of, failed, filled, note_start, overdue
+from py_api_saga.executors.attempt import (
+    answered,
+    call_of,
+    failed,
+    filled,
+    note_start,
+    overdue,
+    running,
+)
 from py_api_saga.executors.choreography import POOL
 from py_api_saga.executors.run import interrupted, not_made
-from py_api_saga.executors.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -297,7 +304,7 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
     timeout, scope = operation.policy.timeout, None
     if timeout is not None:
         scope = asyncio.timeout(timeout)
-    current.set((Running, run, intent, None if timeout is None else monotonic() + timeout))
+    current.set((running, run, intent, None if timeout is None else monotonic() + timeout))
     note_start(run, operation, intent[1], intent[2])
     task = asyncio.current_task()
     try:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from py_api_saga.compensation import failure
 from py_api_saga.context import current
-from py_api_saga.events import Event, complain, emit, is_heard, log
 from py_api_saga.exceptions import SagaError
 from py_api_saga.execution import (
     ABORT,
@@ -24,7 +23,7 @@ from py_api_saga.execution import (
     Doubt,
     Execution,
 )
-from py_api_saga.executors.inbox import Inbox
+from py_api_saga.log import complain, is_heard
 from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from py_api_saga.definition import Definition, Results
     from py_api_saga.events import EventKind, Observer
     from py_api_saga.execution import Entry
+    from py_api_saga.executors.inbox import Inbox
     from py_api_saga.journal.protocol import Change
     from py_api_saga.journal.recorder import Recorder
 
@@ -286,6 +286,8 @@ class Run:
     def open_inbox(self, wake: Callable[[], object] | None = None) -> Inbox:
         """Let other threads tell the run something."""
         if self.inbox is None:
+            from py_api_saga.executors.inbox import Inbox  # noqa: PLC0415 - few runs need one
+
             self.inbox = Inbox(wake)
         return self.inbox
 
@@ -473,6 +475,8 @@ class Run:
         wait: float | None = None,
         outcome: SagaStatus | None = None,
     ) -> None:
+        from py_api_saga.events import Event, emit, log  # noqa: PLC0415 - 1 ms; few runs are watched
+
         operation = None if i is None else self.name_of(i)
         event = Event(kind, self.saga_id, self.name, operation, attempt, error, wait, outcome)
         operating = current.get()

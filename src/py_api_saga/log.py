@@ -1,0 +1,36 @@
+"""The log `py_api_saga`: what becomes of sagas, and what the user's code has done wrong.
+
+`logging` is imported when there is something to log: 6 ms, and a program that has not imported it
+has set nothing up that would show what is below a warning.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from logging import Logger
+
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40  # those of `logging`
+
+
+@cache
+def logger() -> Logger:
+    """Give the log `py_api_saga`."""
+    import logging  # noqa: PLC0415 - the reason is above
+
+    return logging.getLogger("py_api_saga")
+
+
+def is_heard() -> bool:
+    """Tell whether the log takes more than warnings."""
+    return "logging" in sys.modules and logger().isEnabledFor(INFO)
+
+
+def complain(text: str, *values: object, error: BaseException | None = None) -> None:
+    """Log what the user's code has done wrong; a log that raises changes nothing either."""
+    with suppress(Exception):
+        logger().log(ERROR if error else WARNING, text, *values, exc_info=error)
