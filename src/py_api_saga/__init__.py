@@ -1,7 +1,5 @@
 """Sagas: do all of it, or undo it. See `SagaAssembler`."""
 
-from typing import TYPE_CHECKING
-
 from py_api_saga.assembler import Saga, SagaAssembler
 from py_api_saga.context import current_operation
 from py_api_saga.definition import Results
@@ -18,6 +16,7 @@ from py_api_saga.operation import NOT_HAPPENED, UNKNOWN, happened
 from py_api_saga.placeholder import result_of
 from py_api_saga.status import SagaStatus, Status
 
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from py_api_saga.events import Event, Observer
     from py_api_saga.recovery import Recovered, arecover, recover, takeover

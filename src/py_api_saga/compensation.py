@@ -6,14 +6,15 @@ It is made on the first trouble of a run: a saga in which all goes well has none
 from __future__ import annotations
 
 from itertools import compress, count
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from py_api_saga.exceptions import SagaException, SagaStuck
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.wording import as_text
 
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, TypeAlias
 
     from py_api_saga.definition import Definition
 

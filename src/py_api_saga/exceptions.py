@@ -14,13 +14,13 @@ to tell the customer that nothing was bought must not be wrong.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.wording import as_text
 
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
     from py_api_saga.report import OperationReport, Report
 

@@ -11,7 +11,7 @@ from py_api_saga.context import current
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from py_api_saga.context import CurrentOperation, Direction
+    from py_api_saga.operating import CurrentOperation, Direction
 
 __all__ = ["operation"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from contextvars import copy_context
 from time import monotonic
-from typing import TYPE_CHECKING, Any
 
 from py_api_saga.context import current
 from py_api_saga.definition import Layout, arrange
@@ -30,12 +29,14 @@ from py_api_saga.operation import UNKNOWN as ANSWER_UNKNOWN
 from py_api_saga.placeholder import OWN, resolve
 from py_api_saga.status import MISSING
 
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
-    from py_api_saga.context import CurrentOperation
     from py_api_saga.execution import Entry
     from py_api_saga.executors.run import Run
+    from py_api_saga.operating import CurrentOperation
     from py_api_saga.operation import Call, Operation
 
 # Asking a type for an attribute that it lacks costs 400 ns.

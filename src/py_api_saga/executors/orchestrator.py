@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from time import sleep
-from typing import TYPE_CHECKING
 
 from py_api_saga.context import current
 from py_api_saga.execution import SUCCEEDED
 from py_api_saga.executors.attempt import attempt
 
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Iterator
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from py_api_saga.compensation import failure
 from py_api_saga.context import current
@@ -26,6 +25,7 @@ from py_api_saga.execution import (
 from py_api_saga.log import complain, is_heard
 from py_api_saga.status import SagaStatus, Status
 
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 

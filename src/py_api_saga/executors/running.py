@@ -9,9 +9,9 @@ from py_api_saga.execution import ACTION, COMPENSATION
 from py_api_saga.status import MISSING
 
 if TYPE_CHECKING:
-    from py_api_saga.context import Direction
     from py_api_saga.execution import Entry
     from py_api_saga.executors.run import Run
+    from py_api_saga.operating import Direction
 
 
 class Running:
