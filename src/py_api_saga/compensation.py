@@ -22,6 +22,7 @@ Attempt: TypeAlias = tuple[int, str, int, int]  # operation, kind, attempt, gene
 
 
 _OWED = frozenset({Status.SUCCEEDED, Status.IN_DOUBT, Status.STUCK})  # when a rollback begins
+_PENDING = Status.PENDING
 _STUCK = SagaStatus.STUCK  # looking up a member of an Enum costs 60 ns, a global 5
 _NOBODY: frozenset[int] = frozenset()  # a set that is filled costs more, and these hardly are
 
@@ -83,9 +84,12 @@ def debts(
         What is owed; how many of these were built on an operation, in a chain none since it is
         one at most; and those on which none was built, in operation order: these come first.
     """
+    if definition.is_chain:  # each was built on the one before it, which had succeeded
+        started = statuses.index(_PENDING) if _PENDING in statuses else len(statuses)
+        if started and statuses[started - 1] not in _OWED:
+            started -= 1
+        return set(range(started)), {}, [started - 1] if started else []
     owed = set(compress(count(), map(_OWED.__contains__, statuses)))
-    if definition.is_chain:  # each was built on the one before it
-        return owed, {}, [max(owed)] if owed else []
     blockers: dict[int, int] = {}
     for i in owed:
         for j in definition.after[i]:
