@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import pickle
 import socket
 import ssl
 import struct
@@ -379,6 +380,15 @@ def test_happened_is_compensated_with_the_answer_s_result(execute: Execute, worl
     assert world.standing == []
     assert statuses(raised) == {"stock": "COMPENSATED", "charge": "COMPENSATED"}
     assert isinstance(raised.operation_error, TimeoutError)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_what_happened_is_a_value(protocol: int) -> None:
+    """Answers with equal results are equal, hash alike and outlast a pickle."""
+    answer = happened("charge 12 EUR")
+
+    assert pickle.loads(pickle.dumps(answer, protocol)) == answer  # noqa: S301 - our own
+    assert len({answer, happened("charge 12 EUR"), happened(None)}) == 2
 
 
 def test_happened_without_a_result_means_none(execute: Execute, world: World) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import copy
 import pickle
+import sys
 import textwrap
 import threading
 import traceback
@@ -143,6 +144,19 @@ def test_the_message_of_a_failure(execute: Execute, world: World) -> None:
           compensated: label, reserve
         """,
     )
+
+
+def test_there_is_a_message_also_when_the_interpreter_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be imported any more then: it names the operation and its error."""
+    saga = steps(world, "reserve").operation(
+        (world.fail, "charge", CardDeclined("no")), name="charge"
+    )
+    raised = failure_of(SagaAssembler.orchestrator_execute, saga)
+    monkeypatch.setitem(sys.modules, "py_api_saga.report", None)
+
+    assert str(raised) == "operation 'charge' failed: CardDeclined('no')"
 
 
 def test_the_message_when_nothing_was_done(execute: Execute, world: World) -> None:

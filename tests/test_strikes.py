@@ -27,7 +27,7 @@ from py_api_saga import SagaAssembler
 from py_api_saga.definition import Names
 
 HOME = Path(py_api_saga.__file__).parent
-MODULES = ("execution", "compensation", "definition", "events")
+MODULES = ("execution", "compensation", "definition", "events", "log")
 FILES = {*HOME.glob("executors/*.py"), *(HOME / f"{name}.py" for name in MODULES)}
 PLACES = {str(path) for path in FILES}
 EVERY = 8  # 1 strikes everywhere, in two minutes

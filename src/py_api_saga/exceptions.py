@@ -163,7 +163,11 @@ class SagaException(SagaError):
         return f"{type(self).__name__}({', '.join(map(as_text, self.args))})"
 
     def __str__(self) -> str:
-        error, report = self.operation_error, self._report
+        error = self.operation_error
+        try:
+            report = self._report
+        except ImportError:  # the interpreter is ending: say what can be said
+            report = None
         if report is not None:
             return "\n  ".join([report.headline(error), *report.lines()])
         if isinstance(error, str):

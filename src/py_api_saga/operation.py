@@ -6,6 +6,7 @@ expected and what came; never with an argument's value, which may be a secret.
 
 from __future__ import annotations
 
+from collections import namedtuple
 from functools import partial
 from types import FunctionType, MethodType
 
@@ -25,21 +26,10 @@ if TYPE_CHECKING:
 # --- asking what came of a call in doubt -----------------------------------------------------
 
 
-class Happened:
+class Happened(namedtuple("Happened", "result")):  # noqa: PYI024 - a typed one takes 0.2 ms more
     """The action took effect, and this was its result."""
 
-    __slots__ = ("result",)
-
-    def __init__(self, result: Any) -> None:
-        self.result = result
-
-    def __eq__(self, other: object) -> bool:
-        return self.result == other.result if isinstance(other, Happened) else NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"happened({self.result!r})"
+    __slots__ = ()
 
 
 def happened(result: object = None) -> Happened:
