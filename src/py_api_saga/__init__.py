@@ -50,23 +50,26 @@ __all__ = [
 ]
 
 
+_LATE = {  # name -> its module
+    "Event": "events",
+    "Observer": "events",
+    "Recovered": "recovery",
+    "Retry": "retry",
+    "arecover": "recovery",
+    "recover": "recovery",
+    "takeover": "recovery",
+}
+
+
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
 def __getattr__(name: str) -> object:
     """Import what few runs need when it is asked for: json, sqlite3, dataclasses."""
-    if name in ("Event", "Observer"):
-        from py_api_saga import events  # noqa: PLC0415 - the reason is above
+    if name not in _LATE:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module  # noqa: PLC0415 - the reason is above
 
-        return getattr(events, name)
-    if name == "Retry":
-        from py_api_saga.retry import Retry  # noqa: PLC0415 - likewise
-
-        return Retry
-    if name in ("Recovered", "arecover", "recover", "takeover"):
-        from py_api_saga import recovery  # noqa: PLC0415 - likewise
-
-        return getattr(recovery, name)
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

@@ -742,7 +742,7 @@ class Saga:
 
     def _limit(self, max_workers: int | None) -> int:
         if max_workers is None:
-            from py_api_saga.executors.choreography import MAX_THREADS  # noqa: PLC0415 - likewise
+            from py_api_saga.executors.choreography import MAX_THREADS  # noqa: PLC0415 - as above
 
             return min(max(len(self._operations), 1), MAX_THREADS)
         if type(max_workers) is not int or max_workers < 1:
@@ -769,7 +769,7 @@ class Saga:
 
         The arrows are the edges that were declared; a chain if there are none.
         """
-        from py_api_saga.drawing import flowchart  # noqa: PLC0415 - likewise
+        from py_api_saga.drawing import flowchart  # noqa: PLC0415 - few draw
 
         boxes = [
             (name, op.compensation and f"undo: {_label(op.compensation[0])}")

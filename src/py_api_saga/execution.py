@@ -150,7 +150,7 @@ class Doubt:
         self.alive, self.interrupted = alive, interrupted
 
 
-def _verdict(value: Any) -> tuple[BaseException, float | None, bool]:
+def verdict(value: Any) -> tuple[BaseException, float | None, bool]:
     """Give the error, the wait and whether it lives, of IN_DOUBT or RETRY."""
     if type(value) is Doubt:
         return value.error, value.wait, value.alive
@@ -393,7 +393,7 @@ class Execution:
         what, i, kind, attempt, generation, value = entry
         error, wait, alive = value, None, False
         if what != FAILED:
-            error, wait, alive = _verdict(value)
+            error, wait, alive = verdict(value)
         if not self.is_flying(entry):
             self._bury((i, kind, attempt, generation))
             return

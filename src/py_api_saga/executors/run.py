@@ -21,6 +21,7 @@ from py_api_saga.execution import (
     UNKNOWN,
     Doubt,
     Execution,
+    verdict,
 )
 from py_api_saga.log import complain, is_heard
 from py_api_saga.status import SagaStatus, Status
@@ -412,10 +413,8 @@ class Run:
     def _note_trouble(self, entry: Entry) -> None:
         what, i, _, attempt, _, value = entry
         error, wait = value, None
-        if what == RETRY:
-            error, wait = value
-        elif what == IN_DOUBT:
-            error, wait = value.error, value.wait
+        if what in (RETRY, IN_DOUBT):
+            error, wait, _ = verdict(value)
         if wait is not None and self._is_waiting(i):
             if self._due is None:
                 self._due = {}
