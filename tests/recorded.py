@@ -17,7 +17,7 @@ from depot import do, fail, undo
 
 from py_api_saga import JournalError, SagaAssembler, SagaStatus, SagaStuck, result_of
 from py_api_saga.journal import Journal, MemoryJournal, SQLiteJournal
-from py_api_saga.journal.protocol import Append, Change, Claim, Create, Summary
+from py_api_saga.journal.changes import Append, Change, Claim, Create, Summary
 
 WHO: dict[str, Any] = {"who": "ada", "why": "looked it up"}
 

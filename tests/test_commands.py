@@ -31,8 +31,8 @@ from py_api_saga.cli.commands import COMMANDS, make_parser
 from py_api_saga.cli.worker import Worker
 from py_api_saga.exceptions import JournalError, RecordedError, SagaError
 from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal.changes import Append, Create, Take
 from py_api_saga.journal.codec import dumps
-from py_api_saga.journal.protocol import Append, Create, Take
 from py_api_saga.recovery import Recovered, Recovery
 
 TESTS = Path(__file__).parent

@@ -13,7 +13,7 @@ from depot import ado, fail
 from recorded import SQLITE, Unreadable, Wrapped, chain, opening, order, status
 
 from py_api_saga import Event, SagaAssembler, SagaStatus, recover
-from py_api_saga.journal.protocol import Append, Change
+from py_api_saga.journal.changes import Append, Change
 
 COMPLETED = SagaStatus.COMPLETED
 SEEN: ContextVar[str] = ContextVar("SEEN", default="nothing")

@@ -35,7 +35,7 @@ from py_api_saga import (
     takeover,
 )
 from py_api_saga.journal import Journal, MemoryJournal
-from py_api_saga.journal.protocol import Change, Take
+from py_api_saga.journal.changes import Change, Take
 from py_api_saga.repair import purge, resolve
 
 Execute = Callable[..., Any]

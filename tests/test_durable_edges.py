@@ -45,7 +45,7 @@ from py_api_saga import (
     takeover,
 )
 from py_api_saga.journal import MemoryJournal, SQLiteJournal
-from py_api_saga.journal.protocol import Append, Create, Take
+from py_api_saga.journal.changes import Append, Create, Take
 from py_api_saga.repair import DecisionError, again, purge, purge_all, resolve
 
 # --- values ---------------------------------------------------------------------------------------

@@ -11,19 +11,19 @@ import pytest
 from recorded import bodies, seen
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
-from py_api_saga.journal.memory import MemoryJournal
-from py_api_saga.journal.names import Names
-from py_api_saga.journal.protocol import (
+from py_api_saga.journal.changes import (
     Append,
     Change,
     Claim,
     Create,
-    Journal,
     Leave,
     Purge,
     SagaExistsError,
     Take,
 )
+from py_api_saga.journal.memory import MemoryJournal
+from py_api_saga.journal.names import Names
+from py_api_saga.journal.protocol import Journal
 from py_api_saga.journal.sqlite import SQLiteJournal
 from py_api_saga.status import SagaStatus
 

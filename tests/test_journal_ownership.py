@@ -17,13 +17,13 @@ from recorded import begin, bodies, seen
 from world import unmeasured
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
-from py_api_saga.journal.protocol import Append, Create, Leave, Purge, Take
+from py_api_saga.journal.changes import Append, Create, Leave, Purge, Take
 from py_api_saga.journal.sqlite import SQLiteJournal
 from py_api_saga.status import SagaStatus
 
 WORKER = """
 import os, sys, time
-from py_api_saga.journal.protocol import *
+from py_api_saga.journal.changes import *
 from py_api_saga.journal.sqlite import SQLiteJournal
 from py_api_saga.status import SagaStatus
 

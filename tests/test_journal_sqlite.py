@@ -21,9 +21,7 @@ from world import in_time, unmeasured
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal import engine as engine_module
 from py_api_saga.journal import opening, statements
-from py_api_saga.journal.group_commit import RetiredError
-from py_api_saga.journal.owners import owners_at
-from py_api_saga.journal.protocol import (
+from py_api_saga.journal.changes import (
     NUMBER_OF,
     Append,
     Claim,
@@ -32,6 +30,8 @@ from py_api_saga.journal.protocol import (
     Purge,
     Take,
 )
+from py_api_saga.journal.group_commit import RetiredError
+from py_api_saga.journal.owners import owners_at
 from py_api_saga.journal.sqlite import SQLiteJournal
 from py_api_saga.status import SagaStatus
 
@@ -410,7 +410,7 @@ def test_a_journal_that_may_not_be_written_says_so() -> None:
     """Whether it is the file or the folder; as somebody who is not root."""
     script = """
 import os, sys
-from py_api_saga.journal.protocol import *
+from py_api_saga.journal.changes import *
 from py_api_saga.journal.sqlite import SQLiteJournal
 folder = sys.argv[1]
 if os.getuid() == 0: os.setuid(65534)
@@ -746,7 +746,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path: Path) -> None:
     """What was told to be durable is there, and with room the journal goes on."""
     script = """
 import resource, sys
-from py_api_saga.journal.protocol import *
+from py_api_saga.journal.changes import *
 from py_api_saga.journal.sqlite import SQLiteJournal
 from py_api_saga.status import SagaStatus
 journal = SQLiteJournal(sys.argv[1]); size = int(sys.argv[2])
@@ -1114,7 +1114,7 @@ def test_signals_under_load(tmp_path: Path) -> None:
     script = """
 import os, random, signal, sys, threading, time
 from py_api_saga.exceptions import SagaInProgress
-from py_api_saga.journal.protocol import *
+from py_api_saga.journal.changes import *
 from py_api_saga.journal.sqlite import SQLiteJournal
 from py_api_saga.status import SagaStatus
 journal = SQLiteJournal(sys.argv[1]); journal.find("a")

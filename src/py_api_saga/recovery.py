@@ -17,8 +17,8 @@ from py_api_saga.exceptions import (
     refused,
 )
 from py_api_saga.executors.crew import Crew
+from py_api_saga.journal.changes import OPEN, Append, Take
 from py_api_saga.journal.codec import dumps
-from py_api_saga.journal.protocol import OPEN, Append, Take
 from py_api_saga.journal.record import PARKED
 from py_api_saga.journal.values import SealedError, Values
 from py_api_saga.log import complain
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from py_api_saga.events import Observer
     from py_api_saga.executors.run import Run
-    from py_api_saga.journal.protocol import Change, Claim, Journal, Row, Summary
+    from py_api_saga.journal.changes import Change, Claim, Row, Summary
+    from py_api_saga.journal.protocol import Journal
 
 MAX_TRIES = 10
 _BATCH = 128  # sagas claimed with one commit

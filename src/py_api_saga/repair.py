@@ -17,10 +17,10 @@ from py_api_saga.execution import (
     Execution,
     IllegalMoveError,
 )
+from py_api_saga.journal.changes import Append, Purge, Take
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.entries import write_entry
 from py_api_saga.journal.names import NotStorableError
-from py_api_saga.journal.protocol import Append, Purge, Take
 from py_api_saga.journal.record import NOTE, digest, read_lines, read_rows
 from py_api_saga.journal.recorder import standing
 from py_api_saga.journal.values import Trees, Values
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from py_api_saga.execution import Entry
-    from py_api_saga.journal.protocol import Journal, Row, Summary
+    from py_api_saga.journal.changes import Row, Summary
+    from py_api_saga.journal.protocol import Journal
     from py_api_saga.journal.record import Recorded
 
 ENDED = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})

@@ -26,7 +26,7 @@ from py_api_saga.execution import (
 )
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
-from py_api_saga.journal.protocol import OPEN, Take
+from py_api_saga.journal.changes import OPEN, Take
 from py_api_saga.journal.record import PARKED, difference, digest, read_lines, read_rows
 from py_api_saga.journal.recorder import Recorder
 from py_api_saga.status import SagaStatus
@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from py_api_saga.definition import Results
     from py_api_saga.events import Observer
-    from py_api_saga.journal.protocol import Change, Claim, Journal, Row, Summary
+    from py_api_saga.journal.changes import Change, Claim, Row, Summary
+    from py_api_saga.journal.protocol import Journal
     from py_api_saga.journal.record import Recorded
     from py_api_saga.journal.values import Values
 

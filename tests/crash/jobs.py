@@ -32,7 +32,7 @@ from py_api_saga import (
 )
 from py_api_saga.executors import event_loop, run
 from py_api_saga.journal import SQLiteJournal, engine
-from py_api_saga.journal.protocol import Take
+from py_api_saga.journal.changes import Take
 
 from . import points, shop
 from .points import Here, point, tell

@@ -22,7 +22,7 @@ from golden_shop import Parcel, Size, ask, do, is_busy, pair, undo
 
 from py_api_saga import JournalError, Retry, SagaAssembler, SagaException, recover, result_of
 from py_api_saga.journal import SQLiteJournal
-from py_api_saga.journal.protocol import Append, Change, Create
+from py_api_saga.journal.changes import Append, Change, Create
 from py_api_saga.repair import again, purge
 
 VALUES: list[Any] = [

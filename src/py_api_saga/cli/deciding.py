@@ -13,9 +13,9 @@ from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.opening import refuse_sealed, to_write
 from py_api_saga.cli.words import write
 from py_api_saga.exceptions import SagaError
+from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.codec import MAX_VALUE, loads
 from py_api_saga.journal.names import UnknownNameError
-from py_api_saga.journal.protocol import OPEN
 from py_api_saga.journal.untagging import untagged
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.wording import as_text

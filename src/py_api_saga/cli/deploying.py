@@ -11,8 +11,8 @@ from py_api_saga.cli.opening import batches, import_modules, refuse_sealed, to_r
 from py_api_saga.cli.words import plural, write, write_json
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution, IllegalMoveError
+from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.names import Names
-from py_api_saga.journal.protocol import OPEN
 from py_api_saga.journal.record import read_rows
 from py_api_saga.journal.values import Values
 from py_api_saga.status import SagaStatus, Status
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from py_api_saga.journal.protocol import Journal, Row
+    from py_api_saga.journal.changes import Row
+    from py_api_saga.journal.protocol import Journal
     from py_api_saga.journal.record import Recorded
     from py_api_saga.operation import Call
 

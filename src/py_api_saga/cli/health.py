@@ -15,9 +15,9 @@ from py_api_saga.cli.story import fold
 from py_api_saga.cli.version import installed
 from py_api_saga.cli.words import duration, plural, table, write, write_json
 from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.changes import OPEN, STATUS_OF
 from py_api_saga.journal.gate import holder
 from py_api_saga.journal.opening import connect_to_read
-from py_api_saga.journal.protocol import OPEN, STATUS_OF
 from py_api_saga.journal.values import Trees
 from py_api_saga.status import SagaStatus
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     import argparse
 
     from py_api_saga.cli.opening import ReadOnly
-    from py_api_saga.journal.protocol import Journal, Summary
+    from py_api_saga.journal.changes import Summary
+    from py_api_saga.journal.protocol import Journal
 
 _MANY = 3  # tries after which a saga deserves a look
 _BIG = 64 << 20  # bytes of a WAL that somebody keeps from being written back

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from py_api_saga.cli.opening import to_read
 from py_api_saga.cli.words import age, exact, moment, table, write, write_json
-from py_api_saga.journal.protocol import OPEN
+from py_api_saga.journal.changes import OPEN
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from py_api_saga.journal.protocol import Summary
+    from py_api_saga.journal.changes import Summary
 
 ATTENTION = 4
 

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.exceptions import JournalError, SagaError
+from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.gate import holder
 from py_api_saga.journal.names import Names
 from py_api_saga.journal.opening import APPLICATION_ID, VERSION, connect_to_read
 from py_api_saga.journal.owners import owners_at
-from py_api_saga.journal.protocol import OPEN
 from py_api_saga.journal.reading import Reader
 from py_api_saga.journal.sqlite import SQLiteJournal
 from py_api_saga.wording import as_text
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from py_api_saga.journal.codec import Codec
-    from py_api_saga.journal.protocol import Journal, Row, Summary
+    from py_api_saga.journal.changes import Row, Summary
+    from py_api_saga.journal.protocol import Codec, Journal
     from py_api_saga.status import SagaStatus
 
 _NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from py_api_saga.cli.opening import ReadOnly
-    from py_api_saga.journal.protocol import Summary
+    from py_api_saga.journal.changes import Summary
     from py_api_saga.journal.sqlite import SQLiteJournal
 
 

@@ -11,7 +11,7 @@ from py_api_saga.cli.story import Story, read
 from py_api_saga.cli.words import error_words, moment, table, write, write_json
 from py_api_saga.compensation import Trouble
 from py_api_saga.execution import ABORT, AGAIN, RESOLVED, Execution, IllegalMoveError
-from py_api_saga.journal.protocol import OPEN
+from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.recorder import standing
 from py_api_saga.placeholder import OWN
 from py_api_saga.status import MISSING, SagaStatus, Status

@@ -10,7 +10,7 @@ from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import import_modules, refuse_sealed, to_write
 from py_api_saga.cli.words import error_words, write
 from py_api_saga.exceptions import SagaError, SagaException
-from py_api_saga.journal.protocol import OPEN
+from py_api_saga.journal.changes import OPEN
 from py_api_saga.recovery import Recovery, run_recovery, takeover
 from py_api_saga.status import SagaStatus
 from py_api_saga.wording import as_text

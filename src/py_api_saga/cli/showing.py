@@ -24,7 +24,7 @@ from py_api_saga.cli.words import (
 from py_api_saga.compensation import Trouble
 from py_api_saga.drawing import flowchart
 from py_api_saga.exceptions import SagaError
-from py_api_saga.journal.protocol import OPEN
+from py_api_saga.journal.changes import OPEN
 from py_api_saga.status import MISSING
 
 if TYPE_CHECKING:

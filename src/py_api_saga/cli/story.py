@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from py_api_saga.cli.opening import ReadOnly
     from py_api_saga.execution import Entry
-    from py_api_saga.journal.protocol import Journal, Row, Summary
+    from py_api_saga.journal.changes import Row, Summary
+    from py_api_saga.journal.protocol import Journal
     from py_api_saga.journal.record import Recorded
 
 

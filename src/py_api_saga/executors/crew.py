@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
-    from py_api_saga.journal.protocol import Change, Journal
+    from py_api_saga.journal.changes import Change
+    from py_api_saga.journal.protocol import Journal
 
 
 class _Job:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.definition import Results
     from py_api_saga.executors.run import Run
-    from py_api_saga.journal.protocol import Change
+    from py_api_saga.journal.changes import Change
 
 
 def execute(run: Run) -> Results:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from py_api_saga.events import EventKind, Observer
     from py_api_saga.execution import Entry
     from py_api_saga.executors.inbox import Inbox
-    from py_api_saga.journal.protocol import Change
+    from py_api_saga.journal.changes import Change
     from py_api_saga.journal.recorder import Recorder
 
 MAX_KEY = 255  # characters

@@ -6,11 +6,11 @@ import atexit
 import os
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.engine import Engine
 
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from py_api_saga.journal.opening import Options, Place
 
@@ -20,18 +20,19 @@ _lock = threading.Lock()
 
 def engine_at(place: Place, options: Options) -> Engine:
     """Give the engine of a file, which all of its journal objects in this process share."""
+    path, key = place
     with _lock:
-        engine = _engines.get(place.key)
-        if engine is not None and engine.path != place.path and not engine.lost:
+        engine = _engines.get(key)
+        if engine is not None and engine.path != path and not engine.lost:
             if engine.connection is not None:
-                message = f"the journal {engine.path} was moved to {place.path} while it was in use"
+                message = f"the journal {engine.path} was moved to {path} while it was in use"
                 raise JournalError(message)
             engine.lost = True
         if engine is None or engine.lost:
-            engine = _engines[place.key] = Engine(place, options)
+            engine = _engines[key] = Engine(place, options)
         elif engine.options != options:
             message = (
-                f"{place.path} is in use in this process with {_words(engine.options)}: it can't "
+                f"{path} is in use in this process with {_words(engine.options)}: it can't "
                 f"have {_words(options)} at the same time"
             )
             raise JournalError(message)

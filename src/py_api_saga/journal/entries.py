@@ -5,8 +5,6 @@ A value that is None is left out. The format is described for users in the refer
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.execution import (
     ABORT,
@@ -26,7 +24,10 @@ from py_api_saga.execution import (
 from py_api_saga.journal.codec import dumps
 from py_api_saga.status import MISSING, Status
 
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from py_api_saga.execution import Entry
     from py_api_saga.journal.values import Values
 

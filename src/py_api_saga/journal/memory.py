@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
-from py_api_saga.journal.names import Names
-from py_api_saga.journal.protocol import (
+from py_api_saga.journal.changes import (
     OPEN,
     Append,
     Create,
@@ -20,13 +19,14 @@ from py_api_saga.journal.protocol import (
     Summary,
     Take,
 )
+from py_api_saga.journal.names import Names
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from py_api_saga.journal.codec import Codec
-    from py_api_saga.journal.protocol import Change, Claim
+    from py_api_saga.journal.changes import Change, Claim
+    from py_api_saga.journal.protocol import Codec
 
 _OWNER = 1  # this process
 

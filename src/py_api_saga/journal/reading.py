@@ -9,19 +9,21 @@ from __future__ import annotations
 import sqlite3
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
 from py_api_saga.journal.opening import connect_to_read
-from py_api_saga.journal.protocol import NUMBER_OF, STATUS_OF, Row, Summary
 from py_api_saga.journal.statements import QUERIES
 
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
+    from typing import Any, TypeVar
 
     from py_api_saga.status import SagaStatus
 
-T = TypeVar("T")
+    T = TypeVar("T")
+
 _ROWS = QUERIES["rows"]
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from py_api_saga.execution import Entry
-    from py_api_saga.journal.protocol import Row
+    from py_api_saga.journal.changes import Row
     from py_api_saga.journal.values import Values
     from py_api_saga.operation import Call
     from py_api_saga.retry import Retry
