@@ -33,6 +33,7 @@ from py_api_saga.journal.changes import (
 from py_api_saga.journal.group_commit import RetiredError
 from py_api_saga.journal.owners import owners_at
 from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.recovery import recover
 from py_api_saga.status import SagaStatus
 
 DEFINED = (
@@ -461,6 +462,34 @@ def test_a_file_that_is_replaced_is_noticed(path: Path, journal: SQLiteJournal) 
     assert bodies(journal, "b") == ["[1]"]
 
 
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda journal: journal.find("a"),
+        lambda journal: journal.rows([1]),
+        lambda journal: journal.waiting(0.0),
+        lambda journal: journal.select(),
+        recover,
+    ],
+)
+def test_who_reads_a_file_that_is_replaced_is_told_once(
+    path: Path, journal: SQLiteJournal, look: Callable[[SQLiteJournal], Any]
+) -> None:
+    """A worker that never writes would find nothing for ever; the next look is at the new file."""
+    begin(journal)
+    for file in path.parent.iterdir():
+        file.unlink()
+    (path.parent / "keep").write_text("so that the inode is not used again")
+    begin(SQLiteJournal(path), "b")
+
+    assert journal.check() == [f"the journal {path} was moved or removed while it was in use"]
+    assert [seen.saga_id for seen in journal.select()] == ["b"]
+
+    path.unlink()
+    with pytest.raises(JournalError, match="moved or removed"):
+        look(journal)
+
+
 def test_a_file_that_is_replaced_while_it_is_closed_is_another_one(
     path: Path, journal: SQLiteJournal
 ) -> None:
@@ -748,6 +777,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path: Path) -> None:
 import resource, sys
 from py_api_saga.journal.changes import *
 from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.recovery import recover
 from py_api_saga.status import SagaStatus
 journal = SQLiteJournal(sys.argv[1]); size = int(sys.argv[2])
 journal.find("a")
@@ -1116,6 +1146,7 @@ import os, random, signal, sys, threading, time
 from py_api_saga.exceptions import SagaInProgress
 from py_api_saga.journal.changes import *
 from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.recovery import recover
 from py_api_saga.status import SagaStatus
 journal = SQLiteJournal(sys.argv[1]); journal.find("a")
 stop, told, wrong = [], set(), []

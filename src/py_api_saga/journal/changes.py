@@ -1,4 +1,4 @@
-"""What a journal is: a place for the entries of sagas, and for who drives each of them.
+"""What a journal holds of each saga, who drives it, and all that changes it.
 
 A saga in a journal is a summary, found by its id, and rows: one for each commit, each the JSON text
 of the entries that it made durable together (`record` reads and writes these). All that changes a

@@ -79,8 +79,11 @@ class Engine:
     # --- opening and closing ---------------------------------------------------------------------
 
     def open(self) -> None:
-        """Make sure that the file is a journal and that we have a number in it."""
-        if not self.owner:
+        """Make sure that the file is a journal, still the same, and that we have a number in it.
+
+        A connection to a file that was removed goes on reading what was in it.
+        """
+        if not self.owner or not self._is_there():
             with self.queue.turn:
                 self._inside(self._opened)
 
@@ -117,15 +120,16 @@ class Engine:
             self.queue.batch.releases.clear()
         self._ledger = None
 
-    def _check_place(self) -> None:
-        """See that the file is still the one that we have begun with."""
+    def _is_there(self) -> bool:
+        """Tell whether the file is still the one that we have begun with."""
         try:
             seen = os.stat(self.path)  # noqa: PTH116 - paths are text here
         except OSError:
-            key = None
-        else:
-            key = seen.st_dev, seen.st_ino
-        if key != self._key:
+            return False
+        return (seen.st_dev, seen.st_ino) == self._key
+
+    def _check_place(self) -> None:
+        if not self._is_there():
             self.lost = True
             self._let_go()
             message = f"the journal {self.path} was moved or removed while it was in use"
