@@ -585,7 +585,8 @@ def test_a_saga_whose_journal_failed_is_kept_while_its_straggler_lives(journal: 
 @pytest.mark.parametrize("open_journal", SQLITE, indirect=True)
 def test_a_journal_that_is_in_use_can_be_sent_to_another_process(journal: SQLiteJournal) -> None:
     """Which opens the file for itself."""
-    chain("a").orchestrator_execute(journal=journal, saga_id="x")
+    chain("a").start(journal=journal, saga_id="x")
+    recover(journal)
 
     copy = pickle.loads(pickle.dumps(journal))  # noqa: S301 - our own bytes
 

@@ -3,6 +3,7 @@
 import builtins
 import importlib
 import math
+import pickle
 import sys
 from collections.abc import Callable
 from functools import partial, wraps
@@ -344,6 +345,15 @@ def test_a_name_is_not_given_to_another_object_at_the_same_address() -> None:
 
 
 # --- what may not be found ---------------------------------------------------
+
+
+def test_names_are_sent_without_what_was_found_by_them(shop: Any) -> None:
+    """In another process an id is another object's, and a module cannot be sent at all."""
+    names = Names(["shop.*"])
+    assert names.find(names.of(shop.charge)) is shop.charge
+
+    assert pickle.dumps(names) == pickle.dumps(Names(["shop.*"]))
+    assert pickle.loads(pickle.dumps(names)).of(shop.charge) == "shop.operations:charge"  # noqa: S301 - our own bytes
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -62,6 +62,10 @@ class Names:
         for old, new in self._aliases.items():
             self._check_alias(old, new)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what was said, and nothing that was found: ids and modules are of this process."""
+        return {**self.__dict__, "_names": {}, "_kept": [], "_found": {}}
+
     def of(self, thing: Any) -> str:
         """Give the name of a function or class.
 
