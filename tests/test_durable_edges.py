@@ -117,9 +117,10 @@ class Away(Reversed):
 
     def decode(self, text: str) -> str:
         """Find, or fail."""
-        if self.away == "decode":
+        plain = super().decode(text)
+        if self.away == "decode" or (self.away and self.away in plain):
             raise OSError("the key service is away")
-        return super().decode(text)
+        return plain
 
 
 def test_a_codec_that_fails_on_a_result_undoes_the_saga(open_journal: Any) -> None:
@@ -131,7 +132,9 @@ def test_a_codec_that_fails_on_a_result_undoes_the_saga(open_journal: Any) -> No
     saga = SagaAssembler.saga()
     saga.operation((do, "a"), (undo, "a"), name="a").operation((do, "b"), (undo, "b"), name="b")
 
-    with pytest.raises(SagaException, match="cannot be kept: OSError") as caught:
+    with pytest.raises(
+        SagaException, match="cannot be kept: its codec cannot seal it: OSError"
+    ) as caught:
         saga.choreography_execute(journal=journal, saga_id="x")
 
     assert caught.value.outcome is SagaStatus.COMPENSATED
@@ -165,6 +168,81 @@ def test_what_cannot_be_opened_here_is_not_parked(open_journal: Any) -> None:
     assert "its codec cannot open" in str(done.error)
     codec.away = ""
     assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
+
+
+def test_who_cannot_open_the_text_of_an_error_goes_on_all_the_same(open_journal: Any) -> None:
+    """No call needs it; the key that it was sealed with may be gone for good."""
+    codec = Away()
+    journal = open_journal(codec=codec)
+    depot.behaviour["b"] = fail(ValueError("boom"))
+    crashed(journal, chain("a", "b"), good=3)
+    codec.away = "boom"
+
+    (done,) = recover(journal)
+
+    assert (done.outcome, depot.standing) == (SagaStatus.COMPENSATED, [])
+    assert "ValueError('(sealed)')" in str(done.error)
+
+
+class Odd:
+    """What is no codec for all that it has the methods of one."""
+
+    def __init__(self, made: Any) -> None:
+        self.made = made
+
+    def encode(self, text: str) -> Any:
+        """Make what cannot be kept."""
+        return self.made(text)
+
+    def decode(self, text: str) -> str:
+        """Never be called."""
+        raise AssertionError(text)
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (str.encode, "its codec gave bytes: encode must return text"),
+        (lambda _: "\ud800", "its codec gave text that is no Unicode"),
+        (lambda _: "x" * (4 << 20) + "x", "its codec made more than 4,194,304 characters of it"),
+        (int, "its codec cannot seal it: ValueError"),
+    ],
+)
+def test_a_codec_that_makes_no_text_is_refused_before_anything_runs(
+    open_journal: Any, made: Any, says: str
+) -> None:
+    """In words that say which value it was."""
+    saga = SagaAssembler.saga().operation((do, "a"), name="a")
+
+    with pytest.raises(SagaDefinitionError, match=f"'a'.*action.*{says}"):
+        saga.orchestrator_execute(journal=open_journal(codec=Odd(made)), saga_id="x")
+
+    assert depot.log == []
+
+
+@pytest.mark.parametrize("made", [str.encode, lambda _: "\ud800"])
+def test_what_cannot_be_sealed_after_a_call_is_undone(open_journal: Any, made: Any) -> None:
+    """Nothing of it is left, and the saga says why."""
+    calls: list[str] = []
+
+    def give() -> str:
+        calls.append("give")
+        return calls[-1]
+
+    depot.behaviour["give"] = give
+    saga = SagaAssembler.saga().operation(depot.give, depot.give, name="a")
+
+    with pytest.raises(SagaException, match="cannot be kept: its codec gave") as caught:
+        saga.orchestrator_execute(journal=open_journal(codec=Odd(made)), saga_id="x")
+
+    assert (caught.value.outcome, len(calls)) == (SagaStatus.COMPENSATED, 2)
+
+
+@pytest.mark.parametrize("codec", ["aes", b"key", object()])
+def test_what_is_no_codec_is_refused_at_once(open_journal: Any, codec: Any) -> None:
+    """Not when the first value has been made."""
+    with pytest.raises(TypeError, match="codec: expected an object with encode and decode, got"):
+        open_journal(codec=codec)
 
 
 def test_a_pivot_whose_result_cannot_be_kept_is_passed_all_the_same(journal: Any) -> None:

@@ -42,6 +42,15 @@ _DECODE = JSONDecoder(parse_constant=_no_constant).decode
 _DECODE_SHORT = JSONDecoder(parse_constant=_no_constant, parse_int=_short_int).decode
 
 
+def check_codec(codec: object) -> None:
+    """Refuse what cannot be the `codec=` of a journal."""
+    if codec is not None and not all(
+        callable(getattr(codec, name, None)) for name in ("encode", "decode")
+    ):
+        message = f"codec: expected an object with encode and decode, got {type(codec).__name__}"
+        raise TypeError(message)
+
+
 def dumps(tree: Any) -> str:
     """Write a tree as JSON text, as short as can be; raises what `json` does for what is none."""
     return "".join(_CHUNKS(tree, 0))

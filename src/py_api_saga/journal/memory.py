@@ -19,6 +19,7 @@ from py_api_saga.journal.changes import (
     Summary,
     Take,
 )
+from py_api_saga.journal.codec import check_codec
 from py_api_saga.journal.names import Names
 from py_api_saga.status import SagaStatus
 
@@ -48,6 +49,7 @@ class MemoryJournal:
         codec: Codec | None = None,
     ) -> None:
         """Begin empty; the arguments are those of `SQLiteJournal`."""
+        check_codec(codec)
         self.names = Names(modules, aliases)
         self.codec = codec
         self._sagas: dict[int, _Saga] = {}

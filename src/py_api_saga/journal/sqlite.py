@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
-from functools import cached_property
 from itertools import islice
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal import engines
 from py_api_saga.journal.changes import Append
+from py_api_saga.journal.codec import check_codec
 from py_api_saga.journal.gate import holder
 from py_api_saga.journal.group_commit import RetiredError
 from py_api_saga.journal.ledger import milliseconds
@@ -60,7 +60,9 @@ class SQLiteJournal:
                 machine uses it.
 
         Raises:
-            ValueError: Durability or mode is none of these.
+            ValueError: Durability or mode is none of these, or a name in `modules` or `aliases` is
+                none.
+            TypeError: `modules` is no list of names, or `codec` has no `encode` and `decode`.
         """
         if durability not in ("power", "process"):
             message = f"durability: expected 'power' or 'process', got {durability!r}"
@@ -68,11 +70,12 @@ class SQLiteJournal:
         if journal_mode not in ("wal", "delete"):
             message = f"journal_mode: expected 'wal' or 'delete', got {journal_mode!r}"
             raise ValueError(message)
+        check_codec(codec)
         self.path = os.path.abspath(path)  # noqa: PTH100 - where we are may change before its use
         self.codec = codec
         self._options = Options(durability, journal_mode)
         self._network = network
-        self._names = (tuple(modules), aliases)
+        self.names = Names(modules, aliases)  # the functions and types that its sagas may name
         self._engine: Engine | None = None
 
     def __repr__(self) -> str:
@@ -81,11 +84,6 @@ class SQLiteJournal:
     def __getstate__(self) -> dict[str, Any]:
         """Give what another process needs, which opens the file for itself."""
         return {**self.__dict__, "_engine": None}
-
-    @cached_property
-    def names(self) -> Names:
-        """The functions and types that its sagas may name."""
-        return Names(*self._names)
 
     @property
     def engine(self) -> Engine:

@@ -17,9 +17,10 @@ TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
-    from py_api_saga.journal.protocol import Journal
+    from py_api_saga.journal.protocol import Codec, Journal
 
 _MAX_TEXT = 4096  # characters kept of an error
+_MAX_SEALED = 4 * MAX_VALUE  # characters
 _SEALED = "$sealed"
 
 
@@ -41,7 +42,8 @@ class Values:
         """Write a value as JSON text.
 
         Raises:
-            NotStorableError: It is of a type that can't be stored, or too large.
+            NotStorableError: It is of a type that can't be stored, or too large, or the codec
+                makes no text of it.
         """
         if value is MISSING:  # which says nothing that needs a seal
             return '{"$missing":true}'
@@ -49,11 +51,7 @@ class Values:
         if len(text) > MAX_VALUE // 4 and len(text.encode()) > MAX_VALUE:
             message = f"its JSON text is larger than {MAX_VALUE:,} bytes: store a reference to it"
             raise NotStorableError(message)
-        return text if self._codec is None else self._sealed(text)
-
-    def _sealed(self, text: str) -> str:
-        assert self._codec is not None  # noqa: S101 - asked by the callers
-        return dumps({_SEALED: self._codec.encode(text)})
+        return text if self._codec is None else dumps(_sealed(self._codec, text))
 
     def tree(self, value: object) -> Any:
         """Make a value a JSON tree, sealed if there is a codec; raises as `write` does."""
@@ -76,19 +74,20 @@ class Values:
         """
         if type(tree) is not dict or len(tree) != 1 or _SEALED not in tree:
             return tree
+        return loads(self._decoded(tree[_SEALED]), MAX_VALUE)
+
+    def _decoded(self, text: object) -> str:
         if self._codec is None:
             message = "it was written with a codec: open the journal with the same codec="
             raise SealedError(message)
-        text = tree[_SEALED]
-        if not isinstance(text, str) or len(text) > 4 * MAX_VALUE:
+        if not isinstance(text, str) or len(text) > _MAX_SEALED:
             message = "a sealed value is no text, or too large"
             raise ValueError(message)
         try:
-            plain = self._codec.decode(text)
+            return self._codec.decode(text)
         except Exception as error:  # the user's: a key that is not there, a service that is away
             message = f"its codec cannot open what is sealed: {type(error).__name__}"
             raise SealedError(message) from error
-        return loads(plain, MAX_VALUE)
 
     def read(self, tree: Any) -> Any:
         """Give the value that a tree stands for; raises ValueError or UnknownNameError."""
@@ -107,8 +106,8 @@ class Values:
         if self._codec is None:
             return [kind, text]
         try:
-            return [kind, {_SEALED: self._codec.encode(text)}]
-        except Exception:  # noqa: BLE001 - of the user's; what happened must be on record all the same
+            return [kind, _sealed(self._codec, text)]
+        except NotStorableError:  # what happened must be on record all the same
             return [kind, "(its text could not be sealed)"]
 
     def read_error(self, tree: Any) -> RecordedError | None:
@@ -117,9 +116,32 @@ class Values:
             return None
         kind, text = tree
         if isinstance(text, dict):
-            text = str(text.get(_SEALED))
-            text = "(sealed)" if self._codec is None else self._codec.decode(text)
+            try:
+                text = self._decoded(text.get(_SEALED))
+            except (SealedError, ValueError):  # who goes on with the saga needs no text
+                text = "(sealed)"
         return RecordedError(str(kind), str(text))
+
+
+def _sealed(codec: Codec, text: str) -> dict[str, str]:
+    """Have a text sealed; what the codec gives must be a text that can be kept, and read again."""
+    try:
+        sealed = codec.encode(text)
+    except Exception as error:
+        message = f"its codec cannot seal it: {type(error).__name__}"
+        raise NotStorableError(message) from error
+    if not isinstance(sealed, str):
+        message = f"its codec gave {type(sealed).__name__}: encode must return text"
+        raise NotStorableError(message)
+    if len(sealed) > _MAX_SEALED:
+        message = f"its codec made more than {_MAX_SEALED:,} characters of it"
+        raise NotStorableError(message)
+    try:
+        sealed.encode()
+    except UnicodeEncodeError:
+        message = "its codec gave text that is no Unicode: encode bytes as base64, say"
+        raise NotStorableError(message) from None
+    return {_SEALED: sealed}
 
 
 class Trees(Values):
