@@ -369,6 +369,12 @@ def test_a_value_is_written_as_the_reference_says(value: Any, text: str) -> None
     assert_same(value)
 
 
+def test_two_keys_that_are_no_number_stay_two() -> None:
+    """Each is equal to nothing, so a dict or set may hold many."""
+    assert list(there({math.nan: 1, float("nan"): 2}).values()) == [1, 2]
+    assert len(there({math.nan, float("nan")})) == 2
+
+
 def test_a_dataclass_is_made_again_without_running_its_code() -> None:
     """`__init__` and `__post_init__` ran when the value was made."""
     value = Line("mug", 2, ["blue"])

@@ -46,6 +46,7 @@ from py_api_saga import (
 )
 from py_api_saga.journal import MemoryJournal, SQLiteJournal
 from py_api_saga.journal.changes import Append, Create, Take
+from py_api_saga.journal.codec import dumps, loads
 from py_api_saga.repair import DecisionError, again, purge, purge_all, resolve
 
 # --- values ---------------------------------------------------------------------------------------
@@ -776,6 +777,70 @@ def test_a_saga_of_no_shape_is_not_purged(journal: Any) -> None:
         purge(wrapped, seen)
 
     assert journal.find("x").digest is None
+
+
+DAMAGED = [
+    "3",
+    "[3]",
+    "[[]]",
+    '[["defined",3]]',
+    '[["defined",{}]]',
+    '[["defined",{"format":1,"name":"depot"}]]',
+    '[["defined",{"format":1,"name":"depot","operations":3}]]',
+    '[["defined",{"format":1,"name":"depot","operations":[{"do":["depot:do"]}]}]]',
+]
+
+
+@pytest.mark.parametrize("body", DAMAGED)
+def test_who_gives_the_id_of_a_saga_that_is_damaged_is_told_so(journal: Any, body: str) -> None:
+    """Whatever is in its rows; nothing of it is called."""
+    chain("a").start(journal=journal, saga_id="x")
+    seen = journal.find("x")
+    (first,) = journal.rows([seen.number])[seen.number]
+    broken = Wrapped(journal, rows=lambda _: {seen.number: [first._replace(body=body)]})
+
+    with pytest.raises(JournalError, match="saga 'x' cannot be read"):
+        chain("a").orchestrator_execute(journal=broken, saga_id="x")
+
+    assert depot.log == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tree: tree.update(operations=[]),
+        lambda tree: tree.update(until="soon"),
+        lambda tree: tree["operations"][0].update(timeout="long"),
+    ],
+)
+def test_a_definition_that_makes_no_sense_is_parked_at_once(journal: Any, change: Any) -> None:
+    """To try it again would help nobody."""
+    chain("a").start(journal=journal, saga_id="x")
+    seen = journal.find("x")
+    (first,) = journal.rows([seen.number])[seen.number]
+    entries = loads(first.body)
+    change(entries[0][1])
+    row = first._replace(body=dumps(entries))
+
+    (done,) = recover(Wrapped(journal, rows=lambda _: {seen.number: [row]}))
+
+    assert (done.outcome, status(journal, "x")) == (SagaStatus.STUCK, SagaStatus.STUCK)
+    assert "cannot be read" in str(done.error)
+
+
+def test_a_definition_is_no_larger_than_what_can_be_read(
+    journal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be accepted, and parked by whoever is to run it."""
+    monkeypatch.setattr("py_api_saga.journal.plan.MAX_DEFINITION", 300)
+    saga = SagaAssembler.saga()
+    for i in range(5):
+        saga.operation((do, f"{i}", "x" * 50), name=f"{i}")
+
+    with pytest.raises(SagaDefinitionError, match="all arguments together are larger than 300"):
+        saga.start(journal=journal, saga_id="x")
+
+    assert journal.find("x") is None
 
 
 def test_a_pivot_that_a_person_has_found_not_to_have_happened_is_rolled_back(journal: Any) -> None:

@@ -21,12 +21,11 @@ from py_api_saga.journal.changes import Append, Purge, Take
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.entries import write_entry
 from py_api_saga.journal.names import NotStorableError
-from py_api_saga.journal.record import NOTE, digest, read_lines, read_rows
+from py_api_saga.journal.record import NOTE, digest, read_lines, read_rows, reading
 from py_api_saga.journal.recorder import standing
 from py_api_saga.journal.values import Trees, Values
 from py_api_saga.resuming import claim_of
 from py_api_saga.status import MISSING, SagaStatus, Status
-from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -189,13 +188,8 @@ def _digest(journal: Journal, seen: Summary, rows: Sequence[Row], *, forget: boo
             message = f"saga {seen.saga_id!r} was purged meanwhile"
             raise SagaInProgress(message)
         return seen.digest
-    try:
+    with reading(f"saga {seen.saga_id!r}"):
         return digest(read_lines(rows)[0], Values(journal))
-    except JournalError:
-        raise
-    except Exception as error:  # whatever a malformed tree makes of this code, or a codec of a text
-        message = f"saga {seen.saga_id!r} cannot be read: {as_text(error, str)}"
-        raise JournalError(message) from error
 
 
 def _buried(*, ended: bool) -> list[Entry]:

@@ -27,7 +27,7 @@ from py_api_saga.execution import (
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.journal.changes import OPEN, Take
-from py_api_saga.journal.record import PARKED, difference, digest, read_lines, read_rows
+from py_api_saga.journal.record import PARKED, difference, digest, read_lines, read_rows, reading
 from py_api_saga.journal.recorder import Recorder
 from py_api_saga.status import SagaStatus
 
@@ -58,7 +58,8 @@ def namesake(recorder: Recorder) -> tuple[Summary, Sequence[Row]]:
         )
         raise SagaConflict(message)
     rows = journal.rows([seen.number])[seen.number]
-    reason = difference(read_lines(rows)[0], recorder.given, recorder.values)
+    with reading(f"saga {saga_id!r}"):
+        reason = difference(read_lines(rows)[0], recorder.given, recorder.values)
     if reason is not None:
         _conflict(saga_id, reason)
     return seen, rows

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 DEFINED = "defined"
+MAX_DEFINITION = 255 << 20  # characters: of a row, 1 << 20 more are read
 MAX_AGE = 12 * 3600.0  # seconds: services forget idempotency keys after about a day
 
 
@@ -69,7 +70,7 @@ def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
 
 
 def _text_of(tree: dict[str, Any], definition: Definition, values: Values) -> str:
-    """Write the tree of a definition, and see that nothing in it is too large, or no text."""
+    """Write the tree of a definition, and see that neither it nor a part is too large."""
     text = dumps(tree)
     if len(text) > MAX_VALUE:  # else no part of it can be too large
         for name, operation in zip(definition.names.all(), definition.operations, strict=False):
@@ -77,6 +78,9 @@ def _text_of(tree: dict[str, Any], definition: Definition, values: Values) -> st
             if operation.compensation is not None:
                 where = f"operation {name!r}: the compensation"
                 _check_arguments(operation.compensation, where, values)
+    if len(text) > MAX_DEFINITION:
+        message = f"all arguments together are larger than {MAX_DEFINITION:,} characters as JSON"
+        raise SagaDefinitionError(f"{message}: store references to what is large")
     if not text.isascii():
         _check_names(text)
     return text

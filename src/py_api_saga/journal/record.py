@@ -8,6 +8,7 @@ makes of the names of functions, so that it can be shown and answered for withou
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed
@@ -21,7 +22,7 @@ from py_api_saga.operation import PLAIN, Operation, Policy, is_async
 from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from py_api_saga.execution import Entry
     from py_api_saga.journal.changes import Row
@@ -59,14 +60,21 @@ def read_rows(
         JournalError: It contradicts itself, names what is not allowed or is not there any more,
             or is of a newer format.
     """
-    try:
+    with reading():
         return _read(rows, values, find or _Unresolved)
+
+
+@contextmanager
+def reading(what: str = "the journal's entries") -> Iterator[None]:
+    """Have whatever malformed rows make of the code that reads them be a JournalError."""
+    try:
+        yield
     except UnknownNameError as error:
         raise JournalError(str(error)) from error
     except JournalError:
         raise
-    except Exception as error:  # whatever a malformed tree makes of this code, or a codec of a text
-        message = f"the journal's entries cannot be read: {as_text(error, str)}"
+    except Exception as error:
+        message = f"{what} cannot be read: {as_text(error, str)}"
         raise JournalError(message) from error
 
 
@@ -88,6 +96,9 @@ def _read(rows: Sequence[Row], values: Values, find: Callable[[str], Any]) -> Re
     for item in tree["operations"]:
         names.append(str(item["name"]))
         operations.append(_read_operation(item, values, find))
+    if not operations:
+        message = "the saga has no operations"
+        raise ValueError(message)
     layout = _read_layout(tree["layout"], len(operations)) if "layout" in tree else None
     is_chain = "limit" not in tree
     after, followers = chained(len(operations)) if is_chain else graphed(operations)
@@ -100,7 +111,7 @@ def _read(rows: Sequence[Row], values: Values, find: Callable[[str], Any]) -> Re
     definition.on_crash = "compensate" if tree.get("on_crash") == "compensate" else "resume"
     plan = Plan(
         tree.get("name"),
-        tree.get("until"),
+        _seconds(tree, "until"),
         float(tree.get("max_doubt_age", MAX_AGE)),
         tree.get("limit"),
         bool(tree.get("asyncio")),
@@ -177,12 +188,17 @@ def _read_policy(item: dict[str, Any], do: Call, find: Callable[[str], Any]) -> 
     return Policy(
         _read_retry(item.get("retry"), find),
         _read_retry(item.get("compensation_retry"), find),
-        item.get("timeout"),
+        _seconds(item, "timeout"),
         bool(item.get("pivot")),
         _error_types(item["doubtful"]) if "doubtful" in item else DOUBTFUL,
         bool(item.get("park")),
         ask,
     )
+
+
+def _seconds(tree: dict[str, Any], field: str) -> float | None:
+    seconds = tree.get(field)
+    return None if seconds is None else float(seconds)
 
 
 def _error_types(names: Iterable[str]) -> ErrorTypes:

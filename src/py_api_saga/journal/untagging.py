@@ -132,6 +132,12 @@ def _read_ints(tree: Any) -> list[int]:
 # a small saga takes to run.
 
 
+def _read_float(_: _Reader, tree: Any) -> float:
+    if tree not in ("nan", "inf", "-inf"):
+        raise LookupError
+    return float(tree)  # a new one each time: keys that are no number are told apart as objects
+
+
 def _read_bytes(_: _Reader, tree: Any) -> bytes:
     from binascii import a2b_base64  # noqa: PLC0415
 
@@ -256,10 +262,9 @@ def _read_results(reader: _Reader, tree: Any) -> Results:
     return Results.of(reader.items(items), dict(zip(names, taken, strict=True)))
 
 
-_FLOATS = {text: float(text) for text in ("nan", "inf", "-inf")}
 _UNTAGS: dict[str, Callable[[_Reader, Any], Any]] = {
     "$str": lambda _, tree: "".join(map(chr, _read_ints(tree))),
-    "$float": lambda _, tree: _FLOATS[tree],
+    "$float": _read_float,
     "$dict": lambda reader, tree: _whole(dict(reader.pairs(tree)), len(tree)),
     "$tuple": lambda reader, tree: tuple(reader.items(tree)),
     "$set": lambda reader, tree: _whole(set(reader.items(tree)), len(tree)),
