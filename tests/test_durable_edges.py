@@ -6,6 +6,7 @@ import asyncio
 import pickle
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import depot
@@ -335,7 +336,16 @@ def test_a_takeover_does_not_count_tries(journal: Any) -> None:
     assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
 
 
-@pytest.mark.parametrize("options", [{"max_workers": 0}, {"max_workers": 2.5}, {"limit": -1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_workers": 0},
+        {"max_workers": 2.5},
+        {"limit": -1},
+        {"max_tries": 0},
+        {"max_tries": "10"},
+    ],
+)
 def test_numbers_that_make_no_sense_are_refused(journal: Any, options: dict[str, Any]) -> None:
     """Before anything is claimed."""
     chain("a").start(journal=journal, saga_id="x")
@@ -346,6 +356,28 @@ def test_numbers_that_make_no_sense_are_refused(journal: Any, options: dict[str,
         asyncio.run(arecover(journal, **options))
 
     assert depot.log == []
+    assert status(journal) is SagaStatus.RUNNING
+
+
+@pytest.mark.parametrize("wrong", ["sagas.db", None, SQLiteJournal])
+def test_what_is_no_journal_is_refused_in_words(wrong: Any) -> None:
+    """A path is what one gives first."""
+    for use in (
+        recover,
+        lambda journal: asyncio.run(arecover(journal)),
+        lambda journal: takeover(journal, "x"),
+    ):
+        with pytest.raises(
+            SagaDefinitionError, match="journal: expected a journal, such as SQLiteJournal"
+        ):
+            use(wrong)
+
+
+@pytest.mark.parametrize("journal", [MemoryJournal, partial(SQLiteJournal, "sagas.db")])
+def test_one_name_is_no_list_of_modules(journal: Any) -> None:
+    """Each of its letters would be one."""
+    with pytest.raises(TypeError, match="modules: expected a list of names, got the string"):
+        journal(modules="depot")
 
 
 def test_what_waits_for_a_worker_may_run_elsewhere(journal: Any) -> None:

@@ -9,7 +9,14 @@ from types import FunctionType
 
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
 from py_api_saga.doubtful import DOUBTFUL, error_types
-from py_api_saga.exceptions import MAX_NAME, SagaDefinitionError, SagaException, refused, seconds
+from py_api_saga.exceptions import (
+    MAX_NAME,
+    SagaDefinitionError,
+    SagaException,
+    check_journal,
+    refused,
+    seconds,
+)
 from py_api_saga.executors import orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.operation import PLAIN, Call, Operation, Policy, plain_call, read_call
@@ -141,7 +148,7 @@ class Saga:
     def _endure(self, journal: Any, on_crash: Any, max_doubt_age: float | None) -> None:
         """Take in what concerns a crash."""
         if journal is not None:
-            self.journal = _journal(journal)
+            self.journal = check_journal(journal, "saga")
         if on_crash is not None:
             self.on_crash = _on_crash(on_crash)
         if max_doubt_age is not None:
@@ -649,9 +656,8 @@ class Saga:
         definition.on_crash = _on_crash(self.on_crash)
         age = seconds(self.max_doubt_age, "saga: max_doubt_age")
         in_loop = drive_late is not orchestrator.drive
-        recorder = begin(
-            _journal(journal), definition, self.name, saga_id, deadline, age, limit, in_loop
-        )
+        journal = check_journal(journal, "saga")
+        recorder = begin(journal, definition, self.name, saga_id, deadline, age, limit, in_loop)
         return Run(
             definition, self.name, observers, recorder.saga_id, deadline, drive_late, recorder
         )
@@ -795,13 +801,6 @@ def _durably(run: Run, limit: int | None) -> Results:
     from py_api_saga.durable import execute  # noqa: PLC0415 - json: 6 ms to import
 
     return execute(run, limit)
-
-
-def _journal(journal: Any) -> Journal:
-    if not hasattr(journal, "awrite"):
-        raise refused("saga: journal", 'a journal, such as SQLiteJournal("sagas.db")', journal)
-    checked: Journal = journal
-    return checked
 
 
 def _on_crash(value: Any) -> Literal["resume", "compensate"]:

@@ -20,9 +20,11 @@ from py_api_saga.wording import as_text
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, TypeVar
 
     from py_api_saga.report import OperationReport, Report
+
+    T = TypeVar("T")
 
 MAX_NAME = 64  # characters, so that saga, operation and kind fit a key of 255
 
@@ -35,6 +37,14 @@ def refused(where: str, expected: str, got: object) -> SagaDefinitionError:
     elif isinstance(got, str):
         shown = repr(got if len(got) <= MAX_NAME else got[:MAX_NAME] + "…")
     return SagaDefinitionError(f"{where}: expected {expected}, got {shown}")
+
+
+def check_journal(journal: T, where: str) -> T:
+    """Refuse what is no journal: a path, say, or a class."""
+    if isinstance(journal, type) or not hasattr(journal, "awrite"):
+        expected = 'a journal, such as SQLiteJournal("sagas.db")'
+        raise refused(f"{where}: journal", expected, journal)
+    return journal
 
 
 MAX_SECONDS = 1_000_000_000  # 31 years; the clocks that we wait on overflow at 292

@@ -14,6 +14,7 @@ from py_api_saga.exceptions import (
     SagaError,
     SagaException,
     SagaInProgress,
+    check_journal,
     refused,
 )
 from py_api_saga.executors.crew import Crew
@@ -80,12 +81,15 @@ class Recovery:
         max_tries: int | None = MAX_TRIES,
         observers: Iterable[Observer] = (),
     ) -> None:
+        check_journal(journal, "recover")
+        if max_tries is not None:
+            _positive(max_tries, "recover: max_tries")
         self.batch = _BATCH  # at most so many are claimed at once
         self.journal = journal
         self.values = Values(journal)
         self._observers = tuple(observers)
         self._max_tries = max_tries
-        seen = journal.waiting(time(), _positive(limit, "limit") if limit else limit)
+        seen = journal.waiting(time(), _positive(limit, "recover: limit") if limit else limit)
         # Those that were tried before come after the others and are claimed a few at a time: a
         # saga that kills its process must not use up the tries of many.
         self._todo = deque([s for s in seen if not s.tries] + [s for s in seen if s.tries])
@@ -275,6 +279,7 @@ def recover(
     Raises:
         JournalError: The journal can't be opened or read. What befalls a single saga is in its
             `Recovered`.
+        SagaDefinitionError: An argument makes no sense.
         BaseException: A KeyboardInterrupt or the like, once the sagas that were begun are done.
 
     Source:
@@ -287,7 +292,7 @@ def recover(
 
 def run_recovery(recovery: Recovery, max_workers: int) -> None:
     """Let so many threads work until all is done, or an interrupt comes."""
-    workers = min(_positive(max_workers, "max_workers"), len(recovery))
+    workers = min(_positive(max_workers, "recover: max_workers"), len(recovery))
     if not workers:
         return
     recovery.batch = min(recovery.batch, workers)  # what waits for a worker here runs nowhere else
@@ -317,7 +322,7 @@ async def arecover(
         Recovery, journal, limit=limit, max_tries=max_tries, observers=observers
     )
 
-    crowd = _Crowd(recovery, _positive(max_workers, "max_workers"))
+    crowd = _Crowd(recovery, _positive(max_workers, "recover: max_workers"))
     try:
         await crowd.work()
     finally:
@@ -411,8 +416,9 @@ def takeover(
         LookupError: There is no such saga.
         SagaInProgress: Its process lives, and `force` was not given.
         JournalError: The journal can't be read, or not written.
+        SagaDefinitionError: `journal` is none.
     """
-    seen = journal.find(saga_id)
+    seen = check_journal(journal, "takeover").find(saga_id)
     if seen is None:
         message = f"there is no saga {saga_id!r} in the journal"
         raise LookupError(message)
