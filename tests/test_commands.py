@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,8 +22,8 @@ import depot
 import errands
 import pytest
 from depot import ask, do, fail, undo
-from recorded import order, seen, status, stuck
-from world import output_of
+from recorded import begin, order, seen, status, stuck
+from world import output_of, unmeasured
 
 from py_api_saga import SagaAssembler, SagaException, SagaStatus, SagaStuck, result_of
 from py_api_saga.cli import health, opening, recovering, words, worker
@@ -225,6 +226,41 @@ def test_who_only_reads_waits_for_nobody_and_changes_nothing(
     after = {path.name: path.read_bytes() for path in Path(journal.path).parent.iterdir()}
     assert {name: after[name] for name in before} == before
     monkeypatch.undo()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root becomes somebody else")
+def test_who_may_only_read_can_look_at_what_a_living_process_drives() -> None:
+    """A monitor may be somebody else, or see the file on a mount that it cannot write."""
+    look = (
+        "import os, sys; from py_api_saga.cli.opening import ReadOnly; os.setuid(65534); "
+        "read = ReadOnly(sys.argv[1]); print(read.drives(read.find('a')))"
+    )
+    with tempfile.TemporaryDirectory() as name, closing(SQLiteJournal(f"{name}/sagas.db")) as alive:
+        begin(alive)
+        for file in Path(name).iterdir():
+            file.chmod(0o444)
+        Path(name).chmod(0o555)
+        ran = subprocess.run(
+            [sys.executable, "-c", look, f"{name}/sagas.db"],
+            capture_output=True,
+            text=True,
+            cwd="/",
+            env=unmeasured(),
+            check=False,
+        )
+
+    assert (ran.stdout, ran.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize("name", sorted({command.name for command in COMMANDS} - {"demo"}))
+def test_a_path_of_no_file_is_no_journal(say: Say, tmp_path: Path, name: str) -> None:
+    """Whatever is done with it."""
+    ended, said = say(*typed(name), "--journal", str(tmp_path))
+
+    assert (ended, said) == (
+        1,
+        f"saga: {tmp_path} is a directory: give the path of a file for the journal\n",
+    )
 
 
 def test_who_must_wait_for_a_process_that_writes_is_told_for_whom(

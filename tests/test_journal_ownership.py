@@ -18,6 +18,7 @@ from world import unmeasured
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import Append, Create, Leave, Purge, Take
+from py_api_saga.journal.owners import owners_at
 from py_api_saga.journal.sqlite import SQLiteJournal
 from py_api_saga.status import SagaStatus
 
@@ -409,3 +410,27 @@ def test_a_number_that_somebody_lives_under_is_not_given_again(journal: SQLiteJo
 
         assert waiting(journal) == []
         assert begin(journal, "b").owner == seen(journal).owner + 1
+
+
+def test_who_may_not_write_sees_all_the_same_who_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or is told that there is nothing to see."""
+    path, open_file = tmp_path / "journal", os.open
+
+    def open_to_read(name: str, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR:
+            raise PermissionError(13, "Permission denied", name)
+        return open_file(name, flags, mode)
+
+    with worker(path, "begin('a')\nsay('ready')\ntold()") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        monkeypatch.setattr(os, "open", open_to_read)
+        owners = owners_at(f"{path}-owners")
+        assert owners.alive(1)
+        process.kill()
+        process.wait()
+        assert not owners.alive(1)
+    with pytest.raises(PermissionError):
+        owners_at(f"{path}-none")

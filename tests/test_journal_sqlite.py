@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import os
 import sqlite3
 import stat
 import subprocess
@@ -316,7 +317,8 @@ def make_newer(path: Path) -> None:
         (make_truncated, "restore it from a backup"),
         (make_foreign, "another program .* give the journal a file of its own"),
         (make_newer, "has format 2, .* install the release that wrote it"),
-        (Path.mkdir, "is a directory"),
+        (Path.mkdir, "is a directory: give the path of a file"),
+        (os.mkfifo, "is no file, but a device or a pipe: give the path of a file"),
     ],
 )
 def test_what_is_no_journal_is_left_alone(
@@ -383,8 +385,15 @@ def test_a_file_that_another_program_holds_is_an_error(
 
 def test_a_folder_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     """A misspelt path is an error."""
-    with pytest.raises(JournalError, match="No such file or directory"):
+    with pytest.raises(JournalError, match=r"No such file or directory.*; make the folder"):
         SQLiteJournal(tmp_path / "no" / "journal").find("a")
+
+
+@pytest.mark.parametrize("path", [":memory:", "sagas\0.db", b":memory:"])
+def test_a_path_of_no_file_is_refused_at_once(path: Any) -> None:
+    """SQLite takes the first for none; we would make a file of that name."""
+    with pytest.raises(ValueError, match=r"that of a file, .* in memory is MemoryJournal"):
+        SQLiteJournal(path)
 
 
 def test_network_file_systems_are_refused(
@@ -419,6 +428,7 @@ for name in ("file/journal", "folder/journal", "folder/new"):
     journal = SQLiteJournal(f"{folder}/{name}")
     journal.write(create := Create("a", "x", "[1]"))
     print(type(create.error).__name__, create.error)
+    journal.close()
 """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -445,6 +455,7 @@ for name in ("file/journal", "folder/journal", "folder/new"):
 
     assert len(output) == 3
     assert all(line.startswith("JournalError the journal ") for line in output), output
+    assert all(line.endswith("writable for whoever runs sagas") for line in output), output
 
 
 def test_a_file_that_is_replaced_is_noticed(path: Path, journal: SQLiteJournal) -> None:

@@ -19,7 +19,13 @@ from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.gate import holder
 from py_api_saga.journal.names import Names
-from py_api_saga.journal.opening import APPLICATION_ID, VERSION, connect_to_read
+from py_api_saga.journal.opening import (
+    APPLICATION_ID,
+    VERSION,
+    cannot,
+    check_kind,
+    connect_to_read,
+)
 from py_api_saga.journal.owners import owners_at
 from py_api_saga.journal.reading import Reader
 from py_api_saga.journal.sqlite import SQLiteJournal
@@ -133,8 +139,7 @@ def pragmas_of(path: str) -> Pragmas:
                 )
             )
     except sqlite3.Error as error:
-        message = f"the journal {path} cannot be read: {error}"
-        raise JournalError(message) from error
+        raise cannot("read", path, error) from error
     if pragmas.application != APPLICATION_ID:
         message = f"{path} is no journal of sagas"
         raise JournalError(message)
@@ -152,14 +157,16 @@ def path_of(arguments: argparse.Namespace) -> str:
 
     Raises:
         UsageError: None was given.
-        JournalError: There is no such file.
+        JournalError: There is no such file, or it is none.
     """
     path = arguments.journal or os.environ.get("SAGA_JOURNAL")
     if not path:
         raise UsageError(_NO_JOURNAL)
-    if not os.path.exists(path):  # noqa: PTH110 - paths are text here
+    try:
+        check_kind(path, os.stat(path))  # noqa: PTH116 - paths are text here
+    except FileNotFoundError as error:
         message = f"there is no journal {path}"
-        raise JournalError(message)
+        raise JournalError(message) from error
     return str(path)
 
 
@@ -187,7 +194,6 @@ def to_write(
             journal_mode="wal" if journal_mode == "wal" else "delete",
             network=arguments.network,
         )
-        journal.names  # noqa: B018 - read when they are first asked for
     except ValueError as error:
         raise UsageError(str(error)) from error
     return journal

@@ -17,7 +17,7 @@ from py_api_saga.journal.changes import OPEN, Append, Create, Leave, SagaExistsE
 from py_api_saga.journal.gate import Gate
 from py_api_saga.journal.group_commit import GroupCommit
 from py_api_saga.journal.ledger import Ledger, in_progress
-from py_api_saga.journal.opening import PATIENCE, connect_to_write
+from py_api_saga.journal.opening import PATIENCE, cannot, connect_to_write
 from py_api_saga.journal.owners import owners_at
 from py_api_saga.journal.reading import Reader
 from py_api_saga.journal.statements import QUERIES
@@ -34,12 +34,6 @@ if TYPE_CHECKING:
 TRIES = 3  # of a transaction
 PAUSE = 0.02  # seconds before the second, twice that before the third
 BIG_WAL = 16 << 20  # bytes above which the leader tries to begin it anew
-ADVICE = {
-    "readonly": "make the file and its folder writable",
-    "unable to open": "make the file and its folder writable",
-    "locked": "another program holds it",
-    "full": "make room on the disk",
-}
 GLANCE = 64  # commits after which it looks how big that is
 CHECKPOINT_PATIENCE = 100  # milliseconds that this may wait for readers
 
@@ -162,23 +156,19 @@ class Engine:
             self.gate.lock()
             action()
         except (sqlite3.Error, OSError) as error:
-            raise self._cannot(error) from error
+            raise cannot("written", self.path, error) from error
         finally:
             self.gate.unlock()
-
-    def _cannot(self, error: Exception) -> JournalError:
-        text = str(error)
-        advice = next((f"; {ADVICE[words]}" for words in ADVICE if words in text), "")
-        return JournalError(f"the journal {self.path} cannot be written: {text}{advice}")
 
     def disconnect(self) -> None:
         """Close the file; with the turns of the queue and the reader. It is opened when needed."""
         self.reader.close()
-        try:
-            self.gate.lock()
-            self._close_connection()
-        finally:
-            self.gate.unlock()
+        if self.connection is not None:
+            try:
+                self.gate.lock()
+                self._close_connection()
+            finally:
+                self.gate.unlock()
 
     def close(self) -> bool:
         """Close the file, and tell whether this engine is of no use any more."""
@@ -400,7 +390,8 @@ class Engine:
                 if isinstance(problem, JournalError):
                     change.error = JournalError(*problem.args)
                 else:
-                    change.error = self._cannot(problem or RuntimeError("it was not tried"))
+                    why = problem or RuntimeError("it was not tried")
+                    change.error = cannot("written", self.path, why)
                 change.error.__cause__ = problem
                 self._settle(change)
         if batch.releases:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections import namedtuple
 from contextlib import closing, suppress
 
@@ -49,6 +50,25 @@ class Options(namedtuple("Options", "durability journal_mode")):  # noqa: PYI024
     __slots__ = ()
 
 
+_WRITABLE = "make the file and its folder writable for whoever runs sagas"
+_ADVICE = {
+    "readonly": _WRITABLE,
+    "Read-only": _WRITABLE,
+    "unable to open": _WRITABLE,
+    "Permission denied": _WRITABLE,
+    "No such file": "make the folder that it is to be in",
+    "locked": "another program holds it",
+    "full": "make room on the disk",
+}
+
+
+def cannot(verb: str, path: str, error: Exception) -> JournalError:
+    """Make the error for a file that cannot be opened, read or written, with what may help."""
+    text = str(error)
+    advice = next((f"; {_ADVICE[words]}" for words in _ADVICE if words in text), "")
+    return JournalError(f"the journal {path} cannot be {verb}: {text}{advice}")
+
+
 def filesystem(path: str) -> str:
     """Give the type of the file system that a path is on; empty where nobody says."""
     best, kind = "", ""
@@ -78,11 +98,8 @@ def locate(path: str, *, network: bool) -> Place:
     try:
         seen = _stat(path)
     except OSError as error:
-        message = f"the journal {path} cannot be opened: {error.strerror}"
-        raise JournalError(message) from error
-    if os.path.isdir(path):  # noqa: PTH112 - paths are text here
-        message = f"{path} is a directory: give the path of a file for the journal"
-        raise JournalError(message)
+        raise cannot("opened", path, error) from error
+    check_kind(path, seen)
     if seen.st_nlink > 1:
         message = (
             f"{path} has {seen.st_nlink} names (hard links): what belongs to a journal lies beside "
@@ -90,6 +107,16 @@ def locate(path: str, *, network: bool) -> Place:
         )
         raise JournalError(message)
     return path, (seen.st_dev, seen.st_ino)
+
+
+def check_kind(path: str, seen: os.stat_result) -> None:
+    """Refuse what is no file."""
+    if stat.S_ISDIR(seen.st_mode):
+        message = f"{path} is a directory: give the path of a file for the journal"
+        raise JournalError(message)
+    if not stat.S_ISREG(seen.st_mode):
+        message = f"{path} is no file, but a device or a pipe: give the path of a file"
+        raise JournalError(message)
 
 
 def _stat(path: str) -> os.stat_result:

@@ -10,9 +10,8 @@ import sqlite3
 import threading
 from functools import partial
 
-from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
-from py_api_saga.journal.opening import connect_to_read
+from py_api_saga.journal.opening import cannot, connect_to_read
 from py_api_saga.journal.statements import QUERIES
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -91,8 +90,7 @@ class Reader:
                     if self._connection.in_transaction:
                         self._connection.execute("ROLLBACK")
             except sqlite3.Error as error:
-                message = f"the journal {self._path} cannot be read: {error}"
-                raise JournalError(message) from error
+                raise cannot("read", self._path, error) from error
 
     def close(self) -> None:
         """Close the connection, with the turn held."""

@@ -60,8 +60,8 @@ class SQLiteJournal:
                 machine uses it.
 
         Raises:
-            ValueError: Durability or mode is none of these, or a name in `modules` or `aliases` is
-                none.
+            ValueError: Durability or mode is none of these, `path` is that of no file, or a name in
+                `modules` or `aliases` is none.
             TypeError: `modules` is no list of names, or `codec` has no `encode` and `decode`.
         """
         if durability not in ("power", "process"):
@@ -71,6 +71,10 @@ class SQLiteJournal:
             message = f"journal_mode: expected 'wal' or 'delete', got {journal_mode!r}"
             raise ValueError(message)
         check_codec(codec)
+        path = os.fsdecode(path)
+        if path == ":memory:" or "\0" in path:
+            message = f"path: expected that of a file, got {path!r}; in memory is MemoryJournal"
+            raise ValueError(message)
         self.path = os.path.abspath(path)  # noqa: PTH100 - where we are may change before its use
         self.codec = codec
         self._options = Options(durability, journal_mode)
