@@ -434,3 +434,58 @@ def test_who_may_not_write_sees_all_the_same_who_lives(
         assert not owners.alive(1)
     with pytest.raises(PermissionError):
         owners_at(f"{path}-none")
+
+
+def test_a_signal_handler_that_uses_a_journal_waits_for_nobody(tmp_path: Path) -> None:
+    """The thread that it would wait for is the one that it has interrupted."""
+    script = """
+import asyncio, signal
+from py_api_saga.journal import reading
+from py_api_saga.journal.engine import Engine
+from py_api_saga.journal.ledger import Ledger
+
+def strike(holder, name, use, meanwhile):
+    def handler(*_):
+        try:
+            say(use())
+        except Exception as error:
+            say(type(error).__name__, str(error).rpartition(": ")[2])
+
+    def struck(*args):
+        signal.raise_signal(signal.SIGUSR1)
+        return real(*args)
+
+    signal.signal(signal.SIGUSR1, handler)
+    real = getattr(holder, name)
+    setattr(holder, name, staticmethod(struck))
+    meanwhile()
+    setattr(holder, name, staticmethod(real))
+
+async def awrite():
+    change = Create("async", "x", "[1]")
+    await journal.awrite(change)
+    change.check()
+
+strike(Engine, "_new_owner", lambda: journal.find("a"), lambda: begin("a"))
+for i, use in enumerate([
+    lambda: begin("b"),
+    lambda: asyncio.run(awrite()),
+    lambda: journal.close(),
+    lambda: journal.leave(claim),
+]):
+    claim = begin(f"before-{i}")
+    strike(Ledger, "note_commit", use, lambda: begin(f"during-{i}"))
+for use in (lambda: journal.find("a"), lambda: journal.close()):
+    strike(reading, "_summary", use, lambda: say(journal.find("a").saga_id))
+say(*sorted(seen.saga_id for seen in journal.select()))
+"""
+    with worker(tmp_path / "journal", script, measured=True) as process:
+        said = process.communicate(timeout=20)[0].splitlines()
+
+    refused = "JournalError set a flag there, or raise SystemExit"
+    assert said[:5] == [refused, refused, refused, "None", "None"]
+    assert said[5:9] == [refused, "a", "None", "a"]
+    assert said[9].split() == [
+        "a",
+        *(f"{when}-{i}" for when in ("before", "during") for i in range(4)),
+    ]

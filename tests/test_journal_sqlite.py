@@ -488,6 +488,7 @@ def test_who_reads_a_file_that_is_replaced_is_told_once(
 ) -> None:
     """A worker that never writes would find nothing for ever; the next look is at the new file."""
     begin(journal)
+    journal.close()
     for file in path.parent.iterdir():
         file.unlink()
     (path.parent / "keep").write_text("so that the inode is not used again")

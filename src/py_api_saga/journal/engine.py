@@ -15,7 +15,7 @@ from contextlib import suppress
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import OPEN, Append, Create, Leave, SagaExistsError, Take
 from py_api_saga.journal.gate import Gate
-from py_api_saga.journal.group_commit import GroupCommit
+from py_api_saga.journal.group_commit import GroupCommit, interrupted, is_held
 from py_api_saga.journal.ledger import Ledger, in_progress
 from py_api_saga.journal.opening import PATIENCE, cannot, connect_to_write
 from py_api_saga.journal.owners import owners_at
@@ -78,6 +78,8 @@ class Engine:
         A connection to a file that was removed goes on reading what was in it.
         """
         if not self.owner or not self._is_there():
+            if self.queue.is_held_here():
+                raise interrupted()
             with self.queue.turn:
                 self._inside(self._opened)
 
@@ -171,7 +173,12 @@ class Engine:
                 self.gate.unlock()
 
     def close(self) -> bool:
-        """Close the file, and tell whether this engine is of no use any more."""
+        """Close the file, and tell whether this engine is of no use any more.
+
+        In a signal handler that has interrupted its use it stays open, until the process ends.
+        """
+        if self.queue.is_held_here() or is_held(self.reader.turn):
+            return False
         if self.queue.batch.releases:
             self.queue.flush()
         with self.queue.turn, self.reader.turn:

@@ -16,6 +16,8 @@ import threading
 from collections import deque
 from contextlib import suppress
 
+from py_api_saga.exceptions import JournalError
+
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
@@ -25,6 +27,24 @@ if TYPE_CHECKING:
 
 GLANCE = 1.0  # seconds after which a follower looks whether somebody leads
 LINGER = 0.2  # seconds for which the thread of ours waits for more
+
+
+def is_held(lock: threading.RLock) -> bool:
+    """Tell whether this thread holds a lock.
+
+    Not public, but what `threading.Condition` asks; to note the thread beside the lock would leave
+    a gap between the two in which a signal may strike.
+    """
+    held: bool = lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
+    return held
+
+
+def interrupted() -> JournalError:
+    """Make the error for who would wait for the thread that they have interrupted."""
+    return JournalError(
+        "the journal was used within a signal handler or a finalizer that has interrupted its use: "
+        "set a flag there, or raise SystemExit"
+    )
 
 
 class RetiredError(Exception):
@@ -98,16 +118,27 @@ class GroupCommit:
                 interrupts.
         """
         self._admit, self._record = admit, record
-        self.lock = threading.Lock()
-        self.turn = threading.Lock()
+        # Reentrant only to know who holds them: see `is_held_here`.
+        self.lock = threading.RLock()
+        self.turn = threading.RLock()
         self.batch = Batch(self)
         self._retired = False
         self._handed_over: deque[Batch] = deque()  # their leaders were interrupted twice
         self._wake = threading.Semaphore(0)
         self._writer: threading.Thread | None = None
 
+    def is_held_here(self) -> bool:
+        """Tell whether this very thread is at it, and is interrupted by who asks."""
+        return is_held(self.turn) or is_held(self.lock)
+
     def write(self, changes: Sequence[Change]) -> None:
-        """Return when they are settled; raise a first interrupt then, a second one at once."""
+        """Return when they are settled; raise a first interrupt then, a second one at once.
+
+        Raises:
+            JournalError: A signal handler calls this while its thread writes.
+        """
+        if self.is_held_here():
+            raise interrupted()
         interrupt: BaseException | None = None
         while True:
             try:
@@ -137,7 +168,13 @@ class GroupCommit:
                         self._lead(batch)
 
     def submit(self, changes: Sequence[Change], loop: AbstractEventLoop) -> list[Future[None]]:
-        """Give what is done when they are settled; cancelling it withdraws nothing."""
+        """Give what is done when they are settled; cancelling it withdraws nothing.
+
+        Raises:
+            JournalError: As `write`.
+        """
+        if self.is_held_here():
+            raise interrupted()
         with self.lock:
             if changes and changes[0].waiter is not None:  # again, after an interrupt
                 loop.call_soon(self.wake_writer)  # which may have struck who was to do so

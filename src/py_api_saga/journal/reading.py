@@ -11,6 +11,7 @@ import threading
 from functools import partial
 
 from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
+from py_api_saga.journal.group_commit import interrupted, is_held
 from py_api_saga.journal.opening import cannot, connect_to_read
 from py_api_saga.journal.statements import QUERIES
 
@@ -37,7 +38,7 @@ class Reader:
         """Read this file."""
         self._path = path
         self._connection: sqlite3.Connection | None = None
-        self.turn = threading.Lock()
+        self.turn = threading.RLock()
 
     def summaries(self, name: str, parameters: Any) -> list[Summary]:
         """Give what a query finds."""
@@ -79,6 +80,8 @@ class Reader:
         return [text for (text,) in rows if text != "ok"]
 
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
+        if is_held(self.turn):
+            raise interrupted()
         with self.turn:
             try:
                 if self._connection is None:
