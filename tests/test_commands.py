@@ -1136,22 +1136,52 @@ def test_what_was_renamed_is_found_by_an_alias(say: Say, journal: SQLiteJournal)
     assert say(*recover, "--alias", "old.depot=depot") == (0, "x: COMPLETED\n")
 
 
-def test_what_is_sealed_is_not_given_up_for_want_of_a_codec(
-    say: Say, sealed: SQLiteJournal
-) -> None:
-    """Without it nothing is begun; with it, all goes on."""
-    order().start(journal=sealed, saga_id="x")
+LEFT_ALONE = "RUNNING, left alone: its values are sealed: give the codec"
 
-    for arguments in (["recover"], ["takeover", "x"], ["worker"], ["plan-deploy"]):
+
+@pytest.mark.parametrize("tries", [0, 9, 10])
+def test_what_is_sealed_is_not_given_up_for_want_of_a_codec(
+    tries: int, say: Say, sealed: SQLiteJournal
+) -> None:
+    """Without it nothing is begun, however often it was tried before; with it, all goes on."""
+    order().start(journal=sealed, saga_id="x")
+    alter(sealed, "UPDATE saga SET tries = ?", tries)
+    before = seen(sealed, "x")
+
+    for arguments in (["takeover", "x"], ["plan-deploy"]):
         ended, said = say(*arguments, "--modules", "depot")
         assert ended == 1
         assert "saga 'x': its values are sealed: give the codec" in said
-    assert status(sealed) is SagaStatus.RUNNING
-    assert seen(sealed, "x").tries == 0
+    ended, said = say("recover", "--modules", "depot")
+    assert (ended, said.startswith(f"x: {LEFT_ALONE} that ")) == (1, True)
+    assert seen(sealed, "x") == before
 
     codec = ["--codec", f"{__name__}:backwards"]
     assert say("plan-deploy", "--modules", "depot", *codec)[0] == 0
-    assert say("recover", "--modules", "depot", *codec) == (0, "x: COMPLETED\n")
+    if tries < 10:
+        assert say("recover", "--modules", "depot", *codec) == (0, "x: COMPLETED\n")
+
+
+def test_what_is_sealed_keeps_nothing_else_from_being_recovered(
+    say: Say, sealed: SQLiteJournal, journal: SQLiteJournal
+) -> None:
+    """It does not count for the limit either; a text that looks like a seal is none."""
+    plain = SagaAssembler.saga().operation((do, "$sealed"))
+    for number in range(99):  # with the next two, more than are read at once
+        order().start(journal=sealed, saga_id=f"sealed-{number}")
+    plain.start(journal=journal, saga_id="x")
+    plain.start(journal=journal, saga_id="y")
+    order().start(journal=sealed, saga_id="sealed-too")
+
+    ended, said = say("recover", "--modules", "depot", "--limit", "1")
+    assert (ended, said.count(LEFT_ALONE)) == (1, 99)
+    assert said.startswith(f"x: COMPLETED\nsealed-0: {LEFT_ALONE}")
+    assert status(journal, "y") is SagaStatus.RUNNING
+
+    ended, said = say("recover", "--modules", "depot")
+    assert (ended, said.count(LEFT_ALONE)) == (1, 100)
+    assert said.startswith("y: COMPLETED\n")
+    assert status(sealed, "sealed-too") is SagaStatus.RUNNING
 
 
 def test_one_saga_is_taken_over(say: Say, journal: SQLiteJournal) -> None:
@@ -1313,6 +1343,34 @@ def test_a_worker_outlives_a_journal_that_cannot_be_used(
     assert status(journal) is SagaStatus.COMPLETED
 
 
+def test_a_worker_without_a_codec_works_on_beside_what_is_sealed(
+    say: Say, sealed: SQLiteJournal, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so once of each saga, and leaves it to one that has the codec."""
+    waiting, looks = SQLiteJournal.waiting, []
+
+    def looked(*arguments: Any) -> Any:
+        looks.append(arguments)
+        return waiting(*arguments)
+
+    monkeypatch.setattr(SQLiteJournal, "waiting", looked)
+    order().start(journal=sealed, saga_id="x")
+
+    def proceed() -> None:
+        wait_until(lambda: len(looks) >= 3)
+        order().start(journal=sealed, saga_id="y")
+        order().start(journal=journal, saga_id="z")
+        wait_until(lambda: status(journal, "z") is SagaStatus.COMPLETED)
+        tell()
+
+    with meanwhile(proceed):
+        ended, said = say("worker", "--modules", "depot", "--interval", "0.02")
+
+    assert ended == 0
+    assert said.count(f"Z x: {LEFT_ALONE}") == said.count(f"Z y: {LEFT_ALONE}") == 1
+    assert (seen(sealed, "x").tries, seen(sealed, "y").tries) == (0, 0)
+
+
 def test_a_worker_says_if_a_thread_of_its_fails(
     say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1342,7 +1400,7 @@ def test_a_worker_that_must_give_up_lets_what_runs_end(
     def refused(*arguments: Any) -> Any:
         if next(rounds):
             given_up.set()
-            raise SagaError("its values are sealed")
+            raise SagaError("odd")
         return prepare(*arguments)
 
     monkeypatch.setattr(worker, "prepare", refused)
@@ -1352,7 +1410,7 @@ def test_a_worker_that_must_give_up_lets_what_runs_end(
     ended, said = say("worker", "--modules", "depot", "--interval", "0.02")
 
     assert ended == 1
-    assert said.endswith("saga: its values are sealed\n")
+    assert said.endswith("saga: odd\n")
     assert status(journal) is SagaStatus.COMPLETED
 
 

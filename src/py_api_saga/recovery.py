@@ -80,7 +80,9 @@ class Recovery:
         limit: int | None = None,
         max_tries: int | None = MAX_TRIES,
         observers: Iterable[Observer] = (),
+        due: Sequence[Summary] | None = None,
     ) -> None:
+        """Look what is due, or take these."""
         check_journal(journal, "recover")
         if max_tries is not None:
             _positive(max_tries, "recover: max_tries")
@@ -89,10 +91,11 @@ class Recovery:
         self.values = Values(journal)
         self._observers = tuple(observers)
         self._max_tries = max_tries
-        seen = journal.waiting(time(), _positive(limit, "recover: limit") if limit else limit)
+        if due is None:
+            due = journal.waiting(time(), _positive(limit, "recover: limit") if limit else limit)
         # Those that were tried before come after the others and are claimed a few at a time: a
         # saga that kills its process must not use up the tries of many.
-        self._todo = deque([s for s in seen if not s.tries] + [s for s in seen if s.tries])
+        self._todo = deque([s for s in due if not s.tries] + [s for s in due if s.tries])
         self._claimed: deque[tuple[Claim, Summary]] = deque()
         self._rows: dict[int, Sequence[Row]] = {}  # of what is claimed, read at once
         self._order = {summary.saga_id: i for i, summary in enumerate(self._todo)}

@@ -225,7 +225,7 @@ COMMANDS = (
         "rollback. The current directory is looked in for modules, as `python -m` does. Safe to "
         "run from several processes at once.",
         ("saga recover --modules shop.operations", "saga recover --modules 'shop.*' --limit 100"),
-        "0 fine, 1 error, or a saga is to be tried again, 2 wrong usage, 4 a saga is stuck",
+        "0 fine, 1 error, or a saga is left to be tried again, 2 wrong usage, 4 a saga is stuck",
         _RECOVER,
     ),
     Command(

@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from py_api_saga.status import SagaStatus
 
 _NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"
-_SEALED = (
+SEALED = (
     "its values are sealed: give the codec that they were written with, as --codec MODULE:OBJECT, "
     "or set SAGA_CODEC in the environment"
 )
 PATIENCE = 1.0  # seconds for which a process may write before a person is told of it
-_SEAL = '"$sealed"'
+_SEAL = '"$sealed":'  # as a key: it may be in a text as well
 _BATCH = 100  # sagas whose rows are read together
 
 
@@ -265,20 +265,22 @@ def is_sealed(rows: Iterable[Row]) -> bool:
     return any(_SEAL in row.body for row in rows)
 
 
+def sealed_among(journal: Journal, sagas: Sequence[Summary]) -> Iterable[Summary]:
+    """Give those that can't be opened here: they have sealed values, and no codec was given."""
+    for batch in batches(sagas if journal.codec is None else ()):
+        rows = journal.rows([seen.number for seen in batch])
+        yield from (seen for seen in batch if is_sealed(rows[seen.number]))
+
+
 def refuse_sealed(journal: Journal, sagas: Sequence[Summary]) -> None:
     """See that what is sealed can be opened: recovery would give up on it for want of a codec.
 
     Raises:
         SagaError: A saga has sealed values, and no codec was given.
     """
-    if journal.codec is not None:
-        return
-    for batch in batches(sagas):
-        rows = journal.rows([seen.number for seen in batch])
-        for seen in batch:
-            if is_sealed(rows[seen.number]):
-                message = f"saga {seen.saga_id!r}: {_SEALED}"
-                raise SagaError(message)
+    for seen in sealed_among(journal, sagas):
+        message = f"saga {seen.saga_id!r}: {SEALED}"
+        raise SagaError(message)
 
 
 def batches(sagas: Sequence[Summary], size: int = _BATCH) -> Iterable[Sequence[Summary]]:

@@ -7,7 +7,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from py_api_saga.cli.listing import ATTENTION
-from py_api_saga.cli.opening import import_modules, refuse_sealed, to_write
+from py_api_saga.cli.opening import (
+    SEALED,
+    batches,
+    import_modules,
+    refuse_sealed,
+    sealed_among,
+    to_write,
+)
 from py_api_saga.cli.words import error_words, write
 from py_api_saga.exceptions import SagaError, SagaException
 from py_api_saga.journal.changes import OPEN
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from py_api_saga.journal.changes import Summary
     from py_api_saga.journal.sqlite import SQLiteJournal
     from py_api_saga.recovery import Recovered
 
@@ -32,21 +40,28 @@ def open_to_recover(arguments: argparse.Namespace) -> SQLiteJournal:
 def recover(arguments: argparse.Namespace) -> int:
     """Go on with all that is due."""
     with closing(open_to_recover(arguments)) as journal:
-        recovery = prepare(journal, arguments.limit)
+        recovery, sealed = prepare(journal, arguments.limit)
         try:
             run_recovery(recovery, arguments.workers)
         finally:  # also after Ctrl-C
             done = recovery.in_order()
-            write(*map(line, done))
-    if not done:
+            write(*map(line, done), *map(left_alone, sealed))
+    if not done and not sealed:
         write("nothing to recover")
-    return _status(done)
+    return _status(done) or (1 if sealed else 0)
 
 
-def prepare(journal: SQLiteJournal, limit: int | None) -> Recovery:
-    """Look what is due, and that it can be read: what can't is given up on when it is claimed."""
-    refuse_sealed(journal, [seen for seen in journal.waiting(time.time(), limit) if not seen.tries])
-    return Recovery(journal, limit=limit)
+def prepare(journal: SQLiteJournal, limit: int | None) -> tuple[Recovery, list[Summary]]:
+    """Look what is due, but for what can't be opened here: to claim that would use up its tries."""
+    due: list[Summary] = []
+    sealed: list[Summary] = []
+    for batch in batches(journal.waiting(time.time(), None if journal.codec is None else limit)):
+        shut = [*sealed_among(journal, batch)]
+        sealed += shut
+        due += [seen for seen in batch if seen not in shut]
+        if limit is not None and len(due) >= limit:
+            break
+    return Recovery(journal, due=due[:limit]), sealed
 
 
 def take_over(arguments: argparse.Namespace) -> int:
@@ -63,6 +78,11 @@ def take_over(arguments: argparse.Namespace) -> int:
     else:
         write(line(done))
     return _status([done])
+
+
+def left_alone(seen: Summary) -> str:
+    """Say why a saga was not gone on with, and what would do it."""
+    return f"{seen.saga_id}: {seen.status.name}, left alone: {SEALED}"
 
 
 def line(done: Recovered) -> str:

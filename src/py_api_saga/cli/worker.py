@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from py_api_saga.cli.recovering import line, open_to_recover, prepare
+from py_api_saga.cli.recovering import left_alone, line, open_to_recover, prepare
 from py_api_saga.cli.words import error_words, moment, plural, write
 from py_api_saga.exceptions import JournalError
 
@@ -59,6 +59,7 @@ class Worker:
         self._limit = limit
         self._interval = interval
         self._rounds: list[_Round] = []
+        self._sealed: set[int] = set()  # sagas of which it has said so
         self._is_told = False
         self._ear, self._bell = socket.socketpair()  # select on Windows takes nothing else
         self._bell.settimeout(0)
@@ -117,10 +118,14 @@ class Worker:
         if not free:
             return
         try:
-            recovery = prepare(self._journal, self._limit)
+            recovery, sealed = prepare(self._journal, self._limit)
         except JournalError as error:
             self._log(f"the journal cannot be used, and is tried again: {error}")
             return
+        for seen in sealed:
+            if seen.number not in self._sealed:
+                self._sealed.add(seen.number)
+                self._log(left_alone(seen))
         if len(recovery):
             one = _Round(recovery, [])
             self._rounds.append(one)
