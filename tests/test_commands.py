@@ -932,6 +932,28 @@ def test_a_stuck_operation_is_resolved(say: Say, journal: SQLiteJournal) -> None
     assert status(journal, "z") is SagaStatus.COMPENSATED
 
 
+def test_a_value_of_a_type_that_lies_where_one_stands_is_resolved(
+    say: Say, journal: SQLiteJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its module is found as recovery finds it, and one that is not there is said at once."""
+    (tmp_path / "parcels.py").write_text(
+        "from dataclasses import dataclass\n\n\n@dataclass\nclass Parcel:\n    number: int\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    stuck_forward(journal)
+    value = '{"$dataclass":["parcels:Parcel",{"number":7}]}'
+    decision = ["resolve", "x", "c", "--succeeded", value, "--note", "asked them"]
+
+    ended, said = say(*decision, "--modules", "parcel")
+    assert (ended, "cannot import 'parcel'" in said) == (1, True)
+    assert status(journal) is SagaStatus.STUCK
+
+    assert say(*decision, "--modules", "parcels")[0] == 0
+    sys.modules.pop("parcels")
+    number = seen(journal, "x").number
+    assert value in journal.rows([number])[number][-1].body
+
+
 def test_a_person_says_that_a_call_which_was_given_up_has_ended(
     say: Say, journal: SQLiteJournal
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from py_api_saga import repair
 from py_api_saga.cli.arguments import UsageError
-from py_api_saga.cli.opening import refuse_sealed, to_write
+from py_api_saga.cli.opening import import_modules, refuse_sealed, to_write
 from py_api_saga.cli.words import write
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import OPEN
@@ -88,6 +88,7 @@ def cancel(arguments: argparse.Namespace) -> int:
 def resolve(arguments: argparse.Namespace) -> int:
     """Say what came of an operation."""
     status = _status(arguments)
+    import_modules(arguments.modules)
 
     def decide(journal: SQLiteJournal, who: str) -> SagaStatus:
         result = MISSING
