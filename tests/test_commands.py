@@ -176,9 +176,11 @@ def typed(name: str) -> list[str]:
     return [name, *more.get(name, ids)]
 
 
-@pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "demo"])
+@pytest.mark.parametrize(
+    "name", [command.name for command in COMMANDS if command.name not in ("demo", "worker")]
+)
 def test_a_journal_that_is_not_there_is_never_made(name: str, say: Say) -> None:
-    """A slip of the pen is an error, for whatever command."""
+    """A slip of the pen is an error, for whatever command but the one that waits for it."""
     for arguments in (["--journal", "nope", *typed(name)], [*typed(name), "--journal", "nope"]):
         assert say(*arguments) == (1, "saga: there is no journal nope\n")
 
@@ -1342,6 +1344,49 @@ def test_a_saga_that_takes_long_keeps_no_other_from_beginning(
     assert ended == 0
     assert (status(journal, "x"), status(journal, "y")) == (SagaStatus.COMPLETED,) * 2
     assert begun.is_set()
+
+
+def test_a_worker_waits_for_a_journal_that_is_not_there_yet(
+    start: Callable[..., Process], tmp_path: Path
+) -> None:
+    """It says so once, makes none, and recovers as soon as there is one."""
+    path = tmp_path / "later.db"
+    work = ["worker", "--journal", str(path), "--modules", "depot", "--interval", "0.02"]
+    at_work = start(*work)
+    at_work.until_said(f"Z there is no journal {path} yet; looking every 0.02 s")
+    path.touch()  # as whoever makes one begins
+    time.sleep(0.1)
+    path.unlink()
+
+    with closing(SQLiteJournal(path, modules=["depot"])) as journal:
+        order().start(journal=journal, saga_id="x")
+        at_work.until_said("x: COMPLETED")
+    at_work.process.send_signal(signal.SIGTERM)
+    ended, said = at_work.end()
+
+    assert ended == 0
+    assert re.findall(r"Z (.*)", said) == [
+        f"there is no journal {path} yet; looking every 0.02 s",
+        "at work: 8 sagas at once, every 0.02 s",
+        "x: COMPLETED",
+        "told to end; 0 threads still at work",
+        "ended",
+    ]
+
+
+def test_a_worker_that_waits_for_its_journal_ends_when_it_is_told(say: Say, tmp_path: Path) -> None:
+    """At once, and in peace; a module that is not there is said before it waits."""
+    work = ["worker", "--journal", str(tmp_path / "later.db"), "--interval", "60", "--modules"]
+    assert say(*work, "nope")[0] == 1
+    began = time.monotonic()
+
+    with meanwhile(tell):
+        ended, said = say(*work, "depot")
+
+    assert ended == 0
+    assert [line.partition("Z ")[2].split()[0] for line in said.splitlines()] == ["there", "ended"]
+    assert time.monotonic() - began < 15
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_a_worker_outlives_a_journal_that_cannot_be_used(

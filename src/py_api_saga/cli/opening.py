@@ -152,6 +152,18 @@ def pragmas_of(path: str) -> Pragmas:
 # --- what the command line says ------------------------------------------------------------------
 
 
+def named(arguments: argparse.Namespace) -> str:
+    """Give the path that was given for the journal.
+
+    Raises:
+        UsageError: None was.
+    """
+    path = arguments.journal or os.environ.get("SAGA_JOURNAL")
+    if not path:
+        raise UsageError(_NO_JOURNAL)
+    return str(path)
+
+
 def path_of(arguments: argparse.Namespace) -> str:
     """Give the path of the journal.
 
@@ -159,15 +171,13 @@ def path_of(arguments: argparse.Namespace) -> str:
         UsageError: None was given.
         JournalError: There is no such file, or it is none.
     """
-    path = arguments.journal or os.environ.get("SAGA_JOURNAL")
-    if not path:
-        raise UsageError(_NO_JOURNAL)
+    path = named(arguments)
     try:
         check_kind(path, os.stat(path))  # noqa: PTH116 - paths are text here
     except FileNotFoundError as error:
         message = f"there is no journal {path}"
         raise JournalError(message) from error
-    return str(path)
+    return path
 
 
 def to_read(arguments: argparse.Namespace) -> ReadOnly:
@@ -182,8 +192,8 @@ def to_write(
 ) -> SQLiteJournal:
     """Open the journal for a command that changes it, in the mode that it is in."""
     path = path_of(arguments)
+    _tell_of_who_writes(path)  # it may be in the making
     journal_mode = pragmas_of(path).journal_mode
-    _tell_of_who_writes(path)
     codec = _codec(arguments)
     try:
         journal = SQLiteJournal(

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+from py_api_saga.cli.opening import import_modules, named
 from py_api_saga.cli.recovering import left_alone, line, open_to_recover, prepare
 from py_api_saga.cli.words import error_words, moment, plural, write
 from py_api_saga.exceptions import JournalError
@@ -30,11 +31,18 @@ _LOOK = 0.1  # seconds between two looks at what runs
 
 def main(arguments: argparse.Namespace) -> int:
     """Work until told to end."""
-    with closing(open_to_recover(arguments)) as journal:
-        worker = Worker(journal, arguments.workers, arguments.limit, arguments.interval)
-        with worker.listening():
-            worker.run()
+    path = named(arguments)
+    import_modules(arguments.modules)  # what is missing is said now, not once there is a journal
+    worker = Worker(arguments.workers, arguments.limit, arguments.interval)
+    with worker.listening():
+        if worker.waits_for(path):
+            with closing(open_to_recover(arguments)) as journal:
+                worker.run(journal)
     return 0
+
+
+def _is_there(path: str) -> bool:
+    return os.path.exists(path) and os.path.getsize(path) > 0  # noqa: PTH110, PTH202 - paths are text here
 
 
 class _Round(NamedTuple):
@@ -50,11 +58,8 @@ class Worker:
     All but the sagas runs in the main thread, where Python takes in signals.
     """
 
-    def __init__(
-        self, journal: SQLiteJournal, threads: int, limit: int | None, interval: float
-    ) -> None:
+    def __init__(self, threads: int, limit: int | None, interval: float) -> None:
         """Work with so many threads, and begin so many sagas in a round; seconds between rounds."""
-        self._journal = journal
         self._threads = threads
         self._limit = limit
         self._interval = interval
@@ -88,7 +93,18 @@ class Worker:
         for one in self._rounds:
             one.recovery.stop()
 
-    def run(self) -> None:
+    def waits_for(self, path: str) -> bool:
+        """Wait until there is a journal; false if told to end before."""
+        if not _is_there(path):
+            self._log(f"there is no journal {path} yet; looking every {self._interval:g} s")
+        while not self._is_told:
+            if _is_there(path):
+                return True
+            self._wait(time.monotonic() + self._interval)
+        self._log("ended")
+        return False
+
+    def run(self, journal: SQLiteJournal) -> None:
         """Work until told to end, and until what was begun has ended."""
         self._log(f"at work: {plural(self._threads, 'saga')} at once, every {self._interval:g} s")
         due = time.monotonic()
@@ -97,7 +113,7 @@ class Worker:
                 while not self._is_told:
                     if time.monotonic() >= due:
                         due = time.monotonic() + self._interval
-                        self._begin(pool)
+                        self._begin(journal, pool)
                     self._look()
                     self._wait(due)
                 self._log(f"told to end; {plural(self._running(), 'thread')} still at work")
@@ -112,13 +128,13 @@ class Worker:
     def _running(self) -> int:
         return sum(not thread.done() for one in self._rounds for thread in one.threads)
 
-    def _begin(self, pool: ThreadPoolExecutor) -> None:
+    def _begin(self, journal: SQLiteJournal, pool: ThreadPoolExecutor) -> None:
         """Look what is due, and let the threads that are free begin it."""
         free = self._threads - self._running()
         if not free:
             return
         try:
-            recovery, sealed = prepare(self._journal, self._limit)
+            recovery, sealed = prepare(journal, self._limit)
         except JournalError as error:
             self._log(f"the journal cannot be used, and is tried again: {error}")
             return
