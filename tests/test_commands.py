@@ -22,7 +22,7 @@ import depot
 import errands
 import pytest
 from depot import ask, do, fail, undo
-from recorded import begin, order, seen, status, stuck
+from recorded import begin, bodies, order, seen, status, stuck
 from world import output_of, unmeasured
 
 from py_api_saga import SagaAssembler, SagaException, SagaStatus, SagaStuck, result_of
@@ -857,10 +857,9 @@ def test_what_needs_nobody_is_not_explained_away(say: Say, journal: SQLiteJourna
 # --- deciding ------------------------------------------------------------------------------------
 
 
-def notes(journal: Any) -> list[dict[str, str]]:
+def notes(journal: Any, saga_id: str = "x") -> list[dict[str, str]]:
     """Give the notes of decisions that a journal has of a saga."""
-    rows = journal.rows([seen(journal, "x").number])[seen(journal, "x").number]
-    lines = [line for row in rows for line in json.loads(row.body)]
+    lines = [line for body in bodies(journal, saga_id) for line in json.loads(body)]
     return [line[1] for line in lines if line[0] == "note"]
 
 
@@ -988,6 +987,8 @@ def test_a_person_says_that_a_call_which_was_given_up_has_ended(
         (["--failed", "--skipped"], "give one of"),
         (["--succeeded", "{"], "--succeeded: not JSON"),
         (["--succeeded", '{"$enum": ["shop:Size", "BIG"]}'], "does not list in modules="),
+        (["--failed", "--note", " "], "argument --note: expected some words, got ' '"),
+        (["--failed", "--who", ""], "argument --who: expected some words, got ''"),
     ],
 )
 def test_a_resolution_must_say_what_came_of_it(
@@ -1218,6 +1219,21 @@ def test_one_saga_is_taken_over(say: Say, journal: SQLiteJournal) -> None:
     assert say("takeover", "x", "--modules", "depot") == (0, "x: COMPLETED: it was left as it is\n")
     ended, said = say("takeover", "nope", "--modules", "depot")
     assert (ended, "there is no saga 'nope'" in said) == (1, True)
+
+
+def test_a_takeover_is_shown_with_who_and_why(say: Say, journal: SQLiteJournal) -> None:
+    """As a decision is: one who says nothing is at the keyboard."""
+    order().start(journal=journal, saga_id="x")
+    order().start(journal=journal, saga_id="y")
+    take = ["takeover", "--modules", "depot"]
+
+    assert say(*take, "x", "--force", "--who", "ada", "--note", "it hangs")[0] == 0
+    assert say(*take, "y")[0] == 0
+
+    assert "ada decided: take over by force: it hangs" in say("show", "x")[1]
+    (note,) = notes(journal, "y")
+    assert re.fullmatch(r".+@.+", note.pop("who"))
+    assert note == {"why": "", "did": "take over"}
 
 
 # --- a worker ------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -778,6 +779,39 @@ def test_a_forced_takeover_refuses_the_late_writes(journal: Any) -> None:
     assert done.outcome is SagaStatus.COMPLETED
     assert isinstance(errors[0], SagaInProgress)
     assert not any(line.startswith("undo") for line in depot.log)
+
+
+def test_a_takeover_is_written_with_who_and_why(journal: Any) -> None:
+    """Before anything goes on; without a name nothing is noted, since no person decided it."""
+    for saga_id in "xyz":
+        crashed(journal, chain("a"), 1, saga_id)
+
+    takeover(journal, "x", force=True, who="ada", why="it hangs")
+    takeover(journal, "y", who="ada")
+    takeover(journal, "z")
+
+    written = {saga_id: bodies(journal, saga_id) for saga_id in "xyz"}
+    assert json.loads(written["x"][1]) == [
+        ["note", {"who": "ada", "why": "it hangs", "did": "take over by force"}]
+    ]
+    assert json.loads(written["y"][1]) == [["note", {"who": "ada", "why": "", "did": "take over"}]]
+    assert "note" not in "".join(written["z"])
+    assert {status(journal, saga_id) for saga_id in "xyz"} == {SagaStatus.COMPLETED}
+
+
+def test_a_takeover_that_cannot_be_noted_goes_on_with_nothing(journal: Any) -> None:
+    """The saga is left to the next one; so is one whose takeover has a reason and no name."""
+    crashed(journal, chain("a"), 1)
+    depot.log.clear()
+
+    with pytest.raises(JournalError):
+        takeover(Faulty(journal, 0), "x", who="ada")
+    for who in (None, "", " "):
+        with pytest.raises(SagaDefinitionError, match="the name of whoever decides"):
+            takeover(journal, "x", who=who, why="it hangs")
+
+    assert depot.log == []
+    assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
 
 
 def test_a_takeover_of_what_is_not_there(journal: Journal) -> None:

@@ -108,6 +108,34 @@ def test_a_decision_is_written_with_who_and_why(journal: Any) -> None:
     assert entry[:2] == ["resolved", 1]
 
 
+@pytest.mark.parametrize("who", ["", "  ", None])
+def test_a_decision_without_a_name_is_refused(journal: Any, who: Any) -> None:
+    """Whatever is decided: nobody could be asked about it later."""
+    stuck(journal)
+    before = journal.find("x")
+
+    for decide in (again, compensate):
+        with pytest.raises(DecisionError, match="who: expected the name of whoever decides, got"):
+            decide(journal, "x", who=who, why="looked it up")
+    with pytest.raises(DecisionError, match="who: expected the name of whoever decides, got"):
+        resolve(journal, "x", "b", Status.COMPENSATED, who=who, why="looked it up")
+
+    assert journal.find("x") == before
+
+
+@pytest.mark.parametrize("why", ["", " \n", None])
+def test_a_resolution_without_a_reason_is_refused(journal: Any, why: Any) -> None:
+    """It says what nobody but this person knows; whatever else is decided needs none."""
+    stuck(journal)
+    before = journal.find("x")
+
+    with pytest.raises(DecisionError, match="why: expected how it is known what came of the"):
+        resolve(journal, "x", "b", Status.COMPENSATED, who="ada", why=why)
+
+    assert journal.find("x") == before
+    assert again(journal, "x", who="ada", why="") is SagaStatus.COMPENSATING
+
+
 def test_an_open_saga_that_nobody_drives_is_undone(journal: Any) -> None:
     """Where recovery would have gone forward."""
     order().start(journal=journal, saga_id="new")

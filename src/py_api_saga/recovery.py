@@ -23,7 +23,7 @@ from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.record import PARKED
 from py_api_saga.journal.values import SealedError, Values
 from py_api_saga.log import complain
-from py_api_saga.resuming import adrive, claim_of, drive, taken, turns
+from py_api_saga.resuming import adrive, claim_of, drive, note_of, taken, turns
 from py_api_saga.status import SagaStatus
 from py_api_saga.wording import as_text
 
@@ -398,7 +398,13 @@ class _Crowd:
 
 
 def takeover(
-    journal: Journal, saga_id: str, *, force: bool = False, observers: Iterable[Observer] = ()
+    journal: Journal,
+    saga_id: str,
+    *,
+    force: bool = False,
+    observers: Iterable[Observer] = (),
+    who: str | None = None,
+    why: str = "",
 ) -> Recovered:
     """Go on with one saga, whether it is due or not; with `force` also if its process lives.
 
@@ -411,22 +417,36 @@ def takeover(
         saga_id: Which one.
         force: Whether to take it from a process that lives.
         observers: Functions of an `Event`, told what happens.
+        who: Who decides that; it is kept in the journal, as what is decided by `repair` is. None
+            if no person does: then nothing is noted.
+        why: For which reason; kept with `who`.
 
     Returns:
         What became of it; a saga that has ended, or is stuck, is left as it is.
 
     Raises:
         LookupError: There is no such saga.
+        SagaDefinitionError: `journal` is none; or `who` is blank, or there is a `why` without it.
         SagaInProgress: Its process lives, and `force` was not given.
         JournalError: The journal can't be read, or not written.
-        SagaDefinitionError: `journal` is none.
     """
-    seen = check_journal(journal, "takeover").find(saga_id)
+    check_journal(journal, "takeover")
+    if (who is not None or why) and not (isinstance(who, str) and who.strip()):
+        raise refused("takeover: who", "the name of whoever decides", who)
+    seen = journal.find(saga_id)
     if seen is None:
         message = f"there is no saga {saga_id!r} in the journal"
         raise LookupError(message)
     if seen.status not in OPEN:
         return Recovered(saga_id, seen.status)
     claim = claim_of(journal, Take(seen, force=force))
+    if who is not None:
+        try:
+            did = "take over by force" if force else "take over"
+            journal.write(note := Append(claim, f"[{note_of(who, why, did)}]", None))
+            note.check()
+        except BaseException:
+            journal.leave(claim)
+            raise
     recovery = Recovery(journal, limit=0, max_tries=None, observers=observers)
     return recovery._surely(claim, seen)  # noqa: SLF001 - of this module

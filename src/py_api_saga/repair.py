@@ -18,13 +18,12 @@ from py_api_saga.execution import (
     IllegalMoveError,
 )
 from py_api_saga.journal.changes import Append, Purge, Take
-from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.entries import write_entry
 from py_api_saga.journal.names import NotStorableError
-from py_api_saga.journal.record import NOTE, digest, read_lines, read_rows, reading
+from py_api_saga.journal.record import digest, read_lines, read_rows, reading
 from py_api_saga.journal.recorder import standing
 from py_api_saga.journal.values import Trees, Values
-from py_api_saga.resuming import claim_of
+from py_api_saga.resuming import claim_of, note_of
 from py_api_saga.status import MISSING, SagaStatus, Status
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ ENDED = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
 
 
 class DecisionError(SagaError):
-    """The decision makes no sense as the saga stands; nothing was changed."""
+    """The decision makes no sense, or not as the saga stands; nothing was changed."""
 
 
 def resolve(
@@ -65,18 +64,20 @@ def resolve(
         ended: Whether calls that were given up after their `timeout=` have ended for sure, with
             their process or otherwise. The journal can't know; while one may live, what it could
             undo or do again is refused.
-        who: Who says so.
-        why: How they know.
+        who: Who says so; not blank.
+        why: How they know; not blank.
 
     Returns:
         Where the saga stands since.
 
     Raises:
         LookupError: There is no such saga or operation.
-        DecisionError: It isn't stuck, or can't be resolved like that.
+        DecisionError: It isn't stuck, or can't be resolved like that; or `who` or `why` says
+            nothing.
         SagaInProgress: Somebody drives it.
         JournalError: The journal can't be read or written.
     """
+    _see_said(why, "why: expected how it is known what came of the operation")
 
     def decide(recorded: Recorded, _: Execution) -> list[Entry]:
         i = _index(recorded, operation)
@@ -103,8 +104,8 @@ def again(
         operation: The name of one operation; None for all that are stuck.
         new_key: Whether under a new idempotency key, so that services take it for a new call.
         ended: As in `resolve`.
-        who: Who says so.
-        why: For which reason.
+        who: Who says so; not blank.
+        why: For which reason; may be "".
 
     Returns, Raises: As `resolve`.
     """
@@ -197,6 +198,14 @@ def _buried(*, ended: bool) -> list[Entry]:
     return [(RECOVERED, -1, "", 0, 0, frozenset())] if ended else []
 
 
+def _see_said(text: object, expected: str) -> None:
+    """See that a text says something."""
+    if not isinstance(text, str) or not text.strip():
+        got = repr(text) if isinstance(text, str) else type(text).__name__
+        message = f"{expected}, got {got}"
+        raise DecisionError(message)
+
+
 def _index(recorded: Recorded, operation: str) -> int:
     names: Sequence[str] = recorded.definition.names.all()
     if operation not in names:
@@ -214,6 +223,7 @@ def _decide(
     why: str,
 ) -> SagaStatus:
     """Claim a saga, write down what was decided, and leave it."""
+    _see_said(who, "who: expected the name of whoever decides")
     seen = journal.find(saga_id)
     if seen is None:
         message = f"there is no saga {saga_id!r} in the journal"
@@ -224,7 +234,7 @@ def _decide(
     if journal.drives(seen):
         message = f"saga {saga_id!r} is running; wait for it, or take it over by force"
         raise SagaInProgress(message)
-    note = dumps([NOTE, {"who": who, "why": why, "did": did}])
+    note = note_of(who, why, did)
     _decided(journal, seen, decide)  # what is refused is refused before anything changes
     claim = claim_of(journal, Take(seen))
     try:

@@ -27,7 +27,16 @@ from py_api_saga.execution import (
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.journal.changes import OPEN, Take
-from py_api_saga.journal.record import PARKED, difference, digest, read_lines, read_rows, reading
+from py_api_saga.journal.codec import dumps
+from py_api_saga.journal.record import (
+    NOTE,
+    PARKED,
+    difference,
+    digest,
+    read_lines,
+    read_rows,
+    reading,
+)
 from py_api_saga.journal.recorder import Recorder
 from py_api_saga.status import SagaStatus
 
@@ -99,6 +108,11 @@ def claim_of(journal: Journal, take: Take) -> Claim:
         journal.leave(take.claim)
         raise
     return take.check()
+
+
+def note_of(who: str, why: str, did: str) -> str:
+    """Write down what a person has decided."""
+    return dumps([NOTE, {"who": who, "why": why, "did": did}])
 
 
 def taken(

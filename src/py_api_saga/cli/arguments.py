@@ -27,6 +27,13 @@ def age(text: str) -> float:
     return float(int(found[1]) * _SECONDS[found[2]])
 
 
+def words(text: str) -> str:
+    """Read a text that must say something."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"expected some words, got {text!r}")
+    return text
+
+
 def count(text: str) -> int:
     """Read a number from 1."""
     if not text.isdecimal() or not 1 <= int(text[:10]) <= 10**9:

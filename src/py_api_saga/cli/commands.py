@@ -6,7 +6,7 @@ import argparse
 from functools import cache
 from typing import Any, NamedTuple
 
-from py_api_saga.cli.arguments import age, alias, count, ends, interval, pace, statuses
+from py_api_saga.cli.arguments import age, alias, count, ends, interval, pace, statuses, words
 
 
 class Option(NamedTuple):
@@ -96,7 +96,12 @@ _RECOVER = (
     _option("--limit", metavar="N", type=count, help="sagas in all, oldest first"),
     *_WRITE,
 )
-_WHO = _option("--who", metavar="NAME", help="who decides (default: your login name @ this host)")
+_WHO = _option(
+    "--who",
+    metavar="NAME",
+    type=words,
+    help="who decides (default: your login name @ this host)",
+)
 _NOTE = _option("--note", metavar="TEXT", default="", help="why; it is kept in the journal")
 _ENDED = _flag("--ended", "calls that were given up after their timeout have ended for sure")
 _DECIDE = (_NOTE, _WHO, *_WRITE)
@@ -257,10 +262,10 @@ COMMANDS = (
         "may still start, so force only a process that hangs.",
         (
             "saga takeover checkout-7 --modules shop.operations",
-            "saga takeover checkout-7 --force --modules shop.operations",
+            "saga takeover checkout-7 --force --modules shop.operations --note 'it hangs'",
         ),
         "0 fine, 1 refused or error, 2 wrong usage, 4 it is stuck",
-        (_ID, _flag("--force", "take it from a process that lives"), *_MODULES, *_WRITE),
+        (_ID, _flag("--force", "take it from a process that lives"), *_MODULES, *_DECIDE),
     ),
     Command(
         "retry",
@@ -319,7 +324,9 @@ COMMANDS = (
             _flag("--failed", "its action took no effect"),
             _flag("--compensated", "its effect was undone by hand"),
             _flag("--skipped", "its effect is to stand"),
-            _option("--note", metavar="TEXT", required=True, help="how you know; it is kept"),
+            _option(
+                "--note", metavar="TEXT", type=words, required=True, help="how you know; it is kept"
+            ),
             _WHO,
             _ENDED,
             _option(

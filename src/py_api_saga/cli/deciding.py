@@ -140,15 +140,17 @@ def _decide(
 ) -> int:
     with closing(to_write(arguments, modules or ())) as journal:
         try:
-            status = decide(journal, arguments.who or _login())
+            status = decide(journal, who_decides(arguments))
         except LookupError as error:
             raise SagaError(as_text(error, str)) from error
     write(f"{arguments.saga_id}: {status.name}; {_NEXT[status]}")
     return 0
 
 
-def _login() -> str:
-    """Say who is at the keyboard: the login name and the machine."""
+def who_decides(arguments: argparse.Namespace) -> str:
+    """Say who decides: as given, or who is at the keyboard: the login name and the machine."""
+    if arguments.who:
+        return str(arguments.who)
     name = f"user {os.getuid()}" if hasattr(os, "getuid") else "somebody"
     with suppress(Exception):  # in a container, nobody may have a name
         name = getpass.getuser()

@@ -6,6 +6,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from py_api_saga.cli.deciding import who_decides
 from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import (
     SEALED,
@@ -70,7 +71,13 @@ def take_over(arguments: argparse.Namespace) -> int:
         seen = journal.find(arguments.saga_id)
         refuse_sealed(journal, [] if seen is None else [seen])
         try:
-            done = takeover(journal, arguments.saga_id, force=arguments.force)
+            done = takeover(
+                journal,
+                arguments.saga_id,
+                force=arguments.force,
+                who=who_decides(arguments),
+                why=arguments.note,
+            )
         except LookupError as error:
             raise SagaError(as_text(error, str)) from error
     if seen is not None and seen.status not in OPEN:
