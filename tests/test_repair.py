@@ -136,6 +136,17 @@ def test_a_resolution_without_a_reason_is_refused(journal: Any, why: Any) -> Non
     assert again(journal, "x", who="ada", why="") is SagaStatus.COMPENSATING
 
 
+def test_what_is_no_status_resolves_nothing(journal: Any) -> None:
+    """Its name is none."""
+    stuck(journal)
+    before = journal.find("x")
+
+    with pytest.raises(DecisionError, match=r"status: expected Status\.SUCCEEDED, .*, got str"):
+        resolve(journal, "x", "b", "compensated", **WHO)  # type: ignore[arg-type]
+
+    assert journal.find("x") == before
+
+
 def test_an_open_saga_that_nobody_drives_is_undone(journal: Any) -> None:
     """Where recovery would have gone forward."""
     order().start(journal=journal, saga_id="new")

@@ -72,11 +72,15 @@ def resolve(
 
     Raises:
         LookupError: There is no such saga or operation.
-        DecisionError: It isn't stuck, or can't be resolved like that; or `who` or `why` says
-            nothing.
+        DecisionError: It isn't stuck, or can't be resolved like that; `status` is no `Status`; or
+            `who` or `why` says nothing.
         SagaInProgress: Somebody drives it.
         JournalError: The journal can't be read or written.
     """
+    if not isinstance(status, Status):
+        expected = "Status.SUCCEEDED, .FAILED, .COMPENSATED or .SKIPPED"
+        message = f"status: expected {expected}, got {type(status).__name__}"
+        raise DecisionError(message)
     _see_said(why, "why: expected how it is known what came of the operation")
 
     def decide(recorded: Recorded, _: Execution) -> list[Entry]:
