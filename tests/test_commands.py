@@ -1743,6 +1743,8 @@ def test_a_monitor_gets_one_line_and_a_status(say: Say, journal: SQLiteJournal) 
     assert say("check")[0] == 0
 
     alter(journal, "UPDATE saga SET changed = changed - 600000")
+    assert say("check")[0] == 0  # its process has written lately, and has but died
+    alter(journal, "UPDATE entry SET at = at - 600000")
     ended, said = say("check")
     assert (ended, said.startswith("0 stuck, 1 overdue")) == (4, True)
     assert say("check", "--grace", "1h")[0] == 0

@@ -23,6 +23,7 @@ from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable, Sequence
 
     from py_api_saga.cli.opening import ReadOnly
     from py_api_saga.journal.changes import Summary
@@ -41,9 +42,10 @@ def check(arguments: argparse.Namespace) -> int:
     with to_read(arguments) as journal:
         sagas = journal.select({SagaStatus.STUCK, *OPEN})
         driven = {seen.number for seen in sagas if journal.drives(seen)}
+        waiting = [seen for seen in sagas if seen.status in OPEN and seen.number not in driven]
+        late = [seen for seen in waiting if max(seen.changed, seen.due) < latest]
+        overdue = [*_silent(journal, late, latest)]
     stuck = [seen for seen in sagas if seen.status is SagaStatus.STUCK]
-    waiting = [seen for seen in sagas if seen.status in OPEN and seen.number not in driven]
-    overdue = [seen for seen in waiting if max(seen.changed, seen.due) < latest]
     tried = [seen for seen in sagas if seen.status in OPEN and seen.tries >= _MANY]
     concern = {seen.number: seen for seen in (*stuck, *overdue, *tried)}
     if arguments.json:
@@ -66,6 +68,13 @@ def check(arguments: argparse.Namespace) -> int:
             f"{len(sagas) - len(stuck):,} open in all"
         )
     return ATTENTION if concern else 0
+
+
+def _silent(journal: ReadOnly, sagas: Sequence[Summary], since: float) -> Iterable[Summary]:
+    """Leave out those whose process wrote something after that, though their status stayed."""
+    for batch in batches(sagas):
+        rows = journal.rows([seen.number for seen in batch])
+        yield from (seen for seen in batch if all(row.at < since for row in rows[seen.number]))
 
 
 # --- doctor ----------------------------------------------------------------------------------
