@@ -20,11 +20,12 @@ from py_api_saga.execution import (
 from py_api_saga.journal.changes import Append, Purge, Take
 from py_api_saga.journal.entries import write_entry
 from py_api_saga.journal.names import NotStorableError
-from py_api_saga.journal.record import digest, read_lines, read_rows, reading
+from py_api_saga.journal.record import digest, read_lines, read_rows
 from py_api_saga.journal.recorder import standing
-from py_api_saga.journal.values import Trees, Values
+from py_api_saga.journal.values import SealedError, Trees, Values
 from py_api_saga.resuming import claim_of, note_of
 from py_api_saga.status import MISSING, SagaStatus, Status
+from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -193,8 +194,13 @@ def _digest(journal: Journal, seen: Summary, rows: Sequence[Row], *, forget: boo
             message = f"saga {seen.saga_id!r} was purged meanwhile"
             raise SagaInProgress(message)
         return seen.digest
-    with reading(f"saga {seen.saga_id!r}"):
+    try:
         return digest(read_lines(rows)[0], Values(journal))
+    except Exception as error:  # whatever a malformed tree makes of this code, or a codec of a text
+        message = f"saga {seen.saga_id!r} cannot be read: {as_text(error, str)}"
+        if not isinstance(error, SealedError):  # which its codec opens
+            message += "; only forget=True (--forget) drops it unread, and its id with it"
+        raise JournalError(message) from error
 
 
 def _buried(*, ended: bool) -> list[Entry]:
@@ -257,7 +263,11 @@ def _decided(
 ) -> tuple[list[str], SagaStatus]:
     """Tell the machine what was decided: what is to be written, and where the saga stands then."""
     values = Values(journal)
-    recorded = read_rows(journal.rows([seen.number])[seen.number], Trees(journal))
+    try:
+        recorded = read_rows(journal.rows([seen.number])[seen.number], Trees(journal))
+    except JournalError as error:
+        message = f"saga {seen.saga_id!r}: {error}"
+        raise JournalError(message) from error
     try:
         execution = Execution(recorded.definition, recorded.entries)
     except IllegalMoveError as error:
