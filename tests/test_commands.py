@@ -1287,6 +1287,23 @@ def test_a_worker_recovers_until_it_is_told_to_end(say: Say, journal: SQLiteJour
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
+def test_the_limit_of_a_worker_is_for_one_round(say: Say, journal: SQLiteJournal) -> None:
+    """It goes on in the next one, and its help says so."""
+    order().start(journal=journal, saga_id="x")
+    order().start(journal=journal, saga_id="y")
+
+    def proceed() -> None:
+        wait_until(lambda: status(journal, "y") is SagaStatus.COMPLETED)
+        tell()
+
+    with meanwhile(proceed):
+        assert say("worker", "--modules", "depot", "--limit", "1", "--interval", "0.02")[0] == 0
+
+    assert status(journal, "x") is SagaStatus.COMPLETED
+    assert "--limit N             sagas in a round" in say("worker", "-h")[1]
+    assert "--limit N             sagas in all" in say("recover", "-h")[1]
+
+
 def test_a_worker_without_work_looks_again_and_says_nothing(
     say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

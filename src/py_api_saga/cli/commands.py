@@ -42,6 +42,10 @@ def _option(*names: str, **settings: Any) -> Option:
     return Option(names, settings)
 
 
+def _limit(about: str) -> Option:
+    return _option("--limit", metavar="N", type=count, help=about)
+
+
 def _flag(name: str, about: str) -> Option:
     return _option(name, action="store_true", help=about)
 
@@ -84,17 +88,12 @@ _MODULES = (
     ),
     _ALIAS,
 )
-_RECOVER = (
-    *_MODULES,
-    _option(
-        "--workers",
-        metavar="N",
-        type=count,
-        default=8,
-        help="sagas at once, and threads (default: %(default)s)",
-    ),
-    _option("--limit", metavar="N", type=count, help="sagas in all, oldest first"),
-    *_WRITE,
+_WORKERS = _option(
+    "--workers",
+    metavar="N",
+    type=count,
+    default=8,
+    help="sagas at once, and threads (default: %(default)s)",
 )
 _WHO = _option(
     "--who",
@@ -231,7 +230,7 @@ COMMANDS = (
         "run from several processes at once.",
         ("saga recover --modules shop.operations", "saga recover --modules 'shop.*' --limit 100"),
         "0 fine, 1 error, or a saga is left to be tried again, 2 wrong usage, 4 a saga is stuck",
-        _RECOVER,
+        (*_MODULES, _WORKERS, _limit("sagas in all, oldest first"), *_WRITE),
     ),
     Command(
         "worker",
@@ -243,7 +242,9 @@ COMMANDS = (
         ("saga worker --modules shop.operations", "saga worker --modules 'shop.*' --interval 30"),
         "0 told to end, 1 error, 2 wrong usage, 128 + the signal if told twice",
         (
-            *_RECOVER,
+            *_MODULES,
+            _WORKERS,
+            _limit("sagas in a round, oldest first"),
             _option(
                 "--interval",
                 metavar="SECONDS",
@@ -251,6 +252,7 @@ COMMANDS = (
                 default=5.0,
                 help="between two looks at the journal (default: %(default)g)",
             ),
+            *_WRITE,
         ),
     ),
     Command(
