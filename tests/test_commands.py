@@ -1210,6 +1210,28 @@ def test_what_is_sealed_keeps_nothing_else_from_being_recovered(
     assert status(sealed, "sealed-too") is SagaStatus.RUNNING
 
 
+def test_a_saga_that_the_disk_has_damaged_keeps_no_other_from_being_recovered(
+    say: Say, sealed: SQLiteJournal, journal: SQLiteJournal
+) -> None:
+    """It is tried, and says why it cannot be read; what is sealed is still left alone."""
+    SagaAssembler.saga().operation((do, "M" * 30_000)).start(journal=journal, saga_id="x")
+    order().start(journal=sealed, saga_id="y")
+    order().start(journal=journal, saga_id="z")
+    journal.close()
+    sealed.close()
+    with Path(journal.path).open("r+b") as file:
+        file.seek(file.read().index(b"M" * 4000) // 4096 * 4096)  # a page: where the next one is
+        file.write(b"\xff" * 4)
+
+    ended, said = say("recover", "--modules", "depot")
+
+    assert ended == 1
+    assert re.search(r"x: RUNNING, to be tried again: .*cannot be read: database disk image", said)
+    assert f"y: {LEFT_ALONE}" in said
+    assert "z: COMPLETED" in said
+    assert (seen(journal, "x").tries, seen(journal, "y").tries) == (1, 0)
+
+
 def test_one_saga_is_taken_over(say: Say, journal: SQLiteJournal) -> None:
     """Due or not; what has ended is left as it is."""
     order().start(journal=journal, saga_id="x")

@@ -278,8 +278,13 @@ def is_sealed(rows: Iterable[Row]) -> bool:
 def sealed_among(journal: Journal, sagas: Sequence[Summary]) -> Iterable[Summary]:
     """Give those that can't be opened here: they have sealed values, and no codec was given."""
     for batch in batches(sagas if journal.codec is None else ()):
-        rows = journal.rows([seen.number for seen in batch])
-        yield from (seen for seen in batch if is_sealed(rows[seen.number]))
+        try:
+            rows = journal.rows([seen.number for seen in batch])
+        except JournalError:  # of one of them, which is no reason to leave it alone
+            for seen in batch if len(batch) > 1 else ():
+                yield from sealed_among(journal, [seen])
+        else:
+            yield from (seen for seen in batch if is_sealed(rows[seen.number]))
 
 
 def refuse_sealed(journal: Journal, sagas: Sequence[Summary]) -> None:
