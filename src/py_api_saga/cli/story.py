@@ -111,3 +111,8 @@ def fold(rows: Sequence[Row], values: Trees) -> tuple[Recorded, Execution, tuple
         else:
             lines.append(Line(at, kind, next(entries), {}))
     return recorded, execution, tuple(lines)
+
+
+def goes_back(execution: Execution) -> bool:
+    """Tell whether a saga is being undone."""
+    return execution.rolling or execution.backward

@@ -1,0 +1,123 @@
+"""The exact commands that are possible for a saga as it stands, and what each leads to."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, NamedTuple
+
+from py_api_saga.cli.story import goes_back
+from py_api_saga.execution import ABORT, AGAIN, RESOLVED, Execution, IllegalMoveError
+from py_api_saga.journal.changes import OPEN
+from py_api_saga.journal.recorder import standing
+from py_api_saga.repair import ENDED
+from py_api_saga.status import SagaStatus, Status
+from py_api_saga.wording import in_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from py_api_saga.cli.story import Story
+    from py_api_saga.journal.record import Recorded
+
+_MOST = 20  # stuck operations for which commands are listed one by one
+
+
+class Remedy(NamedTuple):
+    """A command, and what it leads to."""
+
+    command: str
+    does: str
+
+
+def remedies(story: Story, saga: str) -> Iterator[Remedy]:
+    """Yield the commands that the saga, as it stands, would not refuse."""
+    seen, recorded, execution = story.seen, story.recorded, story.execution
+    if seen.status in ENDED or recorded is None or execution is None:
+        return
+    saga_id = shlex.quote(in_line(seen.saga_id))
+    modules = " ".join(f"--modules {shlex.quote(in_line(m))}" for m in _modules(recorded))
+    if seen.status in OPEN:
+        if story.driven:
+            command = f"{saga} takeover {saga_id} --force {modules}"
+            yield Remedy(command, "takes it from its process, and goes on: if that one hangs")
+            return
+        yield Remedy(f"{saga} recover {modules}", "goes on with it, and with all others like it")
+        if not goes_back(execution) and _after(recorded, execution, _abort()) is not None:
+            yield Remedy(f"{saga} cancel {saga_id}", "has it undone instead")
+        return
+    yield from _for_stuck(recorded, execution, f"{saga} {{}} {saga_id}")
+    yield Remedy(f"{saga} recover {modules}", "goes on, once you have decided")
+
+
+def _modules(recorded: Recorded) -> list[str]:
+    """List the modules that its functions are in."""
+    found: dict[str, None] = {}
+    for operation in recorded.tree["operations"]:
+        calls = [operation["do"], operation.get("undo", [None]), [operation.get("ask")]]
+        found |= {str(call[0]).partition(":")[0]: None for call in calls if call[0]}
+    return list(found)
+
+
+def _for_stuck(recorded: Recorded, execution: Execution, saga: str) -> Iterator[Remedy]:
+    stuck = [i for i, status in enumerate(execution.status) if status is Status.STUCK]
+    names = recorded.definition.names.all()
+    again = [_again(i) for i in stuck]
+    if _after(recorded, execution, *again) is not None:
+        way = "undone" if goes_back(execution) else "done"
+        does = f"calls once more what is stuck, so that it is {way} after all"
+        yield Remedy(saga.format("retry"), does if stuck else "lets recovery try it again")
+    for i in stuck[:_MOST]:
+        call = f"{saga.format('resolve')} {shlex.quote(in_line(names[i]))}"
+        for status, option in _OPTIONS.items():
+            leads = _after(recorded, execution, (RESOLVED, i, "", 0, 0, (status, None)))
+            if leads is not None:
+                does = f"{_MEANING[status, execution.rolling]}; {_LEADS[leads]}"
+                yield Remedy(f"{call} {option} --note TEXT", does)
+    if not goes_back(execution) and _after(recorded, execution, _abort()) is not None:
+        yield Remedy(saga.format("compensate"), "gives up, and has it undone")
+
+
+_OPTIONS = {
+    Status.SUCCEEDED: "--succeeded JSON",
+    Status.FAILED: "--failed",
+    Status.COMPENSATED: "--compensated",
+    Status.SKIPPED: "--skipped",
+}
+_MEANING = {
+    (Status.SUCCEEDED, False): "if the action took effect; JSON is what it returned",
+    (Status.SUCCEEDED, True): "if the action took effect, so that its undo is called; JSON is what "
+    "it returned",
+    (Status.FAILED, False): "if the action took no effect",
+    (Status.FAILED, True): "if the action took no effect, so that nothing is to be undone",
+    (Status.COMPENSATED, True): "if you have undone it by hand",
+    (Status.SKIPPED, True): "if its effect is to stand",
+}
+_LEADS = {
+    SagaStatus.RUNNING: "it then goes forward",
+    SagaStatus.COMPENSATING: "the rollback then goes on",
+    SagaStatus.COMPLETED: "the saga is then completed",
+    SagaStatus.COMPENSATED: "the saga is then compensated",
+    SagaStatus.STUCK: "the saga stays stuck for what else is stuck",
+}
+
+
+def _abort() -> tuple[str, int, str, int, int, Any]:
+    return (ABORT, -1, "", 0, 0, InterruptedError())
+
+
+def _again(i: int) -> tuple[str, int, str, int, int, Any]:
+    return (AGAIN, i, "", 0, 0, False)
+
+
+def _after(
+    recorded: Recorded, execution: Execution, *decisions: tuple[str, int, str, int, int, Any]
+) -> SagaStatus | None:
+    """Tell where a saga would stand after a decision, or None if the machine refuses it."""
+    trial = Execution(recorded.definition, execution.entries)
+    try:
+        for decision in decisions:
+            trial.tell(decision)
+    except IllegalMoveError:
+        return None
+    return standing(trial)
