@@ -6,6 +6,7 @@ import json
 import os
 import re
 import runpy
+import shlex
 import signal
 import sqlite3
 import subprocess
@@ -695,6 +696,47 @@ def test_why_names_exactly_what_is_possible_after_the_pivot(
         f"saga --journal {path} resolve x c --succeeded JSON --note TEXT",
         f"saga --journal {path} recover --modules depot",
     ]
+
+
+def test_what_why_prints_can_be_typed(say: Say, journal: SQLiteJournal) -> None:
+    """Also where an id or the name of an operation begins as an option does."""
+    made = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="-a")
+    made.operation((do, "b"), name="b").start(journal=journal, saga_id="-x")
+    type_in(say, "-x", "cancel")
+    assert status(journal, "-x") is SagaStatus.COMPENSATED
+
+    depot.behaviour.update({"b": fail(ValueError()), "undo a": fail(OSError())})
+    run(made, journal, "--force")
+    type_in(say, "--force", "retry")
+    assert status(journal, "--force") is SagaStatus.COMPENSATING
+    depot.behaviour["undo a"] = fail(OSError())
+    say("recover", "--modules", "depot")
+    type_in(say, "--force", "--compensated")
+    assert status(journal, "--force") is SagaStatus.COMPENSATED
+
+
+def type_in(say: Say, saga_id: str, word: str) -> tuple[int, str]:
+    """Type the command with a word in it that `saga why` prints for a saga."""
+    ended, said = say("why", "--json", "--", saga_id)
+    assert ended == 0
+    commands = [remedy["command"] for remedy in json.loads(said)["remedies"]]
+    (command,) = [command for command in commands if word in command.split()]
+    name, *arguments = shlex.split(command)
+    assert name == "saga"
+    ended, said = say(*arguments)
+    assert ended == 0, said
+    return ended, said
+
+
+def test_why_names_the_codec_that_it_was_given(say: Say, sealed: SQLiteJournal) -> None:
+    """Nothing that reads a value goes on without it."""
+    order().start(journal=sealed, saga_id="x")
+    codec = f"{__name__}:backwards"
+
+    first, *_ = remedies(say, "why", "x", "--codec", codec)
+
+    assert f"saga --codec {codec} " in first
+    assert say(*shlex.split(first)[1:]) == (0, "x: COMPLETED\n")
 
 
 def test_why_of_a_saga_that_waits(say: Say, journal: SQLiteJournal) -> None:
@@ -2056,8 +2098,6 @@ def test_every_command_has_help_with_an_example(command: Any, say: Say) -> None:
     assert f"usage: saga {command.name}" in said
     assert "\nexamples:\n  saga " in said
     assert "\nexit status: 0 " in said
-    import shlex  # noqa: PLC0415
-
     for example in command.examples:
         name, *arguments = shlex.split(example.partition(" > ")[0])
         assert name == "saga"

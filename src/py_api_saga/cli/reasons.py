@@ -34,6 +34,8 @@ def main(arguments: argparse.Namespace) -> int:
     saga = "saga"
     if arguments.journal:
         saga += f" --journal {shlex.quote(path_of(arguments))}"
+    if arguments.codec:
+        saga += f" --codec {shlex.quote(arguments.codec)}"
     explained = as_json(story, saga)
     if arguments.json:
         write_json(explained)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from py_api_saga.cli.story import goes_back
@@ -14,7 +15,7 @@ from py_api_saga.status import SagaStatus, Status
 from py_api_saga.wording import in_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from py_api_saga.cli.story import Story
@@ -35,19 +36,21 @@ def remedies(story: Story, saga: str) -> Iterator[Remedy]:
     seen, recorded, execution = story.seen, story.recorded, story.execution
     if seen.status in ENDED or recorded is None or execution is None:
         return
-    saga_id = shlex.quote(in_line(seen.saga_id))
-    modules = " ".join(f"--modules {shlex.quote(in_line(m))}" for m in _modules(recorded))
+    typed = partial(_typed, saga, seen.saga_id)
+    modules = [f"--modules {shlex.quote(in_line(name))}" for name in _modules(recorded)]
     if seen.status in OPEN:
         if story.driven:
-            command = f"{saga} takeover {saga_id} --force {modules}"
+            command = typed("takeover", "--force", *modules)
             yield Remedy(command, "takes it from its process, and goes on: if that one hangs")
             return
-        yield Remedy(f"{saga} recover {modules}", "goes on with it, and with all others like it")
+        yield Remedy(
+            f"{saga} recover {' '.join(modules)}", "goes on with it, and with all others like it"
+        )
         if not goes_back(execution) and _after(recorded, execution, _abort()) is not None:
-            yield Remedy(f"{saga} cancel {saga_id}", "has it undone instead")
+            yield Remedy(typed("cancel"), "has it undone instead")
         return
-    yield from _for_stuck(recorded, execution, f"{saga} {{}} {saga_id}")
-    yield Remedy(f"{saga} recover {modules}", "goes on, once you have decided")
+    yield from _for_stuck(recorded, execution, typed)
+    yield Remedy(f"{saga} recover {' '.join(modules)}", "goes on, once you have decided")
 
 
 def _modules(recorded: Recorded) -> list[str]:
@@ -59,23 +62,34 @@ def _modules(recorded: Recorded) -> list[str]:
     return list(found)
 
 
-def _for_stuck(recorded: Recorded, execution: Execution, saga: str) -> Iterator[Remedy]:
+def _typed(saga: str, saga_id: str, command: str, *options: str, operation: str = "") -> str:
+    """Write a command; names that could be taken for options stand behind `--`."""
+    names = [saga_id, operation] if operation else [saga_id]
+    words = [shlex.quote(in_line(name)) for name in names]
+    if any(name.startswith("-") for name in names):
+        return " ".join([saga, command, *options, "--", *words])
+    return " ".join([saga, command, *words, *options])
+
+
+def _for_stuck(
+    recorded: Recorded, execution: Execution, typed: Callable[..., str]
+) -> Iterator[Remedy]:
     stuck = [i for i, status in enumerate(execution.status) if status is Status.STUCK]
     names = recorded.definition.names.all()
     again = [_again(i) for i in stuck]
     if _after(recorded, execution, *again) is not None:
         way = "undone" if goes_back(execution) else "done"
         does = f"calls once more what is stuck, so that it is {way} after all"
-        yield Remedy(saga.format("retry"), does if stuck else "lets recovery try it again")
+        yield Remedy(typed("retry"), does if stuck else "lets recovery try it again")
     for i in stuck[:_MOST]:
-        call = f"{saga.format('resolve')} {shlex.quote(in_line(names[i]))}"
         for status, option in _OPTIONS.items():
             leads = _after(recorded, execution, (RESOLVED, i, "", 0, 0, (status, None)))
             if leads is not None:
                 does = f"{_MEANING[status, execution.rolling]}; {_LEADS[leads]}"
-                yield Remedy(f"{call} {option} --note TEXT", does)
+                command = typed("resolve", option, "--note TEXT", operation=names[i])
+                yield Remedy(command, does)
     if not goes_back(execution) and _after(recorded, execution, _abort()) is not None:
-        yield Remedy(saga.format("compensate"), "gives up, and has it undone")
+        yield Remedy(typed("compensate"), "gives up, and has it undone")
 
 
 _OPTIONS = {
