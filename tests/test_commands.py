@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -26,7 +27,7 @@ from depot import ask, do, fail, undo
 from recorded import begin, bodies, order, seen, status, stuck
 from world import output_of, unmeasured
 
-from py_api_saga import SagaAssembler, SagaException, SagaStatus, SagaStuck, result_of
+from py_api_saga import Retry, SagaAssembler, SagaException, SagaStatus, SagaStuck, result_of
 from py_api_saga.cli import health, opening, recovering, words, worker
 from py_api_saga.cli import main as saga
 from py_api_saga.cli.commands import COMMANDS, make_parser
@@ -679,7 +680,7 @@ def test_why_names_exactly_what_is_possible_in_a_rollback(say: Say, journal: SQL
         "saga resolve x b --failed --note TEXT",
         "saga resolve x b --compensated --note TEXT",
         "saga resolve x b --skipped --note TEXT",
-        "saga recover --modules depot",
+        "saga takeover x --modules depot",
     ]
 
 
@@ -694,8 +695,73 @@ def test_why_names_exactly_what_is_possible_after_the_pivot(
     assert remedies(say, "why", "x", "--journal", path) == [
         f"saga --journal {path} retry x",
         f"saga --journal {path} resolve x c --succeeded JSON --note TEXT",
-        f"saga --journal {path} recover --modules depot",
+        f"saga --journal {path} takeover x --modules depot",
     ]
+
+
+ROUND_ABOUT = {
+    "goods": "import dataclasses\n@dataclasses.dataclass\nclass Mug:\n    size: object\n",
+    "sizes": "import enum\nclass Size(enum.Enum):\n    BIG = 1\n",
+    "clerks": "class Clerk: pass\n",
+    "manners": "def greet(): pass\n",
+    "receipts": "import dataclasses\n@dataclasses.dataclass\nclass Receipt:\n    cents: int\n",
+    "patience": "def is_busy(error): return False\n",
+    "remorse": "def is_busy(error): return False\n",
+    "doubts": "def ask(*_): pass\n",
+    "undoing": "def undo(_): pass\n",
+}
+
+
+def test_why_names_the_modules_of_all_that_a_saga_names(
+    say: Say, journal: SQLiteJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of functions, and of types in arguments and results: for want of one it would be parked."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found: dict[str, Any] = {}
+    for name, code in ROUND_ABOUT.items():
+        written(tmp_path / f"{name}.py", code)
+        found[name] = importlib.import_module(name)
+    with closing(SQLiteJournal(journal.path, modules=["depot", *ROUND_ABOUT])) as wide:
+        made = SagaAssembler.saga().operation(
+            (do, "a", [found["goods"].Mug(found["sizes"].Size.BIG)], found["clerks"].Clerk),
+            (found["undoing"].undo, found["manners"].greet),
+            name="a",
+            retry=Retry(found["patience"].is_busy),
+            compensation_retry=Retry(found["remorse"].is_busy),
+            on_doubt=found["doubts"].ask,
+        )
+        made.operation((do, "b"), name="b", pivot=True).operation((do, "c"), name="c")
+        depot.behaviour.update({"a": lambda: found["receipts"].Receipt(7), "c": fail(ValueError())})
+        run(made, wide)
+
+    *_, last = remedies(say, "why", "x")
+
+    assert set(re.findall(r"--modules (\w+)", last)) == {"depot", *ROUND_ABOUT}
+    assert say("retry", "x")[0] == 0
+    assert say(*shlex.split(last)[1:]) == (0, "x: COMPLETED\n")
+    for name in ROUND_ABOUT:
+        sys.modules.pop(name)
+
+
+def test_why_says_if_sealed_values_may_name_modules(say: Say, sealed: SQLiteJournal) -> None:
+    """Without the codec nobody can tell; with it, all are there."""
+    order().start(journal=sealed, saga_id="x")
+
+    assert "to see which modules its sealed values name" in say("why", "x")[1]
+    assert "sealed" not in say("why", "x", "--codec", f"{__name__}:backwards")[1]
+
+
+def test_what_goes_on_with_one_saga_leaves_all_others_alone(
+    say: Say, journal: SQLiteJournal, tmp_path: Path
+) -> None:
+    """Those whose modules it does not list would be parked by a recovery."""
+    errand(tmp_path, "one").start(journal=journal, saga_id="other")
+    order().start(journal=journal, saga_id="x")
+
+    type_in(say, "x", "takeover")
+
+    assert status(journal) is SagaStatus.COMPLETED
+    assert status(journal, "other") is SagaStatus.RUNNING
 
 
 def test_what_why_prints_can_be_typed(say: Say, journal: SQLiteJournal) -> None:
@@ -746,7 +812,7 @@ def test_why_of_a_saga_that_waits(say: Say, journal: SQLiteJournal) -> None:
     said = say("why", "x")[1]
     assert "It goes forward." in said
     assert "is still to be done" in said
-    assert remedies(say, "why", "x") == ["saga recover --modules depot", "saga cancel x"]
+    assert remedies(say, "why", "x") == ["saga takeover x --modules depot", "saga cancel x"]
 
     say("cancel", "x")
     assert say("why", "x")[1].count("is to be undone") == 0
@@ -777,7 +843,7 @@ def test_why_of_a_saga_whose_process_has_died(say: Say, journal: SQLiteJournal) 
     assert "It is being undone." in said
     assert "stands, and is still to be undone" in said
     assert "was never started" in said
-    assert "recover" in remedies(say, "why", "x")[0]
+    assert "takeover" in remedies(say, "why", "x")[0]
 
 
 def test_why_of_a_rollback_that_was_left(say: Say, journal: SQLiteJournal) -> None:
@@ -866,7 +932,7 @@ def test_why_of_a_saga_that_recovery_gave_up(say: Say, journal: SQLiteJournal) -
     assert remedies(say, "why", "x") == [
         "saga retry x",
         "saga compensate x",
-        "saga recover --modules depot",
+        "saga takeover x --modules depot",
     ]
     say("retry", "x")
     assert "gave up" not in say("why", "x")[1]

@@ -84,7 +84,8 @@ _MODULES = (
         metavar="MODULE",
         action="append",
         required=True,
-        help='where the functions of the sagas are; may be repeated; "shop.*" is all below shop',
+        help="where the functions and types are that the sagas name; a saga that names others is "
+        'parked (STUCK); may be repeated; "shop.*" is all below shop',
     ),
     _ALIAS,
 )

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from py_api_saga.cli.story import goes_back
+from py_api_saga.cli.words import is_sealed, opened
 from py_api_saga.execution import ABORT, AGAIN, RESOLVED, Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.recorder import standing
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.cli.story import Story
     from py_api_saga.journal.record import Recorded
+    from py_api_saga.journal.values import Values
 
 _MOST = 20  # stuck operations for which commands are listed one by one
 
@@ -37,29 +39,48 @@ def remedies(story: Story, saga: str) -> Iterator[Remedy]:
     if seen.status in ENDED or recorded is None or execution is None:
         return
     typed = partial(_typed, saga, seen.saga_id)
-    modules = [f"--modules {shlex.quote(in_line(name))}" for name in _modules(recorded)]
+    found, is_left = _modules(recorded, story.opens)
+    modules = [f"--modules {shlex.quote(in_line(name))}" for name in found]
+    unseen = "; give the codec, also to see which modules its sealed values name" * is_left
     if seen.status in OPEN:
         if story.driven:
             command = typed("takeover", "--force", *modules)
-            yield Remedy(command, "takes it from its process, and goes on: if that one hangs")
+            yield Remedy(
+                command, f"takes it from its process, and goes on: if that one hangs{unseen}"
+            )
             return
-        yield Remedy(
-            f"{saga} recover {' '.join(modules)}", "goes on with it, and with all others like it"
-        )
+        does = f"goes on with this saga alone, at once{unseen}"
+        yield Remedy(typed("takeover", *modules), does)
         if not goes_back(execution) and _after(recorded, execution, _abort()) is not None:
             yield Remedy(typed("cancel"), "has it undone instead")
         return
     yield from _for_stuck(recorded, execution, typed)
-    yield Remedy(f"{saga} recover {' '.join(modules)}", "goes on, once you have decided")
+    does = f"goes on with this saga alone, once you have decided{unseen}"
+    yield Remedy(typed("takeover", *modules), does)
 
 
-def _modules(recorded: Recorded) -> list[str]:
-    """List the modules that its functions are in."""
-    found: dict[str, None] = {}
+def _modules(recorded: Recorded, opens: Values | None) -> tuple[list[str], bool]:
+    """List the modules of all that a saga names, and tell whether values were left sealed."""
+    names: list[Any] = []
     for operation in recorded.tree["operations"]:
-        calls = [operation["do"], operation.get("undo", [None]), [operation.get("ask")]]
-        found |= {str(call[0]).partition(":")[0]: None for call in calls if call[0]}
-    return list(found)
+        roles = (operation.get(role) or {} for role in ("retry", "compensation_retry"))
+        names += [operation["do"][0], operation.get("undo", [""])[0], operation.get("ask")]
+        names += [role.get("on") for role in roles]
+    todo: list[Any] = [recorded.tree["operations"], *(entry[5] for entry in recorded.entries)]
+    is_left = False
+    while todo:
+        tree = opened(todo.pop(), opens)
+        if isinstance(tree, dict):
+            is_left |= is_sealed(tree)
+            for inside in map(tree.get, ("$dataclass", "$enum", "$class", "$function")):
+                names += inside[:1] if isinstance(inside, list) else [inside]
+            todo += tree.values()
+        elif isinstance(tree, (list, tuple)):
+            todo += tree
+    found = dict.fromkeys(
+        name.partition(":")[0] for name in names if isinstance(name, str) and name
+    )
+    return list(found), is_left
 
 
 def _typed(saga: str, saga_id: str, command: str, *options: str, operation: str = "") -> str:
