@@ -920,6 +920,69 @@ def test_why_of_a_saga_that_needs_a_decision_before_either_way(
     assert "saga compensate" not in said
 
 
+def began(*operations: int) -> list[Any]:
+    """Give entries in which these operations succeeded, one after the other."""
+    rows: list[Any] = []
+    for i in operations:
+        rows += [["started", i, "action", 1, 1], ["succeeded", i, "action", 1, 1, "R"]]
+    return rows
+
+
+@pytest.mark.parametrize(("came", "ends"), [(True, "COMPLETED"), (False, "COMPENSATED")])
+def test_why_of_a_saga_whose_process_died_in_its_pivot(
+    say: Say, journal: SQLiteJournal, *, came: bool, ends: str
+) -> None:
+    """That it is undone is a promise only if the pivot turns out not to have happened."""
+    made = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a")
+    made.operation((do, "b"), name="b", pivot=True, on_doubt=ask).operation((do, "c"), name="c")
+    made.start(journal=journal, saga_id="x")
+    append(journal, dumps([*began(0), ["started", 1, "action", 1, 1]]))
+    depot.standing.extend(["a", "b"] if came else ["a"])
+
+    said = say("why", "x")[1]
+    assert "It goes forward.\n" in said
+    assert "has it undone instead, if it turns out that its pivot did not happen" in said
+    ended, said = say("cancel", "x")
+    assert (ended, said) == (
+        0,
+        "x: RUNNING; `saga recover` finds out whether its pivot happened, and undoes it if not\n",
+    )
+    said = say("why", "x")[1]
+    assert "If it did not, the saga is undone; if it did, it goes forward." in said
+    assert "is done, and is undone if the pivot did not happen" in said
+    assert "is still to be done, if the pivot happened" in said
+    assert "being undone" not in said
+    assert "saga cancel" not in said
+    assert say("recover", "--modules", "depot")[1].startswith(f"x: {ends}")
+
+
+def test_a_cancelled_saga_that_was_in_a_call_will_be_undone(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """It is open until recovery has done so, and does not go on."""
+    order().start(journal=journal, saga_id="x")
+    append(journal, dumps([["started", 0, "action", 1, 1]]))
+
+    assert say("cancel", "x") == (0, "x: RUNNING; it will be undone: `saga recover` does it\n")
+    assert "It is being undone." in say("why", "x")[1]
+    assert say("recover", "--modules", "depot")[1].startswith("x: COMPENSATED")
+
+
+def test_why_names_no_way_back_past_the_pivot(say: Say, journal: SQLiteJournal) -> None:
+    """Neither of a saga that waits, nor of one that recovery gave up."""
+    forward().start(journal=journal, saga_id="x")
+    append(journal, dumps(began(0, 1)))
+
+    said = say("why", "x")[1]
+    assert "It goes forward. It has passed its pivot, so it cannot be undone any more." in said
+    assert remedies(say, "why", "x") == ["saga takeover x --modules depot"]
+    assert say("cancel", "x")[0] == 1
+
+    append(journal, dumps([["parked", {"reason": "why"}]]), SagaStatus.STUCK)
+    assert remedies(say, "why", "x") == ["saga retry x", "saga takeover x --modules depot"]
+    assert say("compensate", "x")[0] == 1
+
+
 def test_why_of_a_saga_that_recovery_gave_up(say: Say, journal: SQLiteJournal) -> None:
     """The reason, and how to let it go on or be undone."""
     order().start(journal=journal, saga_id="x")

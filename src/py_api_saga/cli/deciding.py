@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from py_api_saga import repair
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.opening import import_modules, refuse_sealed, to_write
+from py_api_saga.cli.story import fold, goes_back
 from py_api_saga.cli.words import write
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.codec import MAX_VALUE, loads
 from py_api_saga.journal.names import UnknownNameError
 from py_api_saga.journal.untagging import untagged
+from py_api_saga.journal.values import Trees
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.wording import as_text
 
@@ -143,8 +145,23 @@ def _decide(
             status = decide(journal, who_decides(arguments))
         except LookupError as error:
             raise SagaError(as_text(error, str)) from error
-    write(f"{arguments.saga_id}: {status.name}; {_NEXT[status]}")
+        following = _NEXT[status]
+        if status is SagaStatus.RUNNING:
+            following = _way(journal, arguments.saga_id)
+    write(f"{arguments.saga_id}: {status.name}; {following}")
     return 0
+
+
+def _way(journal: SQLiteJournal, saga_id: str) -> str:
+    """Say what recovery does with an open saga."""
+    seen = journal.find(saga_id)
+    assert seen is not None  # noqa: S101 - a decision about it was written down
+    _, execution, _ = fold(journal.rows([seen.number])[seen.number], Trees(journal))
+    if goes_back(execution):
+        return "it will be undone: `saga recover` does it"
+    if execution.backward:
+        return "`saga recover` finds out whether its pivot happened, and undoes it if not"
+    return _NEXT[SagaStatus.RUNNING]
 
 
 def who_decides(arguments: argparse.Namespace) -> str:

@@ -108,10 +108,21 @@ def _in_short(story: Story) -> list[str]:
         else:
             lines.append("It can go neither forward nor back before a person decides.")
     else:
-        way = "It is being undone." if goes_back(execution) else "It goes forward."
-        lines.append(way)
-        lines.append(_who_drives(story))
+        lines += [_way(execution), _who_drives(story)]
     return lines
+
+
+def _way(execution: Execution) -> str:
+    if goes_back(execution):
+        return "It is being undone."
+    if execution.backward:
+        return (
+            "Nobody knows yet whether its pivot happened. If it did not, the saga is undone; if it "
+            "did, it goes forward."
+        )
+    if execution.passed:
+        return "It goes forward. It has passed its pivot, so it cannot be undone any more."
+    return "It goes forward."
 
 
 def _who_drives(story: Story) -> str:
@@ -125,6 +136,10 @@ def _who_drives(story: Story) -> str:
 
 
 # --- its operations --------------------------------------------------------------------------
+
+
+_IF_PIVOT = ", if the pivot happened"
+_UNLESS_PIVOT = ", and is undone if the pivot did not happen"
 
 
 class _Teller:
@@ -143,7 +158,7 @@ class _Teller:
         raised = "" if error is None else f": {error_words(error)}"
         match execution.status[i]:
             case Status.PENDING:
-                return "was never started" if goes_back(execution) else "is still to be done"
+                return self._pending()
             case Status.RUNNING:
                 return self._running(i, raised)
             case Status.SUCCEEDED:
@@ -163,6 +178,11 @@ class _Teller:
             case _:
                 return self._stuck(i)
 
+    def _pending(self) -> str:
+        if goes_back(self._execution):
+            return "was never started"
+        return "is still to be done" + _IF_PIVOT * self._execution.backward
+
     def _running(self, i: int, raised: str) -> str:
         if i in self._trouble.waiting:
             return f"is tried again{raised}"
@@ -174,9 +194,9 @@ class _Teller:
         return ", and nobody knows what came of it: its process died or left"
 
     def _standing(self, i: int) -> str:
-        if not goes_back(self._execution):
-            return "is done"
         owed = self._operations[i].compensation is not None
+        if not goes_back(self._execution):
+            return "is done" + _UNLESS_PIVOT * (owed and self._execution.backward)
         return "stands, and is still to be undone" if owed else "stands; nothing undoes it"
 
     def _stuck(self, i: int) -> str:

@@ -6,7 +6,7 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from py_api_saga.cli.story import goes_back
+from py_api_saga.cli.story import goes_back, pivot_in_doubt
 from py_api_saga.cli.words import is_sealed, opened
 from py_api_saga.execution import ABORT, AGAIN, RESOLVED, Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
@@ -51,8 +51,8 @@ def remedies(story: Story, saga: str) -> Iterator[Remedy]:
             return
         does = f"goes on with this saga alone, at once{unseen}"
         yield Remedy(typed("takeover", *modules), does)
-        if not goes_back(execution) and _after(recorded, execution, _abort()) is not None:
-            yield Remedy(typed("cancel"), "has it undone instead")
+        if _may_turn(recorded, execution):
+            yield Remedy(typed("cancel"), f"has it undone instead{_unless_passed(execution)}")
         return
     yield from _for_stuck(recorded, execution, typed)
     does = f"goes on with this saga alone, once you have decided{unseen}"
@@ -109,8 +109,20 @@ def _for_stuck(
                 does = f"{_MEANING[status, execution.rolling]}; {_LEADS[leads]}"
                 command = typed("resolve", option, "--note TEXT", operation=names[i])
                 yield Remedy(command, does)
-    if not goes_back(execution) and _after(recorded, execution, _abort()) is not None:
-        yield Remedy(typed("compensate"), "gives up, and has it undone")
+    if _may_turn(recorded, execution):
+        does = f"gives up, and has it undone{_unless_passed(execution)}"
+        yield Remedy(typed("compensate"), does)
+
+
+def _may_turn(recorded: Recorded, execution: Execution) -> bool:
+    """Tell whether a saga goes forward, and a person may have it undone."""
+    if execution.backward or execution.passed:
+        return False
+    return _after(recorded, execution, (ABORT, -1, "", 0, 0, InterruptedError())) is not None
+
+
+def _unless_passed(execution: Execution) -> str:
+    return ", if it turns out that its pivot did not happen" * pivot_in_doubt(execution)
 
 
 _OPTIONS = {
@@ -135,10 +147,6 @@ _LEADS = {
     SagaStatus.COMPENSATED: "the saga is then compensated",
     SagaStatus.STUCK: "the saga stays stuck for what else is stuck",
 }
-
-
-def _abort() -> tuple[str, int, str, int, int, Any]:
-    return (ABORT, -1, "", 0, 0, InterruptedError())
 
 
 def _again(i: int) -> tuple[str, int, str, int, int, Any]:

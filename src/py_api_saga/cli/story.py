@@ -114,5 +114,11 @@ def fold(rows: Sequence[Row], values: Trees) -> tuple[Recorded, Execution, tuple
 
 
 def goes_back(execution: Execution) -> bool:
-    """Tell whether a saga is being undone."""
-    return execution.rolling or execution.backward
+    """Tell whether a saga is being undone, whatever comes."""
+    return execution.rolling or (execution.backward and not pivot_in_doubt(execution))
+
+
+def pivot_in_doubt(execution: Execution) -> bool:
+    """Tell whether the pivot may have happened: until that is known, nothing is undone."""
+    pivot, trouble = execution.definition.pivot, execution.trouble
+    return pivot in execution.flying or (trouble is not None and pivot in trouble.doubted)
