@@ -901,6 +901,36 @@ def test_why_of_what_may_have_happened(say: Say, journal: SQLiteJournal) -> None
     assert "may stand; nothing undoes it: Lost('reply')" in say("why", "skip")[1]
 
 
+def test_why_of_what_was_given_up_and_succeeded_after_all(say: Say, journal: SQLiteJournal) -> None:
+    """Nobody is asked whether it happened, nor is it offered, or believed, that it did not."""
+    go_on = threading.Event()
+    depot.behaviour["a"] = lambda: go_on.wait(10) and "A"
+    made = SagaAssembler.saga().operation(
+        (do, "a"), (undo, "a"), name="a", timeout=0.05, on_doubt="park"
+    )
+    with pytest.raises(SagaStuck):
+        made.operation((do, "b"), name="b").orchestrator_execute(journal=journal, saga_id="x")
+    assert "nobody knows whether it happened" in say("why", "x")[1]
+    go_on.set()
+    wait_until(lambda: "succeeded, and returned" in say("show", "x")[1])
+    wait_until(lambda: not journal.drives(seen(journal, "x")))
+
+    assert "a  STUCK    was given up, and succeeded after all" in say("why", "x")[1]
+    assert remedies(say, "why", "x") == [
+        "saga retry x",
+        "saga resolve x a --succeeded JSON --note TEXT",
+        "saga resolve x a --compensated --note TEXT",
+        "saga resolve x a --skipped --note TEXT",
+        "saga takeover x --modules depot",
+    ]
+    ended, said = say("resolve", "x", "a", "--failed", "--note", "n")
+    assert (ended, "given up, but succeeded after all, as is on record" in said) == (1, True)
+
+    assert say("retry", "x")[0] == 0
+    say("recover", "--modules", "depot")
+    assert (status(journal), depot.standing) == (SagaStatus.COMPENSATED, [])
+
+
 def test_why_of_a_saga_that_needs_a_decision_before_either_way(
     say: Say, journal: SQLiteJournal
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from typing import Any
 
 import depot
 import pytest
 from depot import do, fail, undo
-from recorded import WHO, order, stuck
+from recorded import WHO, bodies, order, stuck
 
 from py_api_saga import (
     SagaAssembler,
@@ -164,6 +166,29 @@ def test_what_has_passed_its_pivot_is_not_undone(journal: Any) -> None:
     with pytest.raises(DecisionError, match="cannot be resolved as"):
         resolve(journal, "x", "c", Status.FAILED, **WHO)
     assert journal.find("x").status is SagaStatus.STUCK
+
+
+def test_what_succeeded_after_all_is_not_said_to_have_failed(journal: Any) -> None:
+    """Its effect would stand for ever: a call that was given up is on record as a success."""
+    go_on = threading.Event()
+    depot.behaviour["a"] = lambda: go_on.wait(10)
+    saga = SagaAssembler.saga().operation(
+        (do, "a"), (undo, "a"), name="a", timeout=0.05, on_doubt="park"
+    )
+    with pytest.raises(SagaStuck):
+        saga.operation((do, "b")).orchestrator_execute(journal=journal, saga_id="x")
+    go_on.set()
+    limit = time.monotonic() + 10
+    while '"succeeded",0' not in bodies(journal, "x")[-1] or journal.drives(journal.find("x")):
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+    with pytest.raises(DecisionError, match="succeeded after all, as is on record"):
+        resolve(journal, "x", "a", Status.FAILED, **WHO)
+
+    assert again(journal, "x", **WHO) is SagaStatus.COMPENSATING
+    assert outcomes(journal) == [SagaStatus.COMPENSATED]
+    assert depot.standing == []
 
 
 def test_what_is_not_stuck_is_not_resolved(journal: Any) -> None:

@@ -73,8 +73,9 @@ def resolve(
 
     Raises:
         LookupError: There is no such saga or operation.
-        DecisionError: It isn't stuck, or can't be resolved like that; `status` is no `Status`; or
-            `who` or `why` says nothing.
+        DecisionError: It isn't stuck, or can't be resolved like that: not as FAILED past the
+            pivot, nor if a call that was given up has succeeded after all; `status` is no
+            `Status`; or `who` or `why` says nothing.
         SagaInProgress: Somebody drives it.
         JournalError: The journal can't be read or written.
     """
@@ -84,8 +85,14 @@ def resolve(
         raise DecisionError(message)
     _see_said(why, "why: expected how it is known what came of the operation")
 
-    def decide(recorded: Recorded, _: Execution) -> list[Entry]:
+    def decide(recorded: Recorded, execution: Execution) -> list[Entry]:
         i = _index(recorded, operation)
+        if status is Status.FAILED and succeeded_late(execution, i):
+            message = (
+                f"saga {saga_id!r}: {operation} cannot be resolved as failed: it was given up, but "
+                "succeeded after all, as is on record"
+            )
+            raise DecisionError(message)
         return [*_buried(ended=ended), (RESOLVED, i, "", 0, 0, (status, result))]
 
     return _decide(journal, saga_id, f"resolve {operation} as {status.value}", decide, who, why)
@@ -201,6 +208,13 @@ def _digest(journal: Journal, seen: Summary, rows: Sequence[Row], *, forget: boo
         if not isinstance(error, SealedError):  # which its codec opens
             message += "; only forget=True (--forget) drops it unread, and its id with it"
         raise JournalError(message) from error
+
+
+def succeeded_late(execution: Execution, i: int) -> bool:
+    """Tell whether a stuck operation was given up, and is known to have succeeded after all."""
+    trouble, is_stuck = execution.trouble, execution.status[i] is Status.STUCK
+    known = is_stuck and execution.results[i] is not MISSING
+    return known and trouble is not None and i in trouble.doubted
 
 
 def _buried(*, ended: bool) -> list[Entry]:

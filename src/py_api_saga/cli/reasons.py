@@ -12,6 +12,7 @@ from py_api_saga.cli.story import Story, goes_back, read
 from py_api_saga.cli.words import error_words, moment, table, write, write_json
 from py_api_saga.compensation import Trouble
 from py_api_saga.placeholder import OWN
+from py_api_saga.repair import succeeded_late
 from py_api_saga.status import MISSING, SagaStatus, Status
 
 if TYPE_CHECKING:
@@ -211,6 +212,8 @@ class _Teller:
             and self._execution.results[i] is MISSING
         ):
             return "its undo needs what the action returned, which nobody knows"
+        if succeeded_late(self._execution, i):
+            return "was given up, and succeeded after all"
         if i in trouble.too_old:
             return "the service may have forgotten its idempotency key, so it is not called again"
         if self._operations[i].policy.park and i in trouble.doubted:

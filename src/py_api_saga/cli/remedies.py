@@ -11,7 +11,7 @@ from py_api_saga.cli.words import is_sealed, opened
 from py_api_saga.execution import ABORT, AGAIN, RESOLVED, Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.recorder import standing
-from py_api_saga.repair import ENDED
+from py_api_saga.repair import ENDED, succeeded_late
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.wording import in_line
 
@@ -105,7 +105,8 @@ def _for_stuck(
     for i in stuck[:_MOST]:
         for status, option in _OPTIONS.items():
             leads = _after(recorded, execution, (RESOLVED, i, "", 0, 0, (status, None)))
-            if leads is not None:
+            is_untrue = status is Status.FAILED and succeeded_late(execution, i)
+            if leads is not None and not is_untrue:
                 does = f"{_MEANING[status, execution.rolling]}; {_LEADS[leads]}"
                 command = typed("resolve", option, "--note TEXT", operation=names[i])
                 yield Remedy(command, does)
