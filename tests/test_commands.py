@@ -27,7 +27,16 @@ from depot import ask, do, fail, undo
 from recorded import begin, bodies, order, seen, status, stuck
 from world import output_of, unmeasured
 
-from py_api_saga import Retry, SagaAssembler, SagaException, SagaStatus, SagaStuck, result_of
+from py_api_saga import (
+    Retry,
+    SagaAssembler,
+    SagaException,
+    SagaStatus,
+    SagaStuck,
+    Status,
+    repair,
+    result_of,
+)
 from py_api_saga.cli import health, opening, recovering, words, worker
 from py_api_saga.cli import main as saga
 from py_api_saga.cli.commands import COMMANDS, make_parser
@@ -899,6 +908,33 @@ def test_why_of_what_may_have_happened(say: Say, journal: SQLiteJournal) -> None
     made.start(journal=journal, saga_id="skip")
     append(journal, dumps([called, lost]), SagaStatus.COMPENSATED, "skip")
     assert "may stand; nothing undoes it: Lost('reply')" in say("why", "skip")[1]
+
+
+def test_why_of_what_cannot_be_undone_for_want_of_a_result(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """To call it once more would not help, so it is neither listed nor done; to say it does."""
+    made = SagaAssembler.saga().operation((do, "z"), (undo, "z"), name="z")
+    made.operation((do, "a"), (undo, "a", result_of()), name="a")
+    depot.behaviour.update({"a": fail(ConnectionResetError("lost")), "undo z": fail(OSError())})
+    run(made, journal)
+    true = "its undo needs what the action returned, which nobody knows"
+
+    said = say("why", "x")[1]
+    assert "calls once more what is stuck and can be called" in said
+    assert true in said
+    say("retry", "x")
+    say("recover", "--modules", "depot")
+    assert remedies(say, "why", "x")[0] == "saga resolve x a --succeeded JSON --note TEXT"
+    ended, said = say("retry", "x")
+    assert (ended, "no call can undo what is stuck" in said) == (1, True)
+
+    repair.resolve(journal, "x", "a", Status.SUCCEEDED, who="ada", why="without its result")
+    say("recover", "--modules", "depot")
+    assert true in say("why", "x")[1]
+    say("resolve", "x", "a", "--succeeded", '"A"', "--note", "found it")
+    say("recover", "--modules", "depot")
+    assert (status(journal), depot.log[-1]) == (SagaStatus.COMPENSATED, "undo a")
 
 
 def test_why_of_what_was_given_up_and_succeeded_after_all(say: Say, journal: SQLiteJournal) -> None:

@@ -77,6 +77,29 @@ def test_a_compensation_is_tried_once_more(journal: Any) -> None:
         depot.reset()
 
 
+def test_what_lacks_a_result_is_not_called_once_more(journal: Any) -> None:
+    """The call could not be made; what else is stuck is called all the same."""
+    depot.behaviour.update(
+        {"undo a": fail(OSError("no bank")), "b": fail(ConnectionResetError("lost"))}
+    )
+    saga = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a")
+    with pytest.raises(SagaStuck):
+        saga.operation((do, "b"), (undo, "b", result_of()), name="b").orchestrator_execute(
+            journal=journal, saga_id="x"
+        )
+    depot.behaviour.clear()
+
+    assert again(journal, "x", **WHO) is SagaStatus.COMPENSATING
+    assert outcomes(journal) == [SagaStatus.STUCK]
+    assert depot.log == ["a", "b", "undo a", "undo a"]
+    for operation in (None, "b"):
+        with pytest.raises(DecisionError, match="which nobody knows; resolve it instead"):
+            again(journal, "x", operation, **WHO)
+    assert resolve(journal, "x", "b", Status.SUCCEEDED, "B", **WHO) is SagaStatus.COMPENSATING
+    assert outcomes(journal) == [SagaStatus.COMPENSATED]
+    assert depot.standing == []
+
+
 def test_an_operation_after_the_pivot_is_tried_once_more(journal: Any) -> None:
     """And the saga goes on to its end."""
     stuck_forward(journal)

@@ -348,6 +348,11 @@ class Execution:
             return 1
         return self.trouble.generations.get((i, kind), 1)
 
+    def lacks_result(self, i: int) -> bool:
+        """Tell whether an operation's compensation needs a result that nobody knows."""
+        undo = self.definition.operations[i].compensation
+        return undo is not None and OWN in undo[3] and self.results[i] is MISSING
+
     # --- told ----------------------------------------------------------------------------------
 
     def _take_off(self, intent: Entry) -> None:
@@ -633,20 +638,16 @@ class Execution:
 
     def _may_call(self, i: int) -> bool:
         status, operation = self.status[i], self.definition.operations[i]
-        trouble, undo = self._trouble(), operation.compensation
+        trouble = self._trouble()
         if self.rolling:
-            if undo is None and status is not _COMPENSATING:
+            if operation.compensation is None and status is not _COMPENSATING:
                 self._move(i, _SKIPPED)
                 return False
             parked = (
                 (status is _IN_DOUBT and operation.policy.park)
                 or (status is _COMPENSATING and i in trouble.too_old)
-                or (  # a call that had succeeded is made, and says itself what it lacks
-                    status is not _SUCCEEDED
-                    and undo is not None
-                    and OWN in undo[3]
-                    and self.results[i] is MISSING
-                )
+                # a call that had succeeded is made, and says itself what it lacks
+                or (status is not _SUCCEEDED and self.lacks_result(i))
             )
         else:
             parked = status is _IN_DOUBT and (

@@ -110,6 +110,8 @@ def again(
 ) -> SagaStatus:
     """Call once more, in the same direction, what is stuck; or go on with a saga that was parked.
 
+    What can't be undone without a result that nobody knows is not called: resolve it.
+
     Args:
         journal: Where the saga is.
         saga_id: Which one.
@@ -128,7 +130,14 @@ def again(
         if not chosen and execution.at_rest:
             message = f"saga {saga_id!r} has no operation that is stuck"
             raise DecisionError(message)
-        return [*_buried(ended=ended), *((AGAIN, i, "", 0, 0, new_key) for i in chosen)]
+        able = [i for i in chosen if i not in stuck or may_be_called(execution, i)]
+        if chosen and not able:
+            message = (
+                f"saga {saga_id!r}: no call can undo what is stuck: that needs what the action "
+                "returned, which nobody knows; resolve it instead"
+            )
+            raise DecisionError(message)
+        return [*_buried(ended=ended), *((AGAIN, i, "", 0, 0, new_key) for i in able)]
 
     did = f"retry{'' if operation is None else ' ' + operation}{' --new-key' * new_key}"
     return _decide(journal, saga_id, did, decide, who, why)
@@ -208,6 +217,11 @@ def _digest(journal: Journal, seen: Summary, rows: Sequence[Row], *, forget: boo
         if not isinstance(error, SealedError):  # which its codec opens
             message += "; only forget=True (--forget) drops it unread, and its id with it"
         raise JournalError(message) from error
+
+
+def may_be_called(execution: Execution, i: int) -> bool:
+    """Tell whether a call of a stuck operation would not lack what nobody knows."""
+    return not (execution.rolling and execution.lacks_result(i))
 
 
 def succeeded_late(execution: Execution, i: int) -> bool:

@@ -136,8 +136,8 @@ MUTANTS = (
     _one(
         "compensates without the result that it needs",
         "execution.py",
-        "                    and self.results[i] is MISSING\n",
-        "                    and self.results[i] is None\n",
+        "OWN in undo[3] and self.results[i] is MISSING\n",
+        "OWN in undo[3] and self.results[i] is None\n",
     ),
     _one(
         "asks, and believes NOT_HAPPENED, while a straggler lives",

@@ -11,9 +11,8 @@ from py_api_saga.cli.showing import headlines
 from py_api_saga.cli.story import Story, goes_back, read
 from py_api_saga.cli.words import error_words, moment, table, write, write_json
 from py_api_saga.compensation import Trouble
-from py_api_saga.placeholder import OWN
-from py_api_saga.repair import succeeded_late
-from py_api_saga.status import MISSING, SagaStatus, Status
+from py_api_saga.repair import may_be_called, succeeded_late
+from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
     import argparse
@@ -201,17 +200,11 @@ class _Teller:
         return "stands, and is still to be undone" if owed else "stands; nothing undoes it"
 
     def _stuck(self, i: int) -> str:
-        trouble, undo = self._trouble, self._operations[i].compensation
+        trouble = self._trouble
+        if not may_be_called(self._execution, i):
+            return "its undo needs what the action returned, which nobody knows"
         if i in trouble.undo_errors:
             return f"its undo raised {error_words(trouble.undo_errors[i])}"
-        rolling = self._execution.rolling
-        if (
-            rolling
-            and undo is not None
-            and OWN in undo[3]
-            and self._execution.results[i] is MISSING
-        ):
-            return "its undo needs what the action returned, which nobody knows"
         if succeeded_late(self._execution, i):
             return "was given up, and succeeded after all"
         if i in trouble.too_old:

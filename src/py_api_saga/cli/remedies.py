@@ -11,7 +11,7 @@ from py_api_saga.cli.words import is_sealed, opened
 from py_api_saga.execution import ABORT, AGAIN, RESOLVED, Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.recorder import standing
-from py_api_saga.repair import ENDED, succeeded_late
+from py_api_saga.repair import ENDED, may_be_called, succeeded_late
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.wording import in_line
 
@@ -97,10 +97,11 @@ def _for_stuck(
 ) -> Iterator[Remedy]:
     stuck = [i for i, status in enumerate(execution.status) if status is Status.STUCK]
     names = recorded.definition.names.all()
-    again = [_again(i) for i in stuck]
-    if _after(recorded, execution, *again) is not None:
+    again = [_again(i) for i in stuck if may_be_called(execution, i)]
+    if (again or not stuck) and _after(recorded, execution, *again) is not None:
         way = "undone" if goes_back(execution) else "done"
-        does = f"calls once more what is stuck, so that it is {way} after all"
+        which = "what is stuck" + " and can be called" * (len(again) < len(stuck))
+        does = f"calls once more {which}, so that it is {way} after all"
         yield Remedy(typed("retry"), does if stuck else "lets recovery try it again")
     for i in stuck[:_MOST]:
         for status, option in _OPTIONS.items():
