@@ -1206,7 +1206,17 @@ def test_a_person_says_that_a_call_which_was_given_up_has_ended(
 
     ended, said = say(*decision)
     assert (ended, "may still be running" in said) == (1, True)
-    assert say("retry", "x")[0] == 1
+    ended, said = say("retry", "x")
+    assert (ended, "--ended" in said) == (1, True)
+    assert "only if the calls that were given up have ended for sure" in say("why", "x")[1]
+    assert remedies(say, "why", "x") == [
+        "saga retry x --ended",
+        "saga resolve x a --succeeded JSON --ended --note TEXT",
+        "saga resolve x a --failed --note TEXT",
+        "saga resolve x a --compensated --note TEXT",
+        "saga resolve x a --skipped --note TEXT",
+        "saga takeover x --modules depot",
+    ]
     assert say(*decision, "--ended") == (
         0,
         "x: COMPENSATING; `saga recover` undoes what is left of it\n",

@@ -111,6 +111,10 @@ AGAIN: Final = "again"
 
 Entry: TypeAlias = "tuple[str, int, str, int, int, Any]"
 _OPEN = frozenset({Status.IN_DOUBT, Status.STUCK})  # nobody knows, or can go on
+_LIVES = (
+    "may still be running, in a call that was given up; if that has ended for sure, as with its "
+    "process, say so: ended=True, or --ended"
+)
 _NO_ANSWER = "a question ends with happened, not happened or unknown"
 # Looking up a member of an Enum costs 60 ns, a global 5.
 _PENDING, _RUNNING, _SUCCEEDED, _FAILED, _IN_DOUBT = (
@@ -512,7 +516,7 @@ class Execution:
             raise IllegalMoveError(message)
         trouble = self._trouble()
         if status is _SUCCEEDED and self.rolling and trouble.alive(i, COMPENSATION):
-            message = f"{self._name(i)}: its compensation may still be running"
+            message = f"{self._name(i)}: its compensation {_LIVES}"
             raise IllegalMoveError(message)
         trouble.doubted.discard(i)
         self._unlist(i)
@@ -537,7 +541,7 @@ class Execution:
         elif (~i if self.rolling else i) in self._heap:
             wrong = "is ready"
         elif trouble.alive(i):
-            wrong = "may still be running, in a call that was given up"
+            wrong = _LIVES
         elif self.backward and not self.rolling and i != self.definition.pivot:
             wrong = "is to be undone"
         if wrong:

@@ -93,7 +93,7 @@ def resolve(
                 "succeeded after all, as is on record"
             )
             raise DecisionError(message)
-        return [*_buried(ended=ended), (RESOLVED, i, "", 0, 0, (status, result))]
+        return [*buried(ended=ended), (RESOLVED, i, "", 0, 0, (status, result))]
 
     return _decide(journal, saga_id, f"resolve {operation} as {status.value}", decide, who, why)
 
@@ -137,7 +137,7 @@ def again(
                 "returned, which nobody knows; resolve it instead"
             )
             raise DecisionError(message)
-        return [*_buried(ended=ended), *((AGAIN, i, "", 0, 0, new_key) for i in able)]
+        return [*buried(ended=ended), *((AGAIN, i, "", 0, 0, new_key) for i in able)]
 
     did = f"retry{'' if operation is None else ' ' + operation}{' --new-key' * new_key}"
     return _decide(journal, saga_id, did, decide, who, why)
@@ -231,7 +231,7 @@ def succeeded_late(execution: Execution, i: int) -> bool:
     return known and trouble is not None and i in trouble.doubted
 
 
-def _buried(*, ended: bool) -> list[Entry]:
+def buried(*, ended: bool) -> list[Entry]:
     """Tell, as after a crash, that no call of a saga is running any more."""
     return [(RECOVERED, -1, "", 0, 0, frozenset())] if ended else []
 

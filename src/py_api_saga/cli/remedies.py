@@ -11,7 +11,7 @@ from py_api_saga.cli.words import is_sealed, opened
 from py_api_saga.execution import ABORT, AGAIN, RESOLVED, Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.recorder import standing
-from py_api_saga.repair import ENDED, may_be_called, succeeded_late
+from py_api_saga.repair import ENDED, buried, may_be_called, succeeded_late
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.wording import in_line
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from py_api_saga.cli.story import Story
+    from py_api_saga.execution import Entry
     from py_api_saga.journal.record import Recorded
     from py_api_saga.journal.values import Values
 
@@ -98,19 +99,22 @@ def _for_stuck(
     stuck = [i for i, status in enumerate(execution.status) if status is Status.STUCK]
     names = recorded.definition.names.all()
     again = [_again(i) for i in stuck if may_be_called(execution, i)]
-    if (again or not stuck) and _after(recorded, execution, *again) is not None:
+    leads, ended = _possible(recorded, execution, *again)
+    if (again or not stuck) and leads is not None:
         way = "undone" if goes_back(execution) else "done"
         which = "what is stuck" + " and can be called" * (len(again) < len(stuck))
         does = f"calls once more {which}, so that it is {way} after all"
-        yield Remedy(typed("retry"), does if stuck else "lets recovery try it again")
+        does = does if stuck else "lets recovery try it again"
+        yield Remedy(typed("retry", *ended), _SURELY * len(ended) + does)
     for i in stuck[:_MOST]:
         for status, option in _OPTIONS.items():
-            leads = _after(recorded, execution, (RESOLVED, i, "", 0, 0, (status, None)))
+            decision = (RESOLVED, i, "", 0, 0, (status, None))
+            leads, ended = _possible(recorded, execution, decision)
             is_untrue = status is Status.FAILED and succeeded_late(execution, i)
             if leads is not None and not is_untrue:
                 does = f"{_MEANING[status, execution.rolling]}; {_LEADS[leads]}"
-                command = typed("resolve", option, "--note TEXT", operation=names[i])
-                yield Remedy(command, does)
+                command = typed("resolve", option, *ended, "--note TEXT", operation=names[i])
+                yield Remedy(command, _SURELY * len(ended) + does)
     if _may_turn(recorded, execution):
         does = f"gives up, and has it undone{_unless_passed(execution)}"
         yield Remedy(typed("compensate"), does)
@@ -127,6 +131,7 @@ def _unless_passed(execution: Execution) -> str:
     return ", if it turns out that its pivot did not happen" * pivot_in_doubt(execution)
 
 
+_SURELY = "only if the calls that were given up have ended for sure, as with their process: "
 _OPTIONS = {
     Status.SUCCEEDED: "--succeeded JSON",
     Status.FAILED: "--failed",
@@ -151,13 +156,21 @@ _LEADS = {
 }
 
 
-def _again(i: int) -> tuple[str, int, str, int, int, Any]:
+def _again(i: int) -> Entry:
     return (AGAIN, i, "", 0, 0, False)
 
 
-def _after(
-    recorded: Recorded, execution: Execution, *decisions: tuple[str, int, str, int, int, Any]
-) -> SagaStatus | None:
+def _possible(
+    recorded: Recorded, execution: Execution, *decisions: Entry
+) -> tuple[SagaStatus | None, list[str]]:
+    """Tell where a saga would stand after a decision, and whether that takes `--ended`."""
+    leads = _after(recorded, execution, *decisions)
+    if leads is None and execution.trouble is not None and execution.trouble.stragglers:
+        return _after(recorded, execution, *buried(ended=True), *decisions), ["--ended"]
+    return leads, []
+
+
+def _after(recorded: Recorded, execution: Execution, *decisions: Entry) -> SagaStatus | None:
     """Tell where a saga would stand after a decision, or None if the machine refuses it."""
     trial = Execution(recorded.definition, execution.entries)
     try:
