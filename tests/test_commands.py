@@ -24,7 +24,7 @@ import depot
 import errands
 import pytest
 from depot import ask, do, fail, undo
-from recorded import begin, bodies, order, seen, status, stuck
+from recorded import begin, bodies, chain, order, seen, status, stuck
 from world import output_of, unmeasured
 
 from py_api_saga import (
@@ -1115,6 +1115,22 @@ def test_what_is_stuck_is_retried(say: Say, journal: SQLiteJournal) -> None:
     assert say("recover", "--modules", "depot")[0] == 0
     assert status(journal) is SagaStatus.COMPENSATED
     assert depot.keys[-1] == "x:b:compensation"
+
+
+def test_what_a_person_has_said_of_one_operation_is_told(say: Say, journal: SQLiteJournal) -> None:
+    """Until recovery has called it once more; of the other, nothing was said."""
+    depot.behaviour.update({name: fail(OSError("down")) for name in ("undo a", "undo b", "c")})
+    run(chain("a", "b", "c"), journal)
+
+    assert say("retry", "x", "b")[0] == 0
+
+    raised = "STUCK   its undo raised OSError('down')"
+    told = f"b  {raised}; a person said once more, so recovery calls it"
+    assert told in say("why", "x")[1]
+    assert f"a  {raised}\n" in say("why", "x")[1]
+    say("recover", "--modules", "depot")
+    assert "said once more" not in say("why", "x")[1]
+    assert depot.log[3:] == ["undo b", "undo a", "undo b"]
 
 
 def test_what_is_not_stuck_anywhere_is_not_retried(say: Say, journal: SQLiteJournal) -> None:

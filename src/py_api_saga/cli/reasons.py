@@ -138,6 +138,7 @@ def _who_drives(story: Story) -> str:
 # --- its operations --------------------------------------------------------------------------
 
 
+_ONCE_MORE = "; a person said once more, so recovery calls it"
 _IF_PIVOT = ", if the pivot happened"
 _UNLESS_PIVOT = ", and is undone if the pivot did not happen"
 
@@ -150,6 +151,7 @@ class _Teller:
         self._operations = recorded.definition.operations
         self._execution = execution
         self._trouble = execution.trouble or Trouble()
+        self._decided = {intent[1] for intent in execution.ready()}  # of what is stuck
 
     def tell(self, i: int) -> str:  # noqa: PLR0911 - one for each status
         """Say how an operation stands, and why."""
@@ -176,7 +178,7 @@ class _Teller:
             case Status.SKIPPED:
                 return f"{'may stand' if raised else 'stands'}; nothing undoes it{raised}"
             case _:
-                return self._stuck(i)
+                return self._stuck(i) + _ONCE_MORE * (i in self._decided)
 
     def _pending(self) -> str:
         if goes_back(self._execution):
