@@ -10,7 +10,7 @@ from typing import Any
 import depot
 import pytest
 from depot import do, fail, undo
-from recorded import WHO, bodies, order, stuck
+from recorded import WHO, bodies, crashed, order, stuck
 
 from py_api_saga import (
     SagaAssembler,
@@ -23,7 +23,9 @@ from py_api_saga import (
     result_of,
 )
 from py_api_saga.journal import MemoryJournal
+from py_api_saga.journal.changes import Take
 from py_api_saga.repair import DecisionError, again, compensate, purge, resolve
+from py_api_saga.resuming import claim_of
 
 
 def stuck_forward(journal: Any) -> None:
@@ -184,9 +186,10 @@ def test_what_has_passed_its_pivot_is_not_undone(journal: Any) -> None:
     """It can only go forward."""
     stuck_forward(journal)
 
+    words = "c cannot be resolved as failed, only as succeeded: the saga has passed its pivot"
     with pytest.raises(DecisionError, match="has passed its pivot"):
         compensate(journal, "x", **WHO)
-    with pytest.raises(DecisionError, match="cannot be resolved as"):
+    with pytest.raises(DecisionError, match=words):
         resolve(journal, "x", "c", Status.FAILED, **WHO)
     assert journal.find("x").status is SagaStatus.STUCK
 
@@ -219,7 +222,7 @@ def test_what_is_not_stuck_is_not_resolved(journal: Any) -> None:
     stuck(journal)
     rows = journal.rows([journal.find("x").number])
 
-    with pytest.raises(DecisionError, match=r"'?a'?: COMPENSATED cannot be resolved"):
+    with pytest.raises(DecisionError, match="a is compensated, and only what is stuck can be"):
         resolve(journal, "x", "a", Status.COMPENSATED, **WHO)
     with pytest.raises(LookupError, match="no operation 'z'; there are a, b, c"):
         resolve(journal, "x", "z", Status.COMPENSATED, **WHO)
@@ -276,11 +279,31 @@ class Elsewhere:
         return getattr(self._journal, name)
 
 
-def test_nothing_stuck_is_nothing_to_retry(journal: Any) -> None:
-    """A saga that waits for recovery needs no person, but may be told to go on."""
+def test_a_saga_that_waits_to_be_tried_again_is_due_when_a_person_says_so(journal: Any) -> None:
+    """Nothing of it is stuck: its tries are counted anew, and recovery need not wait."""
     order().start(journal=journal, saga_id="x")
+    claim = claim_of(journal, Take(journal.find("x"), counted=True, due=time.time() + 3600))
+    journal.leave(claim)
+    assert journal.find("x").tries == 1
+    assert outcomes(journal) == []
 
     assert again(journal, "x", **WHO) is SagaStatus.RUNNING
+
+    assert journal.find("x").tries == 0
+    assert outcomes(journal) == [SagaStatus.COMPLETED]
+
+
+def test_what_goes_forward_is_not_resolved_as_undone(journal: Any) -> None:
+    """The refusal gives the reason in words."""
+    saga = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a", on_doubt="park")
+    crashed(journal, saga.operation((do, "b"), name="b"), 1)
+    assert outcomes(journal) == [SagaStatus.STUCK]
+
+    for status in (Status.COMPENSATED, Status.SKIPPED):
+        words = "only as failed or succeeded: the saga goes forward"
+        with pytest.raises(DecisionError, match=f"a cannot be resolved as {status.value}, {words}"):
+            resolve(journal, "x", "a", status, **WHO)
+    assert resolve(journal, "x", "a", Status.SUCCEEDED, "A", **WHO) is SagaStatus.RUNNING
 
 
 def test_a_purged_saga_is_remembered(journal: Any) -> None:

@@ -506,18 +506,11 @@ class Execution:
 
     def _take_resolved(self, entry: Entry) -> None:
         i, (status, result) = entry[1], entry[5]
-        allowed = {_SUCCEEDED, _FAILED}
-        if self.rolling:
-            allowed |= {_COMPENSATED, _SKIPPED}
-        if self.passed:
-            allowed -= {_FAILED}
-        if self.status[i] is not _STUCK or i in self.flying or status not in allowed:
-            message = f"{self._name(i)}: {self.status[i].name} cannot be resolved as {status}"
+        wrong = self._not_to_be(i, status)
+        if wrong:
+            message = f"{self._name(i)} {wrong}"
             raise IllegalMoveError(message)
         trouble = self._trouble()
-        if status is _SUCCEEDED and self.rolling and trouble.alive(i, COMPENSATION):
-            message = f"{self._name(i)}: its compensation {_LIVES}"
-            raise IllegalMoveError(message)
         trouble.doubted.discard(i)
         self._unlist(i)
         if status is _SUCCEEDED:
@@ -534,12 +527,31 @@ class Execution:
                 self.backward = True
         self._turn()
 
+    def _not_to_be(self, i: int, status: Status) -> str:
+        """Say why a person can't resolve an operation so, if that is so."""
+        allowed = {_SUCCEEDED, _FAILED}
+        if self.rolling:
+            allowed |= {_COMPENSATED, _SKIPPED}
+        if self.passed:
+            allowed -= {_FAILED}
+        if self.status[i] is not _STUCK or i in self.flying:
+            stands = self.status[i].value.replace("_", " ")
+            return f"is {stands}, and only what is stuck can be resolved"
+        if status not in allowed:
+            others = " or ".join(sorted(other.value for other in allowed))
+            way = "has passed its pivot" if self.passed else "goes forward"
+            why = "is being undone" if self.rolling else way
+            return f"cannot be resolved as {status.value}, only as {others}: the saga {why}"
+        if status is _SUCCEEDED and self.rolling and self._trouble().alive(i, COMPENSATION):
+            return f"has a compensation that {_LIVES}"
+        return ""
+
     def _take_again(self, entry: Entry) -> None:
         i, trouble, wrong = entry[1], self.trouble, ""
         if trouble is None or self.status[i] is not _STUCK or i in self.flying:
             wrong = "is not stuck"
         elif (~i if self.rolling else i) in self._heap:
-            wrong = "is ready"
+            wrong = "is to be called once more as it is"
         elif trouble.alive(i):
             wrong = _LIVES
         elif self.backward and not self.rolling and i != self.definition.pivot:

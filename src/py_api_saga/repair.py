@@ -110,7 +110,8 @@ def again(
 ) -> SagaStatus:
     """Call once more, in the same direction, what is stuck; or go on with a saga that was parked.
 
-    What can't be undone without a result that nobody knows is not called: resolve it.
+    An open saga that recovery has tried before is due at once; either way its tries are counted
+    anew. What can't be undone without a result that nobody knows is not called: resolve it.
 
     Args:
         journal: Where the saga is.
