@@ -1225,6 +1225,21 @@ def test_an_abort_between_two_attempts_of_a_doubtful_pivot() -> None:
     assert d.ready() == "-a"
 
 
+def test_an_abort_once_the_pivot_is_known_not_to_have_happened_undoes_all() -> None:
+    """It was to be called again after a crash, and is not."""
+    d = chain(Op(), Op(pivot=True, on_doubt="ask"), Op())
+    d.do("a")
+    d.start("b")
+    d.crash()
+    d.start("b")
+    d.end(NOT_HAPPENED, "b")
+    assert d.ready() == "b"
+    d.abort()
+
+    assert d.stand() == "succeeded failed pending"
+    assert d.ready() == "-a"
+
+
 @pytest.mark.parametrize("ending", [all_goes_well, a_failure_undoes_what_was_done])
 def test_a_saga_that_has_ended_cannot_be_aborted(ending: Callable[[], Dialogue]) -> None:
     """COMPLETED and COMPENSATED are ends."""

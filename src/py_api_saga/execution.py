@@ -471,9 +471,12 @@ class Execution:
         if self.saga is _SAGA_STUCK and not self.rolling and may_have_passed:
             message = "the pivot may have happened: resolve it first"
             raise IllegalMoveError(message)
-        self._trouble().reasons.append(entry[5])
+        trouble = self._trouble()
+        trouble.reasons.append(entry[5])
         if not self.passed:
             self.backward = True
+            if pivot >= 0 and self.status[pivot] is _IN_DOUBT and pivot not in trouble.doubted:
+                self._move(pivot, _FAILED)  # it did not happen, and was to be called again
         self._turn()
 
     def _take_recovered(self, entry: Entry) -> None:
