@@ -855,6 +855,22 @@ def test_why_of_a_saga_whose_process_has_died(say: Say, journal: SQLiteJournal) 
     assert "takeover" in remedies(say, "why", "x")[0]
 
 
+@pytest.mark.parametrize("why", ["on_crash", "deadline"])
+def test_why_of_a_saga_that_recovery_is_to_undo(say: Say, journal: SQLiteJournal, why: str) -> None:
+    """Nobody has told it to stop: whoever goes on with it will."""
+    saga = order(on_crash="compensate" if why == "on_crash" else "resume")
+    saga.start(journal=journal, saga_id="x", deadline=0 if why == "deadline" else None)
+    append(journal, dumps([["started", 0, "action", 1, 1], ["succeeded", 0, "action", 1, 1, "A"]]))
+
+    said = say("why", "x")[1]
+    assert (
+        "It is to be undone, since its deadline has passed or it was left by its process." in said
+    )
+    assert "stands, and is still to be undone" in said
+    assert said.count("was never started") == 2
+    assert remedies(say, "why", "x") == ["saga takeover x --modules depot"]
+
+
 def test_why_of_a_rollback_that_was_left(say: Say, journal: SQLiteJournal) -> None:
     """What stands, what is undone and what is on its way."""
     made = SagaAssembler.saga().operation((do, "a"), name="a")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from py_api_saga.cli.opening import path_of, to_read
 from py_api_saga.cli.remedies import remedies
 from py_api_saga.cli.showing import headlines
-from py_api_saga.cli.story import Story, goes_back, read
+from py_api_saga.cli.story import Story, ahead, goes_back, read
 from py_api_saga.cli.words import error_words, moment, table, write, write_json
 from py_api_saga.compensation import Trouble
 from py_api_saga.repair import may_be_called, succeeded_late
@@ -108,14 +108,16 @@ def _in_short(story: Story) -> list[str]:
         else:
             lines.append("It can go neither forward nor back before a person decides.")
     else:
-        lines += [_way(execution), _who_drives(story)]
+        lines += [_way(execution, ahead(story) or execution), _who_drives(story)]
     return lines
 
 
-def _way(execution: Execution) -> str:
+def _way(execution: Execution, ahead: Execution) -> str:
     if goes_back(execution):
         return "It is being undone."
-    if execution.backward:
+    if goes_back(ahead):
+        return "It is to be undone, since its deadline has passed or it was left by its process."
+    if ahead.backward:
         return (
             "Nobody knows yet whether its pivot happened. If it did not, the saga is undone; if it "
             "did, it goes forward."
@@ -150,6 +152,7 @@ class _Teller:
         self._driven = story.driven
         self._operations = recorded.definition.operations
         self._execution = execution
+        self._ahead = ahead(story) or execution
         self._trouble = execution.trouble or Trouble()
         self._decided = {intent[1] for intent in execution.ready()}  # of what is stuck
 
@@ -181,9 +184,9 @@ class _Teller:
                 return self._stuck(i) + _ONCE_MORE * (i in self._decided)
 
     def _pending(self) -> str:
-        if goes_back(self._execution):
+        if goes_back(self._ahead):
             return "was never started"
-        return "is still to be done" + _IF_PIVOT * self._execution.backward
+        return "is still to be done" + _IF_PIVOT * self._ahead.backward
 
     def _running(self, i: int, raised: str) -> str:
         if i in self._trouble.waiting:
@@ -197,8 +200,8 @@ class _Teller:
 
     def _standing(self, i: int) -> str:
         owed = self._operations[i].compensation is not None
-        if not goes_back(self._execution):
-            return "is done" + _UNLESS_PIVOT * (owed and self._execution.backward)
+        if not goes_back(self._ahead):
+            return "is done" + _UNLESS_PIVOT * (owed and self._ahead.backward)
         return "stands, and is still to be undone" if owed else "stands; nothing undoes it"
 
     def _stuck(self, i: int) -> str:

@@ -6,7 +6,7 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from py_api_saga.cli.story import goes_back, pivot_in_doubt
+from py_api_saga.cli.story import ahead, goes_back, pivot_in_doubt
 from py_api_saga.cli.words import is_sealed, opened
 from py_api_saga.execution import ABORT, AGAIN, RESOLVED, Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
@@ -52,7 +52,7 @@ def remedies(story: Story, saga: str) -> Iterator[Remedy]:
             return
         does = f"goes on with this saga alone, at once{unseen}"
         yield Remedy(typed("takeover", *modules), does)
-        if _may_turn(recorded, execution):
+        if _may_turn(recorded, ahead(story) or execution):
             yield Remedy(typed("cancel"), f"has it undone instead{_unless_passed(execution)}")
         return
     yield from _for_stuck(recorded, execution, typed)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from py_api_saga.exceptions import JournalError, SagaError
-from py_api_saga.execution import Execution, IllegalMoveError
+from py_api_saga.execution import ABORT, RECOVERED, Execution, IllegalMoveError
+from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.record import NOTE, PARKED, read_lines, read_rows
 from py_api_saga.journal.values import Trees
 
@@ -111,6 +113,19 @@ def fold(rows: Sequence[Row], values: Trees) -> tuple[Recorded, Execution, tuple
         else:
             lines.append(Line(at, kind, next(entries), {}))
     return recorded, execution, tuple(lines)
+
+
+def ahead(story: Story) -> Execution | None:
+    """Give where an open saga stands for whoever goes on with it, if its process does not."""
+    recorded, execution = story.recorded, story.execution
+    if recorded is None or execution is None or story.driven or story.seen.status not in OPEN:
+        return execution
+    found = Execution(recorded.definition, execution.entries)
+    if execution.entries:
+        found.tell((RECOVERED, -1, "", 0, 0, frozenset()))
+    if recorded.plan.until is not None and recorded.plan.until < time():
+        found.tell((ABORT, -1, "", 0, 0, TimeoutError()))
+    return found
 
 
 def goes_back(execution: Execution) -> bool:
