@@ -6,8 +6,9 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from py_api_saga.cli.opening import batches, refuse_sealed, to_read, to_write
+from py_api_saga.cli.opening import SEALED, batches, to_read, to_write
 from py_api_saga.cli.words import error_words, plural, write
+from py_api_saga.journal.values import SealedError
 from py_api_saga.repair import purge_all
 
 if TYPE_CHECKING:
@@ -29,14 +30,13 @@ def main(arguments: argparse.Namespace) -> int:
     with closing(to_write(arguments)) as journal:
         chosen = _chosen(arguments, journal)
         for batch in batches(chosen):
-            if not arguments.forget:  # else nothing of it is read
-                refuse_sealed(journal, batch)
             refused = purge_all(journal, batch, forget=arguments.forget)
             done += len(batch) - len(refused)
             left += refused
     write(f"purged {plural(done, 'saga')}")
     for seen, error in left:
-        write(f"{seen.saga_id}: left as it is: {error_words(error)}")
+        is_shut = journal.codec is None and isinstance(error.__cause__, SealedError)
+        write(f"{seen.saga_id}: left as it is: {SEALED if is_shut else error_words(error)}")
     return 1 if left else 0
 
 
