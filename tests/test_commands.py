@@ -1605,10 +1605,9 @@ def test_the_limit_of_a_worker_is_for_one_round(say: Say, journal: SQLiteJournal
     assert "--limit N             sagas in all" in say("recover", "-h")[1]
 
 
-def test_a_worker_without_work_looks_again_and_says_nothing(
-    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Until it is told to end."""
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Each look for what is to be recovered, as it is taken."""
     waiting, looks = SQLiteJournal.waiting, []
 
     def looked(*arguments: Any) -> Any:
@@ -1616,6 +1615,13 @@ def test_a_worker_without_work_looks_again_and_says_nothing(
         return waiting(*arguments)
 
     monkeypatch.setattr(SQLiteJournal, "waiting", looked)
+    return looks
+
+
+def test_a_worker_without_work_looks_again_and_says_nothing(
+    say: Say, journal: SQLiteJournal, looks: list[Any]
+) -> None:
+    """Until it is told to end."""
 
     def proceed() -> None:
         wait_until(lambda: len(looks) >= 3)
@@ -1746,16 +1752,9 @@ def test_a_worker_outlives_a_journal_that_cannot_be_used(
 
 
 def test_a_worker_without_a_codec_works_on_beside_what_is_sealed(
-    say: Say, sealed: SQLiteJournal, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+    say: Say, sealed: SQLiteJournal, journal: SQLiteJournal, looks: list[Any]
 ) -> None:
     """It says so once of each saga, and leaves it to one that has the codec."""
-    waiting, looks = SQLiteJournal.waiting, []
-
-    def looked(*arguments: Any) -> Any:
-        looks.append(arguments)
-        return waiting(*arguments)
-
-    monkeypatch.setattr(SQLiteJournal, "waiting", looked)
     order().start(journal=sealed, saga_id="x")
 
     def proceed() -> None:
