@@ -156,6 +156,9 @@ def _recover(
                 if saga.outcome.name in ("RUNNING", "COMPENSATING"):
                     tell("unfinished", saga.saga_id, repr(saga.error))
                     raise saga.error or AssertionError
+                seen = journal.find(saga.saga_id)
+                if seen is None or seen.status is not saga.outcome:
+                    tell("unfinished", saga.saga_id, f"was-said-to-be-{saga.outcome.value}")
                 tell("recovered", saga.saga_id, saga.outcome.value, repr(saga.error))
                 if isinstance(saga.error, SagaException) and saga.error.__cause__:
                     tell("cause", saga.saga_id, repr(saga.error.__cause__))

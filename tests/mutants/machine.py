@@ -198,8 +198,14 @@ MUTANTS = (
     _one(
         "rolls back when it is stopped after the pivot",
         "execution.py",
-        "        if not self.passed:\n            self.backward = True\n",
-        "        self.backward = True\n",
+        "        if not self.passed:\n            self.backward = True\n            if pivot",
+        "        if True:\n            self.backward = True\n            if pivot",
+    ),
+    _one(
+        "calls a pivot that did not happen though it was stopped",
+        "execution.py",
+        "is _IN_DOUBT and pivot not in trouble.doubted:",
+        "is None:",
     ),
     _one(
         "rolls back while the pivot is in doubt",
