@@ -1240,6 +1240,26 @@ def test_an_abort_once_the_pivot_is_known_not_to_have_happened_undoes_all() -> N
     assert d.ready() == "-a"
 
 
+@pytest.mark.parametrize("answer", [HAPPENED, NOT_HAPPENED, UNKNOWN])
+def test_an_abort_while_the_pivot_is_asked_about_once_more_waits_for_the_answer(
+    answer: str,
+) -> None:
+    """Who knows nothing now adds nothing to what was known before the second crash."""
+    d = chain(Op(), Op(pivot=True, on_doubt="ask"), Op())
+    d.do("a")
+    d.start("b")
+    d.crash()
+    d.start("b")
+    d.end(NOT_HAPPENED, "b")
+    d.crash()
+    d.start("b")
+    d.abort()
+    assert d.stand() == "succeeded in_doubt pending"
+    d.end(answer, "b")
+
+    assert d.ready() == ("c" if answer == HAPPENED else "-a")
+
+
 @pytest.mark.parametrize("ending", [all_goes_well, a_failure_undoes_what_was_done])
 def test_a_saga_that_has_ended_cannot_be_aborted(ending: Callable[[], Dialogue]) -> None:
     """COMPLETED and COMPENSATED are ends."""

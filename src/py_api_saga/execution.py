@@ -471,12 +471,9 @@ class Execution:
         if self.saga is _SAGA_STUCK and not self.rolling and may_have_passed:
             message = "the pivot may have happened: resolve it first"
             raise IllegalMoveError(message)
-        trouble = self._trouble()
-        trouble.reasons.append(entry[5])
+        self._trouble().reasons.append(entry[5])
         if not self.passed:
             self.backward = True
-            if pivot >= 0 and self.status[pivot] is _IN_DOUBT and pivot not in trouble.doubted:
-                self._move(pivot, _FAILED)  # it did not happen, and was to be called again
         self._turn()
 
     def _take_recovered(self, entry: Entry) -> None:
@@ -779,6 +776,10 @@ class Execution:
                 else:
                     heappush(self._heap, ~j)
 
+    def _is_known_not(self, i: int) -> bool:
+        """Tell whether what was in doubt did not happen, and would be called again."""
+        return i not in self._trouble().doubted and i not in self.flying
+
     def _turn(self) -> None:
         """Begin the rollback once no call runs; end the saga once nothing is left."""
         if self.backward and not self.rolling:
@@ -786,6 +787,8 @@ class Execution:
             while trouble.waiting:
                 i, _ = trouble.waiting.popitem()
                 self._give_up(i, trouble)
+            if pivot >= 0 and self.status[pivot] is _IN_DOUBT and self._is_known_not(pivot):
+                self._move(pivot, _FAILED)
             open_pivot = pivot >= 0 and self.status[pivot] in _OPEN
             self._heap = [pivot] if open_pivot and pivot in self._heap else []
             if not open_pivot and not self.flying:

@@ -198,13 +198,13 @@ MUTANTS = (
     _one(
         "rolls back when it is stopped after the pivot",
         "execution.py",
-        "        if not self.passed:\n            self.backward = True\n            if pivot",
-        "        if True:\n            self.backward = True\n            if pivot",
+        "        if not self.passed:\n            self.backward = True\n",
+        "        self.backward = True\n",
     ),
     _one(
         "calls a pivot that did not happen though it was stopped",
         "execution.py",
-        "is _IN_DOUBT and pivot not in trouble.doubted:",
+        "is _IN_DOUBT and self._is_known_not(pivot):",
         "is None:",
     ),
     _one(
