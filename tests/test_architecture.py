@@ -34,7 +34,7 @@ HOUSE = (
     ("definition",),
     ("compensation",),
     ("execution",),
-    ("journal.names", "journal.statements", "journal.codec"),
+    ("journal.names", "journal.statements", "journal.codec", "journal.reentry"),
     ("journal.tagging",),
     ("journal.untagging",),
     ("journal.changes",),

@@ -17,6 +17,7 @@ from recorded import begin, bodies, seen
 from world import unmeasured
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
+from py_api_saga.journal import MemoryJournal, engines, owners
 from py_api_saga.journal.changes import Append, Create, Leave, Purge, Take
 from py_api_saga.journal.owners import owners_at
 from py_api_saga.journal.sqlite import SQLiteJournal
@@ -434,6 +435,27 @@ def test_who_may_not_write_sees_all_the_same_who_lives(
         assert not owners.alive(1)
     with pytest.raises(PermissionError):
         owners_at(f"{path}-none")
+
+
+def test_who_interrupts_what_opens_or_looks_is_refused_as_well(tmp_path: Path) -> None:
+    """A handler is in the thread that holds these locks, too."""
+    alive, memory = SQLiteJournal(tmp_path / "journal"), MemoryJournal()
+    begin(alive, "a")
+    for lock, use in (
+        (engines._lock, lambda: SQLiteJournal(tmp_path / "other").find("a")),  # noqa: SLF001 - what is struck
+        (owners._lock, lambda: owners_at(f"{tmp_path}/owners")),  # noqa: SLF001 - likewise
+        (owners._lock, lambda: owners_at(f"{alive.path}-owners").alive(7)),  # noqa: SLF001
+        (memory._lock, lambda: begin(memory, "a")),  # noqa: SLF001
+    ):
+        with lock:
+            try:
+                said = str(use())
+            except JournalError as error:
+                said = str(error)
+        assert "used within a signal handler" in said
+    with engines._lock:  # noqa: SLF001
+        alive.close()
+    assert alive.engine.connection is not None
 
 
 def test_a_signal_handler_that_uses_a_journal_waits_for_nobody(tmp_path: Path) -> None:

@@ -15,11 +15,12 @@ from contextlib import suppress
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import OPEN, Append, Create, Leave, SagaExistsError, Take
 from py_api_saga.journal.gate import Gate
-from py_api_saga.journal.group_commit import GroupCommit, interrupted, is_held
+from py_api_saga.journal.group_commit import GroupCommit
 from py_api_saga.journal.ledger import Ledger, in_progress
 from py_api_saga.journal.opening import PATIENCE, cannot, connect_to_write
 from py_api_saga.journal.owners import owners_at
 from py_api_saga.journal.reading import Reader
+from py_api_saga.journal.reentry import interrupted, is_held
 from py_api_saga.journal.statements import QUERIES
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import

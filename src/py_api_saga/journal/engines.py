@@ -9,18 +9,21 @@ from contextlib import suppress
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.engine import Engine
+from py_api_saga.journal.reentry import interrupted, is_held
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from py_api_saga.journal.opening import Options, Place
 
 _engines: dict[tuple[int, int], Engine] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 def engine_at(place: Place, options: Options) -> Engine:
     """Give the engine of a file, which all of its journal objects in this process share."""
     path, key = place
+    if is_held(_lock):
+        raise interrupted()
     with _lock:
         engine = _engines.get(key)
         if engine is not None and engine.path != path and not engine.lost:
@@ -45,7 +48,9 @@ def _words(options: Options) -> str:
 
 def close(engine: Engine) -> None:
     """Close the file of an engine; it is opened again when it is needed."""
-    if engine.close():  # without the lock: it may wait at the gate, and others open their own files
+    if (
+        not is_held(_lock) and engine.close()
+    ):  # without the lock: it may wait at the gate, and others open their own files
         with _lock:
             for key in [key for key, other in _engines.items() if other is engine]:
                 del _engines[key]

@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 
-from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.reentry import interrupted, is_held
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -27,24 +27,6 @@ if TYPE_CHECKING:
 
 GLANCE = 1.0  # seconds after which a follower looks whether somebody leads
 LINGER = 0.2  # seconds for which the thread of ours waits for more
-
-
-def is_held(lock: threading.RLock) -> bool:
-    """Tell whether this thread holds a lock.
-
-    Not public, but what `threading.Condition` asks; to note the thread beside the lock would leave
-    a gap between the two in which a signal may strike.
-    """
-    held: bool = lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
-    return held
-
-
-def interrupted() -> JournalError:
-    """Make the error for who would wait for the thread that they have interrupted."""
-    return JournalError(
-        "the journal was used within a signal handler or a finalizer that has interrupted its use: "
-        "set a flag there, or raise SystemExit"
-    )
 
 
 class RetiredError(Exception):

@@ -21,6 +21,7 @@ from py_api_saga.journal.changes import (
 )
 from py_api_saga.journal.codec import check_codec
 from py_api_saga.journal.names import Names
+from py_api_saga.journal.reentry import interrupted, is_held
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
@@ -55,10 +56,12 @@ class MemoryJournal:
         self._sagas: dict[int, _Saga] = {}
         self._numbers: dict[str, int] = {}
         self._number = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def write(self, *changes: Change) -> None:
-        """Settle each change."""
+        """Settle each change; raises JournalError as the other journal does in a signal handler."""
+        if is_held(self._lock):
+            raise interrupted()
         with self._lock:
             for change in changes:
                 if not change.settled:

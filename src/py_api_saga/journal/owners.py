@@ -11,13 +11,15 @@ from __future__ import annotations
 import os
 import threading
 
+from py_api_saga.journal.reentry import interrupted, is_held
+
 try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows: one process only
     fcntl = None  # type: ignore[assignment]
 
 _files: dict[tuple[int, int], Owners] = {}
-_lock = threading.Lock()
+_lock = threading.RLock()
 
 
 class Owners:
@@ -54,6 +56,7 @@ class Owners:
             return True
         if owner == 0 or fcntl is None:
             return False
+        _look()
         with _lock:  # a thread that takes a number would lose it when this one is done with it
             if not self._locked(owner, exclusive=False):
                 return True
@@ -73,6 +76,7 @@ class Owners:
 
 def owners_at(path: str) -> Owners:
     """Give the owners' file of this path; by its inode, which a path may change."""
+    _look()
     with _lock:
         try:
             seen = os.stat(path)  # noqa: PTH116 - paths are text here
@@ -90,6 +94,11 @@ def owners_at(path: str) -> Owners:
             seen = os.fstat(file)
             known = _files[seen.st_dev, seen.st_ino] = Owners(file)
         return known
+
+
+def _look() -> None:
+    if is_held(_lock):
+        raise interrupted()
 
 
 def _after_fork_in_child() -> None:  # pragma: no cover - a child ends without telling coverage

@@ -11,8 +11,8 @@ import threading
 from functools import partial
 
 from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
-from py_api_saga.journal.group_commit import interrupted, is_held
 from py_api_saga.journal.opening import cannot, connect_to_read
+from py_api_saga.journal.reentry import interrupted, is_held
 from py_api_saga.journal.statements import QUERIES
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
