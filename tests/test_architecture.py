@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import py_api_saga
+from py_api_saga import journal
 
 SOURCE = Path(py_api_saga.__file__).parent
 
@@ -265,3 +266,4 @@ def test_a_saga_in_a_journal_loads_no_more_than_it_needs(tmp_path: Path) -> None
 def test_what_is_imported_late_is_listed() -> None:
     """So that it is offered where names are completed."""
     assert set(dir(py_api_saga)) >= PUBLIC
+    assert set(dir(journal)) >= set(journal.__all__)

@@ -1511,6 +1511,24 @@ def test_a_saga_that_the_disk_has_damaged_keeps_no_other_from_being_recovered(
     assert (seen(journal, "x").tries, seen(journal, "y").tries) == (1, 0)
 
 
+def test_a_row_of_bytes_keeps_no_other_saga_from_being_recovered(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """Whoever has edited the file: SQLite keeps in a column what it is given."""
+    for saga_id in ("x", "y", "z"):
+        order().start(journal=journal, saga_id=saga_id)
+    which = "UPDATE entry SET body = {} WHERE saga = (SELECT number FROM saga WHERE saga_id = ?)"
+    alter(journal, which.format("x'ff00'"), "x")
+    alter(journal, which.format("CAST(body AS BLOB)"), "y")
+
+    ended, said = say("recover", "--modules", "depot")
+
+    assert ended == 4
+    assert re.search(r"x: STUCK: .*row 1 is damaged", said)
+    assert "y: COMPLETED" in said
+    assert "z: COMPLETED" in said
+
+
 def test_one_saga_is_taken_over(say: Say, journal: SQLiteJournal) -> None:
     """Due or not; what has ended is left as it is."""
     order().start(journal=journal, saga_id="x")
@@ -1716,9 +1734,12 @@ def test_a_worker_waits_for_a_journal_that_is_not_there_yet(
 
 
 def test_a_worker_that_waits_for_its_journal_ends_when_it_is_told(say: Say, tmp_path: Path) -> None:
-    """At once, and in peace; a module that is not there is said before it waits."""
+    """At once, and in peace; what will never do is said before it waits."""
     work = ["worker", "--journal", str(tmp_path / "later.db"), "--interval", "60", "--modules"]
     assert say(*work, "nope")[0] == 1
+    assert say(*work, "depot", "--codec", "nope:codec")[0] == 1
+    ended, said = say("worker", "--journal", os.devnull, "--modules", "depot")
+    assert (ended, "is no file, but a device or a pipe" in said) == (1, True)
     began = time.monotonic()
 
     with meanwhile(tell):

@@ -186,6 +186,19 @@ def test_who_cannot_open_the_text_of_an_error_goes_on_all_the_same(open_journal:
     assert "ValueError('(sealed)')" in str(done.error)
 
 
+def test_a_codec_that_opens_no_text_parks_nothing(open_journal: Any) -> None:
+    """It is the codec that is wrong, not the saga."""
+    codec = Away()
+    journal = open_journal(codec=codec)
+    chain("a").start(journal=journal, saga_id="x")
+    codec.decode = str.encode  # type: ignore[assignment,method-assign]
+
+    (done,) = recover(journal)
+
+    assert (done.outcome, status(journal, "x")) == (SagaStatus.RUNNING, SagaStatus.RUNNING)
+    assert "its codec gave bytes: decode must return text" in str(done.error)
+
+
 class Odd:
     """What is no codec for all that it has the methods of one."""
 
@@ -290,14 +303,12 @@ def test_half_a_character_in_a_name_is_refused(journal: Any) -> None:
 
 
 def test_an_error_of_the_journal_never_quotes_a_row(journal: Any) -> None:
-    """Not even one about half a character in the reason for a decision."""
-    crashed(journal, SagaAssembler.saga().operation((do, "a"), name="a", on_doubt="park"), 1)
-    recover(journal)
-    half: dict[str, Any] = {"who": "ada", "why": "\ud800"}
+    """Not even one about half a character in it."""
+    journal.write(create := Create("x", "x", '["secret \ud800"]'))
 
     if isinstance(journal, SQLiteJournal):
         with pytest.raises(JournalError) as caught:
-            resolve(journal, "x", "a", Status.SUCCEEDED, "secret", **half)
+            create.check()
         assert "secret" not in str(caught.value)
 
 
@@ -843,6 +854,7 @@ def test_who_gives_the_id_of_a_saga_that_is_damaged_is_told_so(journal: Any, bod
         lambda tree: tree.update(operations=[]),
         lambda tree: tree.update(until="soon"),
         lambda tree: tree["operations"][0].update(timeout="long"),
+        lambda tree: tree.update(layout={"items": [1], "places": {}}),
     ],
 )
 def test_a_definition_that_makes_no_sense_is_parked_at_once(journal: Any, change: Any) -> None:

@@ -14,6 +14,7 @@ from recorded import WHO, bodies, crashed, order, stuck
 
 from py_api_saga import (
     SagaAssembler,
+    SagaDefinitionError,
     SagaException,
     SagaInProgress,
     SagaStatus,
@@ -21,10 +22,11 @@ from py_api_saga import (
     Status,
     recover,
     result_of,
+    takeover,
 )
-from py_api_saga.journal import MemoryJournal
+from py_api_saga.journal import MemoryJournal, SQLiteJournal
 from py_api_saga.journal.changes import Take
-from py_api_saga.repair import DecisionError, again, compensate, purge, resolve
+from py_api_saga.repair import DecisionError, again, compensate, purge, purge_all, resolve
 from py_api_saga.resuming import claim_of
 
 
@@ -161,6 +163,45 @@ def test_a_resolution_without_a_reason_is_refused(journal: Any, why: Any) -> Non
 
     assert journal.find("x") == before
     assert again(journal, "x", who="ada", why="") is SagaStatus.COMPENSATING
+
+
+@pytest.mark.parametrize("why", [None, b"ticket", 7])
+def test_a_reason_that_is_no_text_is_refused(journal: Any, why: Any) -> None:
+    """Before anything is claimed."""
+    stuck(journal)
+    before = journal.find("x")
+
+    for decide in (again, compensate):
+        with pytest.raises(DecisionError, match="why: expected a text, got"):
+            decide(journal, "x", who="ada", why=why)
+    if why is not None:
+        with pytest.raises(SagaDefinitionError, match="takeover: why: expected a text, got"):
+            takeover(journal, "x", who="ada", why=why)
+
+    assert journal.find("x") == before
+
+
+def test_a_name_that_is_no_unicode_is_written_all_the_same(journal: Any) -> None:
+    """The system may know one only as bytes."""
+    stuck(journal)
+    resolve(journal, "x", "b", Status.SKIPPED, who="ad\udcffa", why="\ud800")
+
+    seen = journal.find("x")
+    note = json.loads(journal.rows([seen.number])[seen.number][-1].body)[0]
+    assert (note[1]["who"], note[1]["why"]) == ("ad?a", "?")
+
+
+@pytest.mark.parametrize("wrong", ["sagas.db", SQLiteJournal])
+def test_what_is_no_journal_is_refused(wrong: Any) -> None:
+    """A path is what one gives first."""
+    for decide in (
+        lambda: resolve(wrong, "x", "a", Status.FAILED, **WHO),
+        lambda: again(wrong, "x", **WHO),
+        lambda: compensate(wrong, "x", **WHO),
+        lambda: purge_all(wrong, []),
+    ):
+        with pytest.raises(SagaDefinitionError, match="repair: journal: expected a journal"):
+            decide()
 
 
 def test_what_is_no_status_resolves_nothing(journal: Any) -> None:

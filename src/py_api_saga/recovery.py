@@ -426,13 +426,16 @@ def takeover(
 
     Raises:
         LookupError: There is no such saga.
-        SagaDefinitionError: `journal` is none; or `who` is blank, or there is a `why` without it.
+        SagaDefinitionError: `journal` is none; or `who` is blank, or there is a `why` without it,
+            or one that is no text.
         SagaInProgress: Its process lives, and `force` was not given.
         JournalError: The journal can't be read, or not written.
     """
     check_journal(journal, "takeover")
     if (who is not None or why) and not (isinstance(who, str) and who.strip()):
         raise refused("takeover: who", "the name of whoever decides", who)
+    if not isinstance(why, str):
+        raise refused("takeover: why", "a text", why)
     seen = journal.find(saga_id)
     if seen is None:
         message = f"there is no saga {saga_id!r} in the journal"

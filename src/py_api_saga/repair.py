@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress
+from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, check_journal
 from py_api_saga.execution import (
     ABORT,
     AGAIN,
@@ -77,6 +77,7 @@ def resolve(
             pivot, nor if a call that was given up has succeeded after all; `status` is no
             `Status`; or `who` or `why` says nothing.
         SagaInProgress: Somebody drives it.
+        SagaDefinitionError: `journal` is none.
         JournalError: The journal can't be read or written.
     """
     if not isinstance(status, Status):
@@ -185,6 +186,7 @@ def purge_all(
     Returns:
         Those that were left as they are, with what `purge` raises for each.
     """
+    check_journal(journal, "repair")
     rows = {} if forget else journal.rows([seen.number for seen in sagas])
     changes: list[tuple[Summary, Purge]] = []
     left: list[tuple[Summary, Exception]] = []
@@ -262,7 +264,11 @@ def _decide(
     why: str,
 ) -> SagaStatus:
     """Claim a saga, write down what was decided, and leave it."""
+    check_journal(journal, "repair")
     _see_said(who, "who: expected the name of whoever decides")
+    if not isinstance(why, str):
+        message = f"why: expected a text, got {type(why).__name__}"
+        raise DecisionError(message)
     seen = journal.find(saga_id)
     if seen is None:
         message = f"there is no saga {saga_id!r} in the journal"

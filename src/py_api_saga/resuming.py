@@ -111,8 +111,10 @@ def claim_of(journal: Journal, take: Take) -> Claim:
 
 
 def note_of(who: str, why: str, did: str) -> str:
-    """Write down what a person has decided."""
-    return dumps([NOTE, {"who": who, "why": why, "did": did}])
+    """Write down what a person has decided; what is no Unicode in it is replaced."""
+    said = {"who": who, "why": why, "did": did}
+    texts = {key: text.encode(errors="replace").decode() for key, text in said.items()}
+    return dumps([NOTE, texts])
 
 
 def taken(

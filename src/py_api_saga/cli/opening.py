@@ -182,7 +182,7 @@ def path_of(arguments: argparse.Namespace) -> str:
 
 def to_read(arguments: argparse.Namespace) -> ReadOnly:
     """Open the journal for a command that reads."""
-    return ReadOnly(path_of(arguments), _codec(arguments))
+    return ReadOnly(path_of(arguments), codec_of(arguments))
 
 
 def to_write(
@@ -194,7 +194,7 @@ def to_write(
     path = path_of(arguments)
     _tell_of_who_writes(path)  # it may be in the making
     journal_mode = pragmas_of(path).journal_mode
-    codec = _codec(arguments)
+    codec = codec_of(arguments)
     try:
         journal = SQLiteJournal(
             path,
@@ -247,7 +247,7 @@ def _import(name: str) -> Any:
         raise SagaError(message) from error
 
 
-def _codec(arguments: argparse.Namespace) -> Codec | None:
+def codec_of(arguments: argparse.Namespace) -> Codec | None:
     """Import what opens sealed values, if any was given."""
     name = arguments.codec or os.environ.get("SAGA_CODEC")
     if not name:

@@ -12,10 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from py_api_saga.cli.opening import import_modules, named
+from py_api_saga.cli.opening import codec_of, import_modules, named
 from py_api_saga.cli.recovering import left_alone, line, open_to_recover, prepare
 from py_api_saga.cli.words import error_words, moment, plural, write
 from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.opening import check_kind
 
 if TYPE_CHECKING:
     import argparse
@@ -33,6 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Work until told to end."""
     path = named(arguments)
     import_modules(arguments.modules)  # what is missing is said now, not once there is a journal
+    codec_of(arguments)
     worker = Worker(arguments.workers, arguments.limit, arguments.interval)
     with worker.listening():
         if worker.waits_for(path):
@@ -42,7 +44,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _is_there(path: str) -> bool:
-    return os.path.exists(path) and os.path.getsize(path) > 0  # noqa: PTH110, PTH202 - paths are text here
+    try:
+        seen = os.stat(path)  # noqa: PTH116 - paths are text here
+    except FileNotFoundError:
+        return False
+    check_kind(path, seen)
+    return seen.st_size > 0
 
 
 class _Round(NamedTuple):

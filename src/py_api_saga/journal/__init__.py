@@ -9,6 +9,10 @@ if TYPE_CHECKING:
 __all__ = ["Codec", "Journal", "MemoryJournal", "SQLiteJournal"]
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> object:
     """Import one when it is asked for: few programs need both journals, or a protocol."""
     module = {"MemoryJournal": "memory", "SQLiteJournal": "sqlite"}.get(name, "protocol")

@@ -84,10 +84,14 @@ class Values:
             message = "a sealed value is no text, or too large"
             raise ValueError(message)
         try:
-            return self._codec.decode(text)
+            plain = self._codec.decode(text)
         except Exception as error:  # the user's: a key that is not there, a service that is away
             message = f"its codec cannot open what is sealed: {type(error).__name__}"
             raise SealedError(message) from error
+        if not isinstance(plain, str):
+            message = f"its codec gave {type(plain).__name__}: decode must return text"
+            raise SealedError(message)
+        return plain
 
     def read(self, tree: Any) -> Any:
         """Give the value that a tree stands for; raises ValueError or UnknownNameError."""
