@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import re
 import threading
 import time
 from functools import partial
@@ -172,15 +173,23 @@ def test_what_cannot_be_opened_here_is_not_parked(open_journal: Any) -> None:
     assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
 
 
-def test_who_cannot_open_the_text_of_an_error_goes_on_all_the_same(open_journal: Any) -> None:
+@pytest.mark.parametrize("sealed", [None, '{"$sealed":7}'])
+def test_who_cannot_open_the_text_of_an_error_goes_on_all_the_same(
+    open_journal: Any, sealed: str | None
+) -> None:
     """No call needs it; the key that it was sealed with may be gone for good."""
     codec = Away()
     journal = open_journal(codec=codec)
     depot.behaviour["b"] = fail(ValueError("boom"))
     crashed(journal, chain("a", "b"), good=3)
     codec.away = "boom"
+    seen = journal.find("x")
+    rows = journal.rows([seen.number])[seen.number]
+    if sealed is not None:  # as nobody has written it
+        body = re.sub(r'{"\$sealed":"[^"]*"}', sealed, rows[-1].body)
+        rows = [*rows[:-1], rows[-1]._replace(body=body)]
 
-    (done,) = recover(journal)
+    (done,) = recover(Wrapped(journal, rows=lambda _: {seen.number: rows}))
 
     assert (done.outcome, depot.standing) == (SagaStatus.COMPENSATED, [])
     assert "ValueError('(sealed)')" in str(done.error)

@@ -19,6 +19,7 @@ from world import unmeasured
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal import MemoryJournal, engines, owners
 from py_api_saga.journal.changes import Append, Create, Leave, Purge, Take
+from py_api_saga.journal.ledger import Ledger
 from py_api_saga.journal.owners import owners_at
 from py_api_saga.journal.sqlite import SQLiteJournal
 from py_api_saga.status import SagaStatus
@@ -456,50 +457,113 @@ def test_who_interrupts_what_opens_or_looks_is_refused_as_well(tmp_path: Path) -
     with engines._lock:  # noqa: SLF001
         alive.close()
     assert alive.engine.connection is not None
+    with alive.engine.queue.turn:
+        (tmp_path / "journal").unlink()
+        with pytest.raises(JournalError, match="used within a signal handler"):
+            SQLiteJournal(tmp_path / "journal").find("a")
 
 
-def test_a_signal_handler_that_uses_a_journal_waits_for_nobody(tmp_path: Path) -> None:
-    """The thread that it would wait for is the one that it has interrupted."""
-    script = """
-import asyncio, signal
+STRIKE = """
+import signal
 from py_api_saga.journal import reading
 from py_api_saga.journal.engine import Engine
 from py_api_saga.journal.ledger import Ledger
 
-def strike(holder, name, use, meanwhile):
-    def handler(*_):
-        try:
-            say(use())
-        except Exception as error:
-            say(type(error).__name__, str(error).rpartition(": ")[2])
-
+def strike(holder, name, handle, meanwhile):
     def struck(*args):
+        setattr(holder, name, staticmethod(real))
         signal.raise_signal(signal.SIGUSR1)
         return real(*args)
 
-    signal.signal(signal.SIGUSR1, handler)
+    signal.signal(signal.SIGUSR1, lambda *_: handle())
     real = getattr(holder, name)
     setattr(holder, name, staticmethod(struck))
     meanwhile()
-    setattr(holder, name, staticmethod(real))
+"""
+
+
+def test_a_signal_handler_that_forks_disturbs_neither_side(tmp_path: Path) -> None:
+    """Whether it strikes within a commit or a reading; the child writes nothing of its parent's."""
+    script = f"""{STRIKE}
+def fork(then):
+    child = os.fork()
+    if child:
+        os.waitpid(child, 0)
+    else:
+        then()
+
+begin("a")
+strike(Ledger, "note_commit", lambda: fork(lambda: os._exit(0)), lambda: begin("b"))
+look = lambda: say(journal.find("a").saga_id)
+strike(reading, "_summary", lambda: fork(lambda: os._exit(0)), look)
+parent = os.getpid()
+try:
+    strike(Ledger, "note_commit", lambda: fork(lambda: None), lambda: begin("c"))
+except Exception as error:
+    say(type(error).__name__, str(error).rpartition("journal")[2])
+if os.getpid() != parent:
+    os._exit(0)
+say(*sorted(seen.saga_id for seen in journal.select()))
+"""
+    with worker(tmp_path / "journal", script, measured=True) as process:
+        said = process.communicate(timeout=20)[0].splitlines()
+
+    assert said == ["a", "JournalError  is not ours any more", "a b c"]
+
+
+def test_what_was_lost_before_its_commit_is_not_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the child of a fork that struck there: what it has is its parent's."""
+    path = tmp_path / "journal"
+    begin(journal := SQLiteJournal(path))
+
+    engine = journal.engine
+
+    def lose(_: object) -> None:
+        engine.lost = True
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "note_commit", staticmethod(lose))
+        journal.write(create := Create("b", "x", "[1]"))
+    with pytest.raises(JournalError, match="is not ours any more"):
+        create.check()
+    assert engine.connection is not None
+    engine.connection.close()
+
+    assert SQLiteJournal(path).find("b") is None
+
+
+def test_a_signal_handler_that_uses_a_journal_waits_for_nobody(tmp_path: Path) -> None:
+    """The thread that it would wait for is the one that it has interrupted."""
+    script = f"""{STRIKE}
+import asyncio
+
+def attempt(use):
+    try:
+        say(use())
+    except Exception as error:
+        say(type(error).__name__, str(error).rpartition(": ")[2])
 
 async def awrite():
     change = Create("async", "x", "[1]")
     await journal.awrite(change)
     change.check()
 
-strike(Engine, "_new_owner", lambda: journal.find("a"), lambda: begin("a"))
+strike(Engine, "_new_owner", lambda: attempt(lambda: journal.find("a")), lambda: begin("a"))
 for i, use in enumerate([
     lambda: begin("b"),
     lambda: asyncio.run(awrite()),
     lambda: journal.close(),
     lambda: journal.leave(claim),
 ]):
-    claim = begin(f"before-{i}")
-    strike(Ledger, "note_commit", use, lambda: begin(f"during-{i}"))
+    claim = begin(f"before-{{i}}")
+    strike(Ledger, "note_commit", lambda: attempt(use), lambda: begin(f"during-{{i}}"))
 for use in (lambda: journal.find("a"), lambda: journal.close()):
-    strike(reading, "_summary", use, lambda: say(journal.find("a").saga_id))
+    strike(reading, "_summary", lambda: attempt(use), lambda: say(journal.find("a").saga_id))
 say(*sorted(seen.saga_id for seen in journal.select()))
+remove = lambda: (os.remove(sys.argv[1]), begin("b"))
+strike(reading, "_summary", lambda: attempt(remove), lambda: say(journal.find("a").saga_id))
 """
     with worker(tmp_path / "journal", script, measured=True) as process:
         said = process.communicate(timeout=20)[0].splitlines()
@@ -511,3 +575,5 @@ say(*sorted(seen.saga_id for seen in journal.select()))
         "a",
         *(f"{when}-{i}" for when in ("before", "during") for i in range(4)),
     ]
+    moved = f"JournalError the journal {tmp_path}/journal was moved or removed while it was in use"
+    assert said[10:] == [moved, "a"]

@@ -269,9 +269,8 @@ MUTANTS = (
         (
             Edit(
                 "journal/engine.py",
-                "        with suppress(Exception):  # a fork goes on whatever is raised before it\n"
-                "            self.disconnect()\n",
-                "",
+                "            if not is_interrupted:\n",
+                "            if is_interrupted:\n",
             ),
         ),
     ),
@@ -281,7 +280,8 @@ MUTANTS = (
         (
             Edit(
                 "journal/engines.py",
-                "        engine.abandon()\n    _engines.clear()\n",
+                "        engine.abandon()\n        _abandoned.append(engine)\n"
+                "    _engines.clear()\n",
                 "        engine.resume()\n",
             ),
         ),

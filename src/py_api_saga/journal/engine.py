@@ -79,7 +79,7 @@ class Engine:
         A connection to a file that was removed goes on reading what was in it.
         """
         if not self.owner or not self._is_there():
-            if self.queue.is_held_here():
+            if self.is_interrupted():
                 raise interrupted()
             with self.queue.turn:
                 self._inside(self._opened)
@@ -134,14 +134,15 @@ class Engine:
 
     def _let_go(self) -> None:
         """Close what was open of a file that is not ours any more; with the turn of the queue."""
-        with self.reader.turn:
-            self.reader.close()
+        if not is_held(self.reader.turn):  # else who is interrupted goes on with the old file
+            with self.reader.turn:
+                self.reader.close()
         self._close_connection()
 
     def _close_connection(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.close()
 
     @staticmethod
     def _new_owner(connection: sqlite3.Connection, owners: Owners) -> int:
@@ -178,7 +179,7 @@ class Engine:
 
         In a signal handler that has interrupted its use it stays open, until the process ends.
         """
-        if self.queue.is_held_here() or is_held(self.reader.turn):
+        if self.is_interrupted():
             return False
         if self.queue.batch.releases:
             self.queue.flush()
@@ -194,11 +195,17 @@ class Engine:
             return True
 
     def pause(self) -> None:
-        """Close the file, and keep everybody from going on, until `resume`."""
+        """Close the file, and keep everybody from going on, until `resume`.
+
+        What the fork itself has interrupted, in a signal handler, stays open, and is never closed
+        in the child: see `abandon`.
+        """
+        is_interrupted = self.is_interrupted()
         self.queue.turn.acquire()
         self.reader.turn.acquire()
         with suppress(Exception):  # a fork goes on whatever is raised before it
-            self.disconnect()
+            if not is_interrupted:
+                self.disconnect()
         self.queue.lock.acquire()
 
     def resume(self) -> None:
@@ -211,6 +218,10 @@ class Engine:
         """Give back what a child of a fork has of its parent's engine."""
         self.lost = True
         self.gate.close()
+
+    def is_interrupted(self) -> bool:
+        """Tell whether this thread is in the middle of using the file: in a signal handler, say."""
+        return self.queue.is_held_here() or is_held(self.reader.turn)
 
     # --- who drives what -------------------------------------------------------------------------
 
@@ -350,6 +361,8 @@ class Engine:
         if releases:
             ledger.release(connection, releases)
         ledger.note_commit(todo)
+        if self.lost:  # we are the child of a fork by a signal handler that struck here
+            raise JournalError(f"the journal {self.path} is not ours any more")
         connection.execute("COMMIT")
         self.commits += 1
         with self.queue.lock:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from py_api_saga.journal.opening import Options, Place
 
 _engines: dict[tuple[int, int], Engine] = {}
+_abandoned: list[Engine] = []  # of the parent: if one is open, it must not be closed here
 _lock = threading.RLock()
 
 
@@ -32,6 +33,8 @@ def engine_at(place: Place, options: Options) -> Engine:
                 raise JournalError(message)
             engine.lost = True
         if engine is None or engine.lost:
+            if any(other.path == path and other.is_interrupted() for other in _engines.values()):
+                raise interrupted()  # in the middle of leaving a file that was there before
             engine = _engines[key] = Engine(place, options)
         elif engine.options != options:
             message = (
@@ -78,6 +81,7 @@ def _after_fork_in_parent() -> None:
 def _after_fork_in_child() -> None:  # pragma: no cover - a child ends without telling coverage
     for engine in _engines.values():
         engine.abandon()
+        _abandoned.append(engine)
     _engines.clear()
     _lock.release()
 

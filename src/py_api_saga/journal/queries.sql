@@ -83,8 +83,8 @@ SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due
 FROM saga WHERE saga_id = ?;
 
 -- name: rows
--- All rows of a saga, in order; a body that is no text, as somebody may have made it, is read as one.
-SELECT n, at, CAST(body AS TEXT) FROM entry WHERE saga = ? ORDER BY n;
+-- All rows of a saga, in order; what is of another type, as somebody may have made it, is cast.
+SELECT n, CAST(at AS INTEGER), CAST(body AS TEXT) FROM entry WHERE saga = ? ORDER BY n;
 
 -- name: open
 -- The open sagas that are due, oldest first; reads the partial index, whatever else there is.

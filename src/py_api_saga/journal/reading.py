@@ -86,20 +86,21 @@ class Reader:
             try:
                 if self._connection is None:
                     self._connection = connect_to_read(self._path)
+                connection = self._connection
                 try:
-                    self._connection.text_factory = str
-                    return read(self._connection)
+                    connection.text_factory = str
+                    return read(connection)
                 finally:
-                    if self._connection.in_transaction:
-                        self._connection.execute("ROLLBACK")
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
             except sqlite3.Error as error:
                 raise cannot("read", self._path, error) from error
 
     def close(self) -> None:
         """Close the connection, with the turn held."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
 
 def _summary(
