@@ -477,10 +477,12 @@ def test_sealed_values_stay_sealed_without_the_codec(
     said = say("show", "x", "--values")[1]
     assert 'depot:do("a", "secret") -> "A"' in said
     assert ("c", "failed: ValueError('no courier')") in happened(said)
-    assert say("show", "x", "--codec", f"{__name__}:deaf")[0] == 1
-    run(forward(), sealed, "y")
-    ended, said = say("show", "y", "--codec", f"{__name__}:deaf")
-    assert (ended, said) == (1, "saga: a sealed value cannot be opened: SealedError\n")
+    assert ("c", "failed: ValueError('(sealed)')") in happened(
+        say("show", "x", "--codec", f"{__name__}:deaf")[1]
+    )
+    ended, said = say("show", "x", "--values", "--codec", f"{__name__}:deaf")
+    why = "a sealed value cannot be opened: its codec cannot open what is sealed: ValueError"
+    assert (ended, said) == (1, f"saga: {why}\n")
 
 
 @pytest.mark.parametrize(
@@ -756,8 +758,14 @@ def test_why_says_if_sealed_values_may_name_modules(say: Say, sealed: SQLiteJour
     """Without the codec nobody can tell; with it, all are there."""
     order().start(journal=sealed, saga_id="x")
 
-    assert "to see which modules its sealed values name" in say("why", "x")[1]
+    for codec in ([], ["--codec", f"{__name__}:deaf"]):
+        assert "to see which modules its sealed values name" in say("why", "x", *codec)[1]
     assert "sealed" not in say("why", "x", "--codec", f"{__name__}:backwards")[1]
+
+    stuck(sealed, "y")
+    hint = r"resolve y b --succeeded JSON --note TEXT\n .*; give the codec\n"
+    assert re.search(hint, say("why", "y")[1])
+    assert not re.search(hint, say("why", "y", "--codec", f"{__name__}:backwards")[1])
 
 
 def test_what_goes_on_with_one_saga_leaves_all_others_alone(
@@ -1529,6 +1537,24 @@ def test_a_row_of_bytes_keeps_no_other_saga_from_being_recovered(
     assert "z: COMPLETED" in said
 
 
+def test_what_cannot_be_read_is_overdue_and_counted(say: Say, journal: SQLiteJournal) -> None:
+    """A monitor that fails says nothing of what else is wrong."""
+    SagaAssembler.saga().operation((do, "M" * 30_000)).start(journal=journal, saga_id="x")
+    order().start(journal=journal, saga_id="y")
+    order().start(journal=journal, saga_id="z")
+    append(journal, "[]", saga_id="z")
+    alter(journal, "UPDATE entry SET at = 'long ago' WHERE n = 1")
+    alter(journal, "UPDATE saga SET changed = 0")
+    with Path(journal.path).open("r+b") as file:
+        file.seek(file.read().index(b"M" * 4000) // 4096 * 4096)  # a page: where the next one is
+        file.write(b"\xff" * 4)
+
+    ended, said = say("check")
+
+    assert ended == 4
+    assert said.startswith("0 stuck, 2 overdue (open, undriven for 5m), ")
+
+
 def test_one_saga_is_taken_over(say: Say, journal: SQLiteJournal) -> None:
     """Due or not; what has ended is left as it is."""
     order().start(journal=journal, saga_id="x")
@@ -1712,7 +1738,7 @@ def test_a_worker_waits_for_a_journal_that_is_not_there_yet(
     path = tmp_path / "later.db"
     work = ["worker", "--journal", str(path), "--modules", "depot", "--interval", "0.02"]
     at_work = start(*work)
-    at_work.until_said(f"Z there is no journal {path} yet; looking every 0.02 s")
+    at_work.until_said(f"Z there is no journal {path}; looking every 0.02 s")
     path.touch()  # as whoever makes one begins
     time.sleep(0.1)
     path.unlink()
@@ -1725,7 +1751,7 @@ def test_a_worker_waits_for_a_journal_that_is_not_there_yet(
 
     assert ended == 0
     assert re.findall(r"Z (.*)", said) == [
-        f"there is no journal {path} yet; looking every 0.02 s",
+        f"there is no journal {path}; looking every 0.02 s",
         "at work: 8 sagas at once, every 0.02 s",
         "x: COMPLETED",
         "told to end; 0 threads still at work",
@@ -1770,6 +1796,32 @@ def test_a_worker_outlives_a_journal_that_cannot_be_used(
     assert ended == 0
     assert said.count("the journal cannot be used, and is tried again: database is locked") == 2
     assert status(journal) is SagaStatus.COMPLETED
+
+
+def test_a_worker_makes_no_journal_where_one_was_removed(
+    say: Say, journal: SQLiteJournal, looks: list[Any]
+) -> None:
+    """It waits for the application to make it anew, and says so once."""
+    folder = Path(journal.path).parent
+    found: list[Path] = []
+    assert journal.select() == []
+
+    def proceed() -> None:
+        wait_until(lambda: len(looks) >= 2)
+        for file in folder.glob("sagas.db*"):
+            file.unlink()
+        time.sleep(0.2)
+        found.extend(folder.glob("sagas.db*"))
+        with closing(SQLiteJournal(journal.path, modules=["depot"])) as anew:
+            order().start(journal=anew, saga_id="y")
+            wait_until(lambda: status(anew, "y") is SagaStatus.COMPLETED)
+        tell()
+
+    with meanwhile(proceed):
+        ended, said = say("worker", "--modules", "depot", "--interval", "0.02")
+
+    assert (ended, found, said.count("there is no journal")) == (0, [], 1)
+    assert "y: COMPLETED" in said
 
 
 def test_a_worker_without_a_codec_works_on_beside_what_is_sealed(

@@ -55,7 +55,7 @@ def remedies(story: Story, saga: str) -> Iterator[Remedy]:
         if _may_turn(recorded, ahead(story) or execution):
             yield Remedy(typed("cancel"), f"has it undone instead{_unless_passed(execution)}")
         return
-    yield from _for_stuck(recorded, execution, typed)
+    yield from _for_stuck(recorded, execution, typed, "; give the codec" * is_left)
     does = f"goes on with this saga alone, once you have decided{unseen}"
     yield Remedy(typed("takeover", *modules), does)
 
@@ -70,7 +70,7 @@ def _modules(recorded: Recorded, opens: Values | None) -> tuple[list[str], bool]
     todo: list[Any] = [recorded.tree["operations"], *(entry[5] for entry in recorded.entries)]
     is_left = False
     while todo:
-        tree = opened(todo.pop(), opens)
+        tree = opened(todo.pop(), opens, whole=False)
         if isinstance(tree, dict):
             is_left |= is_sealed(tree)
             for inside in map(tree.get, ("$dataclass", "$enum", "$class", "$function")):
@@ -94,7 +94,7 @@ def _typed(saga: str, saga_id: str, command: str, *options: str, operation: str 
 
 
 def _for_stuck(
-    recorded: Recorded, execution: Execution, typed: Callable[..., str]
+    recorded: Recorded, execution: Execution, typed: Callable[..., str], key: str
 ) -> Iterator[Remedy]:
     stuck = [i for i, status in enumerate(execution.status) if status is Status.STUCK]
     names = recorded.definition.names.all()
@@ -113,6 +113,7 @@ def _for_stuck(
             is_untrue = status is Status.FAILED and succeeded_late(execution, i)
             if leads is not None and not is_untrue:
                 does = f"{_MEANING[status, execution.rolling]}; {_LEADS[leads]}"
+                does += key * (status is Status.SUCCEEDED)
                 command = typed("resolve", option, *ended, "--note TEXT", operation=names[i])
                 yield Remedy(command, _SURELY * len(ended) + does)
     if _may_turn(recorded, execution):

@@ -120,7 +120,8 @@ def _call(story: Story, call: list[Any], *, whole: bool) -> dict[str, Any] | Non
     name, *parts = call
     if name is None:
         return None
-    args, keywords, *_ = [opened(tree, story.opens) for tree in parts[:2]] + [[], {}][len(parts) :]
+    trees = [opened(tree, story.opens, whole=whole) for tree in parts[:2]]
+    args, keywords, *_ = trees + [[], {}][len(parts) :]
     if not isinstance(args, list) or is_sealed(keywords) or not isinstance(keywords, dict):
         return {"function": str(name), "arguments": None, "keywords": None}
     return {

@@ -115,7 +115,7 @@ def shown(tree: Any, values: Values | None, *, whole: bool) -> Any:
         values: What opens it, or None.
         whole: Whether to show it.
     """
-    tree = opened(tree, values)
+    tree = opened(tree, values, whole=whole)
     return tree if whole else value_type(tree)
 
 
@@ -124,18 +124,20 @@ def is_sealed(tree: Any) -> bool:
     return isinstance(tree, dict) and tree.keys() == {"$sealed"}
 
 
-def opened(tree: Any, values: Values | None) -> Any:
+def opened(tree: Any, values: Values | None, *, whole: bool) -> Any:
     """Give a tree that may be sealed, open if there is something that opens it.
 
     Raises:
-        SagaError: It was sealed by another codec, or tampered with.
+        SagaError: The whole value is asked for, but was sealed by another codec, or tampered with.
     """
     if values is None:
         return tree
     try:
         return values.open(tree)
     except Exception as error:  # of the user's codec
-        message = f"a sealed value cannot be opened: {type(error).__name__}"
+        if not whole:
+            return tree
+        message = f"a sealed value cannot be opened: {as_text(error, str)}"
         raise SagaError(message) from error
 
 

@@ -72,7 +72,7 @@ class Worker:
         self._interval = interval
         self._rounds: list[_Round] = []
         self._sealed: set[int] = set()  # sagas of which it has said so
-        self._is_told = False
+        self._is_told = self._misses = False
         self._ear, self._bell = socket.socketpair()  # select on Windows takes nothing else
         self._bell.settimeout(0)
 
@@ -102,14 +102,20 @@ class Worker:
 
     def waits_for(self, path: str) -> bool:
         """Wait until there is a journal; false if told to end before."""
-        if not _is_there(path):
-            self._log(f"there is no journal {path} yet; looking every {self._interval:g} s")
         while not self._is_told:
-            if _is_there(path):
+            if self._sees(path):
                 return True
             self._wait(time.monotonic() + self._interval)
         self._log("ended")
         return False
+
+    def _sees(self, path: str) -> bool:
+        """Tell whether there is a journal, and say once if there is none: nobody is to make it."""
+        is_there = _is_there(path)
+        if not is_there and not self._misses:
+            self._log(f"there is no journal {path}; looking every {self._interval:g} s")
+        self._misses = not is_there
+        return is_there
 
     def run(self, journal: SQLiteJournal) -> None:
         """Work until told to end, and until what was begun has ended."""
@@ -141,6 +147,8 @@ class Worker:
         if not free:
             return
         try:
+            if not self._sees(journal.path):
+                return
             recovery, sealed = prepare(journal, self._limit)
         except JournalError as error:
             self._log(f"the journal cannot be used, and is tried again: {error}")
