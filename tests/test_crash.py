@@ -233,30 +233,28 @@ def test_forks_under_load_keep_to_their_own_sagas(yard: Yard) -> None:
     assert set(yard.holds(place)) == told_so
 
 
-def test_a_fork_waits_for_who_is_inside_a_lock() -> None:
+@pytest.mark.parametrize("where", ["definition", "run"])
+def test_a_fork_waits_for_who_is_inside_a_lock(where: str) -> None:
     """Else the child would have it locked for ever, by a thread that it has not."""
-    code = """
+    code = f"""
     import os, signal, threading, time, warnings
     from py_api_saga import definition
     from py_api_saga.executors import run
 
     warnings.simplefilter("ignore")  # Python's own, of threads and forks
-    inside = threading.Barrier(3)
+    inside, lock = threading.Barrier(2), {where}._naming
 
-    def hold(lock):
+    def hold():
         with lock:
             inside.wait()
             time.sleep(0.3)
 
-    locks = definition._naming, run._naming
-    for lock in locks:
-        threading.Thread(target=hold, args=(lock,)).start()
+    threading.Thread(target=hold).start()
     inside.wait()
     child = os.fork()
     if not child:
         signal.alarm(5)
-        for lock in locks:
-            lock.acquire()
+        lock.acquire()
         os._exit(0)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     """
