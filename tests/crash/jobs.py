@@ -28,9 +28,10 @@ from py_api_saga import (
     SagaInProgress,
     SagaStuck,
     definition,
+    events,
     recovery,
 )
-from py_api_saga.executors import event_loop, run
+from py_api_saga.executors import event_loop, run, running
 from py_api_saga.journal import SQLiteJournal, engine
 from py_api_saga.journal.changes import Take
 
@@ -40,7 +41,9 @@ from .sweeps import chance_of
 
 __all__ = ["do", "tell"]
 _JOBS: dict[str, Callable[..., None]] = {}
-_BEFORE_THE_FORKS = (event_loop,)  # what is imported here need not be imported by each
+# What is imported here need not be imported by each; nor while it is interrupted, after which
+# Python may keep others waiting for the module for ever.
+_BEFORE_THE_FORKS = (event_loop, events, running)
 
 
 def do(job: str, place: str, at: int = 0, how: str = "kill", **options: Any) -> None:
