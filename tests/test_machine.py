@@ -1225,14 +1225,20 @@ def test_an_abort_between_two_attempts_of_a_doubtful_pivot() -> None:
     assert d.ready() == "-a"
 
 
-def test_an_abort_once_the_pivot_is_known_not_to_have_happened_undoes_all() -> None:
-    """It was to be called again after a crash, and is not."""
+def a_pivot_did_not_happen() -> Dialogue:
+    """A process died within it, and the next one has asked."""
     d = chain(Op(), Op(pivot=True, on_doubt="ask"), Op())
     d.do("a")
     d.start("b")
     d.crash()
     d.start("b")
     d.end(NOT_HAPPENED, "b")
+    return d
+
+
+def test_an_abort_once_the_pivot_is_known_not_to_have_happened_undoes_all() -> None:
+    """It was to be called again after a crash, and is not."""
+    d = a_pivot_did_not_happen()
     assert d.ready() == "b"
     d.abort()
 
@@ -1245,12 +1251,7 @@ def test_an_abort_while_the_pivot_is_asked_about_once_more_waits_for_the_answer(
     answer: str,
 ) -> None:
     """Who knows nothing now adds nothing to what was known before the second crash."""
-    d = chain(Op(), Op(pivot=True, on_doubt="ask"), Op())
-    d.do("a")
-    d.start("b")
-    d.crash()
-    d.start("b")
-    d.end(NOT_HAPPENED, "b")
+    d = a_pivot_did_not_happen()
     d.crash()
     d.start("b")
     d.abort()

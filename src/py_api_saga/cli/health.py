@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
 from py_api_saga.cli.listing import ATTENTION, at_a_glance
-from py_api_saga.cli.opening import batches, to_read
+from py_api_saga.cli.opening import batches, each_read, to_read
 from py_api_saga.cli.story import fold
 from py_api_saga.cli.version import installed
 from py_api_saga.cli.words import duration, plural, table, write, write_json
@@ -72,17 +72,8 @@ def check(arguments: argparse.Namespace) -> int:
 
 def _silent(journal: ReadOnly, sagas: Sequence[Summary], since: float) -> Iterable[Summary]:
     """Leave out those whose process wrote something after that, though their status stayed."""
-    for batch in batches(sagas):
-        try:
-            rows = journal.rows([seen.number for seen in batch])
-        except JournalError:
-            if len(batch) == 1:  # what cannot be read is taken for silent
-                yield batch[0]
-            else:
-                for seen in batch:
-                    yield from _silent(journal, [seen], since)
-        else:
-            yield from (seen for seen in batch if all(row.at < since for row in rows[seen.number]))
+    found = each_read(journal, sagas)  # what cannot be read is taken for silent
+    return (seen for seen, rows in found if rows is None or all(row.at < since for row in rows))
 
 
 # --- doctor ----------------------------------------------------------------------------------

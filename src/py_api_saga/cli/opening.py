@@ -277,14 +277,8 @@ def is_sealed(rows: Iterable[Row]) -> bool:
 
 def sealed_among(journal: Journal, sagas: Sequence[Summary]) -> Iterable[Summary]:
     """Give those that can't be opened here: they have sealed values, and no codec was given."""
-    for batch in batches(sagas if journal.codec is None else ()):
-        try:
-            rows = journal.rows([seen.number for seen in batch])
-        except JournalError:  # of one of them, which is no reason to leave it alone
-            for seen in batch if len(batch) > 1 else ():
-                yield from sealed_among(journal, [seen])
-        else:
-            yield from (seen for seen in batch if is_sealed(rows[seen.number]))
+    found = each_read(journal, sagas if journal.codec is None else ())
+    return (seen for seen, rows in found if rows is not None and is_sealed(rows))
 
 
 def refuse_sealed(journal: Journal, sagas: Sequence[Summary]) -> None:
@@ -296,6 +290,23 @@ def refuse_sealed(journal: Journal, sagas: Sequence[Summary]) -> None:
     for seen in sealed_among(journal, sagas):
         message = f"saga {seen.saga_id!r}: {SEALED}"
         raise SagaError(message)
+
+
+def each_read(
+    journal: Journal | ReadOnly, sagas: Sequence[Summary]
+) -> Iterable[tuple[Summary, Sequence[Row] | None]]:
+    """Give each saga with its rows; None where they can't be read, which keeps no other back."""
+    for batch in batches(sagas):
+        try:
+            rows = journal.rows([seen.number for seen in batch])
+        except JournalError:
+            if len(batch) == 1:
+                yield batch[0], None
+            else:
+                for seen in batch:
+                    yield from each_read(journal, [seen])
+        else:
+            yield from ((seen, rows[seen.number]) for seen in batch)
 
 
 def batches(sagas: Sequence[Summary], size: int = _BATCH) -> Iterable[Sequence[Summary]]:
