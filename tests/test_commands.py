@@ -2139,7 +2139,7 @@ def test_a_monitor_gets_one_line_and_a_status(say: Say, journal: SQLiteJournal) 
     ended, said = say("check")
     assert (ended, said.startswith("0 stuck, 1 overdue")) == (4, True)
     assert say("check", "--grace", "1h")[0] == 0
-    alter(journal, "UPDATE saga SET tries = 3, due = 4000000000000")
+    alter(journal, "UPDATE saga SET tries = 3, due = (strftime('%s', 'now') + 1800) * 1000")
     ended, said = say("check")
     assert ended == 4
     assert "0 overdue (open, undriven for 5m), 1 tried 3 times or more, 1 open in all" in said
@@ -2147,6 +2147,27 @@ def test_a_monitor_gets_one_line_and_a_status(say: Say, journal: SQLiteJournal) 
     found = json.loads(say("check", "--json")[1])
     assert (found["stuck"], found["overdue"], found["tried"], found["open"]) == (1, 0, 1, 1)
     assert [one["saga_id"] for one in found["sagas"]] == ["y", "x"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE saga SET tries = 1, due = 4000000000000",
+        "UPDATE saga SET changed = changed + 4000000000000",
+    ],
+)
+def test_a_monitor_hears_of_a_saga_whose_times_are_ahead(
+    say: Say, journal: SQLiteJournal, change: str
+) -> None:
+    """A clock that ran ahead is not believed: neither the list of what is due, nor the grace."""
+    order().start(journal=journal, saga_id="x")
+    alter(journal, change)
+
+    ended, said = say("check")
+
+    assert (ended, said.startswith("0 stuck, 1 overdue")) == (4, True)
+    assert "Recovery goes on" in say("why", "x")[1]
+    assert [waits.saga_id for waits in journal.waiting(time.time())] == ["x"]
 
 
 def test_the_doctor_finds_a_sound_file_sound(say: Say, journal: SQLiteJournal) -> None:

@@ -12,6 +12,7 @@ from recorded import bodies, seen
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import (
+    LONGEST_WAIT,
     Append,
     Change,
     Claim,
@@ -388,6 +389,21 @@ def test_what_waits_is_open_due_and_nobodys(journal: Journal, write: Write, begi
         "first",
         "second",
     ]
+
+
+def test_what_is_due_later_than_any_wait_of_ours_is_due(
+    journal: Journal, write: Write, begin: Any
+) -> None:
+    """A recovery that died while the clock was a year fast does not hide a saga for a year."""
+    now = time.time()
+    claim = begin()
+    for due, is_due in ((now + LONGEST_WAIT - 1, False), (now + LONGEST_WAIT + 1, True)):
+        journal.leave(claim)
+        write(take := Take(seen(journal), due=due))
+        write(Leave(claim := take.check()))
+
+        assert [waiting.saga_id for waiting in journal.waiting(now)] == ["a"] * is_due
+        assert [waiting.saga_id for waiting in journal.waiting(due)] == ["a"]
 
 
 def test_sagas_are_selected_newest_first(journal: Journal, write: Write, begin: Any) -> None:

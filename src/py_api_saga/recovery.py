@@ -18,7 +18,7 @@ from py_api_saga.exceptions import (
     refused,
 )
 from py_api_saga.executors.crew import Crew
-from py_api_saga.journal.changes import OPEN, Append, Take
+from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Take
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.record import PARKED
 from py_api_saga.journal.values import SealedError, Values
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 MAX_TRIES = 10
 _BATCH = 128  # sagas claimed with one commit
-_FIRST_WAIT, _LONGEST_WAIT = 1.0, 3600.0  # seconds between two tries of one saga
+_FIRST_WAIT = 1.0  # seconds between the first two tries of one saga
 
 
 class Recovered(NamedTuple):
@@ -243,7 +243,7 @@ class _ParkedError(Exception):
 
 def backoff(tries: int) -> float:
     """Give the seconds until a saga is tried again, after so many tries before this one."""
-    return min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(tries, 30))
+    return min(LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(tries, 30))
 
 
 def _positive(value: object, where: str) -> int:

@@ -15,7 +15,7 @@ from py_api_saga.cli.story import fold
 from py_api_saga.cli.version import installed
 from py_api_saga.cli.words import duration, plural, table, write, write_json
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import OPEN, STATUS_OF
+from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, STATUS_OF
 from py_api_saga.journal.gate import holder
 from py_api_saga.journal.opening import connect_to_read
 from py_api_saga.journal.values import Trees
@@ -38,13 +38,16 @@ _BIG = 64 << 20  # bytes of a WAL that somebody keeps from being written back
 
 def check(arguments: argparse.Namespace) -> int:
     """Count what needs attention; 4 if anything does."""
-    latest = time.time() - arguments.grace
+    now = time.time()
+    latest = now - arguments.grace
     with to_read(arguments) as journal:
         sagas = journal.select({SagaStatus.STUCK, *OPEN})
         driven = {seen.number for seen in sagas if journal.drives(seen)}
         waiting = [seen for seen in sagas if seen.status in OPEN and seen.number not in driven]
         late = [seen for seen in waiting if max(seen.changed, seen.due) < latest]
-        overdue = [*_silent(journal, late, latest)]
+        # Told by a clock that was set back since, which hid from recovery that they are due.
+        ahead = [s for s in waiting if max(s.changed, s.due) > now + LONGEST_WAIT]
+        overdue = [*_silent(journal, late, latest), *ahead]
     stuck = [seen for seen in sagas if seen.status is SagaStatus.STUCK]
     tried = [seen for seen in sagas if seen.status in OPEN and seen.tries >= _MANY]
     concern = {seen.number: seen for seen in (*stuck, *overdue, *tried)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from py_api_saga.cli.opening import path_of, to_read
@@ -11,6 +12,7 @@ from py_api_saga.cli.showing import headlines
 from py_api_saga.cli.story import Story, ahead, goes_back, read
 from py_api_saga.cli.words import error_words, moment, table, write, write_json
 from py_api_saga.compensation import Trouble
+from py_api_saga.journal.changes import LONGEST_WAIT
 from py_api_saga.repair import may_be_called, succeeded_late
 from py_api_saga.status import SagaStatus, Status
 
@@ -132,7 +134,7 @@ def _who_drives(story: Story) -> str:
     if story.driven:
         return "A living process is at it; there is nothing to do, unless that process hangs."
     words = "No process is at it"
-    if seen.tries:
+    if seen.tries and seen.due <= time() + LONGEST_WAIT:
         return f"{words}; recovery may try it again from {moment(seen.due)} on."
     return f"{words}: the one that was has died or left it, or none has begun. Recovery goes on."
 

@@ -25,6 +25,10 @@ NUMBER_OF = {
 STATUS_OF = {number: status for status, number in NUMBER_OF.items()}
 OPEN = frozenset({SagaStatus.RUNNING, SagaStatus.COMPENSATING})
 
+# Seconds for which recovery leaves a saga alone at most. What is noted for later than that was
+# noted under a clock that has been set back since, and is not believed.
+LONGEST_WAIT = 3600.0
+
 
 class Summary(
     namedtuple(  # noqa: PYI024 - a typed one takes 1 ms more

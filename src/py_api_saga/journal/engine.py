@@ -235,10 +235,10 @@ class Engine:
         assert self._owners is not None  # noqa: S101 - opened
         return owner != self.owner and self._owners.alive(owner)
 
-    def waiting(self, before: int) -> Iterator[Summary]:
+    def waiting(self, now: int, longest: int) -> Iterator[Summary]:
         """Give the open sagas that are due and that nobody drives, oldest first."""
         lives: dict[int, bool] = {}
-        for seen in self.reader.summaries("open", (before,)):
+        for seen in self.reader.summaries("open", (now, now + longest)):
             if seen.owner not in lives:
                 lives[seen.owner] = self._lives(seen.owner)
             if not lives[seen.owner] and seen.saga_id not in self.running:

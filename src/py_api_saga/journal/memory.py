@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import (
+    LONGEST_WAIT,
     OPEN,
     Append,
     Create,
@@ -204,7 +205,8 @@ class MemoryJournal:
         """List the open sagas that nobody drives and that are due, oldest first."""
         with self._lock:
             sagas = [saga.summary for saga in self._sagas.values() if saga.driver is None]
-        return [s for s in sagas if s.status in OPEN and s.due <= now][:limit]
+        later = now + LONGEST_WAIT
+        return [s for s in sagas if s.status in OPEN and not now < s.due <= later][:limit]
 
     def select(
         self,

@@ -67,7 +67,10 @@ class Journal(Protocol):
         """Give the rows of sagas by number, each in order."""
 
     def waiting(self, now: float, limit: int | None = None) -> Sequence[Summary]:
-        """List the open sagas that nobody drives and that are due, oldest first."""
+        """List the open sagas that nobody drives and that are due, oldest first.
+
+        Also those that are due more than `LONGEST_WAIT` from `now`: a clock was set back.
+        """
 
     def select(
         self,

@@ -87,9 +87,10 @@ FROM saga WHERE saga_id = ?;
 SELECT n, CAST(at AS INTEGER), CAST(body AS TEXT) FROM entry WHERE saga = ? ORDER BY n;
 
 -- name: open
--- The open sagas that are due, oldest first; reads the partial index, whatever else there is.
+-- The open sagas but those that are due between two times, oldest first: later than the second
+-- one, a clock was set back. Reads the partial index, whatever else there is.
 SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
-FROM saga INDEXED BY saga_open WHERE status < 2 AND due <= ? ORDER BY number;
+FROM saga INDEXED BY saga_open WHERE status < 2 AND NOT (due > ? AND due <= ?) ORDER BY number;
 
 -- name: select
 -- Summaries, newest first; statuses are the bits of one number.

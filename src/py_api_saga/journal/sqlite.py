@@ -12,7 +12,7 @@ from itertools import islice
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal import engines
-from py_api_saga.journal.changes import Append
+from py_api_saga.journal.changes import LONGEST_WAIT, Append
 from py_api_saga.journal.codec import check_codec
 from py_api_saga.journal.gate import holder
 from py_api_saga.journal.group_commit import RetiredError
@@ -152,7 +152,8 @@ class SQLiteJournal:
 
     def waiting(self, now: float, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first."""
-        return list(islice(self._opened().waiting(milliseconds(now)), limit))
+        waiting = self._opened().waiting(milliseconds(now), milliseconds(LONGEST_WAIT))
+        return list(islice(waiting, limit))
 
     def select(
         self,
