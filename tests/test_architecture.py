@@ -49,7 +49,7 @@ HOUSE = (
     ("journal.values",),
     ("journal.entries", "journal.plan"),
     ("journal.record", "journal.recorder"),
-    ("executors", "executors.inbox", "executors.crew"),
+    ("executors", "executors.inbox", "executors.crew", "executors.threads"),
     ("executors.run",),
     ("executors.running",),
     ("executors.attempt",),

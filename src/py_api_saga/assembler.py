@@ -215,7 +215,8 @@ class Saga:
             retry: When to try the action again; by default as the saga says.
             compensation_retry: When to try the compensation again; by default as the saga says.
             timeout: Seconds for each attempt of the action and of the compensation. A plain
-                function that has one runs in a thread of its own.
+                function that has one runs in a thread of its own; where the process can have no
+                more threads, in the caller's, and without a limit.
             pivot: Whether this is the go/no-go operation: once it has succeeded nothing is
                 undone any more, and what fails after it leaves the saga stuck.
             doubtful: Exception types, or their names as "module.Class", after which the action

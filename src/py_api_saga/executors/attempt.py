@@ -21,7 +21,8 @@ from py_api_saga.execution import (
     UNKNOWN,
     Doubt,
 )
-from py_api_saga.executors.run import interrupted, not_made
+from py_api_saga.executors.run import interrupted, not_made, unnoticed
+from py_api_saga.executors.threads import soon, start
 from py_api_saga.log import complain
 from py_api_saga.operation import NOT_HAPPENED as ANSWER_NO
 from py_api_saga.operation import PLAIN, Happened
@@ -31,7 +32,7 @@ from py_api_saga.status import MISSING
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from py_api_saga.execution import Entry
@@ -203,6 +204,18 @@ class _Handover:
         self._lock = threading.Lock()
         self._abandoned = False
 
+    def wait(self, until: float) -> None:
+        """Wait for the result until then, on the monotonic clock, and give up."""
+        from py_api_saga.executors.inbox import GLANCE  # noqa: PLC0415 - `run` has opened one
+
+        while not self.done.is_set():
+            began = monotonic()
+            left = until - began
+            if not self.done.wait(pause := min(left, GLANCE)):
+                if left <= 0 and self.abandon():
+                    return
+                until -= unnoticed(began, pause)
+
     def put(self, entry: Entry) -> bool:
         """Hand the result over, or say that nobody waits any more."""
         with self._lock:
@@ -220,7 +233,10 @@ class _Handover:
 
 
 def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
-    """Make a call in a daemon thread of its own and wait for it; a straggler tells the run."""
+    """Make a call in a daemon thread of its own and wait for it; a straggler tells the run.
+
+    If no thread is to be had, not even shortly, it is made in this one, and outlasts its time.
+    """
     i = intent[1]
     until = monotonic() + timeout
     handover = _Handover()
@@ -234,11 +250,12 @@ def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
             if not handover.put(entry):
                 run.land(entry)
 
-    thread = threading.Thread(
-        target=copy_context().run, args=(body,), name=f"saga {run.name_of(i)}", daemon=True
-    )
+    def begin() -> bool:
+        name, target = f"saga {run.name_of(i)}", copy_context().run
+        return start(threading.Thread(target=target, args=(body,), name=name, daemon=True))
+
     try:
-        return _wait_within(run, intent, thread, claim, handover, until) or _given_up(
+        return _wait_within(run, intent, begin, claim, handover, until) or _given_up(
             run, intent, timeout
         )
     except BaseException:
@@ -258,29 +275,23 @@ def _given_up(run: Run, intent: Entry, timeout: float) -> Entry:
 def _wait_within(
     run: Run,
     intent: Entry,
-    thread: threading.Thread,
+    begin: Callable[[], bool],
     claim: threading.Lock,
     handover: _Handover,
     until: float,
 ) -> Entry | None:
     """Start a thread and wait for what it tells; None if its time is up."""
-    from py_api_saga.executors.inbox import GLANCE  # noqa: PLC0415 - `run` has opened one
-
     interrupt: BaseException | None = None
     try:
-        thread.start()
-    except RuntimeError as error:  # no more threads: the call was not made
-        return failed(run, intent, error)
+        if not soon(begin):
+            return surely(run, intent, until)
     except BaseException as error:  # noqa: BLE001 - raised again when all is undone
         if claim.acquire(blocking=False):  # the thread has not begun it
             return not_made(intent, error)
         interrupt = error
     while True:
         try:
-            while not handover.done.is_set():
-                left = until - monotonic()
-                if not handover.done.wait(min(left, GLANCE)) and left <= 0 and handover.abandon():
-                    break
+            handover.wait(until)
             break
         except BaseException as error:  # noqa: BLE001 - raised again when all is undone
             if interrupt is not None and handover.abandon():

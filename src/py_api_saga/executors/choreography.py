@@ -9,16 +9,21 @@ from functools import partial
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from py_api_saga.executors.attempt import failed, surely
+from py_api_saga.executors.attempt import surely
 from py_api_saga.executors.run import not_made
+from py_api_saga.executors.threads import soon, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import TypeAlias
 
     from py_api_saga.definition import Results
     from py_api_saga.execution import Entry
     from py_api_saga.executors.inbox import Inbox
     from py_api_saga.executors.run import Run
+
+    # A call to make; it is given what lets its thread take the next one.
+    Work: TypeAlias = Callable[[Callable[[], object]], object]
 
 MAX_THREADS = 256  # of one run, unless it says otherwise
 
@@ -41,7 +46,7 @@ class Pool:
 
     def _forget(self) -> None:
         """Start anew: a forked child has inherited no threads."""
-        self._idle: list[SimpleQueue[Callable[[], object]]] = []
+        self._idle: list[SimpleQueue[Work]] = []
 
     def make(
         self, run: Run, intent: Entry, claim: threading.Lock, tell: Callable[[Entry], object]
@@ -49,34 +54,41 @@ class Pool:
         """Make a call in a thread, in a copy of this context, and tell there what came of it.
 
         Whoever gets the claim first decides whether it is made: the thread, or who has thought
-        better of it.
+        better of it. If no thread is to be had, not even shortly, it is made in this one.
         """
         context = copy_context()
 
-        def work() -> None:
-            if claim.acquire(blocking=False):
-                tell(context.run(surely, run, intent))
+        def work(rest: Callable[[], object]) -> None:
+            entry = context.run(surely, run, intent) if claim.acquire(blocking=False) else None
+            rest()  # first: who hears of it may have the next call
+            if entry is not None:
+                tell(entry)
 
+        calls = soon(self._thread)
+        if calls is None:
+            work(_be_here)
+        else:
+            calls.put(work)
+
+    def _thread(self) -> SimpleQueue[Work] | None:
+        """Give what a thread takes its calls from; None if there can be no more threads."""
         try:
-            calls = self._idle.pop()  # the last one: its stack is warm, and the others may rest
+            return self._idle.pop()  # the last one: its stack is warm, and the others may rest
         except IndexError:
-            calls = SimpleQueue()
-            serve = partial(self._serve, calls, self._idle)
-            try:
-                threading.Thread(target=serve, name="py_api_saga", daemon=True).start()
-            except RuntimeError as error:  # no more threads
-                claim.acquire(blocking=False)
-                tell(failed(run, intent, error))
-                return
-        calls.put(work)
+            calls: SimpleQueue[Work] = SimpleQueue()
+        serve = partial(self._serve, calls, self._idle)
+        thread = threading.Thread(target=serve, name="py_api_saga", daemon=True)
+        return calls if start(thread) else None
 
     @staticmethod
-    def _serve(
-        calls: SimpleQueue[Callable[[], object]], idle: list[SimpleQueue[Callable[[], object]]]
-    ) -> None:
+    def _serve(calls: SimpleQueue[Work], idle: list[SimpleQueue[Work]]) -> None:
+        rest = partial(idle.append, calls)
         while True:
-            calls.get()()
-            idle.append(calls)
+            calls.get()(rest)
+
+
+def _be_here() -> None:
+    """Rest as a thread that is not the pool's."""
 
 
 POOL = Pool()
@@ -125,6 +137,6 @@ def _drive(run: Run, inbox: Inbox, claims: dict[Entry, threading.Lock], limit: i
                 claims[intent] = claim = threading.Lock()
                 POOL.make(run, intent, claim, inbox.put)
         if execution.flying or run.waits:
-            inbox.wait(run.patience())
+            run.pause()
         elif run.close():  # pragma: no branch - a straggler landed in this very moment
             return

@@ -8,6 +8,7 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from time import monotonic
+from types import BuiltinFunctionType
 from typing import TYPE_CHECKING
 
 from py_api_saga.context import current
@@ -158,12 +159,30 @@ class _Driver:
     async def _pause(self) -> None:
         """Wait until something has arrived or is due."""
         patience = self.run.patience()
-        if self.arrived is None:
+        if patience and type(monotonic) is not BuiltinFunctionType:
+            await self._outwait(patience)
+        elif self.arrived is None:
             await asyncio.sleep(patience or 0.0)
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await self.arrived.wait()
+        else:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self.arrived.wait()
+
+    async def _outwait(self, seconds: float) -> None:
+        """Wait while a test has stopped the clock, and with it the timers of the loop."""
+        arrived, began = self.arrived or self._listen(), monotonic()
+        loop = asyncio.get_running_loop()
+
+        def slept() -> None:
+            self.run.note_wait(began, seconds)
+            arrived.set()
+
+        timer = threading.Timer(seconds, loop.call_soon_threadsafe, (slept,))
+        timer.start()
+        try:
+            await arrived.wait()
+        finally:
+            timer.cancel()
 
 
 class _OneByOne(_Driver):

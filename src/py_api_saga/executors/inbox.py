@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -41,11 +40,19 @@ class Inbox:
         self._wake()
         return True
 
-    def wait(self, seconds: float | None) -> None:
-        """Wait until there may be an entry, at most so many seconds, and at most `GLANCE`."""
+    def wait(self, seconds: float | None) -> float:
+        """Wait until there may be an entry, at most so many seconds, and at most `GLANCE`.
+
+        Returns:
+            The seconds that it has slept in vain; 0 if there may be an entry.
+        """
+        seconds = GLANCE if seconds is None else min(seconds, GLANCE)
         if not self.entries:
-            with suppress(Empty):
-                self._signal.get(timeout=GLANCE if seconds is None else min(seconds, GLANCE))
+            try:
+                self._signal.get(timeout=seconds)
+            except Empty:
+                return seconds
+        return 0.0
 
     def close(self) -> bool:
         """Stop taking entries, unless there are some."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from time import sleep
-
 from py_api_saga.context import current
 from py_api_saga.execution import SUCCEEDED
 from py_api_saga.executors.attempt import attempt
@@ -81,10 +79,7 @@ def turns(run: Run) -> Iterator[Change]:
         if intent is not None:
             run.tell(attempt(run, intent))
         elif run.waits:
-            if run.inbox is None:
-                sleep(run.patience() or 0.0)
-            else:
-                run.inbox.wait(run.patience())
+            run.pause()
         elif run.close():  # pragma: no branch - something landed just now
             return
 

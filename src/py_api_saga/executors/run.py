@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from time import monotonic
+from time import monotonic, sleep
 
 from py_api_saga.compensation import failure
 from py_api_saga.context import current
@@ -316,6 +316,27 @@ class Run:
             times.append(self.deadline - monotonic())
         return max(0.0, min(times)) if times else None
 
+    def pause(self) -> None:
+        """Wait until something is due, or may have been told."""
+        seconds, began = self.patience(), monotonic()
+        if self.inbox is not None:
+            seconds = self.inbox.wait(seconds)
+        elif seconds:
+            sleep(seconds)
+        self.note_wait(began, seconds or 0.0)
+
+    def note_wait(self, began: float, seconds: float) -> None:
+        """Take what was slept for as passed, also where a test has stopped the clock."""
+        missed = unnoticed(began, seconds)
+        if not missed:
+            return
+        if self._due is not None:
+            self._due = {i: due - missed for i, due in self._due.items()}
+        if self._first is not None:
+            self._first = {call: first - missed for call, first in self._first.items()}
+        if self.deadline is not None:
+            self.deadline -= missed
+
     def since_first(self, i: int, kind: str, now: float) -> float:
         """Give the seconds since the first attempt of a call; the first one to ask makes it."""
         if self._first is None:
@@ -573,6 +594,11 @@ class Run:
                 raise interrupt
         finally:
             del lost, interrupt
+
+
+def unnoticed(began: float, seconds: float) -> float:
+    """Give how many of the seconds that were slept since then the clock has not seen."""
+    return max(0.0, seconds - (monotonic() - began))
 
 
 def put_behind(error: BaseException, exception: SagaError) -> None:
