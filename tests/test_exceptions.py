@@ -1,9 +1,9 @@
 """What a saga raises: its message, what it says about each operation, and that it travels."""
 
 import asyncio
+import builtins
 import copy
 import pickle
-import sys
 import textwrap
 import threading
 import traceback
@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from world import PATIENCE, Execute, World, failure_of, steps
+from world import PATIENCE, Execute, World, failure_of, output_of, steps
 
 import py_api_saga
 from py_api_saga import (
@@ -149,14 +149,89 @@ def test_the_message_of_a_failure(execute: Execute, world: World) -> None:
 def test_there_is_a_message_also_when_the_interpreter_ends(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing can be imported any more then: it names the operation and its error."""
+    """Nothing can be imported any more then, and nothing has to be."""
     saga = steps(world, "reserve").operation(
         (world.fail, "charge", CardDeclined("no")), name="charge"
     )
     raised = failure_of(SagaAssembler.orchestrator_execute, saga)
-    monkeypatch.setitem(sys.modules, "py_api_saga.report", None)
+    with monkeypatch.context() as ending:
+        ending.setattr(builtins, "__import__", None)
+        said = str(raised)
 
-    assert str(raised) == "operation 'charge' failed: CardDeclined('no')"
+    assert said == "operation 'charge' failed: CardDeclined('no')\n  compensated: reserve"
+
+
+# In a process of its own, in which what is imported late is not there yet.
+OUT_OF_DESCRIPTORS = """
+import asyncio, errno, os, resource, sys
+from py_api_saga import SagaAssembler, SagaException, current_operation, result_of, Retry
+
+log = []
+saga = SagaAssembler.saga(name="checkout")
+child = SagaAssembler.saga()
+
+def exhaust():
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    try:
+        while True:
+            os.open("/dev/null", os.O_RDONLY)
+    except OSError:
+        pass
+
+def reserve():
+    {within}
+    return {"shelf": "M7"}
+
+def undo(name, place):
+    key = current_operation().idempotency_key
+    log.append(f"undo {name} {place}" + " hashed" * (name not in key))
+
+def charge():
+    current_operation().remaining()
+    log.append("charge")
+    raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+places = ["at", {"shelf": result_of("reserve")["shelf"]}]
+child.operation(reserve, (undo, "reserve", places), name="reserve")
+again = Retry(ConnectionError, attempts=2, wait_initial=0)
+child.operation(charge, (undo, "charge", ()), name="charge", retry=again, after="reserve")
+between = SagaAssembler.saga().operation(child, name="c" * 60)
+saga.operation(between, name="b" * 60)
+run = lambda: {run}
+{before}
+try:
+    run()
+except SagaException as error:
+    for said in (type(error).__name__, error, log):
+        print(said)
+"""
+CALLS = [
+    "saga.orchestrator_execute(saga_id='x' * 128)",
+    "saga.choreography_execute(saga_id='x' * 128)",
+]
+IN_LOOP = [f"asyncio.run({call.replace('.', '.a')})" for call in CALLS]  # opens descriptors itself
+
+
+@pytest.mark.parametrize(
+    ("run", "moment"),
+    [*((run, "before") for run in CALLS), *((run, "within") for run in (*CALLS, *IN_LOOP))],
+)
+def test_a_process_without_descriptors_undoes_and_says_so(run: str, moment: str) -> None:
+    """What trouble needs was imported before it came."""
+    code = OUT_OF_DESCRIPTORS.replace("{run}", run)
+    for other in ("before", "within"):
+        code = code.replace(f"{{{other}}}", "exhaust()" if moment == other else "pass")
+
+    lines = output_of(code)
+
+    name = f"{'b' * 60}.{'c' * 60}."
+    assert lines == [
+        "SagaException",
+        f"operation '{name}charge' failed: ConnectionResetError(104, 'reset')",
+        f"  compensated: {name}charge, {name}reserve",
+        "['charge', 'charge', 'undo charge () hashed', "
+        "\"undo reserve ['at', {'shelf': 'M7'}] hashed\"]",
+    ]
 
 
 def test_the_message_when_nothing_was_done(execute: Execute, world: World) -> None:

@@ -3,6 +3,7 @@
 from py_api_saga.assembler import Saga, SagaAssembler
 from py_api_saga.context import current_operation
 from py_api_saga.definition import Results
+from py_api_saga.events import Event
 from py_api_saga.exceptions import (
     JournalError,
     SagaConflict,
@@ -18,7 +19,7 @@ from py_api_saga.status import SagaStatus, Status
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from py_api_saga.events import Event, Observer
+    from py_api_saga.observer import Observer
     from py_api_saga.recovery import Recovered, arecover, recover, takeover
     from py_api_saga.retry import Retry
 
@@ -51,8 +52,7 @@ __all__ = [
 
 
 _LATE = {  # name -> its module
-    "Event": "events",
-    "Observer": "events",
+    "Observer": "observer",
     "Recovered": "recovery",
     "Retry": "retry",
     "arecover": "recovery",

@@ -17,7 +17,7 @@ from py_api_saga.exceptions import (
     refused,
     seconds,
 )
-from py_api_saga.executors import orchestrator
+from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.operation import PLAIN, Call, Operation, Policy, plain_call, read_call
 from py_api_saga.placeholder import OWN, Placeholder
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Never, Self, TypedDict, Unpack, overload
 
     from py_api_saga.definition import Results
-    from py_api_saga.events import Observer
     from py_api_saga.journal.protocol import Journal
     from py_api_saga.journal.recorder import Recorder
+    from py_api_saga.observer import Observer
     from py_api_saga.operation import OnDoubt
     from py_api_saga.retry import Retry
     from py_api_saga.typed_call import (
@@ -348,6 +348,8 @@ class Saga:
             where = f"operation {position}, a child saga"
             message = f"{where}: expected name and after, got other options as well"
             raise SagaDefinitionError(message)
+        import hashlib  # noqa: F401, PLC0415 - 1 ms, for the keys of long names: see `Run.key`
+
         operations, base = child._snapshot(), position - 1
         if child._pivot >= 0:
             self._check_pivot(True, position)  # noqa: FBT003
@@ -538,8 +540,6 @@ class Saga:
         """
         if self._async:
             self._refuse_async("choreography")
-        from py_api_saga.executors import choreography  # noqa: PLC0415 - 0.5 ms; a chain needs none
-
         limit = self._limit(max_workers)
         run = self._run(self._graph(), saga_id, deadline, orchestrator.drive, journal, limit)
         return choreography.execute(run, limit) if run.recorder is None else _durably(run, limit)
@@ -749,9 +749,7 @@ class Saga:
 
     def _limit(self, max_workers: int | None) -> int:
         if max_workers is None:
-            from py_api_saga.executors.choreography import MAX_THREADS  # noqa: PLC0415 - as above
-
-            return min(max(len(self._operations), 1), MAX_THREADS)
+            return min(max(len(self._operations), 1), choreography.MAX_THREADS)
         if type(max_workers) is not int or max_workers < 1:
             raise refused("max_workers", "a whole number of at least 1, or None", max_workers)
         return max_workers

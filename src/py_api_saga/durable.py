@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from py_api_saga.definition import Results
-from py_api_saga.executors import orchestrator
+from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.journal.changes import SagaExistsError
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -28,8 +28,6 @@ def execute(run: Run, limit: int | None) -> Results:
     try:
         if limit is None:
             return orchestrator.execute(run)
-        from py_api_saga.executors import choreography  # noqa: PLC0415 - as in `Saga`
-
         return choreography.execute(run, limit)
     except SagaExistsError:
         pass

@@ -14,6 +14,7 @@ to tell the customer that nothing was bought must not be wrong.
 
 from __future__ import annotations
 
+from py_api_saga.report import Report, portable
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.wording import as_text
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, TypeVar
 
-    from py_api_saga.report import OperationReport, Report
+    from py_api_saga.report import OperationReport
 
     T = TypeVar("T")
 
@@ -115,11 +116,7 @@ class SagaException(SagaError):
 
     @property
     def _report(self) -> Report | None:
-        if self._told is None:
-            return None
-        from py_api_saga.report import Report  # noqa: PLC0415 - 1 ms, and most never ask
-
-        return Report._make(self._told)
+        return None if self._told is None else Report._make(self._told)
 
     @property
     def operations(self) -> Mapping[str, OperationReport]:
@@ -161,7 +158,7 @@ class SagaException(SagaError):
 
     def mermaid(self) -> str:
         """Draw the saga with the status of each operation, as a Mermaid flowchart."""
-        from py_api_saga.drawing import flowchart  # noqa: PLC0415 - likewise
+        from py_api_saga.drawing import flowchart  # noqa: PLC0415 - few draw
 
         report = self._report
         if report is None:
@@ -174,10 +171,7 @@ class SagaException(SagaError):
 
     def __str__(self) -> str:
         error = self.operation_error
-        try:
-            report = self._report
-        except ImportError:  # the interpreter is ending: say what can be said
-            report = None
+        report = self._report
         if report is not None:
             return "\n  ".join([report.headline(error), *report.lines()])
         if isinstance(error, str):
@@ -185,8 +179,6 @@ class SagaException(SagaError):
         return f"operation {self.operation_name!r} failed: {as_text(error)}"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from py_api_saga.report import portable  # noqa: PLC0415 - likewise
-
         state = {
             name: value if name == "_told" else portable(value)
             for name, value in self.__dict__.items()

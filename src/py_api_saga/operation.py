@@ -106,7 +106,10 @@ def read_call(value: Any, role: str, position: int) -> Call:
 
 
 def _needs(args: Iterable[object], more: Iterable[object]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(name for arg in (*args, *more) for name in placeholders(arg)))
+    needs = tuple(dict.fromkeys(name for arg in (*args, *more) for name in placeholders(arg)))
+    if needs:  # to put the results in their place, where it is too late to import anything
+        import copy  # noqa: F401, PLC0415 - 0.6 ms, and many sagas have no placeholders
+    return needs
 
 
 def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: int) -> Call:

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Generator, Iterable, Sequence
 
-    from py_api_saga.events import Observer
     from py_api_saga.executors.run import Run
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
     from py_api_saga.journal.protocol import Journal
+    from py_api_saga.observer import Observer
 
 MAX_TRIES = 10
 _BATCH = 128  # sagas claimed with one commit

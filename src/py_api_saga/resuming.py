@@ -44,11 +44,11 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
 
     from py_api_saga.definition import Results
-    from py_api_saga.events import Observer
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
     from py_api_saga.journal.protocol import Journal
     from py_api_saga.journal.record import Recorded
     from py_api_saga.journal.values import Values
+    from py_api_saga.observer import Observer
 
 
 def namesake(recorder: Recorder) -> tuple[Summary, Sequence[Row]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextvars import copy_context
 from time import monotonic
@@ -21,7 +22,9 @@ from py_api_saga.execution import (
     UNKNOWN,
     Doubt,
 )
+from py_api_saga.executors.inbox import GLANCE
 from py_api_saga.executors.run import interrupted, not_made, unnoticed
+from py_api_saga.executors.running import Running
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.log import complain
 from py_api_saga.operation import NOT_HAPPENED as ANSWER_NO
@@ -99,8 +102,6 @@ def attempt(run: Run, intent: Entry, until: float | None = None) -> Entry:
 
 def running(run: Run, intent: Entry, until: float | None) -> CurrentOperation:
     """Give the operation that is running, as the code that it calls sees it."""
-    from py_api_saga.executors.running import Running  # noqa: PLC0415 - few ever ask
-
     return Running(run, intent, until)
 
 
@@ -174,11 +175,9 @@ def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False)
     wait = None
     retry = policy.retry if kind == ACTION else policy.compensation_retry
     if retry is not None:
-        from random import random  # noqa: PLC0415 - 2 ms to import, and only a failure needs it
-
         elapsed = 0.0 if retry.timeout is None else run.since_first(i, kind, monotonic())
         try:
-            wait = retry.after(error, number, elapsed, random())  # noqa: S311 - jitter
+            wait = retry.after(error, number, elapsed, _chance())
         except Exception as raised:  # noqa: BLE001 - of the user's
             complain("the function in Retry(on=...) raised: no further attempt", error=raised)
         except BaseException as interrupt:  # noqa: BLE001 - raised again when all is undone
@@ -188,6 +187,11 @@ def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False)
     if wait is not None:
         return (RETRY, i, kind, number, generation, (error, wait))
     return (FAILED, i, kind, number, generation, error)
+
+
+def _chance() -> float:
+    """Draw a number in [0, 1), for jitter; `random` would be one more import in the trouble."""
+    return int.from_bytes(os.urandom(6)) / (1 << 48)
 
 
 def overdue(run: Run, i: int, kind: str, timeout: float) -> TimeoutError:
@@ -206,8 +210,6 @@ class _Handover:
 
     def wait(self, until: float) -> None:
         """Wait for the result until then, on the monotonic clock, and give up."""
-        from py_api_saga.executors.inbox import GLANCE  # noqa: PLC0415 - `run` has opened one
-
         while not self.done.is_set():
             began = monotonic()
             left = until - began

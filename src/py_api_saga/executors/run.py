@@ -8,6 +8,7 @@ from time import monotonic, sleep
 
 from py_api_saga.compensation import failure
 from py_api_saga.context import current
+from py_api_saga.events import Event, emit, log
 from py_api_saga.exceptions import SagaError
 from py_api_saga.execution import (
     ABORT,
@@ -23,6 +24,7 @@ from py_api_saga.execution import (
     Execution,
     verdict,
 )
+from py_api_saga.executors.inbox import Inbox
 from py_api_saga.log import complain, is_heard
 from py_api_saga.status import SagaStatus, Status
 
@@ -31,11 +33,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from py_api_saga.definition import Definition, Results
-    from py_api_saga.events import EventKind, Observer
+    from py_api_saga.events import EventKind
     from py_api_saga.execution import Entry
-    from py_api_saga.executors.inbox import Inbox
     from py_api_saga.journal.changes import Change
     from py_api_saga.journal.recorder import Recorder
+    from py_api_saga.observer import Observer
 
 MAX_KEY = 255  # characters
 _TROUBLES = frozenset({FAILED, RETRY, IN_DOUBT, UNKNOWN})
@@ -287,8 +289,6 @@ class Run:
     def open_inbox(self, wake: Callable[[], object] | None = None) -> Inbox:
         """Let other threads tell the run something."""
         if self.inbox is None:
-            from py_api_saga.executors.inbox import Inbox  # noqa: PLC0415 - few runs need one
-
             self.inbox = Inbox(wake)
         return self.inbox
 
@@ -495,8 +495,6 @@ class Run:
         wait: float | None = None,
         outcome: SagaStatus | None = None,
     ) -> None:
-        from py_api_saga.events import Event, emit, log  # noqa: PLC0415 - 1 ms; few runs are watched
-
         operation = None if i is None else self.name_of(i)
         event = Event(kind, self.saga_id, self.name, operation, attempt, error, wait, outcome)
         operating = current.get()
