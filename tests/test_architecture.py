@@ -30,7 +30,7 @@ HOUSE = (
     ),  # leaves: they know nothing of the rest
     ("report",),
     ("exceptions",),
-    ("doubtful", "retry", "events"),
+    ("doubtful", "retry", "events", "loops"),
     ("operation", "observer"),
     ("definition",),
     ("compensation",),

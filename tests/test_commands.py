@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import depot
 import errands
@@ -42,7 +42,7 @@ from py_api_saga.cli import main as saga
 from py_api_saga.cli.commands import COMMANDS, make_parser
 from py_api_saga.cli.worker import Worker
 from py_api_saga.exceptions import JournalError, RecordedError, SagaError
-from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal import SQLiteJournal, reading
 from py_api_saga.journal.changes import Append, Create, Take
 from py_api_saga.journal.codec import dumps
 from py_api_saga.recovery import Recovered, Recovery
@@ -784,12 +784,14 @@ def test_what_goes_on_with_one_saga_leaves_all_others_alone(
 def test_what_why_prints_can_be_typed(say: Say, journal: SQLiteJournal) -> None:
     """Also where an id or the name of an operation begins as an option does."""
     made = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="-a")
-    made.operation((do, "b"), name="b").start(journal=journal, saga_id="-x")
+    made.operation((do, "b"), name="b").start(journal=journal, saga_id="x")
+    alter(journal, "UPDATE saga SET saga_id = '-x'")  # as it may be in an older journal
     type_in(say, "-x", "cancel")
     assert status(journal, "-x") is SagaStatus.COMPENSATED
 
     depot.behaviour.update({"b": fail(ValueError()), "undo a": fail(OSError())})
-    run(made, journal, "--force")
+    run(made, journal, "force")
+    alter(journal, "UPDATE saga SET saga_id = '--force' WHERE saga_id = 'force'")
     type_in(say, "--force", "retry")
     assert status(journal, "--force") is SagaStatus.COMPENSATING
     depot.behaviour["undo a"] = fail(OSError())
@@ -1558,7 +1560,7 @@ def test_what_cannot_be_read_is_overdue_and_counted(say: Say, journal: SQLiteJou
 def test_one_saga_is_taken_over(say: Say, journal: SQLiteJournal) -> None:
     """Due or not; what has ended is left as it is."""
     order().start(journal=journal, saga_id="x")
-    alter(journal, "UPDATE saga SET due = 4000000000000")
+    alter(journal, "UPDATE saga SET due = (strftime('%s', 'now') + 1800) * 1000")
     assert say("recover", "--modules", "depot") == (0, "nothing to recover\n")
 
     assert say("takeover", "x", "--modules", "depot") == (0, "x: COMPLETED\n")
@@ -2223,6 +2225,82 @@ def test_the_doctor_finds_damage(say: Say, journal: SQLiteJournal) -> None:
 
     assert ended == 1
     assert "DAMAGED: " in said
+
+
+def test_the_doctor_passes_on_what_sqlite_says_line_by_line(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """SQLite gives its faults as one text, which is no line for a person."""
+    for number in range(60):
+        run(order(), journal, f"x{number}")
+    journal.close()
+    with closing(sqlite3.connect(journal.path)) as connection:
+        connection.execute("PRAGMA journal_mode=delete")
+    size = Path(journal.path).stat().st_size
+    with Path(journal.path).open("r+b") as file:
+        for page in range(9, size // 4096):
+            file.seek(page * 4096 + 8)  # where the cells of a page are
+            file.write(b"\xff" * 200)
+
+    ended, said = say("doctor")
+
+    lines = [line for line in said.splitlines() if line.startswith("DAMAGED: ")]
+    assert ended == 1
+    assert len(lines) > 2
+    assert not any("\\n" in line or "***" in line for line in lines)
+
+
+class Stumbling:
+    """An SQLite that lists some faults, unless it stumbles on the way to so many."""
+
+    def __init__(self, faults: int, stumbles: int) -> None:
+        self.faults, self.stumbles = faults, stumbles
+
+    def execute(self, question: str) -> Self:
+        """Take a question."""
+        self.most = int(question.partition("(")[2].rstrip(")"))
+        return self
+
+    def fetchall(self) -> list[tuple[str]]:
+        """Answer it as SQLite does: one text."""
+        if self.most >= self.stumbles:
+            raise sqlite3.DatabaseError
+        found = min(self.faults, self.most)
+        return [("\n".join(["*** in database main ***", *["a fault"] * found]) if found else "ok",)]
+
+
+@pytest.mark.parametrize(
+    ("faults", "stumbles", "listed", "is_all"),
+    [
+        (0, 9999, 0, True),
+        (999, 9999, 999, True),
+        (1000, 9999, 1000, False),
+        (5000, 9999, 1000, False),
+        (5000, 1000, 100, False),
+        (5, 2, 1, False),
+    ],
+)
+def test_the_doctor_says_when_sqlite_stops(
+    faults: int,
+    stumbles: int,
+    listed: int,
+    is_all: bool,  # noqa: FBT001 - of a case
+) -> None:
+    """It lists a hundred unless it is told otherwise, and none if it stumbles before."""
+    found = reading._faults(cast("Any", Stumbling(faults, stumbles)))  # noqa: SLF001 - no SQLite does so on demand
+
+    assert (len(found) - (not is_all), found[-1:]) == (
+        listed,
+        ["a fault"][:listed]
+        if is_all
+        else ["SQLite lists no more than these: there may be other damage"],
+    )
+
+
+def test_an_sqlite_that_lists_nothing_at_all_raises() -> None:
+    """Then there is nothing to pass on but its error."""
+    with pytest.raises(sqlite3.DatabaseError):
+        reading._faults(cast("Any", Stumbling(1, 1)))  # noqa: SLF001 - likewise
 
 
 def test_the_doctor_says_if_the_tables_are_not_there(say: Say, journal: SQLiteJournal) -> None:

@@ -1,6 +1,7 @@
 """A saga that cannot be run as it is written says so at once, and stays usable."""
 
 import math
+import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from copy import copy
@@ -250,6 +251,20 @@ def test_a_duplicate_explicit_name_is_refused(name: str) -> None:
     refuse(base(), nothing, name=name, words=("operation 5", "name", f"'{name}'"))
 
 
+@pytest.mark.parametrize("role", ["action", "compensation"])
+def test_a_call_that_was_made_at_once_is_said_to_be_one(role: str) -> None:
+    """The usual slip is a pair of parentheses: the note says how it is written."""
+    made: Any = pay("mug")
+
+    with pytest.raises(SagaDefinitionError) as caught:
+        SagaAssembler.saga().operation(*((made,) if role == "action" else (nothing, made)))
+
+    (note,) = caught.value.__notes__
+    assert f"operation 1: the {role} must be a callable" in note
+    assert 'instead of operation(reserve("mug")) write operation((reserve, "mug"))' in note
+    assert "mug 1 EUR" not in note
+
+
 def test_default_names_are_made_unique(execute: Execute) -> None:
     """`charge`, `charge-2`, …, whatever explicit names stand in the way."""
     charge = named("charge")
@@ -258,9 +273,39 @@ def test_default_names_are_made_unique(execute: Execute) -> None:
 
     results = execute(saga)
 
-    assert (
-        len({name for name in ("charge", "charge-2", "charge-3", "charge-4") if results[name]}) == 4
-    )
+    assert len({name for name in ("charge-2", "charge-3", "charge-4") if results[name]}) == 3
+
+
+@pytest.mark.parametrize("as_child", [False, True])
+def test_a_name_that_several_share_is_refused_in_results(
+    execute: Execute,
+    as_child: bool,  # noqa: FBT001 - a case
+) -> None:
+    """It might mean each of them, so it says which there are; also in copies, and in a child's."""
+    saga = SagaAssembler.saga().operation((pay, "a")).operation((pay, "b"))
+    alone = SagaAssembler.saga().operation(saga, name="child") if as_child else saga
+    results = execute(alone)["child"] if as_child else execute(alone)
+
+    with pytest.raises(KeyError, match="pay-2") as caught:
+        results["pay"]
+    assert as_child or "several operations share this name" in str(caught.value)
+    again = pickle.loads(pickle.dumps(results))  # noqa: S301 - our own bytes
+    with pytest.raises(KeyError, match="pay-2"):
+        again["pay"]
+    assert results["pay-2"] == again["pay-2"] == "b 1 EUR"
+    assert results[0] == "a 1 EUR"
+
+
+def test_a_name_that_was_given_to_one_of_several_is_that_ones(execute: Execute) -> None:
+    """And results know the operations of their own run, whatever was added since."""
+    saga = SagaAssembler.saga().operation((pay, "a"), name="pay")
+    before = execute(saga)
+    saga.operation((pay, "b"))
+    plain = SagaAssembler.saga().operation((pay, "a"))
+    alone = execute(plain)
+    plain.operation((pay, "b"))
+
+    assert before["pay"] == alone["pay"] == execute(saga)["pay"] == "a 1 EUR"
 
 
 def test_an_explicit_name_comes_first(execute: Execute) -> None:
@@ -413,12 +458,13 @@ def test_bad_max_workers_are_refused_before_anything_runs(
 
 
 BAD_IDS = ["", "x" * 129, "a b", "a:b", "a/b", "ä", "a\n", "\n", "a,b", "٣"]
+BAD_IDS += ["-", "-x", "--force", ".", ".."]  # options and folders
 
 
 def test_a_bad_saga_id_is_refused_before_anything_runs(
     execute: Execute, step: Step, log: list[str]
 ) -> None:
-    """`saga_id=` is 1 to 128 of the letters, digits, `_`, `.` and `-` of ASCII."""
+    """`saga_id=` is 1 to 128 of the letters, digits, `_`, `.` and `-` of ASCII, and usable."""
     saga = SagaAssembler.saga().operation(step("a"))
 
     for saga_id in (*BAD_IDS, 5, b"x", 5.0, ["x"], result_of("a")):
@@ -433,7 +479,7 @@ def test_a_good_saga_id_is_the_runs(execute: Execute) -> None:
     """The operations see it."""
     saga = SagaAssembler.saga().operation(lambda: current_operation().saga_id)
 
-    for saga_id in ("x", "x" * 128, "checkout-17", "a_b.c-D", "0", "-", "."):
+    for saga_id in ("x", "x" * 128, "checkout-17", "a_b.c-D", "0", "_", "...", ".x", "x-"):
         assert execute(saga, saga_id=saga_id) == [saga_id]
 
 

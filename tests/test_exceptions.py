@@ -224,13 +224,19 @@ def test_a_process_without_descriptors_undoes_and_says_so(run: str, moment: str)
 
     lines = output_of(code)
 
-    name = f"{'b' * 60}.{'c' * 60}."
+    name, where = f"{'b' * 60}.{'c' * 60}.", ["at", {"shelf": "M7"}]
     assert lines == [
         "SagaException",
         f"operation '{name}charge' failed: ConnectionResetError(104, 'reset')",
         f"  compensated: {name}charge, {name}reserve",
-        "['charge', 'charge', 'undo charge () hashed', "
-        "\"undo reserve ['at', {'shelf': 'M7'}] hashed\"]",
+        str(
+            [
+                "charge",
+                "charge",
+                "undo charge () hashed",
+                f"undo reserve {where} hashed",
+            ]
+        ),
     ]
 
 

@@ -246,6 +246,83 @@ def test_a_missing_item_is_the_operations_failure(
     assert isinstance(caught.value.operation_error, KeyError)
 
 
+class Receipt:
+    """A result with attributes."""
+
+    def __init__(self) -> None:
+        self.number, self._secret = 17, "4242"
+
+
+class OddItems(dict[str, int]):
+    """A result that fails in its own way."""
+
+    def __missing__(self, key: str) -> int:
+        raise OddError(key, "missing")
+
+
+class OddError(Exception):
+    """An error that takes two arguments."""
+
+    def __init__(self, key: str, word: str) -> None:
+        super().__init__(key, word)
+
+
+@pytest.mark.parametrize(
+    ("returned", "placeholder", "kind", "words"),
+    [
+        (
+            {"id": "4242", "shelf": 7},
+            result_of("order")["ID"],
+            KeyError,
+            "result_of('order')['ID'] is not there: result_of('order') is of the type dict",
+        ),
+        (
+            {"id": "4242", "shelf": 7},
+            result_of("order")["ID"],
+            KeyError,
+            "is of the type dict and has 'id', 'shelf'",
+        ),
+        ({}, result_of("order")["ID"], KeyError, "dict and has no names"),
+        (
+            {"lines": [{"sku": "mug"}]},
+            result_of("order")["lines"][1]["sku"],
+            IndexError,
+            "result_of('order')['lines'] is of the type list and has the length 1",
+        ),
+        (Receipt(), result_of("order").id, AttributeError, "is of the type Receipt and has number"),
+        (None, result_of("order")["id"], TypeError, "result_of('order') is of the type NoneType"),
+        (dict.fromkeys(range(99)), result_of("order")["id"], KeyError, "19 and 79 more"),
+    ],
+)
+def test_a_placeholder_that_finds_nothing_says_what_there_is(
+    execute: Execute, step: Step, returned: Any, placeholder: Any, kind: type, words: str
+) -> None:
+    """Its own name and the names in the result: never what is under these."""
+    saga = SagaAssembler.saga().operation(step("order", returns=returned))
+    saga.operation((step("never"), placeholder))
+
+    with pytest.raises(SagaException) as caught:
+        execute(saga)
+
+    error: Any = caught.value.operation_error
+    assert words in error.args[0]
+    assert type(error) is kind
+    assert words.replace("'", "") in str(caught.value).replace("\\'", "").replace("'", "")
+    assert "4242" not in str(caught.value)
+
+
+def test_an_odd_error_of_a_result_stays_what_it_is(execute: Execute, step: Step) -> None:
+    """It may be made in another way than by a text: what there is stands in a note."""
+    saga = SagaAssembler.saga().operation(step("order", returns=OddItems(id=1)))
+    saga.operation((step("never"), result_of("order")["ID"]))
+
+    with pytest.raises(SagaException) as caught:
+        execute(saga)
+
+    assert type(caught.value.operation_error) is OddError
+    assert "is of the type OddItems and has 'id'" in caught.value.operation_error.__notes__[0]
+
+
 def test_a_missing_item_in_a_compensation_leaves_it_stuck(
     execute: Execute, step: Step, log: list[str]
 ) -> None:
@@ -656,7 +733,6 @@ def test_results_are_a_list_that_takes_names(execute: Execute, step: Step) -> No
     assert results == ["shelf 1", 12, 13, None]
     assert results[0] == results["reserve"] == "shelf 1"
     assert results["charge"] == 12
-    assert results["pay"] == 13
     assert results["pay-2"] is None
     assert results[-1] is None
     assert results[1:3] == [12, 13]

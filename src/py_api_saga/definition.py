@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.operation import Operation
 
+_SHOWN = 20  # names in a message
 _NO_NAME = str.maketrans(":.", "__")
 _NONE: frozenset[int] = frozenset()  # one for all: an empty one takes 216 bytes
 _naming = threading.Lock()
@@ -108,6 +109,27 @@ class Names(list[str]):
         """Names of functions that are the actions of several operations."""
         return self._tabulated().shared
 
+    def sharing(self, name: str, size: int) -> list[str]:
+        """List the operations, of so many, of which each might be meant by a name.
+
+        These are the actions of one function; empty if one of them was given that name.
+        """
+        table = self._tabulated()
+        if name not in table.numbered or table.places.get(name) in self._given:
+            return []
+        numbered = [other for other, i in table.numbered[name].items() if i < size]
+        return [name, *numbered] if numbered else []
+
+    def positions(self, size: int) -> dict[str, int]:
+        """Map the names of so many operations to their positions, less what may mean several."""
+        names = self.all()[:size]
+        shared = self.shared
+        return {
+            name: i
+            for i, name in enumerate(names)
+            if name not in shared or not self.sharing(name, size)
+        }
+
     def give(self, name: str) -> None:
         """Add an operation under a name; one without a name is appended."""
         if not isinstance(self._given, set):
@@ -143,6 +165,7 @@ class _Table:
         places: What each stands for, and what those of child sagas do.
         shared: See `Names`.
         numbers: Name to the last number behind it.
+        numbered: Name to those that were made of it so, and the operation of each.
     """
 
     def __init__(self) -> None:
@@ -150,12 +173,14 @@ class _Table:
         self.places: dict[str, int | Layout] = {}
         self.shared: set[str] = set()
         self.numbers: dict[str, int] = {}
+        self.numbered: dict[str, dict[str, int]] = {}
 
     def copied(self) -> _Table:
         """Copy it."""
         table = _Table()
         table.names, table.places = self.names.copy(), self.places.copy()
         table.shared, table.numbers = self.shared.copy(), self.numbers.copy()
+        table.numbered = {name: made.copy() for name, made in self.numbered.items()}
         return table
 
     def add(self, i: int, name: str, *, given: bool) -> None:
@@ -165,6 +190,7 @@ class _Table:
             if number:
                 self.shared.add(of)
                 self.numbers[of] = number
+                self.numbered.setdefault(of, {})[name] = i
         self.places[name] = i
         self.names.append(name)
 
@@ -229,26 +255,37 @@ class Results(list["Any"]):
         """Give a result by position or by name, or a plain list for a slice.
 
         Raises:
-            KeyError: No operation has this name.
+            KeyError: No operation has this name, or several share it that were given none.
             IndexError: There are fewer operations.
         """
         if isinstance(key, str):
-            position = self._places.get(key)
-            if not isinstance(position, int) or position >= len(self):
-                raise KeyError(key)
-            return super().__getitem__(position)
+            return super().__getitem__(_position(key, self._places, len(self)))
         return super().__getitem__(key)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Results.of, (list(self), positions(self))
 
 
+def _position(name: str, places: Mapping[str, int] | Names, size: int) -> int:
+    """Find the one result, among so many, that a name means; raises KeyError."""
+    if isinstance(places, Names) and (sharing := places.sharing(name, size)):
+        message = (
+            f"{name}: several operations share this name, and none was given it: "
+            f"{', '.join(sharing)}; give them names of their own with name="
+        )
+        raise KeyError(message)
+    position = places.get(name)
+    if not isinstance(position, int) or position >= size:
+        names = places.all()[:size] if isinstance(places, Names) else list(places)
+        message = f"{name}: expected the name of an operation ({', '.join(names[:_SHOWN])})"
+        raise KeyError(message)
+    return position
+
+
 def positions(results: Results) -> Mapping[str, int]:
     """Map the names in results to their positions."""
     places = results._places  # noqa: SLF001 - a method would stand among those of a list
-    if isinstance(places, Names):
-        return {name: i for i, name in enumerate(places.all()[: len(results)])}
-    return places
+    return places.positions(len(results)) if isinstance(places, Names) else places
 
 
 class Definition:

@@ -123,7 +123,11 @@ def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: in
     if not callable(function) or isinstance(function, Placeholder):
         error = SagaDefinitionError("Please add function in operation argument.")
         got = type(function).__name__
-        error.add_note(f"{where} must be a callable or a tuple (callable, *args), got {got}")
+        error.add_note(
+            f"{where} must be a callable or a tuple (callable, *args), got {got}; if that is what "
+            "a function has returned, it was called here, at once: instead of "
+            'operation(reserve("mug")) write operation((reserve, "mug"))'
+        )
         raise error
     if _is(function, inspect.isgeneratorfunction) or _is(function, inspect.isasyncgenfunction):
         raise refused(where, "a function that returns", "a generator function")

@@ -88,6 +88,8 @@ class Placeholder:
     __setitem__ = __delitem__ = _refuse
 
 
+_SHOWN = 20  # names of a result
+_PLAIN = (KeyError, IndexError, AttributeError, TypeError)
 SCANNED = (Placeholder, list, tuple, dict)  # the types of arguments that may hold a placeholder
 
 
@@ -103,6 +105,38 @@ def placeholders(value: object) -> Iterator[str]:
             todo.extend(value.values() if isinstance(value, dict) else value)
 
 
+def _found(placeholder: Placeholder, known: Any) -> Any:
+    """Go along the path of a placeholder, or say where that ends and what is there."""
+    name, path = placeholder.__saga_operation__, placeholder.__saga_path__
+    for step, (attribute, key) in enumerate(path):
+        try:
+            known = getattr(known, key) if attribute else known[key]
+        except Exception as error:
+            kind, there = type(error), Placeholder(name, path[:step])
+            message = f"{placeholder!r} is not there: {there!r} is {_described(known)}"
+            if kind not in _PLAIN:  # a type of the user's, which may be made otherwise
+                error.add_note(message)
+                raise
+            raise kind(message) from error
+    return known
+
+
+def _described(value: Any) -> str:
+    """Say what a result is and has: its type, and the names in it; never what is under these."""
+    words = f"of the type {type(value).__name__}"
+    if isinstance(value, dict):
+        names = [repr(key) for key in value if isinstance(key, (str, int))]
+        return f"{words} and has {', '.join(names[:_SHOWN]) or 'no names'}" + _more(names)
+    if isinstance(value, (str, bytes, list, tuple)):
+        return f"{words} and has the length {len(value)}"
+    names = [name for name in getattr(value, "__dict__", ()) if not name.startswith("_")]
+    return words + (f" and has {', '.join(names[:_SHOWN])}" if names else "") + _more(names)
+
+
+def _more(names: list[str]) -> str:
+    return f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+
+
 def resolve(value: Any, result: Callable[[str], object], done: dict[int, Any]) -> Any:
     """Rebuild a value with the results in place of the placeholders; the rest is not copied.
 
@@ -112,10 +146,7 @@ def resolve(value: Any, result: Callable[[str], object], done: dict[int, Any]) -
         done: What was rebuilt before, by id: lists may be shared, and hold themselves.
     """
     if isinstance(value, Placeholder):
-        known: Any = result(value.__saga_operation__)
-        for attribute, key in value.__saga_path__:
-            known = getattr(known, key) if attribute else known[key]
-        return known
+        return _found(value, result(value.__saga_operation__))
     if not isinstance(value, SCANNED):
         return value
     if id(value) in done:

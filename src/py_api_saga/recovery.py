@@ -23,6 +23,7 @@ from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.record import PARKED
 from py_api_saga.journal.values import SealedError, Values
 from py_api_saga.log import complain
+from py_api_saga.loops import check_loop
 from py_api_saga.resuming import adrive, claim_of, drive, note_of, taken, turns
 from py_api_saga.status import SagaStatus
 from py_api_saga.wording import as_text
@@ -321,6 +322,7 @@ async def arecover(
     """Do as `recover`, under asyncio: sagas are tasks, and plain functions run in threads."""
     import asyncio  # noqa: PLC0415 - 34 ms to import
 
+    check_loop("arecover")
     recovery = await asyncio.to_thread(
         Recovery, journal, limit=limit, max_tries=max_tries, observers=observers
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _ROWS = QUERIES["rows"]
+MOST_FAULTS = 1000  # that SQLite is to list; 100 unless it is told
 
 
 class Reader:
@@ -75,9 +76,8 @@ class Reader:
         return self._read(lambda connection: connection.execute(QUERIES["owners"]).fetchall())
 
     def check(self) -> list[str]:
-        """Give what SQLite finds wrong with the file; reads all of it."""
-        rows = self._read(lambda connection: connection.execute("PRAGMA quick_check").fetchall())
-        return [text for (text,) in rows if text != "ok"]
+        """Give what SQLite finds wrong with the file, a fault each; reads all of it."""
+        return self._read(_faults)
 
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
         if is_held(self.turn):
@@ -101,6 +101,23 @@ class Reader:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _faults(connection: sqlite3.Connection, most: int = MOST_FAULTS) -> list[str]:
+    """Ask SQLite what is wrong, and say so if that may not be all."""
+    try:
+        rows = connection.execute(f"PRAGMA quick_check({most})").fetchall()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:  # on the way to so many it has stumbled, and lists none
+        if most == 1:
+            raise
+        return _faults(connection, most // 10)
+    lines = [line for (text,) in rows for line in text.splitlines()]
+    faults = [line for line in lines if line[:3] not in ("ok", "***")]
+    if len(faults) >= most or most < MOST_FAULTS:
+        faults.append("SQLite lists no more than these: there may be other damage")
+    return faults
 
 
 def _summary(
