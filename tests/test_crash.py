@@ -103,6 +103,12 @@ def test_processes_may_be_killed_at_any_moment(yard: Yard) -> None:
     sweeps.any_moment(yard, sweeps.chance_of(7), seconds=1.5, workers=2)
 
 
+def test_callers_who_meet_on_a_saga_are_told_the_same(yard: Yard) -> None:
+    """Killed and paused, they get the answers that ledgers and journal bear out, and each once."""
+    assert sweeps.many_callers(yard, sweeps.chance_of(5), seconds=1.5, callers=4, orders=12)
+    assert not yard.wrong
+
+
 @pytest.mark.parametrize("mode", ["chain", "asyncio undone"])
 def test_two_recoverers_share_the_work(yard: Yard, mode: str) -> None:
     """Released at the same instant, they finish each saga once."""

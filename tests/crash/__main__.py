@@ -42,6 +42,15 @@ def _round(yard: Yard, chance: random.Random, share: float) -> None:
     sweeps.quietly(yard, "two recoverers, services")
     sweeps.any_moment(yard, chance, seconds=60 * share + 5, workers=4)
     sweeps.quietly(yard, "at any moment")
+    _callers(yard, chance, 60 * share + 5)
+
+
+def _callers(yard: Yard, chance: random.Random, seconds: float) -> None:
+    """Let callers meet on a few sagas, some seconds on each lot."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        yard.answers += sweeps.many_callers(yard, chance, seconds=4)
+    sweeps.quietly(yard, "many callers")
 
 
 def main() -> int:
@@ -52,9 +61,15 @@ def main() -> int:
     parser.add_argument(
         "--share", type=float, default=0.1, help="of all pairs of points; 1.0 takes an hour"
     )
+    parser.add_argument(
+        "--callers", type=float, help="seconds of processes that ask for the same sagas, alone"
+    )
     options = parser.parse_args()
     begin, chance = time.monotonic(), sweeps.chance_of(options.seed)
     with open_yard() as yard:
+        if options.callers is not None:
+            _callers(yard, chance, options.callers)
+            options.rounds = 0
         for number in range(1, options.rounds + 1):
             sweeps.quietly(yard, f"round {number}")
             _round(yard, chance, options.share)
@@ -62,6 +77,7 @@ def main() -> int:
         lines += [
             f"{sum(yard.faults.values()):7} faults in all",
             f"{yard.sagas:7} sagas",
+            f"{yard.answers:7} answers to callers who met on a saga",
             f"{yard.recoveries:7} recoveries",
             f"{yard.lost:7} lost effects",
             f"{yard.double:7} double effects",

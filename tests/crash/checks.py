@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -36,6 +37,7 @@ class Books:
         self._ledgers: dict[str, sqlite3.Connection] = {}
         self.seen: dict[str, dict[str, Seen]] = defaultdict(lambda: defaultdict(Seen))
         self.asked: dict[str, list[list[Any]]] = defaultdict(list)
+        self.times: dict[str, list[float]] = defaultdict(list)  # of what was asked
 
     def read(self) -> None:
         """Read what is new."""
@@ -43,8 +45,9 @@ class Books:
             log.seek(self._requests)
             while (line := log.readline()).endswith("\n"):
                 self._requests = log.tell()
-                service, path, order, key, undoes, status = json.loads(line)
+                service, path, order, key, undoes, status, at = json.loads(line)
                 self.asked[order].append([service, path, key, undoes, status])
+                self.times[order].append(at)
         for service in ACTIONS:
             if service not in self._ledgers:
                 path = self._folder / f"{service}.db"
@@ -149,6 +152,91 @@ def check(place: Path, books: Books, *, stuck: Iterable[str] = ()) -> Verdict:
     for order in {rest[0] for word, *rest in lines if word == "begun"}:
         _check_order(order, verdict, books)
     return verdict
+
+
+# --- what callers are told ------------------------------------------------------------------------
+
+
+def note_end(place: Path, pid: int) -> None:
+    """Note that a process has been killed."""
+    with (place / "told").open("a") as file:
+        file.write(f"ended {pid} {time.monotonic()}\n")
+
+
+@dataclass
+class Answer:
+    """What one process was told of a saga, and the time from its question to that."""
+
+    pid: str
+    begin: float
+    end: float
+    word: str
+    more: str
+
+
+def answers(place: Path, books: Books) -> tuple[int, list[str]]:
+    """Hold all answers against one another, the ledgers and the journal; give what is wrong."""
+    of, spans = _answers_of(place)
+    in_journal(place, verdict := Verdict())
+    books.read()
+    wrong: list[str] = []
+    for order, given in of.items():
+        wrong += _contradict(order, given, verdict.status.get(order))
+        wrong += _unjustified(order, given, [*spans[order], *spans["*"]])
+        wrong += _called_after(order, given, books)
+    return sum(map(len, of.values())), wrong
+
+
+def _answers_of(place: Path) -> tuple[dict[str, list[Answer]], dict[str, list[Answer]]]:
+    """Give the answers of each saga, and who was at it when; "*" stands for all of them."""
+    of: dict[str, list[Answer]] = defaultdict(list)
+    spans: dict[str, list[Answer]] = defaultdict(list)
+    asking: dict[str, tuple[str, float]] = {}
+    for word, *rest in told(place):
+        if word == "holds":
+            order, pid, begin = rest
+            asking[pid] = order, float(begin)
+        elif word == "answer":
+            order, pid, begin, end, said, *more = rest
+            answer = Answer(pid, float(begin), float(end), said, " ".join(more))
+            asking.pop(pid, None)
+            spans[order].append(answer)
+            if order != "*":
+                of[order].append(answer)
+        elif word == "ended" and rest[0] in asking:  # it asked, and was killed
+            order, start = asking.pop(rest[0])
+            spans[order].append(Answer(rest[0], start, float(rest[1]), "killed", ""))
+    return of, spans
+
+
+def _contradict(order: str, given: list[Answer], status: str | None) -> Iterator[str]:
+    """Say which answers are not those that everybody gets, and the journal has."""
+    final = {(answer.word, answer.more) for answer in given if answer.word != "in-progress"}
+    if len(final) > 1:
+        yield f"{order}: callers were told {final}"
+    for word, more in final:
+        if word != status:
+            yield f"{order}: callers were told {word} {more}, and it is {status}"
+
+
+def _unjustified(order: str, given: list[Answer], spans: list[Answer]) -> Iterator[str]:
+    """Say who was told that somebody else is at it when nobody was."""
+    for answer in given:
+        if answer.word == "in-progress" and not any(
+            other.pid != answer.pid and other.begin < answer.end and other.end > answer.begin
+            for other in spans
+        ):
+            yield f"{order}: process {answer.pid} was told of another, and there was none"
+
+
+def _called_after(order: str, given: list[Answer], books: Books) -> Iterator[str]:
+    """Say what was called first after a caller was told that all is over."""
+    over = min((answer.end for answer in given if answer.word in ENDS.values()), default=None)
+    known = set()
+    for (service, path, key, *_), at in zip(books.asked[order], books.times[order], strict=True):
+        if over is not None and at > over and (service, path, key) not in known:
+            yield f"{order}: {path} was called {at - over:.3f} s after it was told to be over"
+        known.add((service, path, key))  # one that a dead process has sent may come again, late
 
 
 def _check_order(order: str, verdict: Verdict, books: Books) -> None:

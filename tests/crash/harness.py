@@ -77,7 +77,7 @@ class Yard:
         self.folder = folder
         self.books = Books(folder)
         self.faults: Counter[str] = Counter()
-        self.sagas = self.recoveries = self.lost = self.double = 0
+        self.sagas = self.recoveries = self.lost = self.double = self.answers = 0
         self.wrong: list[str] = []
         self.journal_mode = "wal"
         self._places = 0
@@ -144,6 +144,10 @@ class Yard:
         """Let a process do a job, and give the points that it has passed."""
         self.do(job, place, **options)
         return passed(place)
+
+    def look(self, place: Path) -> None:
+        """See that whatever is open there shows in `saga check`, now that nobody is at it."""
+        self.do("look", place)
 
     # --- what came of it -------------------------------------------------------------------------
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
 import logging
 import multiprocessing
@@ -13,6 +15,7 @@ import sqlite3
 import threading
 import time
 import warnings
+import zlib
 from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import partial
@@ -27,6 +30,7 @@ from py_api_saga import (
     SagaException,
     SagaInProgress,
     SagaStuck,
+    cli,
     definition,
     events,
     recovery,
@@ -35,11 +39,12 @@ from py_api_saga.executors import event_loop, run, running
 from py_api_saga.journal import SQLiteJournal, engine
 from py_api_saga.journal.changes import Take
 
-from . import points, shop
+from . import checks, points, shop
 from .points import Here, point, tell
 from .sweeps import chance_of
 
 __all__ = ["do", "tell"]
+MODES_ASKED = [mode for mode in shop.MODES if mode != "unclear"]
 _JOBS: dict[str, Callable[..., None]] = {}
 # What is imported here need not be imported by each; nor while it is interrupted, after which
 # Python may keep others waiting for the module for ever.
@@ -209,6 +214,66 @@ def _work(seed: int, threads: int = 3) -> None:
             _execute(journal, saga, order, graph=graph, coroutine=coroutine)
 
     _in_threads([partial(work, k) for k in range(threads)])
+
+
+@_job
+def _ask(seed: int, orders: list[str], seconds: float) -> None:
+    """Ask for the same few sagas as others do, recover at times, and tell each answer."""
+    journal, chance = _open(), chance_of(seed)
+    until = time.monotonic() + seconds
+    while (begin := time.monotonic()) < until:
+        if chance.random() < 0.2:
+            tell("holds", "*", os.getpid(), begin)
+            for done in recovery.recover(journal, max_tries=1_000_000, max_workers=4):
+                tell("recovered", done.saga_id, done.outcome.value, repr(done.error))
+            tell("answer", "*", os.getpid(), begin, time.monotonic(), "recovered")
+            continue
+        order = chance.choice(orders)
+        mode = MODES_ASKED[zlib.crc32(order.encode()) % len(MODES_ASKED)]
+        how = shop.MODES[mode]
+        tell("holds", order, os.getpid(), begin)
+        tell("begun", order, mode)
+        method = f"{'choreography' if 'graph' in how else 'orchestrator'}_execute"
+        answer = _answer_of(journal, shop.checkout(order, mode, {}), order, method, how)
+        tell("answer", order, os.getpid(), begin, time.monotonic(), *answer)
+
+
+def _answer_of(
+    journal: Any, saga: Saga, order: str, method: str, how: dict[str, Any]
+) -> tuple[str, ...]:
+    """Run a saga, and give what its caller is told: a word, and what comes with it each time."""
+    try:
+        if "asyncio" in how:
+            results = asyncio.run(getattr(saga, f"a{method}")(journal=journal, saga_id=order))
+        else:
+            results = getattr(saga, method)(journal=journal, saga_id=order)
+    except SagaStuck:
+        return ("stuck",)
+    except SagaException as error:
+        return "compensated", *(
+            f"{name}={report.status.value}" for name, report in error.operations.items()
+        )
+    except SagaInProgress:
+        return ("in-progress",)
+    except JournalError as error:
+        return "journal", repr(error)
+    return "completed", repr(list(results))
+
+
+@_job
+def _look() -> None:
+    """See that `saga check` shows whatever is open in the journal and has nobody."""
+    path = Here.place / "sagas.db"
+    there = dict(checks.statuses(Here.place))
+    if not there:
+        return
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        ended = cli.main(["check", "--grace", "0s", "--json", "--journal", str(path)])
+    shown = {seen["saga_id"] for seen in json.loads(said.getvalue())["sagas"]}
+    hidden = {i for i, status in there.items() if status not in checks.ENDS.values()} - shown
+    if hidden or (ended == 4) != bool(shown):
+        tell("error", "saga check does not show", *hidden)
 
 
 # --- without services -----------------------------------------------------------------------------

@@ -69,7 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
                 except Refusal as refusal:
                     answer = Answer(refusal.status, {"error": refusal.reason})
             undoes = body.get("undoes")
-            server.log.write(server.name, path, body["order"], key, undoes, answer.status)
+            now = time.monotonic()  # of the machine, so that it can be compared with a caller's
+            server.log.write(server.name, path, body["order"], key, undoes, answer.status, now)
         if trouble == "500 after":
             answer = Answer(500, {"error": "on the way out"})
         if not trouble.startswith("cut"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from . import checks
-from .harness import Yard
+from .harness import Process, Yard
 
 WORKED = ("chain", "graph", "backward", "pivot", "asyncio", "asyncio graph", "again")
 UNDONE = ("chain undone", "graph undone", "asyncio undone")
@@ -58,6 +59,7 @@ def strike(
     order = f"s{next(_numbers)}"
     run: dict[str, Any] = {"sagas": [(order, mode, troubles or {})]}
     yard.do("run", place, ends="", at=at, **run)
+    yard.look(place)
     for point in then:
         yard.do("recover", place, ends="", at=point, coroutine=(at + point) % 3 == 0)
     if caller:
@@ -147,8 +149,50 @@ def any_moment(yard: Yard, chance: random.Random, *, seconds: float, workers: in
     for process in living:
         process.kill()
         yard.faults["at any moment"] += 1
+    yard.look(place)
     yard.do("recover", place)
     yard.check(place)
+
+
+def many_callers(
+    yard: Yard, chance: random.Random, *, seconds: float, callers: int = 8, orders: int = 50
+) -> int:
+    """Let processes ask for the same few sagas, and kill and pause them; give how many answers.
+
+    Each answer is held against those of the others, against the ledgers and against the journal.
+    """
+    place = yard.place()
+    ids = [f"{place.name}-{k}" for k in range(orders)]
+    seeds = count(chance.randrange(1 << 30))
+
+    def caller() -> Process:
+        return yard.start("ask", place, seed=next(seeds), orders=ids, seconds=seconds * 3)
+
+    living = [caller() for _ in range(callers)]
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(chance.uniform(0.01, 0.1))
+        k = chance.randrange(callers)
+        if chance.random() < 0.5:
+            living[k].send(signal.SIGSTOP)
+            time.sleep(chance.uniform(0.01, 0.3))
+            living[k].send(signal.SIGCONT)
+            yard.faults["a caller is paused"] += 1
+        else:
+            living[k].kill()
+            checks.note_end(place, living[k].pid)
+            yard.faults["a caller is killed"] += 1
+            living[k] = caller()
+    for process in living:
+        process.kill()
+        checks.note_end(place, process.pid)
+        yard.faults["a caller is killed"] += 1
+    yard.look(place)
+    yard.do("recover", place)
+    answers, wrong = checks.answers(place, yard.books)
+    yard.wrong += [f"{place.name}: {what}" for what in wrong]
+    yard.check(place)
+    return answers
 
 
 def two_recoverers(yard: Yard, chance: random.Random, mode: str, *, sagas: int) -> None:
