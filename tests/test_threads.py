@@ -15,6 +15,7 @@ import pytest
 from world import PATIENCE, Execute, World, failure_of, in_time, output_of, steps
 
 from py_api_saga import Retry, SagaAssembler, SagaDefinitionError, SagaException, result_of
+from py_api_saga.executors import threads
 from py_api_saga.executors.choreography import MAX_THREADS
 
 
@@ -630,6 +631,20 @@ print(outcome(saga), sorted(log))
 """
     undone = ["a", "b", "c", "undo a 1", "undo b 1", "undo c 1"]
     assert output_of(code) == [f"('SagaException', 'no') {undone}"]
+
+
+def test_what_strikes_while_a_thread_starts_is_raised() -> None:
+    """It is no lack of threads, and the thread may have begun."""
+
+    class Struck(threading.Thread):
+        def start(self) -> None:
+            super().start()
+            raise RuntimeError("a new thread of thought")
+
+    begun = threading.Event()
+    with pytest.raises(RuntimeError, match="of thought"):
+        threads.start(Struck(target=begun.set))
+    assert begun.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("run", GRAPHS)

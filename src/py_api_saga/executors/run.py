@@ -321,8 +321,8 @@ class Run:
         seconds, began = self.patience(), monotonic()
         if self.inbox is not None:
             seconds = self.inbox.wait(seconds)
-        elif seconds:
-            sleep(seconds)
+        else:
+            sleep(seconds or 0.0)
         self.note_wait(began, seconds or 0.0)
 
     def note_wait(self, began: float, seconds: float) -> None:
@@ -330,10 +330,8 @@ class Run:
         missed = unnoticed(began, seconds)
         if not missed:
             return
-        if self._due is not None:
-            self._due = {i: due - missed for i, due in self._due.items()}
-        if self._first is not None:
-            self._first = {call: first - missed for call, first in self._first.items()}
+        self._due = {i: due - missed for i, due in (self._due or {}).items()}
+        self._first = {call: first - missed for call, first in (self._first or {}).items()}
         if self.deadline is not None:
             self.deadline -= missed
 
