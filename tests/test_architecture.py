@@ -30,6 +30,9 @@ HOUSE = (
     ),  # leaves: they know nothing of the rest
     ("report",),
     ("exceptions",),
+    ("known_errors",),
+    ("error_details",),
+    ("evidence",),
     ("doubtful", "retry", "events", "loops"),
     ("operation", "observer"),
     ("definition",),
@@ -90,6 +93,7 @@ PUBLIC = {
     "arecover",
     "current_operation",
     "happened",
+    "leaves_doubt",
     "recover",
     "result_of",
     "takeover",

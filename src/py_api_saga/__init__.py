@@ -19,6 +19,7 @@ from py_api_saga.status import SagaStatus, Status
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
+    from py_api_saga.evidence import leaves_doubt
     from py_api_saga.observer import Observer
     from py_api_saga.recovery import Recovered, arecover, recover, takeover
     from py_api_saga.retry import Retry
@@ -45,6 +46,7 @@ __all__ = [
     "arecover",
     "current_operation",
     "happened",
+    "leaves_doubt",
     "recover",
     "result_of",
     "takeover",
@@ -56,6 +58,7 @@ _LATE = {  # name -> its module
     "Recovered": "recovery",
     "Retry": "retry",
     "arecover": "recovery",
+    "leaves_doubt": "evidence",
     "recover": "recovery",
     "takeover": "recovery",
 }

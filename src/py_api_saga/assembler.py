@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Never, Self, TypedDict, Unpack, overload
 
     from py_api_saga.definition import Results
+    from py_api_saga.doubtful import DoubtfulError
     from py_api_saga.journal.protocol import Journal
     from py_api_saga.journal.recorder import Recorder
     from py_api_saga.observer import Observer
@@ -183,7 +184,7 @@ class Saga:
             compensation_retry: Retry | None = None,
             timeout: float | None = None,
             pivot: bool = False,
-            doubtful: Iterable[type[BaseException] | str] = ...,
+            doubtful: DoubtfulError | Iterable[DoubtfulError] = ...,
             on_doubt: OnDoubt = "proceed",
         ) -> Self: ...
 
@@ -221,8 +222,11 @@ class Saga:
                 more threads, in the caller's, and without a limit.
             pivot: Whether this is the go/no-go operation: once it has succeeded nothing is
                 undone any more, and what fails after it leaves the saga stuck.
-            doubtful: Exception types, or their names as "module.Class", after which the action
-                may have happened all the same. By default timeouts and broken connections.
+            doubtful: Errors after which the action may have happened all the same: exception
+                types, their names as "module.Class", or functions that are given what the action
+                has raised; one that raises itself counts as doubt. Types and names are also looked
+                for in groups, and in what an error was raised from or in the handling of. By
+                default `leaves_doubt`.
             on_doubt: What to do about an action in doubt when rolling back: "proceed" to
                 compensate it, "park" to leave it to a person, or a function, called like the
                 action, that returns `happened(result)`, `NOT_HAPPENED` or `UNKNOWN`.

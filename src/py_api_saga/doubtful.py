@@ -1,116 +1,147 @@
-"""Which errors leave open what came of a call."""
+"""Which errors leave open what came of a call: what `doubtful=` says, and by default `evidence`."""
 
 from __future__ import annotations
 
-from py_api_saga.exceptions import refused
+from py_api_saga.exceptions import RecordedError, SagaDefinitionError, refused
+from py_api_saga.log import complain
+from py_api_saga.placeholder import Placeholder
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from typing import Any
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
+
+    Predicate: TypeAlias = Callable[[Exception], bool]
+    DoubtfulError: TypeAlias = type[BaseException] | str | Predicate
 
 
 class ErrorTypes:
-    """A set of exception types: classes and, for those of libraries not imported here, names.
+    """A set of errors: classes, names of those of libraries not imported here, and functions.
 
     Attributes:
         types: Classes.
         names: As "module.Class".
-        exempt: Likewise: what is not meant, though a base class is.
+        predicates: Functions of an error; of what a call raised, and of nothing below that.
     """
 
     def __init__(
         self,
         types: tuple[type[BaseException], ...],
         names: frozenset[str] = frozenset(),
-        exempt: frozenset[str] = frozenset(),
+        predicates: tuple[Predicate, ...] = (),
     ) -> None:
         """Mean these."""
-        self.types, self.names, self.exempt = types, names, exempt
+        self.types, self.names, self.predicates = types, names, predicates
 
     def __repr__(self) -> str:
         names = [kind.__name__ for kind in self.types]
-        return f"<{', '.join([*names, *sorted(self.names)])}>"
+        functions = [getattr(function, "__qualname__", "?") for function in self.predicates]
+        return f"<{', '.join([*names, *sorted(self.names), *functions])}>"
 
-    def match(self, error: BaseException) -> bool:
-        """Tell whether an error, or the reason that its library wraps, is one of them."""
-        kind: Any = type(error)
-        if not _is_among(self, kind):
-            return False
-        try:  # requests: ConnectionError(MaxRetryError(…, reason=…)); any error may look odd
-            reason = getattr(error.args[0], "reason", None) if error.args else None
-        except Exception:  # noqa: BLE001 - a property of the user's may raise anything
+    def match(self, error: Exception, handled: BaseException | None = None) -> bool:
+        """Tell whether an error leaves doubt: what it says itself comes before what is meant.
+
+        Args:
+            error: What a call raised.
+            handled: What its caller was handling, which is below the error but none of the call's.
+        """
+        from py_api_saga import error_details, evidence  # noqa: PLC0415 - only a failure needs it
+
+        said = error_details.outcome_of(error)
+        if said is not None:
+            return said
+        try:
+            return self._match(error, handled, evidence)
+        except Exception as raised:  # noqa: BLE001 - an error may be odder than any we know
+            complain("an error could not be judged: its action is in doubt", error=raised)
             return True
-        return not (isinstance(reason, Exception) and _name_of(type(reason)) in self.exempt)
+
+    def _match(self, error: Exception, handled: BaseException | None, evidence: Any) -> bool:
+        outside = evidence.handled(handled)
+        if (self.types or self.names) and evidence.among(error, outside, self._means):
+            return True
+        return any(_says(predicate, error) for predicate in self.predicates)
+
+    def match_all(self, error: Exception) -> bool:
+        """Tell whether an error is one of these or, of a group, each of its members is."""
+        from py_api_saga.evidence import each_is  # noqa: PLC0415 - likewise
+
+        return each_is(error, self._means)
+
+    def _means(self, error: BaseException) -> bool:
+        from py_api_saga.known_errors import lineage, name_of  # noqa: PLC0415 - likewise
+
+        if type(error) is RecordedError:
+            return error.kind in (*self.names, *map(name_of, self.types))
+        bases = lineage(type(error))
+        return any(base is meant for base in bases for meant in self.types) or any(
+            name_of(base) in self.names for base in bases
+        )
 
 
-# A process meets few types of errors, and these again and again. By id, since the metaclass of one
-# may compare in its own way; what is in here is kept, so that its id stays its own.
-_known: dict[tuple[int, int], tuple[ErrorTypes, type, bool]] = {}
-_MOST = 64
+def _says(predicate: Predicate, error: Exception) -> bool:
+    """Ask a function of the user's; doubt if it raises, or gives what would have to be awaited."""
+    try:
+        said = predicate(error)
+        if hasattr(type(said), "__await__"):
+            close = getattr(said, "close", None)
+            if close is not None:
+                close()
+            message = "it returned an awaitable"
+            raise TypeError(message)  # noqa: TRY301 - handled as if it had raised it
+        return bool(said)
+    except Exception as raised:  # noqa: BLE001 - of the user's
+        complain("a function in doubtful= raised: the action is in doubt", error=raised)
+        return True
 
 
-def _is_among(meant: ErrorTypes, kind: type[BaseException]) -> bool:
-    key = id(meant), id(kind)
-    known = _known.get(key)
-    if known is None:
-        if len(_known) >= _MOST:
-            _known.clear()
-        known = _known[key] = meant, kind, _is_one(meant, kind)
-    return known[2]
+class _Default(ErrorTypes):
+    """What leaves doubt unless `doubtful=` is given. There is one, also in a pickle or a copy."""
+
+    def __reduce__(self) -> str:
+        return "DOUBTFUL"
+
+    def _match(self, error: Exception, handled: BaseException | None, evidence: Any) -> bool:
+        return bool(evidence.in_doubt(error, evidence.handled(handled)))
 
 
-def _is_one(meant: ErrorTypes, kind: type[BaseException]) -> bool:
-    names = [_name_of(base) for base in kind.__mro__]
-    if not meant.exempt.isdisjoint(names):
-        return False
-    return issubclass(kind, meant.types) or not meant.names.isdisjoint(names)
-
-
-def _name_of(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-# What may leave an action's outcome unknown: the request may have arrived though no reply came.
-# A connection that was never made is none of these: requests raises its ConnectionError for that
-# too, with urllib3's reason inside.
-DOUBTFUL = ErrorTypes(
-    (TimeoutError, ConnectionResetError, ConnectionAbortedError, BrokenPipeError),
-    frozenset(
-        {
-            "requests.exceptions.ReadTimeout",
-            "requests.exceptions.ConnectionError",
-            "requests.exceptions.ChunkedEncodingError",
-            "httpx.ReadTimeout",
-            "httpx.WriteTimeout",
-            "httpx.ReadError",
-            "httpx.WriteError",
-            "httpx.CloseError",
-            "httpx.RemoteProtocolError",
-        }
-    ),
-    frozenset(
-        {
-            "requests.exceptions.ConnectTimeout",
-            "requests.exceptions.SSLError",
-            "urllib3.exceptions.NewConnectionError",
-            "urllib3.exceptions.ConnectTimeoutError",
-            "urllib3.exceptions.NameResolutionError",
-        }
-    ),
-)
+DOUBTFUL = _Default(())
 
 
 def error_types(value: object, where: str) -> ErrorTypes:
-    """Read `doubtful=`: exception types, or names of them as "module.Class"."""
+    """Read `doubtful=`: exception types, names of them as "module.Class", functions of an error."""
     if isinstance(value, ErrorTypes):
         return value
     given = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
-    types, names = [], set()
+    types, names, predicates = [], set(), []
     for item in given:
         if isinstance(item, type) and issubclass(item, BaseException):
             types.append(item)
-        elif isinstance(item, str) and "." in item:
+        elif isinstance(item, str) and "." in item and ":" not in item:
             names.add(item)
+        elif callable(item) and not isinstance(item, (type, Placeholder)):
+            predicates.append(_plain(item, where))
         else:
-            raise refused(where, 'exception types or their names as "module.Class"', item)
-    return ErrorTypes(tuple(types), frozenset(names))
+            expected = 'exception types, their names as "module.Class", or functions of an error'
+            raise refused(where, expected, item)
+    return ErrorTypes(tuple(types), frozenset(names), tuple(predicates))
+
+
+def _plain(function: Any, where: str) -> Any:
+    """Refuse a function whose answer would have to be awaited: doubt is settled at once."""
+    import inspect  # noqa: PLC0415 - 9 ms, and few sagas have such a function
+    from functools import partial  # noqa: PLC0415 - likewise
+
+    inner = function
+    while isinstance(inner, partial):
+        inner = inner.func
+    for code in (inner, getattr(type(inner), "__call__", None)):  # noqa: B004 - no test for callable
+        if inspect.iscoroutinefunction(code):
+            what = "a coroutine function"
+        elif inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
+            what = "a generator function"
+        else:
+            continue
+        message = f"{where}: expected a function that returns whether it is in doubt, got {what}"
+        raise SagaDefinitionError(message)
+    return function

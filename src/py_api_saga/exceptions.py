@@ -85,6 +85,8 @@ class RecordedError(Exception):
 class SagaError(Exception):
     """All that this library raises on purpose."""
 
+    _may_stand = False  # whether a saga has begun to run, and its effects may stand
+
 
 class SagaException(SagaError):
     """An operation failed, and what was done is undone. Raised from the original error.
@@ -217,6 +219,8 @@ class SagaInProgress(SagaError):
     Nothing was undone, and whoever drives it goes on.
     """
 
+    _may_stand = True
+
 
 class SagaConflict(SagaError):
     """The `saga_id` is that of another saga: its name or an argument differs. Nothing has run."""
@@ -228,3 +232,5 @@ class JournalError(SagaError):
     If a saga was running, no further call was started, compensations included; it stays open,
     and recovery goes on with it.
     """
+
+    _may_stand = True  # unless it is known that the saga was not even begun

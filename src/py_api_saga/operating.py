@@ -6,8 +6,22 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Self
 
 Direction: TypeAlias = Literal["action", "compensation", "ask"]
+
+
+class Sending(Protocol):
+    """One request, from before it is sent: the context manager that `sending()` gives."""
+
+    def __enter__(self) -> Self:
+        """Note that something may be sent from here on."""
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing: what was noted stands, whether the block has raised or not."""
+
+    def refused(self) -> None:
+        """Strike this note, and no other: the service has said that it did not do it, for good."""
 
 
 class CurrentOperation(Protocol):
@@ -48,4 +62,13 @@ class CurrentOperation(Protocol):
 
         The lesser of the operation's `timeout=` and, for an action before the pivot, of the
         saga's `deadline=`; never negative.
+        """
+
+    def sending(self) -> Sending:
+        """Give a context manager to send a request in: `with operation.sending() as request:`.
+
+        Once it was entered, an error that the attempt ends with, in the block or after it, leaves
+        the action in doubt, whatever the error is and whatever it says; unless `request.refused()`
+        was called, since the answer was a final no. A success, and a compensation, ignore it. Any
+        thread or task of the operation may send so, each request in a `with` of its own.
         """

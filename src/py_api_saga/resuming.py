@@ -65,7 +65,9 @@ def namesake(recorder: Recorder) -> tuple[Summary, Sequence[Row]]:
             f"saga {saga_id!r} has run before and was {seen.status.value}; what became of each "
             "operation was purged: give a new attempt a new saga_id"
         )
-        raise SagaConflict(message)
+        conflict = SagaConflict(message)
+        conflict._may_stand = True  # noqa: SLF001 - what has run before is on no record
+        raise conflict
     rows = journal.rows([seen.number])[seen.number]
     with reading(f"saga {saga_id!r}"):
         reason = difference(read_lines(rows)[0], recorder.given, recorder.values)

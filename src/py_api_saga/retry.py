@@ -31,7 +31,8 @@ class Retry:
     Args:
         on: Exception types that are worth another attempt, or a function that is given the
             error and returns whether to go on or, instead of the wait above, the seconds (or a
-            `timedelta`) to wait, as a `Retry-After` header would say.
+            `timedelta`) to wait, as a `Retry-After` header would say. An `ExceptionGroup` is of
+            these types if each of its members is; what an error was raised from does not count.
         attempts: Attempts in all; None for no limit.
         timeout: Seconds from the start of the first attempt after which none is started.
         wait_initial: Seconds.
@@ -97,7 +98,7 @@ class Retry:
 
     def _wait(self, error: Exception, attempt: int, chance: float) -> float | None:
         if isinstance(self.on, (type, tuple)):
-            again: object = isinstance(error, self.on)
+            again: object = isinstance(error, self.on) or _each_is(error, self.on)
         else:
             again = self.on(error)
         if again is True:
@@ -113,6 +114,15 @@ class Retry:
             return float(again)
         message = f"the function in Retry(on=...) must return a bool or seconds, got {again!r}"
         raise TypeError(message)
+
+
+def _each_is(error: Exception, kinds: type[Exception] | tuple[type[Exception], ...]) -> bool:
+    """Tell whether an error is a group, and each of its members, at any depth, is of these."""
+    if not isinstance(error, BaseExceptionGroup):
+        return False
+    from py_api_saga.evidence import each_is  # noqa: PLC0415 - groups are rare
+
+    return each_is(error, lambda member: isinstance(member, kinds))
 
 
 def immediately(attempts: int) -> Retry:

@@ -11,7 +11,7 @@ from py_api_saga.context import current
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from py_api_saga.operating import CurrentOperation, Direction
+    from py_api_saga.operating import CurrentOperation, Direction, Sending
 
 __all__ = ["operation"]
 
@@ -29,9 +29,15 @@ class _Supplied:
     action_key: str
     results: Mapping[str, Any] = field(default_factory=dict)
     left: float | None = None
+    notes: set[object] = field(default_factory=set)  # of requests; nobody asks for them here
 
     def remaining(self) -> float | None:
         return self.left
+
+    def sending(self) -> Sending:
+        from py_api_saga.executors.running import Request  # noqa: PLC0415 - few tests send
+
+        return Request(self.notes)
 
 
 @contextmanager

@@ -269,7 +269,7 @@ MUTANTS = (
     _one(
         "takes a lost reply for a failure",
         "executors/attempt.py",
-        "in_doubt or policy.doubtful.match(error)",
+        "in_doubt or run.has_noted(intent) or policy.doubtful.match(error, sys.exception())",
         "in_doubt",
     ),
     _one(

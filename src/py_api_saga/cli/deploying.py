@@ -83,6 +83,8 @@ def _misfits(recorded: Recorded, execution: Execution) -> Iterator[str]:
             calls.append(("compensation", operation.compensation))
         if status in _FORWARD:
             calls.append(("on_doubt", operation.policy.ask))
+            judges = operation.policy.doubtful.predicates
+            calls += [("doubtful function", (one, (Exception(),), {}, (), False)) for one in judges]
         for role, call in calls:
             if call is not None and (fault := _misfit(call)):
                 yield f"operation {names[i]!r}: the {role} cannot be called any more: {fault}"

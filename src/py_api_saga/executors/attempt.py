@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from contextvars import copy_context
 from time import monotonic
@@ -56,7 +57,9 @@ def call_of(operation: Operation, kind: str) -> Call:
     return call
 
 
-def attempt(run: Run, intent: Entry, until: float | None = None) -> Entry:
+def attempt(  # noqa: C901 - a function more is paid for by each call
+    run: Run, intent: Entry, until: float | None = None
+) -> Entry:
     """Make a call in this thread and say what came of it.
 
     Args:
@@ -92,12 +95,17 @@ def attempt(run: Run, intent: Entry, until: float | None = None) -> Entry:
             )
             raise TypeError(message)  # noqa: TRY301 - handled as if the function had raised it
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        return failed(run, intent, error)
+        problem = error
     except BaseException as interrupt:  # noqa: BLE001 - it is raised again when all is undone
         return interrupted(intent, interrupt)
-    if kind == ASK:
-        return answered(intent, value)
-    return (SUCCEEDED, i, kind, number, generation, value)
+    else:
+        if kind == ASK:
+            return answered(intent, value)
+        return (SUCCEEDED, i, kind, number, generation, value)
+    try:
+        return failed(run, intent, problem)  # out here only what the caller handles is handled
+    finally:
+        del problem  # it knows this frame, and must not be known by it
 
 
 def running(run: Run, intent: Entry, until: float | None) -> CurrentOperation:
@@ -161,6 +169,8 @@ def note_start(run: Run, operation: Operation, i: int, kind: str) -> None:
 def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False) -> Entry:
     """Say what an error means: another attempt, doubt, or the end.
 
+    Not to be called where the error is handled: what is handled here is the caller's affair.
+
     Args:
         run: The run.
         intent: The call.
@@ -182,7 +192,9 @@ def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False)
             complain("the function in Retry(on=...) raised: no further attempt", error=raised)
         except BaseException as interrupt:  # noqa: BLE001 - raised again when all is undone
             return interrupted(intent, interrupt)
-    if kind == ACTION and (in_doubt or policy.doubtful.match(error)):
+    if kind == ACTION and (
+        in_doubt or run.has_noted(intent) or policy.doubtful.match(error, sys.exception())
+    ):
         return (IN_DOUBT, i, kind, number, generation, Doubt(error, wait))
     if wait is not None:
         return (RETRY, i, kind, number, generation, (error, wait))

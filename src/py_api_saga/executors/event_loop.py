@@ -333,18 +333,23 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
             async with scope:
                 value = await _called(run, operation, intent)
     except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        if scope is not None and scope.expired():
-            late = overdue(run, intent[1], intent[2], timeout or 0.0)
-            late.__cause__ = error
-            return failed(run, intent, late, in_doubt=True)
-        return failed(run, intent, error)
+        problem = error
     except BaseException as interrupt:
         if isinstance(interrupt, GeneratorExit) and _destroyed(task):
             raise  # nothing may be awaited any more
         return interrupted(intent, interrupt)
-    if intent[2] == ASK:
-        return answered(intent, value)
-    return (SUCCEEDED, intent[1], intent[2], intent[3], intent[4], value)
+    else:
+        if intent[2] == ASK:
+            return answered(intent, value)
+        return (SUCCEEDED, intent[1], intent[2], intent[3], intent[4], value)
+    try:  # out here only what the caller handles is handled
+        if scope is not None and scope.expired():
+            late = overdue(run, intent[1], intent[2], timeout or 0.0)
+            late.__cause__ = problem
+            return failed(run, intent, late, in_doubt=True)
+        return failed(run, intent, problem)
+    finally:
+        del problem  # it knows this frame, and must not be known by it
 
 
 def _called(run: Run, operation: Operation, intent: Entry) -> Awaitable[Any]:

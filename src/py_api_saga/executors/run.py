@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from py_api_saga.observer import Observer
 
 MAX_KEY = 255  # characters
+_FEW = 16  # notes that are not looked through for what is over
 _TROUBLES = frozenset({FAILED, RETRY, IN_DOUBT, UNKNOWN})
 _EVENTS: dict[Status, EventKind] = {
     Status.RUNNING: "operation started",
@@ -73,12 +74,14 @@ class Run:
         recorder: What writes it into a journal, or None.
         plain: Nobody but the machine is to hear of a success: no journal, no observer, no clock.
         lost: Why the journal can't be written any more, or is somebody else's to write.
+        notes: By attempt, what its code has noted of requests that it has sent, or None.
     """
 
     __slots__ = (
         "_begun", "_due", "_first", "_id", "_label", "_latest", "_stopped",
         "_unmade", "_watched", "deadline", "definition", "drive_late", "execution", "inbox",
-        "interrupt", "left", "lost", "name", "observers", "operations", "plain", "recorder",
+        "interrupt", "left", "lost", "name", "notes", "observers", "operations", "plain",
+        "recorder",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +103,7 @@ class Run:
         self.interrupt: BaseException | None = None
         self.left = False
         self.inbox: Inbox | None = None
+        self.notes: dict[Entry, set[object]] | None = None
         self.drive_late = drive_late
         self._label = saga_id
         self._id: str | None = None
@@ -207,6 +211,23 @@ class Run:
         self.commit()
         if changed:
             self._emit("saga ended", outcome=self.execution.saga)
+
+    # --- what an attempt says of itself ---------------------------------------------------------
+
+    def notes_of(self, intent: Entry) -> set[object]:
+        """Give what an attempt has noted; any thread of it may add to that, and take from it."""
+        with _naming:
+            if self.notes is None:
+                self.notes = {}
+            elif len(self.notes) > 2 * len(self.execution.flying) + _FEW:
+                for other in [*self.notes]:  # successes, which nobody has asked about
+                    if not self.execution.is_flying(other):
+                        del self.notes[other]
+            return self.notes.setdefault(intent, set())
+
+    def has_noted(self, intent: Entry) -> bool:
+        """Tell whether an attempt has noted a request that was not refused; asked at its end."""
+        return self.notes is not None and bool(self.notes.pop(intent, None))
 
     # --- the journal ----------------------------------------------------------------------------
 

@@ -9,11 +9,30 @@ from py_api_saga.status import MISSING
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
     from py_api_saga.execution import Entry
     from py_api_saga.executors.run import Run
     from py_api_saga.operating import Direction
+
+
+class Request:
+    """A request that may have been sent, as the user's code notes it: a `Sending`."""
+
+    __slots__ = ("_notes",)
+
+    def __init__(self, notes: set[object]) -> None:
+        """Belong to an attempt, of which these are the notes."""
+        self._notes = notes
+
+    def __enter__(self) -> Self:
+        self._notes.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def refused(self) -> None:
+        self._notes.discard(self)
 
 
 class Running:
@@ -71,3 +90,6 @@ class Running:
         if self.intent[2] == ACTION and run.deadline is not None and not run.execution.passed:
             limits.append(run.deadline)  # which does not limit undoing, nor what must go forward
         return max(0.0, min(limits) - monotonic()) if limits else None
+
+    def sending(self) -> Request:
+        return Request(self.run.notes_of(self.intent))

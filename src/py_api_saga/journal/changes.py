@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from py_api_saga.exceptions import JournalError
 from py_api_saga.status import SagaStatus
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -125,6 +126,12 @@ class Create(Change):
     def __init__(self, saga_id: str, name: str | None, body: str, *, driven: bool = True) -> None:
         super().__init__(Claim(saga_id))
         self.name, self.body, self.driven = name, body, driven
+
+    def check(self) -> Claim:
+        """Do as for any change; an error says whether the saga may have come to be."""
+        if isinstance(self.error, JournalError) and self.tried is None:
+            self.error._may_stand = False  # noqa: SLF001 - the error's own kind of module
+        return super().check()
 
 
 class Append(Change):

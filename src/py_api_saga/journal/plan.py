@@ -168,11 +168,16 @@ def _add_policy(tree: dict[str, Any], policy: Policy, name: str, values: Values)
     if policy.pivot:
         tree["pivot"] = True
     if policy.doubtful is not DOUBTFUL:
-        tree["doubtful"] = sorted({*map(_type_name, policy.doubtful.types), *policy.doubtful.names})
+        tree["doubtful"] = _doubtful_tree(policy.doubtful, f"{where} doubtful", values)
     if policy.park:
         tree["park"] = True
     if policy.ask is not None:
         tree["ask"] = _name(policy.ask[0], f"{where} on_doubt", values)
+
+
+def _doubtful_tree(meant: ErrorTypes, where: str, values: Values) -> list[str]:
+    functions = [_name(predicate, where, values) for predicate in meant.predicates]
+    return sorted({*map(_type_name, meant.types), *meant.names, *functions})
 
 
 def _type_name(kind: type) -> str:

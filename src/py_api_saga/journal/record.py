@@ -190,7 +190,7 @@ def _read_policy(item: dict[str, Any], do: Call, find: Callable[[str], Any]) -> 
         _read_retry(item.get("compensation_retry"), find),
         _seconds(item, "timeout"),
         bool(item.get("pivot")),
-        _error_types(item["doubtful"]) if "doubtful" in item else DOUBTFUL,
+        _error_types(item["doubtful"], find) if "doubtful" in item else DOUBTFUL,
         bool(item.get("park")),
         ask,
     )
@@ -201,19 +201,22 @@ def _seconds(tree: dict[str, Any], field: str) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-def _error_types(names: Iterable[str]) -> ErrorTypes:
-    """Read names of exception types: those that are built in become themselves."""
+def _error_types(names: Iterable[str], find: Callable[[str], Any] | None = None) -> ErrorTypes:
+    """Read names of exception types, of which those built in become themselves, and functions."""
     import builtins  # noqa: PLC0415
 
-    types, others = [], []
+    types, others, predicates = [], [], []
     for name in map(str, names):
+        if find is not None and ":" in name:
+            predicates.append(find(name))
+            continue
         module, _, kind = name.rpartition(".")
         found = getattr(builtins, kind, None) if module == "builtins" else None
         if isinstance(found, type) and issubclass(found, BaseException):
             types.append(found)
         else:
             others.append(name)
-    return ErrorTypes(tuple(types), frozenset(others))
+    return ErrorTypes(tuple(types), frozenset(others), tuple(predicates))
 
 
 def _read_retry(tree: dict[str, Any] | None, find: Callable[[str], Any]) -> Retry | None:
@@ -223,7 +226,7 @@ def _read_retry(tree: dict[str, Any] | None, find: Callable[[str], Any]) -> Retr
 
     on = tree["on"]
     options = {field: tree[field] for field in Retry.OPTIONS if field in tree}
-    return Retry(find(on) if isinstance(on, str) else _error_types(on).match, **options)
+    return Retry(find(on) if isinstance(on, str) else _error_types(on).match_all, **options)
 
 
 def _read_layout(tree: dict[str, Any], count: int) -> Layout:

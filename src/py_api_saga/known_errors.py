@@ -1,0 +1,218 @@
+"""Errors of others, by the names of their classes: what each tells of whether a call has happened.
+
+Nothing is imported for them. The nearest class of an error's counts: a subclass before its base.
+Imported when a call has failed, and not before.
+
+Source:
+    What each client raises at 37 instants of a request was measured: `python -m tests.matrix`.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SENT = "sent"  # something may have arrived
+UNSENT = "unsent"  # nothing had been sent, and what was built in and is below it tells no more
+WRAPPER = "wrapper"  # what is inside tells; if nothing known is inside, doubt
+CONNECTION = "connection"  # likewise, and what it was raised in the handling of is inside as well
+ANSWER = "answer"  # by its status
+INTERRUPT = "interrupt"  # a time limit, or what only ends a program
+DATABASE = "database"  # by its SQLSTATE or number, or by where it was raised
+RPC = "rpc"  # by its code
+PROCESS = "process"  # by how that ended
+MAIL = "mail"  # by where it was raised
+STREAM = "stream"  # as SENT, or as UNSENT below one of these: what a client's own layer raises
+SIGN = "sign"  # nothing has gone wrong: it says to wait, or where a loop ends
+
+
+def _named(modules: Iterable[str], classes: str) -> list[str]:
+    return [f"{module}.{name}" for module, name in product(modules, classes.split())]
+
+
+_REQUESTS, _URLLIB3, _BUILT_IN = ("requests.exceptions",), ("urllib3.exceptions",), ("builtins",)
+_HTTPX, _HTTPCORE = ("httpx", "httpx2"), ("httpcore", "httpcore2")
+_AIOHTTP = ("aiohttp.client_exceptions",)
+_REDIS = ("redis.exceptions", "valkey.exceptions")
+
+_NAMES = {
+    UNSENT: (
+        (_BUILT_IN, "ConnectionRefusedError"),
+        (("socket",), "gaierror herror"),
+        (("ssl",), "SSLCertVerificationError"),
+        (("http.client",), "InvalidURL NotConnected"),
+        (
+            _REQUESTS,
+            (
+                "ConnectTimeout URLRequired InvalidURL MissingSchema InvalidSchema InvalidHeader"
+                " InvalidProxyURL InvalidJSONError"
+            ),
+        ),
+        (
+            _URLLIB3,
+            (
+                "ConnectTimeoutError NewConnectionError NameResolutionError LocationValueError"
+                " EmptyPoolError ClosedPoolError HostChangedError ProxySchemeUnsupported"
+            ),
+        ),
+        (
+            (*_HTTPX, *_HTTPCORE),
+            (
+                "ConnectError ConnectTimeout PoolTimeout UnsupportedProtocol LocalProtocolError"
+                " ProxyError"
+            ),
+        ),
+        (_HTTPX, "InvalidURL"),
+        (_HTTPCORE, "ConnectionNotAvailable"),
+        (
+            _AIOHTTP,
+            (
+                "ClientConnectorError ClientConnectorCertificateError ClientConnectorSSLError"
+                " ConnectionTimeoutError ClientHttpProxyError InvalidURL NonHttpUrlClientError"
+                " ServerFingerprintMismatch"
+            ),
+        ),
+        (
+            _REDIS,
+            (
+                "AuthenticationError AuthorizationError BusyLoadingError MaxConnectionsError"
+                " ExternalAuthProviderError"
+            ),
+        ),
+        (("psycopg.errors",), "ConnectionTimeout"),
+        (("psycopg_pool.errors",), "PoolTimeout PoolClosed TooManyRequests"),
+    ),
+    SENT: (
+        (
+            _BUILT_IN,
+            "TimeoutError ConnectionResetError ConnectionAbortedError BrokenPipeError EOFError",
+        ),
+        (("ssl",), "SSLError"),
+        (("http.client",), "HTTPException"),
+        (("urllib.error",), "ContentTooShortError"),
+        (("asyncio.exceptions",), "IncompleteReadError LimitOverrunError"),
+        (
+            _REQUESTS,
+            (
+                "Timeout ReadTimeout ChunkedEncodingError ContentDecodingError TooManyRedirects"
+                " StreamConsumedError UnrewindableBodyError JSONDecodeError"
+            ),
+        ),
+        (
+            _URLLIB3,
+            (
+                "TimeoutError ReadTimeoutError ProtocolError IncompleteRead InvalidChunkLength"
+                " DecodeError ResponseError InvalidHeader HeaderParsingError UnrewindableBodyError"
+            ),
+        ),
+        ((*_HTTPX, *_HTTPCORE), "TimeoutException NetworkError ProtocolError"),
+        (_HTTPX, "DecodingError TooManyRedirects StreamError"),
+        (
+            _AIOHTTP,
+            (
+                "ServerDisconnectedError ServerTimeoutError ClientPayloadError ClientOSError"
+                " ClientConnectionResetError TooManyRedirects UploadAbortedError"
+                " InvalidUrlRedirectClientError NonHttpUrlRedirectClientError"
+            ),
+        ),
+        (("subprocess",), "TimeoutExpired"),
+        (("concurrent.futures.process",), "BrokenProcessPool"),
+        (("multiprocessing.context", "celery.exceptions"), "TimeoutError"),
+        (("huey.exceptions", "dramatiq.results.errors"), "ResultTimeout"),
+        (("smtplib",), "SMTPServerDisconnected"),
+        (("imaplib",), "IMAP4.abort"),
+    ),
+    WRAPPER: (
+        (_REQUESTS, "ConnectionError SSLError ProxyError RetryError"),
+        (_URLLIB3, "MaxRetryError ProxyError SSLError"),
+        (("urllib.error",), "URLError"),
+        (_AIOHTTP, "ClientConnectionError"),
+    ),
+    CONNECTION: ((_REDIS, "ConnectionError TimeoutError"),),
+    ANSWER: (
+        ((*_REQUESTS, "urllib.error"), "HTTPError"),
+        (_HTTPX, "HTTPStatusError"),
+        (_AIOHTTP, "ClientResponseError"),
+        (("xmlrpc.client",), "ProtocolError"),
+    ),
+    INTERRUPT: (
+        (_BUILT_IN, "KeyboardInterrupt SystemExit GeneratorExit"),
+        (("asyncio.exceptions",), "CancelledError"),
+        (("billiard.exceptions",), "SoftTimeLimitExceeded TimeLimitExceeded Terminated"),
+        (("rq.timeouts",), "BaseTimeoutException"),
+        (("huey.exceptions",), "TaskTimeout"),
+        (("dramatiq.threading", "dramatiq.middleware.threading"), "Interrupt"),
+        (("dramatiq.middleware.time_limit",), "TimeLimitExceeded"),
+        (("dramatiq.middleware.shutdown",), "Shutdown"),
+        (("gevent.timeout", "eventlet.timeout"), "Timeout"),
+    ),
+    DATABASE: (
+        (("psycopg", "psycopg2", "pymysql.err", "asyncmy.errors"), "OperationalError"),
+        (("MySQLdb", "MySQLdb._exceptions", "mysql.connector.errors"), "OperationalError"),
+        (("asyncpg.exceptions._base",), "PostgresError"),
+    ),
+    STREAM: ((("anyio", "trio"), "BrokenResourceError ClosedResourceError EndOfStream"),),
+    SIGN: ((("ssl",), "SSLWantReadError SSLWantWriteError"),),
+    RPC: ((("grpc",), "RpcError"),),
+    MAIL: ((("smtplib",), "SMTPResponseException"),),
+    PROCESS: ((("subprocess",), "CalledProcessError"),),
+}
+KNOWN = {
+    name: kind
+    for kind, rows in _NAMES.items()
+    for modules, classes in rows
+    for name in _named(modules, classes)
+}
+
+# Where an error holds a status itself; every other error's is that of its `response`.
+OWN_STATUS = {
+    "urllib.error.HTTPError": "code",
+    "aiohttp.client_exceptions.ClientResponseError": "status",
+    "xmlrpc.client.ProtocolError": "errcode",
+}
+REJECTED = frozenset({501, 505, 506, 508, 510, 511})  # of those from 500: it was not even tried
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # methods without effect: RFC 9110, 9.2.1
+
+LOST_STATES = frozenset({"57P01", "57P02", "57P03"})  # and class 08: the connection is gone
+LOST_NUMBERS = frozenset({1053, 2006, 2013, 2055})  # MySQL's: shutdown, gone away, lost
+# gRPC's: nobody answered in time, or nobody could say what a handler did. The others are refusals.
+LOST_CODES = frozenset(
+    {"DEADLINE_EXCEEDED", "UNAVAILABLE", "CANCELLED", "UNKNOWN", "INTERNAL", "DATA_LOSS"}
+)
+
+
+# --- the kind of a class ---------------------------------------------------------------------
+
+# Whatever a metaclass says of its classes.
+lineage = type.__dict__["__mro__"].__get__
+_qualname_of = type.__dict__["__qualname__"].__get__
+module_of = type.__dict__["__module__"].__get__
+
+
+def name_of(kind: type) -> str:
+    """Name a class as "module.Class"; what is no text in the place of a module names nothing."""
+    module = module_of(kind)
+    return f"{module}.{_qualname_of(kind)}" if type(module) is str else ""
+
+
+# A process meets few types of errors, and these again and again. By id, since the metaclass of one
+# may compare in its own way; what is in here is kept, so that its id stays its own.
+_met: dict[int, tuple[type, tuple[str | None, str]]] = {}
+_MOST = 256
+
+
+def kind_of(kind: type) -> tuple[str | None, str]:
+    """Tell what errors of a class are, and by which name that is known; (None, "") if by none."""
+    met = _met.get(id(kind))
+    if met is None:
+        names = [name for name in map(name_of, lineage(kind)) if name in KNOWN]
+        known: tuple[str | None, str] = (KNOWN[names[0]], names[0]) if names else (None, "")
+        if known[0] is None and not issubclass(kind, Exception):
+            known = (None if issubclass(kind, BaseExceptionGroup) else INTERRUPT), ""
+        if len(_met) >= _MOST:
+            _met.clear()
+        met = _met[id(kind)] = kind, known
+    return met[1]
