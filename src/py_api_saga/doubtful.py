@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from py_api_saga.exceptions import RecordedError, SagaDefinitionError, refused
 from py_api_saga.log import complain
 from py_api_saga.placeholder import Placeholder
@@ -13,6 +15,14 @@ if TYPE_CHECKING:
 
     Predicate: TypeAlias = Callable[[Exception], bool]
     DoubtfulError: TypeAlias = type[BaseException] | str | Predicate
+
+
+@cache  # an import that is done takes longer than to judge most errors
+def _judges() -> tuple[Any, Any]:
+    """Import what judges errors: only a failure needs it."""
+    from py_api_saga import error_details, evidence  # noqa: PLC0415 - the reason is above
+
+    return error_details, evidence
 
 
 class ErrorTypes:
@@ -45,19 +55,19 @@ class ErrorTypes:
             error: What a call raised.
             handled: What its caller was handling, which is below the error but none of the call's.
         """
-        from py_api_saga import error_details, evidence  # noqa: PLC0415 - only a failure needs it
-
-        said = error_details.outcome_of(error)
-        if said is not None:
-            return said
+        details, evidence = _judges()
+        if self is DOUBTFUL and details.is_plain(error, handled):
+            return False
         try:
-            return self._match(error, handled, evidence)
+            said: bool | None = details.outcome_of(error)
+            if said is None:
+                said = self._match(error, evidence.handled(handled), evidence)
         except Exception as raised:  # noqa: BLE001 - an error may be odder than any we know
             complain("an error could not be judged: its action is in doubt", error=raised)
             return True
+        return said
 
-    def _match(self, error: Exception, handled: BaseException | None, evidence: Any) -> bool:
-        outside = evidence.handled(handled)
+    def _match(self, error: Exception, outside: Any, evidence: Any) -> bool:
         if (self.types or self.names) and evidence.among(error, outside, self._means):
             return True
         return any(_says(predicate, error) for predicate in self.predicates)
@@ -101,8 +111,8 @@ class _Default(ErrorTypes):
     def __reduce__(self) -> str:
         return "DOUBTFUL"
 
-    def _match(self, error: Exception, handled: BaseException | None, evidence: Any) -> bool:
-        return bool(evidence.in_doubt(error, evidence.handled(handled)))
+    def _match(self, error: Exception, outside: Any, evidence: Any) -> bool:
+        return bool(evidence.in_doubt(error, outside))
 
 
 DOUBTFUL = _Default(())

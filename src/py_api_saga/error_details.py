@@ -35,7 +35,7 @@ from py_api_saga.known_errors import (
     STREAM,
     UNSENT,
     WRAPPER,
-    kind_of,
+    known_of,
     lineage,
     module_of,
     name_of,
@@ -63,6 +63,7 @@ cause_of = BaseException.__dict__["__cause__"].__get__
 context_of = BaseException.__dict__["__context__"].__get__
 is_suppressed = BaseException.__dict__["__suppress_context__"].__get__
 traceback_of = BaseException.__dict__["__traceback__"].__get__
+_contents_of = BaseException.__dict__["__dict__"].__get__
 members_of = BaseExceptionGroup.__dict__["exceptions"].__get__
 
 _OUTCOMES = {"in doubt": True, "not happened": False}
@@ -87,6 +88,31 @@ def outcome_of(error: BaseException) -> bool | None:
     return _OUTCOMES.get(said) if type(said) is str else None
 
 
+def is_bare(error: BaseException) -> bool:
+    """Tell whether an error has nothing that could be read, and is of a class that is not known."""
+    return known_of(type(error))[2] and not _contents_of(error)
+
+
+def is_plain(error: BaseException, handled: BaseException | None) -> bool:
+    """Tell soon of most errors that they tell nothing: of a class that is not known, and alone."""
+    if not is_bare(error) or cause_of(error) is not None:
+        return False
+    if context_of(error) is not handled and not is_suppressed(error):
+        return False
+    for arg in args_of(error):
+        if type(arg) not in _ATOMS:
+            return False
+    traceback = traceback_of(error)
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_name in _TELLING:
+            return False
+        traceback = traceback.tb_next
+    return True
+
+
+_ATOMS = frozenset({str, int, float, bool, bytes, type(None)})
+
+
 def details(error: BaseException, stands: str) -> Details:
     """Say what an error tells by itself.
 
@@ -94,6 +120,9 @@ def details(error: BaseException, stands: str) -> Details:
         error: What a call raised, or a link below that.
         stands: How it stands to the one above it.
     """
+    if is_bare(error):
+        tries = _tries_before(error, "")
+        return (None, False, tries) if tries is not None else (SENT, True, ())
     if outcome_of(error):
         return SENT, True, ()
     kind, name = _kind_of(error)
@@ -126,7 +155,8 @@ def _kind_of(error: BaseException) -> tuple[str | None, str]:
         return SAGA if name.startswith(_OURS) else KNOWN.get(name), name
     if issubclass(kind, SagaError):
         return SAGA, ""
-    return kind_of(kind)
+    known, name, _ = known_of(kind)
+    return known, name
 
 
 # --- where it was raised ---------------------------------------------------------------------
@@ -167,8 +197,9 @@ def _tries_before(error: BaseException, name: str) -> list[BaseException] | None
                     return None
             case "urlopen", "urllib3":
                 is_told = True
-                past = _errors_of(read(frame.f_locals.get("retries"), "history"))
-                if past is None:
+                known = frame.f_locals
+                past = _errors_of(read(known.get("retries"), "history"))
+                if past is None or is_of(known.get("redirect_location"), str):
                     return None
                 tries += past
     return tries if is_told else None
@@ -324,10 +355,12 @@ def _of_redis(error: BaseException, _: str) -> Details:
 
 def _of_grpc(error: BaseException, _: str) -> Details:
     """Say by its code whether a call may have been made; without one it may."""
-    code = None
+    code, said = None, ""
     with suppress(Exception):
         code = read(error, "code")().name
-    return RPC, code is None or code in LOST_CODES, ()
+        said = str(read(error, "details")())
+    is_unread = code == "RESOURCE_EXHAUSTED" and "larger than max" in said  # the answer is, then
+    return RPC, code is None or code in LOST_CODES or is_unread, ()
 
 
 def _of_mail(error: BaseException, _: str) -> Details:

@@ -20,6 +20,7 @@ from py_api_saga.error_details import (
     cause_of,
     context_of,
     details,
+    is_bare,
     is_of,
     is_suppressed,
     members_of,
@@ -134,7 +135,9 @@ def _walk(
 
 def _held_by(link: BaseException) -> list[BaseException]:
     """Give what an error was made of, as libraries and `raise … from` put it there."""
-    held = [cause_of(link), read(link, "reason"), read(link, "original_error"), read(link, "orig")]
+    held = [cause_of(link)]
+    if not is_bare(link):
+        held += [read(link, name) for name in ("reason", "original_error", "orig")]
     for arg in args_of(link)[:4]:
         kind = type(arg)
         if kind is not str and kind is not int:

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 from itertools import product
 
+from py_api_saga.exceptions import RecordedError, SagaError
+
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import TypeAlias
 
 SENT = "sent"  # something may have arrived
 UNSENT = "unsent"  # nothing had been sent, and what was built in and is below it tells no more
@@ -189,6 +192,7 @@ LOST_CODES = frozenset(
 # Whatever a metaclass says of its classes.
 lineage = type.__dict__["__mro__"].__get__
 _qualname_of = type.__dict__["__qualname__"].__get__
+_contents_of = type.__dict__["__dict__"].__get__
 module_of = type.__dict__["__module__"].__get__
 
 
@@ -198,20 +202,44 @@ def name_of(kind: type) -> str:
     return f"{module}.{_qualname_of(kind)}" if type(module) is str else ""
 
 
+# What is read of an error besides what all have; `error_details` says what for.
+READ = frozenset({"saga_outcome", "response", "reason", "original_error", "orig"})
+_FREE = (object, BaseException)  # whose own way to read attributes is the plain one
+
+
+def _is_bare(kind: type) -> bool:
+    """Tell whether none of a class's bases has an attribute that is read, or makes up some."""
+    for base in lineage(kind):
+        own = _contents_of(base).keys()
+        if not READ.isdisjoint(own) or "__getattr__" in own:
+            return False
+        if "__getattribute__" in own and base not in _FREE:
+            return False
+    return True
+
+
+# What it tells, or None; the name of the nearest class that tells it; whether it is bare: nothing
+# is known of it, and its instances have no attribute by their class that is read.
+Known: TypeAlias = "tuple[str | None, str, bool]"
+
 # A process meets few types of errors, and these again and again. By id, since the metaclass of one
 # may compare in its own way; what is in here is kept, so that its id stays its own.
-_met: dict[int, tuple[type, tuple[str | None, str]]] = {}
+_met: dict[int, tuple[type, Known]] = {}
 _MOST = 256
 
 
-def kind_of(kind: type) -> tuple[str | None, str]:
-    """Tell what errors of a class are, and by which name that is known; (None, "") if by none."""
+def known_of(kind: type) -> Known:
+    """Tell what is known of a class of errors."""
     met = _met.get(id(kind))
     if met is None:
+        known: Known = None, "", False
         names = [name for name in map(name_of, lineage(kind)) if name in KNOWN]
-        known: tuple[str | None, str] = (KNOWN[names[0]], names[0]) if names else (None, "")
-        if known[0] is None and not issubclass(kind, Exception):
-            known = (None if issubclass(kind, BaseExceptionGroup) else INTERRUPT), ""
+        if names:
+            known = KNOWN[names[0]], names[0], False
+        elif not issubclass(kind, (Exception, BaseExceptionGroup)):
+            known = INTERRUPT, "", False
+        elif not issubclass(kind, (BaseExceptionGroup, SagaError, RecordedError)):
+            known = None, "", _is_bare(kind)
         if len(_met) >= _MOST:
             _met.clear()
         met = _met[id(kind)] = kind, known
