@@ -68,6 +68,7 @@ class Trouble:
         trouble = Trouble()
         trouble.errors, trouble.reasons = self.errors.copy(), self.reasons.copy()
         trouble.undone, trouble.undo_errors = self.undone.copy(), self.undo_errors.copy()
+        trouble.doubted = self.doubted.copy()
         return trouble
 
     def alive(self, i: int, *kinds: str) -> bool:
@@ -152,6 +153,8 @@ def failure(
         [reason for reason in trouble.reasons if all(reason is not e for e in errors.values())]
         if errors and trouble.reasons
         else [],
+        frozenset(trouble.doubted),
+        definition.pivot,
     )
     return exception
 

@@ -120,10 +120,7 @@ def details(error: BaseException, stands: str) -> Details:
         error: What a call raised, or a link below that.
         stands: How it stands to the one above it.
     """
-    if is_bare(error):
-        tries = _tries_before(error, "")
-        return (None, False, tries) if tries is not None else (SENT, True, ())
-    if outcome_of(error):
+    if not is_bare(error) and outcome_of(error):
         return SENT, True, ()
     kind, name = _kind_of(error)
     if kind in _ASKED:

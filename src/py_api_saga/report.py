@@ -50,6 +50,8 @@ class Report(
     errors: dict[int, BaseException]  # of actions
     undo_errors: dict[int, BaseException]
     reasons: list[BaseException]  # why it was stopped, if that is not what the exception names
+    doubted: frozenset[int]  # of which nobody knows whether they happened
+    pivot: int  # or -1
 
     __slots__ = ()
 
@@ -94,8 +96,8 @@ class Report(
                 lines.append(f"also failed: {self.said(i)}: {as_text(error)}")
         lines += [f"also stopped: {as_text(reason)}" for reason in self.reasons]
         undone, skipped = self.having(Status.COMPENSATED), self.having(Status.SKIPPED)
-        doubtful = [i for i in skipped if i in self.errors]
-        certain = [i for i in skipped if i not in self.errors]
+        doubtful = [i for i in skipped if i in self.doubted]
+        certain = [i for i in skipped if i not in self.doubted]
         for words, operations in (
             ("compensated", undone[::-1]),
             ("stands, having no compensation", certain),
@@ -123,9 +125,12 @@ class Report(
     def _why_stuck(self, i: int) -> str:
         if i in self.undo_errors:
             return f"its compensation raised {as_text(self.undo_errors[i])}"
-        if i in self.errors:
-            return f"its action raised {as_text(self.errors[i])}"
-        return "nobody knows whether it happened"
+        unknown = "nobody knows whether it happened"
+        if i == self.pivot and i in self.doubted:  # else doubt leads to its compensation
+            unknown += ", and it is the pivot: a function in on_doubt= can tell"
+            if i in self.errors:
+                return f"its action raised {as_text(self.errors[i])}, so {unknown}"
+        return f"its action raised {as_text(self.errors[i])}" if i in self.errors else unknown
 
     def portable(self) -> Report:
         """Copy it with what can't be pickled as text."""
