@@ -87,3 +87,8 @@ def is_busy(error: Exception) -> bool:
 def give() -> Any:
     """Give whatever it is told to."""
     return behaviour["give"]()
+
+
+def is_lost(error: Exception) -> bool:
+    """Judge what leaves doubt."""
+    return error.args == ("lost",)

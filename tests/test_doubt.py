@@ -1,5 +1,7 @@
 """When nobody knows whether an action happened: what leaves doubt, and what is done about it."""
 
+# ruff: noqa: TRY301 - to raise and to handle in one place is the case
+
 import asyncio
 import contextlib
 import logging
@@ -12,16 +14,20 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, Literal
 
+import depot
 import httpx
 import pytest
+import recorded
 import requests
 from world import Execute, Watch, World, failure_of, statuses, steps
 
 from py_api_saga import (
     NOT_HAPPENED,
     UNKNOWN,
+    JournalError,
     Retry,
     SagaAssembler,
+    SagaConflict,
     SagaDefinitionError,
     SagaException,
     SagaStatus,
@@ -29,9 +35,14 @@ from py_api_saga import (
     Status,
     current_operation,
     happened,
+    leaves_doubt,
+    recover,
     result_of,
 )
-from py_api_saga.doubtful import DOUBTFUL
+from py_api_saga.doubtful import DOUBTFUL, error_types
+from py_api_saga.exceptions import RecordedError
+from py_api_saga.journal import SQLiteJournal
+from py_api_saga.repair import purge
 
 AT_ONCE = Retry(Exception, attempts=3, wait_initial=0, wait_jitter=0)
 
@@ -131,7 +142,375 @@ def test_doubtful_takes_names(execute: Execute, world: World) -> None:
     assert statuses(failure_of(execute, doubted(world, doubtful=names)))["charge"] == "FAILED"
 
 
-@pytest.mark.parametrize("wrong", [5, "Vanished", [5], None, (Vanished, "name"), int, [object()]])
+@pytest.mark.parametrize("meant", [Vanished, [f"{__name__}.Vanished"]])
+def test_given_types_are_found_in_groups_and_chains(
+    execute: Execute, world: World, meant: Any
+) -> None:
+    """By the same walk as the default ones, and nothing excuses them."""
+    chained = ValueError()
+    chained.__cause__ = Vanished()
+    refused = httpx.ConnectTimeout("")
+    refused.__cause__ = Vanished()
+    errors: list[Exception] = [chained, refused, ExceptionGroup("", [ValueError(), chained])]
+    for error in errors:
+        raised = failure_of(execute, doubted(world, error, doubtful=meant))
+        assert statuses(raised)["charge"] == "COMPENSATED"
+    errors = [ValueError(), TimeoutError(), ExceptionGroup("", [TimeoutError()])]
+    for error in errors:
+        raised = failure_of(execute, doubted(world, error, doubtful=meant))
+        assert statuses(raised)["charge"] == "FAILED"
+
+
+def test_given_types_are_not_looked_for_below_a_saga() -> None:
+    """Which knows what it did; but it may be meant itself."""
+    inner = SagaException("inner")
+    inner.__cause__ = Vanished()
+    outer = ValueError()
+    outer.__cause__ = inner
+
+    assert not error_types(Vanished, "").match(outer)
+    assert error_types((Vanished, SagaException), "").match(outer)
+
+
+def test_given_types_are_found_by_their_names_in_what_was_recorded() -> None:
+    """An error that a journal tells of has the name of its class alone."""
+    outer = ValueError()
+    outer.__cause__ = RecordedError(f"{__name__}.Vanished", "text")
+
+    assert error_types(Vanished, "").match(outer)
+    assert error_types(f"{__name__}.Vanished", "").match(outer)
+    assert not error_types(KeyError, "").match(outer)
+
+
+# --- functions of an error ------------------------------------------------------------------------
+
+
+def is_patient(error: Exception) -> bool:
+    """Take a timeout for a failure, and everything else for doubt."""
+    return not isinstance(error, TimeoutError)
+
+
+class Patient:
+    """The same, as an object that can be called."""
+
+    def __call__(self, error: Exception) -> bool:
+        """Judge."""
+        return is_patient(error)
+
+    judge = __call__
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        is_patient,
+        Patient(),
+        Patient().judge,
+        partial(is_patient),
+        lambda error: error.args == () and is_patient(error),
+    ],
+)
+def test_doubtful_takes_a_function_of_the_error(
+    execute: Execute, world: World, predicate: Any
+) -> None:
+    """In the place of the default; it is given what was raised, whatever is below that."""
+    raised = failure_of(execute, doubted(world, KeyError(), doubtful=predicate))
+    assert statuses(raised)["charge"] == "COMPENSATED"
+    late = TimeoutError()
+    late.__cause__ = ConnectionResetError()
+    raised = failure_of(execute, doubted(world, late, doubtful=predicate))
+    assert statuses(raised)["charge"] == "FAILED"
+
+
+def test_any_of_types_names_and_functions_is_doubt(execute: Execute, world: World) -> None:
+    """In a tuple of them."""
+    meant = (Vanished, f"{__name__}.CardDeclined", lambda error: error.args == (5,))
+    for error in (Vanished(), CardDeclined(), KeyError(5)):
+        raised = failure_of(execute, doubted(world, error, doubtful=meant))
+        assert statuses(raised)["charge"] == "COMPENSATED"
+    raised = failure_of(execute, doubted(world, KeyError(6), doubtful=meant))
+    assert statuses(raised)["charge"] == "FAILED"
+
+
+def test_mine_too_and_but_not_that(execute: Execute, world: World) -> None:
+    """What is public decides the rest."""
+
+    def too(error: Exception) -> bool:
+        return isinstance(error, Vanished) or leaves_doubt(error)
+
+    def but(error: Exception) -> bool:
+        return leaves_doubt(error) and "no reply" not in str(error)
+
+    for judge, error, expected in (
+        (too, Vanished(), "COMPENSATED"),
+        (too, TimeoutError(), "COMPENSATED"),
+        (too, KeyError(), "FAILED"),
+        (but, TimeoutError(), "COMPENSATED"),
+        (but, TimeoutError("no reply"), "FAILED"),
+    ):
+        raised = failure_of(execute, doubted(world, error, doubtful=judge))
+        assert statuses(raised)["charge"] == expected
+    raised = failure_of(execute, doubted(world, doubtful=(Vanished, leaves_doubt)))
+    assert statuses(raised)["charge"] == "COMPENSATED"
+
+
+LOOP: asyncio.AbstractEventLoop = asyncio.new_event_loop()  # never run
+LOOP.close()
+
+
+def silly(_: Exception) -> bool:
+    """Raise instead of judging."""
+    raise LookupError
+
+
+async def later() -> bool:
+    """Judge some time."""
+    return False
+
+
+@pytest.mark.parametrize("judge", [silly, lambda _: later(), lambda _: asyncio.Future(loop=LOOP)])
+def test_a_function_that_does_not_judge_counts_as_doubt(
+    execute: Execute, world: World, caplog: pytest.LogCaptureFixture, judge: Any
+) -> None:
+    """And the log says so."""
+    with caplog.at_level(logging.WARNING, "py_api_saga"):
+        raised = failure_of(execute, doubted(world, KeyError(), doubtful=judge))
+
+    assert statuses(raised)["charge"] == "COMPENSATED"
+    assert "a function in doubtful= raised: the action is in doubt" in caplog.text
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_an_interrupt_in_such_a_function_is_one(
+    execute: Execute, world: World, kind: type[BaseException]
+) -> None:
+    """The action has ended, and nobody can say how: it is in doubt."""
+
+    def judge(_: Exception) -> bool:
+        raise kind
+
+    with pytest.raises(kind):
+        execute(doubted(world, KeyError(), doubtful=judge))
+
+    assert world.log == ["stock", "charge", "undo charge", "undo stock"]
+
+
+async def judge_later(_: Exception) -> bool:
+    """Judge, when it is awaited."""
+    return True
+
+
+class Awaited:
+    """An object that can be called so."""
+
+    async def __call__(self, _: Exception) -> bool:
+        """Likewise."""
+        return True
+
+
+def judge_each(_: Exception) -> Iterator[bool]:
+    """Judge, when it is asked for."""
+    yield True
+
+
+@pytest.mark.parametrize("judge", [judge_later, Awaited(), partial(judge_later), judge_each])
+def test_a_function_that_must_be_awaited_is_refused(world: World, judge: Any) -> None:
+    """When the operation is added."""
+    with pytest.raises(
+        SagaDefinitionError, match="operation 1: doubtful: expected a function that"
+    ):
+        SagaAssembler.saga().operation((world.do, "a"), doubtful=(KeyError, judge))
+
+
+def judge(error: Exception) -> bool:
+    """Judge as the journal's tests need it."""
+    return isinstance(error, Vanished)
+
+
+def test_a_function_is_kept_in_a_journal_by_its_name(execute: Execute, journal: Any) -> None:
+    """And is asked by whoever goes on; ours may always be named."""
+    depot.behaviour["b"] = depot.fail(KeyError("lost"))
+    saga = recorded.chain("a")
+    saga.operation(
+        (depot.do, "b"), (depot.undo, "b"), name="b", after="a",
+        doubtful=(Vanished, depot.is_lost, leaves_doubt),
+    )  # fmt: skip
+
+    failure_of(execute, saga, journal=journal, saga_id="x")
+    assert depot.log == ["a", "b", "undo b", "undo a"]
+
+    depot.log.clear()
+    saga.start(journal=journal, saga_id="y")
+    recover(journal)
+    assert depot.log == ["a", "b", "undo b", "undo a"]
+
+
+@pytest.mark.parametrize("judge", [lambda _: True, judge, Patient().judge, Patient()])
+def test_a_function_that_could_not_be_found_again_is_refused(journal: Any, judge: Any) -> None:
+    """As other functions are: before anything runs."""
+    saga = SagaAssembler.saga().operation((depot.do, "a"), name="a", doubtful=judge)
+
+    with pytest.raises(SagaDefinitionError, match="operation 'a': doubtful: "):
+        saga.orchestrator_execute(journal=journal)
+
+    assert depot.log == []
+
+
+# --- what an error says itself --------------------------------------------------------------------
+
+
+class Said(Exception):
+    """An error that says what it means."""
+
+    def __init__(self, outcome: object, cause: Exception | None = None) -> None:
+        super().__init__("said")
+        self.saga_outcome = outcome
+        self.__cause__ = cause
+
+
+def test_an_error_may_say_whether_it_happened(execute: Execute, world: World) -> None:
+    """Which counts before what is below it, and before `doubtful=`; other words do not."""
+    options: dict[str, Any]
+    for error, options, expected in (
+        (Said("in doubt"), {}, "COMPENSATED"),
+        (Said("in doubt"), {"doubtful": ()}, "COMPENSATED"),
+        (Said("not happened", TimeoutError()), {}, "FAILED"),
+        (Said("not happened"), {"doubtful": Said}, "FAILED"),
+        (Said("not happened"), {"doubtful": lambda _: True}, "FAILED"),
+        (Said("no idea", TimeoutError()), {}, "COMPENSATED"),
+        (Said(5), {}, "FAILED"),
+    ):
+        raised = failure_of(execute, doubted(world, error, **options))
+        assert statuses(raised)["charge"] == expected
+    assert leaves_doubt(Said("in doubt"))
+    assert not leaves_doubt(Said("not happened", TimeoutError()))
+
+
+def test_what_an_error_below_says_is_a_hint(execute: Execute, world: World) -> None:
+    """That it is in doubt counts; that it is not, only for itself."""
+    for inner, expected in (
+        (Said("in doubt"), "COMPENSATED"),
+        (Said("not happened"), "FAILED"),
+        (Said("not happened", TimeoutError()), "COMPENSATED"),
+    ):
+        outer = CardDeclined()
+        outer.__cause__ = inner
+        assert statuses(failure_of(execute, doubted(world, outer)))["charge"] == expected
+
+
+# --- asked by an action ---------------------------------------------------------------------------
+
+
+def test_an_action_may_ask_whether_an_error_leaves_doubt(
+    execute_sync: Execute, world: World
+) -> None:
+    """It is told what it handles itself, and not what its caller handles."""
+    answers = []
+
+    def charge() -> str:
+        for error in (KeyError(), TimeoutError()):
+            try:
+                raise error
+            except (KeyError, TimeoutError) as caught:
+                try:
+                    raise CardDeclined
+                except CardDeclined as declined:
+                    answers.append((leaves_doubt(caught), leaves_doubt(declined)))
+        return world.do("charge")
+
+    saga = SagaAssembler.saga().operation(charge)
+    try:
+        raise ConnectionResetError
+    except ConnectionResetError:
+        execute_sync(saga)
+
+    assert answers == [(False, False), (True, True)]
+
+
+def test_a_function_in_doubtful_may_ask_in_the_middle_of_its_own_trouble(
+    execute_sync: Execute, world: World
+) -> None:
+    """What the caller was handling does not count there either."""
+
+    def judge(error: Exception) -> bool:
+        try:
+            raise KeyError
+        except KeyError:
+            return leaves_doubt(error)
+
+    def charge() -> None:
+        world.fail("charge", CardDeclined())
+
+    saga = steps(world, "stock").operation(charge, after="stock", doubtful=judge)
+    try:
+        raise TimeoutError
+    except TimeoutError:
+        raised = failure_of(execute_sync, saga)
+
+    assert statuses(raised)["charge"] == "FAILED"
+
+
+@pytest.mark.parametrize("method", ["aorchestrator_execute", "achoreography_execute"])
+def test_a_coroutine_may_ask_whether_an_error_leaves_doubt(method: str) -> None:
+    """Likewise."""
+    answers = []
+
+    async def charge() -> None:
+        try:
+            raise CardDeclined
+        except CardDeclined as declined:
+            answers.append(leaves_doubt(declined))
+
+    async def main() -> None:
+        try:
+            raise ConnectionResetError
+        except ConnectionResetError:
+            await getattr(SagaAssembler.saga().operation(charge), method)()
+
+    try:
+        raise TimeoutError
+    except TimeoutError:
+        asyncio.run(main())
+
+    assert answers == [False]
+
+
+# --- what a saga within an action says ------------------------------------------------------------
+
+
+def test_a_journal_that_could_not_be_opened_leaves_no_doubt(tmp_path: Any) -> None:
+    """The saga was not begun; one that has begun stays open."""
+    journal = SQLiteJournal(str(tmp_path / "nowhere" / "sagas.db"), modules=["depot"])
+    with pytest.raises(JournalError) as unopened:
+        recorded.chain("a").orchestrator_execute(journal=journal)
+    assert not leaves_doubt(unopened.value)
+
+    journal = SQLiteJournal(str(tmp_path / "sagas.db"), modules=["depot"])
+    with pytest.raises(JournalError) as left:
+        recorded.chain("a").orchestrator_execute(journal=recorded.Faulty(journal, 1))
+    assert leaves_doubt(left.value)
+    journal.close()
+    depot.reset()
+
+
+def test_an_id_that_has_run_before_and_was_purged_leaves_doubt(journal: Any) -> None:
+    """Nobody knows any more what became of it; another saga's id was only not ours."""
+    recorded.chain("a").orchestrator_execute(journal=journal, saga_id="x")
+    with pytest.raises(SagaConflict) as other:
+        recorded.chain("b").operation((depot.do, "a", 2), name="a").orchestrator_execute(
+            journal=journal, saga_id="x"
+        )
+    purge(journal, journal.find("x"))
+    with pytest.raises(SagaConflict) as purged:
+        recorded.chain("a").orchestrator_execute(journal=journal, saga_id="x")
+
+    assert not leaves_doubt(other.value)
+    assert leaves_doubt(purged.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [5, "Vanished", [5], None, (Vanished, "name"), int, [object()], "a:b.c"]
+)
 def test_what_is_no_exception_type_is_refused(world: World, wrong: Any) -> None:
     """With the position of the operation; nothing is added."""
     saga = SagaAssembler.saga()
@@ -150,6 +529,46 @@ def test_doubt_without_a_compensation_is_skipped(execute: Execute, world: World)
     assert statuses(raised) == {"stock": "COMPENSATED", "charge": "SKIPPED"}
     assert not isinstance(raised, SagaStuck)
     assert world.standing == ["charge"]
+    assert "\n  may stand, having no compensation: charge" in str(raised)
+    assert str(pickle.loads(pickle.dumps(raised))) == str(raised)  # noqa: S301 - our own
+
+
+def test_what_may_stand_is_on_record(execute: Execute, journal: Any) -> None:
+    """Whoever asks by the id is told the same, by this process or another; also after a crash."""
+    depot.behaviour["b"] = depot.fail(TimeoutError("no reply"))
+    saga = recorded.chain("a").operation((depot.do, "b"), name="b", after="a")
+
+    said = {str(failure_of(execute, saga, journal=journal, saga_id="x")) for _ in range(2)}
+
+    (text,) = said
+    assert text.splitlines() == [
+        "operation 'b' failed: TimeoutError('no reply')",
+        "  compensated: a",
+        "  may stand, having no compensation: b",
+    ]
+
+
+def test_what_a_crash_has_left_may_stand_too(journal: Any) -> None:
+    """Nothing was raised, so nobody can say that it stands."""
+    saga = recorded.chain("a", on_crash="compensate").operation((depot.do, "b"), name="b")
+    recorded.crashed(journal, saga, 2)
+
+    recover(journal)
+
+    with pytest.raises(SagaException) as caught:
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+    assert "\n  may stand, having no compensation: b" in str(caught.value)
+
+
+def test_a_pivot_that_is_stuck_by_doubt_names_what_helps(execute: Execute, world: World) -> None:
+    """It is neither undone nor called again, so a function has to be asked."""
+    raised = failure_of(execute, doubted(world, pivot=True))
+
+    assert isinstance(raised, SagaStuck)
+    assert "STUCK charge: its action raised TimeoutError('no reply'), so nobody knows" in str(
+        raised
+    )
+    assert "a function in on_doubt= can tell" in str(raised)
 
 
 def test_doubt_about_a_result_that_the_compensation_needs_is_stuck(
@@ -575,17 +994,20 @@ def test_several_in_doubt_are_each_settled_by_their_own_policy(
 
 # --- real clients against a real socket -----------------------------------------------------------
 
-Manner = Literal["silent", "reset", "hang up", "half", "error"]
+Manner = Literal["silent", "reset", "hang up", "half"]
 
 
 @contextlib.contextmanager
-def server(manner: Manner) -> Iterator[str]:
-    """Serve one connection, badly, and give its URL."""
+def server(*manners: Manner | int) -> Iterator[str]:
+    """Serve one connection for each manner, badly, or with a status, and give the URL."""
     listener = socket.create_server(("127.0.0.1", 0))
     done = threading.Event()
 
     def serve() -> None:
-        connection, _ = listener.accept()
+        for manner in manners:
+            answer(listener.accept()[0], manner)
+
+    def answer(connection: socket.socket, manner: Manner | int) -> None:
         with connection:
             connection.recv(65536)
             if manner == "silent":
@@ -595,8 +1017,9 @@ def server(manner: Manner) -> Iterator[str]:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             elif manner == "half":
                 connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
-            elif manner == "error":
-                connection.sendall(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
+            elif isinstance(manner, int):
+                head = f"HTTP/1.1 {manner} so\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+                connection.sendall(head.encode())
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -718,13 +1141,34 @@ def test_a_bad_address_leaves_none(world: World, client: Callable[[str], None]) 
 
 
 @pytest.mark.parametrize("client", [by_requests, by_httpx])
-def test_an_error_reply_leaves_none(world: World, client: Callable[[str], None]) -> None:
-    """The service has said that it failed."""
-    with server("error") as url:
+@pytest.mark.parametrize("status", [502, 402])
+def test_an_error_reply_leaves_doubt_unless_it_is_a_no(
+    world: World, client: Callable[[str], None], status: int
+) -> None:
+    """A 502 may come from a proxy, after the service has acted; a 402 says that it has not."""
+    with server(status) as url:
         raised = post(lambda it: it.orchestrator_execute(), world, client, url)
 
-    assert world.log == ["stock", "undo stock"], raised
-    assert statuses(raised)["charge"] == "FAILED"
+    in_doubt = status == 502
+    assert world.log == ["stock", *["undo charge"] * in_doubt, "undo stock"], raised
+    assert statuses(raised)["charge"] == ("COMPENSATED" if in_doubt else "FAILED")
+
+
+def test_an_error_reply_is_worth_a_retry_though_it_leaves_doubt(world: World) -> None:
+    """In doubt *and* tried again: under the same key, and the second answer is the answer."""
+    keys = []
+
+    def charge(url: str) -> str:
+        keys.append(current_operation().idempotency_key)
+        by_requests(url)
+        return "charged"
+
+    with server(503, 201) as url:
+        saga = steps(world, "stock").operation((charge, url), retry=AT_ONCE, on_doubt="park")
+        assert saga.orchestrator_execute() == ["STOCK", "charged"]
+
+    assert len(keys) == 2
+    assert len(set(keys)) == 1
 
 
 def test_a_connection_that_takes_too_long_leaves_none(world: World) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import depot
 import pytest
-from depot import ado, ask, aundo, do, fail, is_busy, undo
+from depot import ado, ask, aundo, do, fail, is_busy, is_lost, undo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded import Reversed
@@ -24,6 +24,7 @@ from py_api_saga import (
     SagaException,
     SagaStatus,
     SagaStuck,
+    leaves_doubt,
     recover,
     result_of,
 )
@@ -65,7 +66,8 @@ def shape(operation: Operation) -> tuple[Any, ...]:
         call and (call[0], repr(call[1]), repr(dict(call[2])), call[3], call[4])
         for call in (operation.action, operation.compensation, policy.ask)
     ]
-    rest = (policy.timeout, policy.pivot, policy.park, set(policy.doubtful.names))
+    doubtful = policy.doubtful
+    rest = (policy.timeout, policy.pivot, policy.park, {*doubtful.names}, {*doubtful.predicates})
     return (operation.label, operation.scope, calls, retries, rest)
 
 
@@ -100,8 +102,14 @@ def test_all_that_an_operation_may_say_is_kept(journal: Any) -> None:
             timeout=3.5,
             on_doubt=ask,
         )
-        .operation((do, "c"), name="pivot", pivot=True, doubtful=[LookupError, "httpx.ReadTimeout"])
+        .operation(
+            (do, "c"),
+            name="pivot",
+            pivot=True,
+            doubtful=[LookupError, "httpx.ReadTimeout", is_lost],
+        )
         .operation((ado, "d"), (aundo, "d"), on_doubt="park", doubtful=())
+        .operation((do, "e"), doubtful=leaves_doubt)
     )
 
     assert_same(*plan(saga, journal=journal))
@@ -160,6 +168,8 @@ def test_a_retry_read_from_a_journal_knows_its_errors_by_name() -> None:
     assert policy.retry.after(ConnectionError(), 1, 0.0, 0.0) == 0.1
     assert policy.retry.after(Busy(), 1, 0.0, 0.0) == 0.1
     assert policy.retry.after(ValueError(), 1, 0.0, 0.0) is None
+    assert policy.retry.after(ExceptionGroup("", [Busy(), OSError()]), 1, 0.0, 0.0) == 0.1
+    assert policy.retry.after(ExceptionGroup("", [Busy(), ValueError()]), 1, 0.0, 0.0) is None
     assert policy.doubtful.match(Busy())
     again = SagaAssembler.saga().operation((do, "a"), retry=policy.retry)
     assert plan(again)[1].operations[0].policy.retry.after(Busy(), 1, 0.0, 0.0) == 0.1

@@ -103,6 +103,54 @@ def test_on_says_which_errors_are_tried_again(on: Any, calls: int, execute: Exec
     assert isinstance(exception.operation_error, Busy)
 
 
+def grouped(*errors: Exception) -> ExceptionGroup[Exception]:
+    """Make a group of some errors, of which the last one is in a group of its own."""
+    return ExceptionGroup("some", [*errors[:-1], ExceptionGroup("inner", [errors[-1]])])
+
+
+@pytest.mark.parametrize(
+    ("error", "on", "calls"),
+    [
+        (grouped(Busy(), VeryBusy()), Busy, 3),
+        (grouped(Busy(), KeyError()), Busy, 1),
+        (grouped(KeyError(), Busy()), Busy, 1),
+        (grouped(KeyError(), Busy()), (KeyError, Busy), 3),
+        (grouped(KeyError(), Busy()), ExceptionGroup, 3),
+        (grouped(KeyError(), Busy()), Exception, 3),
+    ],
+)
+def test_a_group_is_tried_again_if_all_its_members_are_meant(
+    execute: Execute, error: Exception, on: Any, calls: int
+) -> None:
+    """As a task group raises them; one that nobody means is final."""
+    service = Service(*[error] * 9)
+
+    run(execute, service, now(on))
+
+    assert service.calls == calls
+
+
+def test_a_deep_group_is_looked_through() -> None:
+    """Without end, and without running out of stack."""
+    error: Exception = Busy()
+    for _ in range(900):
+        error = ExceptionGroup("one more", [error])
+
+    assert now(Busy).after(error, 1, 0.0, 0.0) == 0
+    assert now(KeyError).after(error, 1, 0.0, 0.0) is None
+
+
+def test_what_an_error_was_raised_from_is_not_tried_again(execute: Execute) -> None:
+    """`on` means what was raised."""
+    error = KeyError()
+    error.__cause__ = Busy()
+    service = Service(error, error)
+
+    run(execute, service, now(Busy))
+
+    assert service.calls == 1
+
+
 def test_subclasses_of_a_type_count(execute: Execute) -> None:
     """As in an `except` clause."""
     service = Service(VeryBusy(), Busy(), VeryBusy())
