@@ -4,6 +4,7 @@
 
 import asyncio
 import contextlib
+import copy
 import logging
 import pickle
 import socket
@@ -522,6 +523,20 @@ def test_what_is_no_exception_type_is_refused(world: World, wrong: Any) -> None:
         saga.orchestrator_execute()
 
 
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, copy.copy, lambda it: pickle.loads(pickle.dumps(it))]
+)
+def test_the_default_is_one_thing(copied: Callable[[Any], Any]) -> None:
+    """Also in a saga that was copied, or handed to another process."""
+    assert copied(DOUBTFUL) is DOUBTFUL
+
+
+def test_what_is_meant_can_be_read() -> None:
+    """By whoever looks at a policy."""
+    assert repr(error_types((KeyError, "shop.Lost", judge), "")) == "<KeyError, shop.Lost, judge>"
+    assert repr(error_types(Patient(), "")) == "<Patient>"
+
+
 def test_doubt_without_a_compensation_is_skipped(execute: Execute, world: World) -> None:
     """There is nothing to call; the message says that its effect may stand."""
     raised = failure_of(execute, doubted(world, undo=None))
@@ -558,6 +573,19 @@ def test_what_a_crash_has_left_may_stand_too(journal: Any) -> None:
     with pytest.raises(SagaException) as caught:
         saga.orchestrator_execute(journal=journal, saga_id="x")
     assert "\n  may stand, having no compensation: b" in str(caught.value)
+
+
+def test_a_pivot_that_a_crash_has_left_in_doubt_names_what_helps(journal: Any) -> None:
+    """Though nothing was raised."""
+    saga = recorded.chain("a")
+    saga.operation((depot.do, "b"), name="b", pivot=True, on_doubt="park")
+    recorded.crashed(journal, saga, 2)
+
+    recover(journal)
+
+    with pytest.raises(SagaStuck) as caught:
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+    assert "STUCK b: nobody knows whether it happened, and it is the pivot" in str(caught.value)
 
 
 def test_a_pivot_that_is_stuck_by_doubt_names_what_helps(execute: Execute, world: World) -> None:

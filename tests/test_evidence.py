@@ -368,7 +368,13 @@ def test_a_wrapper_holds_what_another_link_holds_too() -> None:
 
 # --- interrupts and time limits -------------------------------------------------------------------
 
+
+class Stop(BaseException):
+    """An interrupt that nobody knows."""
+
+
 LIMITS: list[BaseException] = [
+    Stop(),
     KeyboardInterrupt(),
     SystemExit(),
     GeneratorExit(),
@@ -544,6 +550,12 @@ def test_a_conflict_under_our_key_may_be_about_our_own_request(client: Any) -> N
     assert not leaves_doubt(client(409, {"X-Other": "17"}))
 
 
+def test_a_conflict_of_a_request_that_nobody_has_kept_is_a_no() -> None:
+    """As other refusals: nothing says that it was about our own."""
+    assert not leaves_doubt(ApiError(SimpleNamespace(status_code=409)))
+    assert not leaves_doubt(raised(HTTPError("http://bank/", 409, "", {}, None)))  # type: ignore[arg-type]
+
+
 def test_our_key_is_known_in_any_header(execute: Execute, world: World) -> None:
     """Some services have a name of their own for it."""
     from py_api_saga import current_operation  # noqa: PLC0415
@@ -696,7 +708,7 @@ def test_a_refused_connection_may_hide_an_earlier_try(
     assert leaves_doubt(error) is expected
 
 
-def test_an_unknown_error_may_hide_an_earlier_try() -> None:
+def test_an_unknown_error_may_hide_an_earlier_try(execute: Execute, world: World) -> None:
     """A redirect to what is no address."""
     code = "def resolve_redirects():\n    raise ValueError('Invalid IPv6 URL')\n"
     space: dict[str, Any] = {"__name__": "requests.sessions"}
@@ -705,6 +717,8 @@ def test_an_unknown_error_may_hide_an_earlier_try() -> None:
         space["resolve_redirects"]()
 
     assert leaves_doubt(caught.value)
+    raised_ = failure_of(execute, charged(world, caught.value))
+    assert statuses(raised_)["charge"] == "COMPENSATED"
 
 
 def test_retries_of_urllib3_that_nobody_has_seen_are_doubt() -> None:

@@ -45,7 +45,7 @@ class ErrorTypes:
 
     def __repr__(self) -> str:
         names = [kind.__name__ for kind in self.types]
-        functions = [getattr(function, "__qualname__", "?") for function in self.predicates]
+        functions = [getattr(it, "__qualname__", type(it).__name__) for it in self.predicates]
         return f"<{', '.join([*names, *sorted(self.names), *functions])}>"
 
     def match(self, error: Exception, handled: BaseException | None = None) -> bool:

@@ -296,9 +296,8 @@ def _is_garbled(error: BaseException) -> bool:
 def _request_of(error: BaseException, response: Any, name: str) -> Any:
     """Find the request that was answered; None if nobody has kept it."""
     if name == "urllib.error.HTTPError":
-        for frame in _frames_of(error, "urllib"):
-            if "req" in frame.f_locals:
-                return frame.f_locals["req"]
+        known = (frame.f_locals for frame in _frames_of(error, "urllib"))
+        return next((names["req"] for names in known if "req" in names), None)
     for holder in (error, response):
         for place in ("request", "request_info"):
             if (request := read(holder, place)) is not None:
