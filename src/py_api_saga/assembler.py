@@ -210,7 +210,7 @@ class Saga:
             action: The call to make, or a whole saga, whose operations are taken in as
                 `name.operation`; a saga takes `name` and `after` and nothing else.
             compensation: The call that undoes it; None if there is nothing to undo. It must be
-                idempotent, and bear that the action may not have happened.
+                idempotent, and tolerate that the action may not have happened.
             name: 1 to 64 characters without ":" and ".", unique in the saga. By default the name
                 of the function, with a number from 2 if that is taken.
             after: Names of operations declared before that must have succeeded first. Counts
