@@ -171,15 +171,32 @@ def test_from_none_says_that_it_did_not_happen(execute: Execute, world: World) -
     assert statuses(failure_of(execute, saga))["charge"] == "FAILED"
 
 
-def test_what_the_caller_was_handling_does_not_count(execute_sync: Execute, world: World) -> None:
+def declined() -> None:
+    """Raise an error that is all there is."""
+    raise PaymentError
+
+
+def declined_in_trouble() -> None:
+    """Raise an error while one of its own is handled, and not the caller's."""
+    try:
+        raise KeyError
+    except KeyError:
+        raise PaymentError
+
+
+@pytest.mark.parametrize("charge", [declined, declined_in_trouble])
+def test_what_the_caller_was_handling_does_not_count(
+    execute_sync: Execute, world: World, charge: Callable[[], None]
+) -> None:
     """A saga that is run in an `except` block finds that error in the context of all of its own."""
+    saga = steps(world, "stock").operation(charge, name="charge", after="stock")
     try:
         try:
             raise TimeoutError("first")
         except TimeoutError:
             raise ConnectionResetError("second")
     except ConnectionResetError:
-        raised_ = failure_of(execute_sync, charged(world, PaymentError()))
+        raised_ = failure_of(execute_sync, saga)
 
     assert statuses(raised_)["charge"] == "FAILED"
 

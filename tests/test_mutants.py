@@ -2,10 +2,10 @@
 
 import pytest
 import test_crash
-from mutants import durable, machine
+from mutants import doubt, durable, machine
 from mutants.mutant import Mutant, places
 
-MUTANTS = (*machine.MUTANTS, *durable.MUTANTS)
+MUTANTS = (*machine.MUTANTS, *doubt.MUTANTS, *durable.MUTANTS)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.breaks for mutant in MUTANTS])

@@ -1,7 +1,8 @@
 """The library, broken on purpose in many ways: the tests must notice each of them.
 
 A mutant (`mutant.py`) is a replacement or two in a copy of the sources. Those of `machine.py` break
-what decides and what calls, those of `durable.py` what a crash must not harm.
+what decides and what calls, those of `doubt.py` what tells whether a call that raised has happened,
+those of `durable.py` what a crash must not harm.
 
 `python -m tests.mutants` runs the tests on all of them, `python -m tests.mutants durable` on those
 of one module; `test_mutants.py` checks only that each still finds its places in the sources.

@@ -1,7 +1,7 @@
 """The command: `python -m tests.mutants`, with words that pick some of the mutants.
 
 Prints each mutant, and the test that noticed it; the exit code is 1 if one survives. It takes two
-minutes for the machine, and some more for the durable code.
+minutes for the machine, as many for doubt, and some more for the durable code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from . import durable, machine
+from . import doubt, durable, machine
 from .mutant import NO_TEST, Mutant, caught, places
 
 
@@ -26,10 +26,16 @@ def _caught_in_a_crash(mutant: Mutant) -> str:
     return caught(mutant, "test_crash.py", [mutant.caught_by])
 
 
+def _caught_in_a_judgement(mutant: Mutant) -> str:
+    return caught(mutant, mutant.caught_by, ["test"])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of the mutants and the tests that caught them; 1 if one survives."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("words", nargs="*", help="machine, durable, or words of a description")
+    parser.add_argument(
+        "words", nargs="*", help="machine, doubt, durable, or words of a description"
+    )
     parser.add_argument("--world", action="store_true", help="let only the random world look")
     options = parser.parse_args(arguments)
     in_machine = partial(_caught_in_the_machine, world=options.world)
@@ -37,6 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Crashes are a matter of time, so that they come one by one.
     for name, mutants, find, at_once in (
         ("machine", machine.MUTANTS, in_machine, os.cpu_count()),
+        ("doubt", doubt.MUTANTS, _caught_in_a_judgement, os.cpu_count()),
         ("durable", durable.MUTANTS, _caught_in_a_crash, 1),
     ):
         chosen = [m for m in mutants if all(word in f"{name} {m.breaks}" for word in options.words)]

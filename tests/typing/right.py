@@ -34,6 +34,7 @@ from py_api_saga import (
     Status,
     current_operation,
     happened,
+    leaves_doubt,
     result_of,
 )
 
@@ -117,6 +118,8 @@ saga().operation(tidy, retry=Retry(lambda error: 2.5 if error.args else 1))
 saga().operation(tidy, name="a").operation(tidy, after="a").operation(tidy, after=("a", "tidy"))
 saga().operation((reserve, "mug"), timeout=1, doubtful=(), pivot=True)
 saga().operation((reserve, "mug"), timeout=0.5, doubtful=(ConnectionError, TimeoutError))
+saga().operation(tidy, doubtful=leaves_doubt).operation(tidy, doubtful=KeyError)
+saga().operation(tidy, doubtful=(OSError, "httpx.ReadTimeout", lambda error: bool(error.args)))
 saga().operation((reserve, "mug"), on_doubt="park").operation(tidy, on_doubt="proceed")
 saga().operation((reserve, "mug", 2), on_doubt=asked).operation((book, "x"), on_doubt=asked_later)
 saga().operation(tidy, on_doubt=lambda: happened(1) if basket else UNKNOWN)
