@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
-
+from py_api_saga.error_details import is_plain, outcome_of
+from py_api_saga.evidence import among, each_is, in_doubt, outside_of
 from py_api_saga.exceptions import RecordedError, SagaDefinitionError, refused
+from py_api_saga.known_errors import lineage, name_of
 from py_api_saga.log import complain
 from py_api_saga.placeholder import Placeholder
 
@@ -13,16 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeAlias
 
+    from py_api_saga.evidence import Outside
+
     Predicate: TypeAlias = Callable[[Exception], bool]
     DoubtfulError: TypeAlias = type[BaseException] | str | Predicate
-
-
-@cache  # an import that is done takes longer than to judge most errors
-def _judges() -> tuple[Any, Any]:
-    """Import what judges errors: only a failure needs it."""
-    from py_api_saga import error_details, evidence  # noqa: PLC0415 - the reason is above
-
-    return error_details, evidence
 
 
 class ErrorTypes:
@@ -55,32 +50,27 @@ class ErrorTypes:
             error: What a call raised.
             handled: What its caller was handling, which is below the error but none of the call's.
         """
-        details, evidence = _judges()
-        if self is DOUBTFUL and details.is_plain(error, handled):
+        if self is DOUBTFUL and is_plain(error, handled):
             return False
         try:
-            said: bool | None = details.outcome_of(error)
+            said = outcome_of(error)
             if said is None:
-                said = self._match(error, evidence.handled(handled), evidence)
+                said = self._match(error, outside_of(handled))
         except Exception as raised:  # noqa: BLE001 - an error may be odder than any we know
             complain("an error could not be judged: its action is in doubt", error=raised)
             return True
         return said
 
-    def _match(self, error: Exception, outside: Any, evidence: Any) -> bool:
-        if (self.types or self.names) and evidence.among(error, outside, self._means):
+    def _match(self, error: Exception, outside: Outside) -> bool:
+        if (self.types or self.names) and among(error, outside, self._means):
             return True
         return any(_says(predicate, error) for predicate in self.predicates)
 
     def match_all(self, error: Exception) -> bool:
         """Tell whether an error is one of these or, of a group, each of its members is."""
-        from py_api_saga.evidence import each_is  # noqa: PLC0415 - likewise
-
         return each_is(error, self._means)
 
     def _means(self, error: BaseException) -> bool:
-        from py_api_saga.known_errors import lineage, name_of  # noqa: PLC0415 - likewise
-
         if type(error) is RecordedError:
             return error.kind in (*self.names, *map(name_of, self.types))
         bases = lineage(type(error))
@@ -111,8 +101,8 @@ class _Default(ErrorTypes):
     def __reduce__(self) -> str:
         return "DOUBTFUL"
 
-    def _match(self, error: Exception, outside: Any, evidence: Any) -> bool:
-        return bool(evidence.in_doubt(error, outside))
+    def _match(self, error: Exception, outside: Outside) -> bool:
+        return in_doubt(error, outside)
 
 
 DOUBTFUL = _Default(())

@@ -21,7 +21,6 @@ from py_api_saga.known_errors import (
     CONNECTION,
     DATABASE,
     INTERRUPT,
-    KNOWN,
     LOST_CODES,
     LOST_NUMBERS,
     LOST_STATES,
@@ -35,6 +34,7 @@ from py_api_saga.known_errors import (
     STREAM,
     UNSENT,
     WRAPPER,
+    known_names,
     known_of,
     lineage,
     module_of,
@@ -149,7 +149,7 @@ def _kind_of(error: BaseException) -> tuple[str | None, str]:
     kind = type(error)
     if kind is RecordedError:
         name = str(read(error, "kind"))
-        return SAGA if name.startswith(_OURS) else KNOWN.get(name), name
+        return SAGA if name.startswith(_OURS) else known_names().get(name), name
     if issubclass(kind, SagaError):
         return SAGA, ""
     known, name, _ = known_of(kind)

@@ -3,7 +3,7 @@
 An error is seldom alone. It may be a group, it was raised from another one or while another one was
 handled, and libraries wrap what they were told by those below them. Each of these is a *link*, and
 is judged by itself (`error_details`). The links below one are looked at in any case, but for those
-of a saga, which knows what it did. Imported when a call has failed, and not before.
+of a saga, which knows what it did.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def leaves_doubt(error: BaseException) -> bool:
     return in_doubt(error, _of_callers()) if said is None else said
 
 
-def handled(error: BaseException | None) -> Outside:
+def outside_of(error: BaseException | None) -> Outside:
     """Tell links of what a caller is handling, whose contexts it was handling too."""
     outside = set[int]()
     while error is not None and id(error) not in outside:

@@ -1,7 +1,6 @@
 """Errors of others, by the names of their classes: what each tells of whether a call has happened.
 
 Nothing is imported for them. The nearest class of an error's counts: a subclass before its base.
-Imported when a call has failed, and not before.
 
 Source:
     What each client raises at 37 instants of a request was measured: `python -m tests.matrix`.
@@ -9,7 +8,7 @@ Source:
 
 from __future__ import annotations
 
-from itertools import product
+from functools import cache
 
 from py_api_saga.exceptions import RecordedError, SagaError
 
@@ -33,7 +32,7 @@ SIGN = "sign"  # nothing has gone wrong: it says to wait, or where a loop ends
 
 
 def _named(modules: Iterable[str], classes: str) -> list[str]:
-    return [f"{module}.{name}" for module, name in product(modules, classes.split())]
+    return [f"{module}.{name}" for module in modules for name in classes.split()]
 
 
 _REQUESTS, _URLLIB3, _BUILT_IN = ("requests.exceptions",), ("urllib3.exceptions",), ("builtins",)
@@ -163,12 +162,18 @@ _NAMES = {
     MAIL: ((("smtplib",), "SMTPResponseException"),),
     PROCESS: ((("subprocess",), "CalledProcessError"),),
 }
-KNOWN = {
-    name: kind
-    for kind, rows in _NAMES.items()
-    for modules, classes in rows
-    for name in _named(modules, classes)
-}
+
+
+@cache  # made when something has failed, and read again and again
+def known_names() -> dict[str, str]:
+    """Give what each class tells, by its name."""
+    return {
+        name: kind
+        for kind, rows in _NAMES.items()
+        for modules, classes in rows
+        for name in _named(modules, classes)
+    }
+
 
 # Where an error holds a status itself; every other error's is that of its `response`.
 OWN_STATUS = {
@@ -233,9 +238,10 @@ def known_of(kind: type) -> Known:
     met = _met.get(id(kind))
     if met is None:
         known: Known = None, "", False
-        names = [name for name in map(name_of, lineage(kind)) if name in KNOWN]
+        told = known_names()
+        names = [name for name in map(name_of, lineage(kind)) if name in told]
         if names:
-            known = KNOWN[names[0]], names[0], False
+            known = told[names[0]], names[0], False
         elif not issubclass(kind, (Exception, BaseExceptionGroup)):
             known = INTERRUPT, "", False
         elif not issubclass(kind, (BaseExceptionGroup, SagaError, RecordedError)):

@@ -34,7 +34,8 @@ class OperationReport(
 class Report(
     namedtuple(  # noqa: PYI024 - likewise
         "Report",
-        "identify outcome name_all after statuses results failed passed errors undo_errors reasons",
+        "identify outcome name_all after statuses results failed passed errors undo_errors reasons "
+        "doubted pivot",
     )
 ):
     """What became of a whole saga; lists are by operation index, maps hold what is rare."""

@@ -29,8 +29,8 @@ MUTANTS = (
     _one(
         "does not listen to what an error says itself",
         "doubtful.py",
-        "            if said is None:\n",
-        "            if True:\n",
+        "            said = outcome_of(error)\n",
+        "            said = None\n",
         DOUBT,
     ),
     _one(
