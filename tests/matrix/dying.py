@@ -1,0 +1,431 @@
+"""An HTTP service that dies at the instant which a path names, and a ledger of what it has done.
+
+It listens on the loopback, in plain text or by TLS, and answers a forward proxy's requests too.
+Nothing in it waits for time to pass: silence lasts until the client has gone, or `close()`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import ipaddress
+import os
+import select
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+PATIENCE = 30.0  # seconds after which a server of these tests gives up on a client
+HOST = "127.0.0.1"
+
+HALF = b'HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{"id":'
+OK = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def _answer(status: int, *headers: str) -> bytes:
+    lines = [f"HTTP/1.1 {status} X", *headers, "Content-Length: 0", "", ""]
+    return "\r\n".join(lines).encode()
+
+
+class Instant(NamedTuple):
+    """What a service does with a request before it dies.
+
+    Attributes:
+        reads: Of the request: its head, some of its body, or all of it.
+        acts: Whether it makes the effect that it was asked for.
+        says: What it sends then; PATH and DEAD stand for the path and for an address at which
+            nobody listens.
+        ends: What it does to the connection; "gone" is a service that goes down as a whole.
+    """
+
+    reads: Literal["head", "some", "all"]
+    acts: bool
+    says: bytes
+    ends: Literal["stays", "fin", "rst", "silence", "garbled", "gone"]
+
+
+INSTANTS = {
+    "headers-fin": Instant("head", False, b"", "fin"),
+    "headers-rst": Instant("head", False, b"", "rst"),
+    "headers-hang": Instant("head", False, b"", "silence"),
+    "upload-rst": Instant("some", False, b"", "rst"),
+    "ok": Instant("all", True, OK, "stays"),
+    "effect-fin": Instant("all", True, b"", "fin"),
+    "effect-rst": Instant("all", True, b"", "rst"),
+    "effect-hang": Instant("all", True, b"", "silence"),
+    "effect-gone": Instant("all", True, b"", "gone"),
+    "half-head": Instant("all", True, b"HTTP/1.1 201 Cre", "fin"),
+    "half-length": Instant("all", True, HALF, "fin"),
+    "half-length-rst": Instant("all", True, HALF, "rst"),
+    "half-hang": Instant("all", True, HALF, "silence"),
+    "half-chunk": Instant(
+        "all",
+        True,
+        b'HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{"id":',
+        "fin",
+    ),
+    "bad-chunk": Instant(
+        "all", True, b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n{}", "fin"
+    ),
+    "garbage": Instant("all", True, b"\x00\x01garbage\r\n\r\n", "fin"),
+    "huge-head": Instant(
+        "all", True, b"HTTP/1.1 201 Created\r\nX-Long: " + b"x" * 150_000 + b"\r\n\r\n", "fin"
+    ),
+    "two-lengths": Instant(
+        "all",
+        True,
+        b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        "fin",
+    ),
+    "badgzip": Instant(
+        "all",
+        True,
+        b"HTTP/1.1 201 Created\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+        "stays",
+    ),
+    "corrupt": Instant("all", True, b"", "garbled"),
+    "redirect-loop": Instant("all", True, _answer(307, "Location: PATH"), "stays"),
+    "redirect-page": Instant("all", True, _answer(303, "Location: PATH"), "stays"),
+    "redirect-dead": Instant("all", True, _answer(303, "Location: http://DEAD/"), "stays"),
+    "redirect-nowhere": Instant("all", True, _answer(303, "Location: http://[::1/"), "stays"),
+    "redirect-ftp": Instant("all", True, _answer(303, "Location: ftp://DEAD/"), "stays"),
+    "page": Instant("all", False, _answer(200), "stays"),
+    # "…-after" has made its effect and says, or somebody on the way says, that it has not.
+    **{f"{n}-after": Instant("all", True, _answer(n), "stays") for n in range(300, 600)},
+    **{f"{n}-before": Instant("all", False, _answer(n), "stays") for n in range(300, 600)},
+}
+
+
+class Request(NamedTuple):
+    """A request whose head has come in."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+
+
+class Ledger:
+    """What a service has seen and done."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+        self.effects = 0
+        self._lock = threading.Lock()
+
+    def saw(self, request: Request) -> int:
+        """Keep a request, and give its number among those of its method, from 0."""
+        with self._lock:
+            self.requests.append(request)
+            return sum(other.method == request.method for other in self.requests) - 1
+
+    def acted(self) -> None:
+        """Keep an effect."""
+        with self._lock:
+            self.effects += 1
+
+
+class Listener:
+    """A port of the loopback, and a thread for each connection to it."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server((HOST, 0), backlog=64)
+        self.address = f"{HOST}:{self.socket.getsockname()[1]}"
+        self._open: list[socket.socket] = []
+        self._closed = False
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                connection, _ = self.socket.accept()
+                connection.settimeout(PATIENCE)
+                thread = threading.Thread(target=self._keep, args=(connection,), daemon=True)
+                with self._lock:
+                    self._threads.append(thread)
+                thread.start()
+
+    def _keep(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError), connection:
+            self.keep(connection)
+            self.serve(connection)
+
+    def keep(self, connection: socket.socket) -> None:
+        """Let `close()` end a connection: what has come in is still read, and then its end."""
+        with self._lock:
+            if not self._closed:
+                self._open.append(connection)
+                return
+        connection.shutdown(socket.SHUT_RDWR)
+
+    def serve(self, connection: socket.socket) -> None:
+        """Do what this one does with a connection."""
+        raise NotImplementedError
+
+    def drain(self, connection: socket.socket) -> None:
+        """Read until the other side has gone, or this one is closed."""
+        while connection.recv(65536):
+            pass
+
+    def go_down(self) -> None:
+        """Accept no more: who connects now is refused."""
+        with contextlib.suppress(OSError):  # wakes the thread that accepts
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.socket.close()
+
+    def close(self) -> None:
+        """Go down, let silence end, and wait for what is under way; the ledger is final then."""
+        self.go_down()
+        with self._lock:
+            self._closed = True
+            waiting = list(self._open)
+        for connection in waiting:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), "a server of the tests hangs"
+
+
+def reset(connection: socket.socket) -> None:
+    """Close by RST: that is what a linger of zero seconds means."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+class Service(Listener):
+    """A service whose path says at which instant it dies, as in `/effect-fin`.
+
+    With several, as in `/effect-fin,402-before`, the n-th POST meets the n-th instant, and what comes later the last one. A GET is
+    what follows a redirect: it meets the instants after the first.
+    """
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.ledger = Ledger()
+        self._tls = tls
+        self._dead = socket.socket()  # bound, so that nobody else takes it, but not listening
+        self._dead.bind((HOST, 0))
+        super().__init__()
+
+    @property
+    def url(self) -> str:
+        """Where it is, without a path."""
+        return f"{'https' if self._tls else 'http'}://{self.address}"
+
+    def close(self) -> None:
+        """Close it, as others."""
+        super().close()
+        self._dead.close()
+
+    def serve(self, connection: socket.socket) -> None:
+        """Answer requests as long as the connection stays."""
+        if self._tls:
+            connection = self._tls.wrap_socket(connection, server_side=True)
+            self.keep(connection)
+        with connection:
+            rest = b""
+            while (head := _until(connection, rest, b"\r\n\r\n")) is not None:
+                request, rest = _parsed(*head)
+                steps = request.path.strip("/").split("/")[0].split(",")
+                number = self.ledger.saw(request) + (request.method != "POST")
+                instant = INSTANTS[steps[min(number, len(steps) - 1)]]
+                rest = self._read(connection, request, rest, instant)
+                if instant.acts and request.method == "POST":
+                    self.ledger.acted()
+                connection.sendall(self._addressed(instant.says, request))
+                if not self._stays(connection, instant):
+                    return
+
+    def _read(
+        self, connection: socket.socket, request: Request, body: bytes, instant: Instant
+    ) -> bytes:
+        if instant.reads == "head":
+            return body
+        length = int(request.headers.get("content-length", 0))
+        if instant.reads == "some":
+            length //= 2
+        if "chunked" in request.headers.get("transfer-encoding", ""):
+            both = _until(connection, body, b"0\r\n\r\n")
+            return both[1] if both else b""
+        missing = length - len(body)
+        while missing > 0:
+            more = connection.recv(min(missing, 65536))
+            if not more:
+                raise OSError("the client has gone")
+            missing -= len(more)
+        return body[length:]
+
+    def _addressed(self, says: bytes, request: Request) -> bytes:
+        dead = f"{HOST}:{self._dead.getsockname()[1]}"
+        return says.replace(b"PATH", request.path.encode()).replace(b"DEAD", dead.encode())
+
+    def _stays(self, connection: socket.socket, instant: Instant) -> bool:
+        if instant.ends == "stays":
+            return True
+        if instant.ends == "gone":
+            self.go_down()
+        if instant.ends == "rst":
+            reset(connection)
+        elif instant.ends == "garbled":
+            with socket.socket(fileno=connection.detach()) as raw:
+                raw.sendall(b"\x17\x03\x03\x00\x20" + os.urandom(32))
+                raw.shutdown(socket.SHUT_WR)
+                self.keep(raw)
+                self.drain(raw)
+        else:
+            if instant.ends != "silence":
+                connection.shutdown(socket.SHUT_WR)
+            self.drain(connection)
+        return False
+
+
+def _until(connection: socket.socket, data: bytes, mark: bytes) -> tuple[bytes, bytes] | None:
+    """Read to a mark; give what is before it and what is after, or nothing if it never comes."""
+    while mark not in data:
+        more = connection.recv(65536)
+        if not more:
+            return None
+        data += more
+    before, _, after = data.partition(mark)
+    return before, after
+
+
+def _parsed(head: bytes, rest: bytes) -> tuple[Request, bytes]:
+    first, *lines = head.decode("latin1").split("\r\n")
+    method, path, _ = first.split(" ")
+    if "://" in path:  # as one writes to a forward proxy
+        path = "/" + path.split("/", 3)[3]
+    pairs = (line.partition(":") for line in lines)
+    return Request(method, path, {name.lower(): value.strip() for name, _, value in pairs}), rest
+
+
+class Rude(Listener):
+    """A port that takes a connection and no request; `manner` says how it ends."""
+
+    def __init__(self, manner: Literal["fin", "rst", "hears", "half", "refuses", "plain"]) -> None:
+        self._manner = manner
+        super().__init__()
+
+    def serve(self, connection: socket.socket) -> None:
+        """Drop it: at once, after it has heard something, or with an answer of its own."""
+        if self._manner == "rst":
+            reset(connection)
+            return
+        if self._manner != "fin":  # what is left unread turns the FIN into an RST
+            connection.recv(100 if self._manner == "half" else 65536)
+        if self._manner == "refuses":  # a proxy that cannot reach the service
+            connection.sendall(_answer(502))
+        if self._manner == "plain":  # who speaks HTTP where TLS was expected
+            connection.sendall(_answer(400))
+        connection.close()
+
+
+class Tunnel(Listener):
+    """A forward proxy for CONNECT, which passes on what it hears."""
+
+    def serve(self, connection: socket.socket) -> None:
+        """Connect to where the client wants to go, and copy both ways."""
+        head = _until(connection, b"", b"\r\n\r\n")
+        if head is None:
+            return
+        host, _, port = head[0].split(b" ")[1].decode().partition(":")
+        with socket.create_connection((host, int(port)), PATIENCE) as there:
+            connection.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
+            self.keep(there)
+            both = {connection: there, there: connection}
+            while both:
+                for this in select.select(list(both), [], [], PATIENCE)[0]:
+                    data = this.recv(65536)
+                    if not data:
+                        both.pop(this).shutdown(socket.SHUT_WR)
+                    else:
+                        both.get(this, there).sendall(data)
+
+
+@contextlib.contextmanager
+def full() -> Iterator[str]:
+    """Give the address of a port that lets nobody in: its queue is full, and nobody accepts."""
+    with contextlib.ExitStack() as waiting:
+        listener = waiting.enter_context(socket.socket())
+        listener.bind((HOST, 0))
+        listener.listen(0)
+        for _ in range(4):
+            other = waiting.enter_context(socket.socket())
+            other.setblocking(False)
+            other.connect_ex(listener.getsockname())
+        yield f"{HOST}:{listener.getsockname()[1]}"
+
+
+@contextlib.contextmanager
+def dies_in_the_queue() -> Iterator[str]:
+    """Give the address of a port that lets a connection in and dies before it looks at it."""
+    listener = socket.create_server((HOST, 0))
+
+    def die() -> None:
+        select.select([listener], [], [], PATIENCE)
+        time.sleep(0.05)  # the request may come in, or not: both are right
+        listener.close()
+
+    thread = threading.Thread(target=die, daemon=True)
+    thread.start()
+    try:
+        yield f"{HOST}:{listener.getsockname()[1]}"
+    finally:
+        with contextlib.suppress(OSError), socket.create_connection(listener.getsockname(), 1):
+            pass  # wakes it, if nobody came
+        thread.join(PATIENCE)
+
+
+@contextlib.contextmanager
+def nobody() -> Iterator[str]:
+    """Give an address at which nobody listens."""
+    with socket.socket() as bound:
+        bound.bind((HOST, 0))
+        yield f"{HOST}:{bound.getsockname()[1]}"
+
+
+class Certificate:
+    """A certificate of the loopback, signed by itself, in a file with its key."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        now = dt.datetime.now(dt.UTC)
+        alternative = x509.SubjectAlternativeName(
+            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(HOST))]
+        )
+        made = (
+            x509.CertificateBuilder(subject, subject, key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(alternative, critical=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .sign(key, hashes.SHA256())
+        )
+        self.path = folder / f"{name}.pem"
+        self.path.write_bytes(
+            made.public_bytes(serialization.Encoding.PEM)
+            + key.private_bytes(
+                serialization.Encoding.PEM,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+
+    def serving(self) -> ssl.SSLContext:
+        """Give what a server needs."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.path)
+        return context
