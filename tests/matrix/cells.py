@@ -95,7 +95,7 @@ def in_a_group(call: Call) -> Call:
     def charge() -> None:
         try:
             call()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as what gathers errors does
             inner = ExceptionGroup("of one branch", [error])
             raise ExceptionGroup("of several branches", [ValueError(), inner]) from None
 
@@ -192,7 +192,7 @@ def run(yard: Yard, client: str, way: str, manner: str = "bare", *, graph: bool 
             spec.body,
         )
         call = MANNERS[manner](_calling(EVERY[client], target))
-        outcome, error = _told(call, graph=graph)
+        outcome, error = told(call, graph=graph)
     requests = [request for request in place.ledger.requests if request.method == "POST"]
     return Told(client, way, manner, outcome, len(requests), place.ledger.effects, error)
 
@@ -213,7 +213,7 @@ def _calling(send: Callable[[Target], Any], target: Target) -> Call:
     return acharge
 
 
-def _told(charge: Call, *, graph: bool) -> tuple[Outcome, str]:
+def told(charge: Call, *, graph: bool = False) -> tuple[Outcome, str]:
     """Run a saga of one operation, and look at what it has done rather than at what it says."""
     undone: list[str] = []
     saga = SagaAssembler.saga().operation(charge, (undone.append, "charge"), name="charge")

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import ssl
 import urllib.request
-from collections.abc import Callable, Coroutine, Iterable, Iterator
-from functools import partial
-from types import ModuleType
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
-import httpx
-import httpx2
 import requests
 import requests.adapters
 import urllib3
@@ -95,9 +90,7 @@ def by_requests(target: Target, tries: int = 0) -> bytes:
 
 
 def _again(tries: int) -> urllib3.util.Retry:
-    return urllib3.util.Retry(
-        tries, allowed_methods=None, status_forcelist=[503], backoff_factor=0
-    )
+    return urllib3.util.Retry(tries, allowed_methods=None, status_forcelist=[503], backoff_factor=0)
 
 
 def by_urllib3(target: Target, tries: int = 0) -> bytes:

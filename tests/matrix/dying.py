@@ -7,8 +7,6 @@ Nothing in it waits for time to pass: silence lasts until the client has gone, o
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
-import ipaddress
 import os
 import select
 import socket
@@ -20,90 +18,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from .instants import INSTANTS, Instant, answer
 
 PATIENCE = 30.0  # seconds after which a server of these tests gives up on a client
 HOST = "127.0.0.1"
-
-HALF = b'HTTP/1.1 201 Created\r\nContent-Length: 100\r\n\r\n{"id":'
-OK = b"HTTP/1.1 201 Created\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-
-
-def _answer(status: int, *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status} X", *headers, "Content-Length: 0", "", ""]
-    return "\r\n".join(lines).encode()
-
-
-class Instant(NamedTuple):
-    """What a service does with a request before it dies.
-
-    Attributes:
-        reads: Of the request: its head, some of its body, or all of it.
-        acts: Whether it makes the effect that it was asked for.
-        says: What it sends then; PATH and DEAD stand for the path and for an address at which
-            nobody listens.
-        ends: What it does to the connection; "gone" is a service that goes down as a whole.
-    """
-
-    reads: Literal["head", "some", "all"]
-    acts: bool
-    says: bytes
-    ends: Literal["stays", "fin", "rst", "silence", "garbled", "gone"]
-
-
-INSTANTS = {
-    "headers-fin": Instant("head", False, b"", "fin"),
-    "headers-rst": Instant("head", False, b"", "rst"),
-    "headers-hang": Instant("head", False, b"", "silence"),
-    "upload-rst": Instant("some", False, b"", "rst"),
-    "ok": Instant("all", True, OK, "stays"),
-    "effect-fin": Instant("all", True, b"", "fin"),
-    "effect-rst": Instant("all", True, b"", "rst"),
-    "effect-hang": Instant("all", True, b"", "silence"),
-    "effect-gone": Instant("all", True, b"", "gone"),
-    "half-head": Instant("all", True, b"HTTP/1.1 201 Cre", "fin"),
-    "half-length": Instant("all", True, HALF, "fin"),
-    "half-length-rst": Instant("all", True, HALF, "rst"),
-    "half-hang": Instant("all", True, HALF, "silence"),
-    "half-chunk": Instant(
-        "all",
-        True,
-        b'HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{"id":',
-        "fin",
-    ),
-    "bad-chunk": Instant(
-        "all", True, b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n{}", "fin"
-    ),
-    "garbage": Instant("all", True, b"\x00\x01garbage\r\n\r\n", "fin"),
-    "huge-head": Instant(
-        "all", True, b"HTTP/1.1 201 Created\r\nX-Long: " + b"x" * 150_000 + b"\r\n\r\n", "fin"
-    ),
-    "two-lengths": Instant(
-        "all",
-        True,
-        b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
-        "fin",
-    ),
-    "badgzip": Instant(
-        "all",
-        True,
-        b"HTTP/1.1 201 Created\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
-        "stays",
-    ),
-    "corrupt": Instant("all", True, b"", "garbled"),
-    "redirect-loop": Instant("all", True, _answer(307, "Location: PATH"), "stays"),
-    "redirect-page": Instant("all", True, _answer(303, "Location: PATH"), "stays"),
-    "redirect-dead": Instant("all", True, _answer(303, "Location: http://DEAD/"), "stays"),
-    "redirect-nowhere": Instant("all", True, _answer(303, "Location: http://[::1/"), "stays"),
-    "redirect-ftp": Instant("all", True, _answer(303, "Location: ftp://DEAD/"), "stays"),
-    "page": Instant("all", False, _answer(200), "stays"),
-    # "…-after" has made its effect and says, or somebody on the way says, that it has not.
-    **{f"{n}-after": Instant("all", True, _answer(n), "stays") for n in range(300, 600)},
-    **{f"{n}-before": Instant("all", False, _answer(n), "stays") for n in range(300, 600)},
-}
 
 
 class Request(NamedTuple):
@@ -135,11 +53,17 @@ class Ledger:
 
 
 class Listener:
-    """A port of the loopback, and a thread for each connection to it."""
+    """A port of the loopback, or a Unix socket, and a thread for each connection to it."""
 
-    def __init__(self) -> None:
-        self.socket = socket.create_server((HOST, 0), backlog=64)
-        self.address = f"{HOST}:{self.socket.getsockname()[1]}"
+    def __init__(self, path: Path | None = None) -> None:
+        if path is None:
+            self.socket = socket.create_server((HOST, 0), backlog=64)
+            self.address = f"{HOST}:{self.socket.getsockname()[1]}"
+        else:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.bind(str(path))
+            self.socket.listen(64)
+            self.address = str(path)
         self._open: list[socket.socket] = []
         self._closed = False
         self._lock = threading.Lock()
@@ -207,8 +131,8 @@ def reset(connection: socket.socket) -> None:
 class Service(Listener):
     """A service whose path says at which instant it dies, as in `/effect-fin`.
 
-    With several, as in `/effect-fin,402-before`, the n-th POST meets the n-th instant, and what comes later the last one. A GET is
-    what follows a redirect: it meets the instants after the first.
+    With several, as in `/effect-fin,402-before`, the n-th POST meets the n-th instant, and what
+    comes later the last one. A GET is what follows a redirect: it meets those after the first.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -325,9 +249,9 @@ class Rude(Listener):
         if self._manner != "fin":  # what is left unread turns the FIN into an RST
             connection.recv(100 if self._manner == "half" else 65536)
         if self._manner == "refuses":  # a proxy that cannot reach the service
-            connection.sendall(_answer(502))
+            connection.sendall(answer(502))
         if self._manner == "plain":  # who speaks HTTP where TLS was expected
-            connection.sendall(_answer(400))
+            connection.sendall(answer(400))
         connection.close()
 
 
@@ -393,39 +317,3 @@ def nobody() -> Iterator[str]:
     with socket.socket() as bound:
         bound.bind((HOST, 0))
         yield f"{HOST}:{bound.getsockname()[1]}"
-
-
-class Certificate:
-    """A certificate of the loopback, signed by itself, in a file with its key."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = dt.datetime.now(dt.UTC)
-        alternative = x509.SubjectAlternativeName(
-            [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(HOST))]
-        )
-        made = (
-            x509.CertificateBuilder(subject, subject, key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(alternative, critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        self.path = folder / f"{name}.pem"
-        self.path.write_bytes(
-            made.public_bytes(serialization.Encoding.PEM)
-            + key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
-
-    def serving(self) -> ssl.SSLContext:
-        """Give what a server needs."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.path)
-        return context

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from .certificate import Certificate
 from .clients import BIG, SMALL
 from .dying import (
-    Certificate,
     Ledger,
     Listener,
     Rude,
