@@ -254,5 +254,5 @@ BEYOND: dict[tuple[str, str], str] = {
     (client, way): _STATUS
     for client in ("urllib3", "http.client", "urllib3, again")
     for way in WAYS | MORE
-    if way.endswith("-after")
+    if way.endswith("-before") or "-after" in way
 } | {(client, "redirect-dead"): _REDIRECTED for client in EVERY if client != "http.client"}

@@ -105,6 +105,7 @@ def by_django(way: Way) -> None:
     conf, database = package("django.conf"), package("django.db")
     if not conf.settings.configured:
         conf.settings.configure(DATABASES={})
+        package("django").setup()
     known = database.connections.databases
     name = f"{way.user} {way.host}"
     known[name] = known["default"] | {

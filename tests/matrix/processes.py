@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-import os
 import sqlite3
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, closing
@@ -16,31 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from .drivers import Case, Scenario
+from .workers import act_and_die, act_and_hang_up, act_and_stay, ready
 
 LIMIT = 0.5  # seconds until one gives up who waits for what does not come
 SPAWN = multiprocessing.get_context("spawn")  # a fork would copy locks that other threads hold
-
-
-def ready() -> None:
-    """Be there, with all that is imported here: a worker's first call takes a second."""
-
-
-def act_and_die(effect: Path) -> None:
-    """Take effect, and end the process without a word."""
-    effect.touch()
-    os._exit(1)
-
-
-def act_and_stay(effect: Path) -> None:
-    """Take effect, and do not come back."""
-    effect.touch()
-    time.sleep(60)
-
-
-def act_and_hang_up(effect: Path, pipe: Any) -> None:
-    """Take effect, and end in the place of an answer."""
-    effect.touch()
-    pipe.close()
 
 
 def _shell(then: str, **options: Any) -> Callable[[ExitStack, Path], Callable[[], Any]]:

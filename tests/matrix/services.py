@@ -23,13 +23,13 @@ LIMIT = 0.5  # seconds of a timeout that passes
 
 
 def _redis_call(
-    path: Path, command: tuple[Any, ...], *, awaits: bool, tries: int
+    path: Path, command: tuple[Any, ...], *, awaits: bool, tries: int, limit: float = PATIENCE
 ) -> Callable[[], Any]:
     module = package("redis.asyncio" if awaits else "redis")
     retry = package("redis.asyncio.retry" if awaits else "redis.retry").Retry
     options: dict[str, Any] = {
         "unix_socket_path": str(path),
-        "socket_timeout": LIMIT,
+        "socket_timeout": limit,
         "retry": retry(package("redis.backoff").NoBackoff(), tries),  # it has some by default
     }
 
@@ -69,7 +69,9 @@ def redis_cells(stack: ExitStack, folder: Path) -> Iterator[tuple[str, Scenario]
         for tries in (0, 2):
             for ends in ENDS:
                 name = f"{kind}, {tries} more tries: {ends}"
-                yield name, partial(lost, name, ends, {"awaits": awaits, "tries": tries})
+                limit = LIMIT if ends == "silence" else PATIENCE
+                options = {"awaits": awaits, "tries": tries, "limit": limit}
+                yield name, partial(lost, name, ends, options)
         once = {"awaits": awaits, "tries": 0}
         yield f"{kind}: an error", partial(refused, f"{kind}: an error", once)
         yield f"{kind}: nobody listens", partial(absent, once)
@@ -136,8 +138,10 @@ def mail_cells(_: ExitStack, __: Path) -> Iterator[tuple[str, Scenario]]:
         stack.callback(office.close)
         host, _, port = office.address.partition(":")
 
+        limit = LIMIT if manner == "is silent after DATA" else PATIENCE
+
         def charge() -> None:
-            with smtplib.SMTP(host, int(port), timeout=LIMIT) as client:
+            with smtplib.SMTP(host, int(port), timeout=limit) as client:
                 client.sendmail("shop@example.org", ["ann@example.org"], "Subject: paid\r\n\r\n")
 
         refused = manner.startswith("refuses") or manner == "is busy"
@@ -145,7 +149,9 @@ def mail_cells(_: ExitStack, __: Path) -> Iterator[tuple[str, Scenario]]:
 
     def absent(stack: ExitStack, __: Path) -> Case:
         host, _, port = stack.enter_context(nobody()).partition(":")
-        return Case(lambda: smtplib.SMTP(host, int(port), timeout=LIMIT), lambda: 0, refused=True)
+        return Case(
+            lambda: smtplib.SMTP(host, int(port), timeout=PATIENCE), lambda: 0, refused=True
+        )
 
     for manner in get_args(Mail):
         yield f"smtplib: {manner}", partial(case, manner)
