@@ -39,7 +39,12 @@ AGAIN: dict[str, Callable[[Target], Any]] = {
     "requests, again": partial(clients.by_requests, tries=2),
     "urllib3, again": partial(clients.by_urllib3, tries=2),
 }
-EVERY = CLIENTS | AGAIN
+# Those that read an answer, with errors of their own for what is none.
+READING: dict[str, Callable[[Target], Any]] = {
+    "requests, json": partial(clients.by_requests, reads=True),
+    "aiohttp, json": partial(clients.by_aiohttp, total=False, reads=True),
+}
+EVERY = CLIENTS | AGAIN | READING
 
 Call = Callable[[], Any]
 Outcome = Literal["done", "in doubt", "failed"]
@@ -169,11 +174,6 @@ class Told(NamedTuple):
         return self.outcome == "failed" and self.effects > 0
 
     @property
-    def for_nothing(self) -> bool:
-        """Whether it is in doubt though nothing was sent."""
-        return self.outcome == "in doubt" and self.seen == 0
-
-    @property
     def excuse(self) -> str:
         """Why nobody can know better; empty if one can."""
         return "" if self.manner == "noted" else BEYOND.get((self.client, self.way), "")
@@ -248,11 +248,10 @@ def _in_words(error: BaseException | None) -> str:
 # --- what is beyond reach -------------------------------------------------------------------------
 
 _STATUS = "the client raises nothing for a status, and the user's own error does not tell it"
-_REDIRECTED = "the error is about the page that was redirected to, and names no request before it"
 
 BEYOND: dict[tuple[str, str], str] = {
     (client, way): _STATUS
     for client in ("urllib3", "http.client", "urllib3, again")
     for way in WAYS | MORE
     if way.endswith("-before") or "-after" in way
-} | {(client, "redirect-dead"): _REDIRECTED for client in EVERY if client != "http.client"}
+}

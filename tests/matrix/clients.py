@@ -69,7 +69,7 @@ def _checked(status: int, body: bytes) -> bytes:
     return body
 
 
-def by_requests(target: Target, tries: int = 0) -> bytes:
+def by_requests(target: Target, tries: int = 0, *, reads: bool = False) -> bytes:
     """Send by requests."""
     with requests.Session() as session:
         session.trust_env = False
@@ -77,16 +77,18 @@ def by_requests(target: Target, tries: int = 0) -> bytes:
             adapter = requests.adapters.HTTPAdapter(max_retries=_again(tries))
             session.mount("http://", adapter)
             session.mount("https://", adapter)
-        reply = session.post(
+        with session.post(
             target.url,
             data=target.sent,
             headers=target.headers,
             timeout=target.seconds,
             verify=target.trusted,
             proxies={"http": target.proxy, "https": target.proxy} if target.proxy else None,
-        )
-        reply.raise_for_status()
-        return reply.content
+        ) as reply:
+            reply.raise_for_status()
+            if reads:
+                reply.json()
+            return reply.content
 
 
 def _again(tries: int) -> urllib3.util.Retry:
@@ -147,7 +149,7 @@ def _awaited(target: Target) -> Any:
     return stream() if isinstance(target.body, str) else target.body
 
 
-async def by_aiohttp(target: Target, *, total: bool) -> bytes:
+async def by_aiohttp(target: Target, *, total: bool, reads: bool = False) -> bytes:
     """Send by aiohttp, with a timeout for each step or one for all."""
     limits = (
         aiohttp.ClientTimeout(total=target.seconds)
@@ -167,6 +169,8 @@ async def by_aiohttp(target: Target, *, total: bool) -> bytes:
             raise_for_status=True,
         ) as reply,
     ):
+        if reads:
+            await reply.json()
         return await reply.read()
 
 

@@ -64,6 +64,12 @@ INSTANTS = {
         b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
         "fin",
     ),
+    "no-json": Instant(
+        "all",
+        True,
+        b"HTTP/1.1 201 Created\r\nContent-Type: text/html\r\nContent-Length: 3\r\n\r\n<p>",
+        "stays",
+    ),
     "badgzip": Instant(
         "all",
         True,

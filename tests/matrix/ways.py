@@ -135,14 +135,14 @@ def _no_name(_: Yard, __: ExitStack) -> Place:
     return Place("http://nobody.invalid/x", Ledger())
 
 
-# Thirty-seven, by how far the request has come.
-WAYS: dict[str, Way] = {
+# Thirty-seven, by how far the request has come. Of the first twelve no service sees any.
+UNSEEN: dict[str, Way] = {
     # not connected
     "refused": _nothing(nobody),
     "no such name": Way(_no_name),
     "connect timeout": _nothing(full, hangs=True),
     "in the queue, then dead": _nothing(dies_in_the_queue),
-    # connected, and no request sent or seen
+    # connected, and no more
     "accepted, FIN": _rude("fin"),
     "accepted, RST": _rude("rst"),
     "TLS: certificate refused": _service("ok", tls=True, trusts=False),
@@ -151,6 +151,8 @@ WAYS: dict[str, Way] = {
     "proxy refused": Way(_no_proxy, proxied=True),
     "CONNECT answered 502": _tunnelled("ok", lambda: Rude("refuses")),
     "CONNECT: proxy dies": _tunnelled("ok", lambda: Rude("hears")),
+}
+WAYS: dict[str, Way] = UNSEEN | {
     # the request has come in, at least its head
     "headers-fin": _service("headers-fin"),
     "headers-rst": _service("headers-rst"),
@@ -191,6 +193,7 @@ MORE: dict[str, Way] = {
     "bad-chunk": _service("bad-chunk"),
     "huge-head": _service("huge-head"),
     "two-lengths": _service("two-lengths"),
+    "no-json": _service("no-json"),
     "TLS half-chunk": _service("half-chunk", tls=True),
     "TLS half-length-rst": _service("half-length-rst", tls=True),
     "TLS half-hang": _service("half-hang", tls=True, hangs=True),
