@@ -108,8 +108,8 @@ def _row(first: str, *others: object) -> str:
     return f"{first:16}" + "".join(cells)
 
 
-def _http(manners: list[str], only: str) -> tuple[list[str], list[str]]:
-    """Give what is wrong, and what there is to say."""
+def _http(manners: list[str], only: str) -> tuple[int, list[str], list[str]]:
+    """Give how many cells there were, what is wrong, and what there is to say."""
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
         yard = Yard(Path(folder))
         cells = [cell for cell in _cells(manners) if only in cell[1]]
@@ -126,14 +126,14 @@ def _http(manners: list[str], only: str) -> tuple[list[str], list[str]]:
         lines += ["", f"{manner}: {said}", *_table(ours)]
         if doubted > FOR_NOTHING and manner != "noted":  # a note is in doubt at all of them
             wrong.append(f"DOUBTED       {manner}: {doubted} for nothing, more than {FOR_NOTHING}")
-    return wrong, lines
+    return len(told), wrong, lines
 
 
 # --- drivers --------------------------------------------------------------------------------------
 
 
-def _drivers(only: str, *, must: bool) -> tuple[list[str], list[str]]:
-    """Give what is wrong, and what there is to say."""
+def _drivers(only: str, *, must: bool) -> tuple[int, list[str], list[str]]:
+    """Give how many cells there were, what is wrong, and what there is to say."""
     wrong, lines, counted = [], [""], Counter[str]()
     skipped: dict[str, int] = Counter()
     for one in drivers.every(FAMILIES, only):
@@ -148,7 +148,7 @@ def _drivers(only: str, *, must: bool) -> tuple[list[str], list[str]]:
             wrong.append(f"{one.wrong:13} {one.name}: {one.error}, {one.stands} stand(s)")
     lines += [f"{line} ({number} cells)" for line, number in skipped.items()]
     lines.append(f"drivers: {sum(counted.values())} cells: {dict(counted)}")
-    return wrong, lines
+    return sum(counted.values()), wrong, lines
 
 
 def main() -> int:
@@ -162,18 +162,23 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # it says on stderr what it meets
     begin = time.monotonic()
-    wrong: list[str] = []
-    if options.half != "drivers":
-        manners = ["bare"] if options.short else list(MANNERS)
-        found, lines = _http(manners, options.only)
+    cells, wrong = 0, []
+    manners = ["bare"] if options.short else list(MANNERS)
+    for half in ("http", "drivers"):
+        if options.half not in (None, half):
+            continue
+        number, found, lines = (
+            _http(manners, options.only)
+            if half == "http"
+            else _drivers(options.only, must=options.must)
+        )
+        cells += number
         wrong += found
         print(*lines, sep="\n")  # noqa: T201
-    if options.half != "http":
-        found, lines = _drivers(options.only, must=options.must)
-        wrong += found
-        print(*lines, sep="\n")  # noqa: T201
+    if not cells:
+        wrong.append("MISSING       there was no cell to run")
     took = f"{time.monotonic() - begin:.0f} seconds"
-    print("", *wrong, f"{len(wrong)} wrong, {took}", sep="\n")  # noqa: T201
+    print("", *wrong, f"{cells} cells, {len(wrong)} wrong, {took}", sep="\n")  # noqa: T201
     return 1 if wrong else 0
 
 

@@ -169,15 +169,14 @@ ENDS: tuple[Ends, ...] = ("fin", "silence", "gone", "at once")
 
 
 class Relay(Listener):
-    """A socket that passes on what it hears, but not the answer to what holds a word.
+    """A socket that passes on what it hears, but not an answer with a word, or to one with it.
 
-    It waits for that answer, so what was asked for is done; then the connection ends, or stays
-    silent, or the relay goes down as well. "at once" is a relay that ends it before anything.
+    It waits until that answer is complete, so what was asked for is done; then the connection ends,
+    or stays silent, or the relay goes down as well. "at once" ends it before anything.
     """
 
     def __init__(self, path: Path, behind: Path, word: bytes, complete: bytes, ends: Ends) -> None:
         self._behind, self._word, self._complete, self._ends = behind, word, complete, ends
-        self.dropped = 0
         super().__init__(path)
 
     def serve(self, connection: socket.socket) -> None:
@@ -190,18 +189,18 @@ class Relay(Listener):
             self.keep(there)
             answer: bytes | None = None
             while answer is None or self._complete not in answer:
-                for this in select.select([connection, there], [], [], PATIENCE)[0]:
+                readable = select.select([connection, there], [], [], PATIENCE)[0]
+                for this in readable:
                     data = this.recv(65536)
-                    if not data:
-                        return
+                    answer = b"" if answer is None and self._word in data else answer
                     if this is connection:
                         there.sendall(data)
-                        answer = b"" if self._word in data else answer
                     elif answer is None:
                         connection.sendall(data)
                     else:
                         answer += data
-            self.dropped += 1
+                if not readable or not data:
+                    return
             if self._ends == "gone":
                 self.go_down()
             if self._ends == "silence":

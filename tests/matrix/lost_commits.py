@@ -86,7 +86,7 @@ def answer_of_commit_lost(desk: Desk) -> tuple[Way, bool]:
 
 def answer_of_a_lone_insert_lost(desk: Desk) -> tuple[Way, bool]:
     """Likewise of an INSERT that commits by itself."""
-    return Way(desk.relay(b"INSERT", "fin"), (desk.insert,), lone=True), False
+    return Way(desk.relay(b"INSERT 0 1", "fin"), (desk.insert,), lone=True), False
 
 
 def terminated_after_the_commit(desk: Desk) -> tuple[Way, bool]:
@@ -252,4 +252,4 @@ def _case(
         await work(way)
 
     charge: Call = acharge if inspect.iscoroutinefunction(work) else lambda: work(way)
-    return Case(charge, desk.stands, refused)
+    return Case(charge, desk.stands, refused, scenario is cancelled_after_the_commit)

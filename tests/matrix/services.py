@@ -145,7 +145,7 @@ def mail_cells(_: ExitStack, __: Path) -> Iterator[tuple[str, Scenario]]:
                 client.sendmail("shop@example.org", ["ann@example.org"], "Subject: paid\r\n\r\n")
 
         refused = manner.startswith("refuses") or manner == "is busy"
-        return Case(charge, lambda: office.ledger.effects, refused)
+        return Case(charge, lambda: office.ledger.effects, refused, manner == "ends at QUIT")
 
     def absent(stack: ExitStack, __: Path) -> Case:
         host, _, port = stack.enter_context(nobody()).partition(":")
