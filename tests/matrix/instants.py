@@ -51,6 +51,8 @@ INSTANTS = {
         b'HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n{"id":',
         "fin",
     ),
+    "until-rst": Instant("all", True, b'HTTP/1.1 201 Created\r\n\r\n{"id":', "rst"),
+    "continue-fin": Instant("all", True, b"HTTP/1.1 100 Continue\r\n\r\n", "fin"),
     "bad-chunk": Instant(
         "all", True, b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n{}", "fin"
     ),

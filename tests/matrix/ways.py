@@ -190,6 +190,8 @@ MORE: dict[str, Way] = {
     "TLS: FIN in handshake": _rude("hears", "https"),
     "TLS to who speaks HTTP": _rude("plain", "https"),
     "effect-gone": _service("effect-gone"),
+    "until-rst": _service("until-rst"),
+    "continue-fin": _service("continue-fin"),
     "bad-chunk": _service("bad-chunk"),
     "huge-head": _service("huge-head"),
     "two-lengths": _service("two-lengths"),
@@ -228,4 +230,4 @@ MORE: dict[str, Way] = {
 REFUSALS: dict[str, Way] = {
     f"{status}-before": _service(f"{status}-before")
     for status in (400, 401, 402, 403, 404, 410, 422, 425, 429, 501, 505, 506, 508, 510, 511)
-}
+} | {"proxy 407-before": _forwarded("407-before")}
