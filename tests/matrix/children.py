@@ -79,10 +79,20 @@ class Postgres:
             return True
         return False
 
-    def wait_until_ready(self) -> None:
-        """Wait until it takes connections again: after one of its processes was killed."""
+    @property
+    def checkpointer(self) -> int:
+        """The pid of a process that is another one after PostgreSQL has started anew."""
+        query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+        pid: int = self.ask(query)[0][0]
+        return pid
+
+    def wait_until_anew(self, checkpointer: int) -> None:
+        """Wait until it has started anew, as it does when one of its processes was killed."""
         end = time.monotonic() + PATIENCE
-        while not self.ready():
+        while True:
+            with suppress(self._psycopg.OperationalError, IndexError):
+                if self.checkpointer != checkpointer:
+                    return
             assert time.monotonic() < end, "PostgreSQL has not come up again"
             time.sleep(0.05)
 

@@ -97,7 +97,13 @@ def terminated_after_the_commit(desk: Desk) -> tuple[Way, bool]:
 
 def killed_after_the_commit(desk: Desk) -> tuple[Way, bool]:
     """`kill -9` of such a backend, after which PostgreSQL starts anew."""
-    desk.meanwhile("SyncRep", lambda pid: os.kill(pid, signal.SIGKILL))
+    before = desk.database.checkpointer
+
+    def kill(pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        desk.database.wait_until_anew(before)
+
+    desk.meanwhile("SyncRep", kill)
     return Way(desk.host, (desk.named, "SET LOCAL synchronous_commit TO on", desk.insert)), False
 
 
