@@ -38,7 +38,6 @@ FAMILIES: dict[str, drivers.Family] = {
     "Redis": services.redis_cells,
     "PostgreSQL": lost_commits.cells,
 }
-OPTIONAL = ("SQLAlchemy, asyncpg",)  # needs greenlet, which no extra here brings
 
 
 # --- HTTP -----------------------------------------------------------------------------------------
@@ -139,7 +138,7 @@ def _drivers(only: str, *, must: bool) -> tuple[int, list[str], list[str]]:
     for one in drivers.every(FAMILIES, only):
         if one.missing:
             skipped[f"skipped: {one.name.split(':')[0]} needs {one.missing}"] += 1
-            if must and not one.name.startswith(OPTIONAL):
+            if must:
                 wrong.append(f"MISSING       {one.name}: {one.missing}")
             continue
         counted[f"{'acted' if one.stands else 'refused' if one.refused else 'nothing'}"] += 1
