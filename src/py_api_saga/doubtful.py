@@ -98,6 +98,9 @@ def _says(predicate: Predicate, error: Exception) -> bool:
 class _Default(ErrorTypes):
     """What leaves doubt unless `doubtful=` is given. There is one, also in a pickle or a copy."""
 
+    def __repr__(self) -> str:  # which a signature shows
+        return "<leaves_doubt: TimeoutError, ConnectionResetError, httpx.ReadTimeout, …>"
+
     def __reduce__(self) -> str:
         return "DOUBTFUL"
 
