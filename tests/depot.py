@@ -51,9 +51,10 @@ def undo(name: str, *_: Any, **__: Any) -> str:
 
 
 async def ado(name: str, *rest: Any) -> Any:
-    """Take effect under asyncio."""
+    """Take effect under asyncio, and await what it does besides."""
     await asyncio.sleep(0)
-    return do(name, *rest)
+    result = do(name, *rest)
+    return await result if hasattr(result, "__await__") else result
 
 
 async def aundo(name: str, *rest: Any) -> str:

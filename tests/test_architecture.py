@@ -52,9 +52,15 @@ HOUSE = (
     ("journal.values",),
     ("journal.entries", "journal.plan"),
     ("journal.record", "journal.recorder"),
-    ("executors", "executors.inbox", "executors.crew", "executors.threads"),
+    (
+        "executors",
+        "executors.inbox",
+        "executors.crew",
+        "executors.threads",
+        "executors.unready",
+    ),
     ("executors.run",),
-    ("executors.running",),
+    ("executors.running", "executors.side_loop"),
     ("executors.attempt",),
     ("executors.orchestrator", "executors.choreography"),
     ("executors.event_loop",),  # with the pool of threads that the choreography has

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 Maker: TypeAlias = "tuple[Callable[[Any, Any, Any], CurrentOperation], Any, Any, Any]"
 current: ContextVar[Maker | None] = ContextVar("py_api_saga", default=None)
 
+# Set while a saga that is on record is gone on with, also for what its operations call: the loop
+# of its coroutine functions, if there is one for several sagas, and what whoever began all that
+# was handling, which is in the chain of each error that is raised there.
+recovering: ContextVar[tuple[Any, BaseException | None] | None] = ContextVar(
+    "py_api_saga_recovering", default=None
+)
+
 
 def current_operation() -> CurrentOperation:
     """Give the operation that is running in this context.

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         "compensated",
         "stuck",
         "landed late",
+        "let go",
         "saga ended",
     ]
 
@@ -56,6 +57,7 @@ _LEVELS: dict[EventKind, int] = {
     "compensated": INFO,
     "stuck": ERROR,
     "landed late": WARNING,
+    "let go": WARNING,
     "saga ended": INFO,
 }
 
@@ -69,7 +71,7 @@ class Event(_Event):
         saga_name: The name of the saga, if it has one.
         operation: The name of the operation; None for the saga as a whole.
         attempt: The number of the attempt, from 1, where there is one.
-        error: What was raised, with "attempt failed", "failed", "in doubt" and "stuck".
+        error: What was raised, with "attempt failed", "failed", "in doubt", "stuck" and "let go".
         wait: Seconds until the next attempt, with "attempt failed".
         outcome: How it ended, with "saga ended".
     """

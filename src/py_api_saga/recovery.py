@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cache
 from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from py_api_saga.context import recovering
 from py_api_saga.durable import in_thread
 from py_api_saga.exceptions import (
     JournalError,
@@ -18,7 +22,8 @@ from py_api_saga.exceptions import (
     refused,
 )
 from py_api_saga.executors.crew import Crew
-from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Take
+from py_api_saga.executors.side_loop import SideLoop
+from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Leave, Take
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.record import PARKED
 from py_api_saga.journal.values import SealedError, Values
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 
 MAX_TRIES = 10
 _BATCH = 128  # sagas claimed with one commit
+_IN_A_ROW = 3  # sagas for which a process lacks something
 _FIRST_WAIT = 1.0  # seconds between the first two tries of one saga
 
 
@@ -50,7 +56,8 @@ class Recovered(NamedTuple):
         outcome: Where it stands now: COMPLETED, COMPENSATED or STUCK; RUNNING or COMPENSATING if
             it could not be finished this time and is tried again.
         error: What was raised: the `SagaException` of a saga that did not complete, why it was
-            parked, or why it is to be tried again; None if it completed.
+            parked, or why it is to be tried again, also what says that this process is not set up
+            for it; None if it completed.
     """
 
     saga_id: str
@@ -68,10 +75,38 @@ class _Begun(NamedTuple):
     error: BaseException | None = None
 
 
+class Readiness:
+    """Whether a process has what the sagas need that it recovers.
+
+    One may lack something by a fault of its own. Three in a row say that it is the process.
+
+    Attributes:
+        problem: What the third one lacked, or None.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no saga."""
+        self.problem: BaseException | None = None
+        self._lock = threading.Lock()
+        self._in_a_row = 0
+
+    def note(self, lacking: BaseException | None) -> None:
+        """Take in that a saga has ended, for want of something or otherwise; from any thread."""
+        with self._lock:
+            self._in_a_row = 0 if lacking is None else self._in_a_row + 1
+            if self._in_a_row != _IN_A_ROW or self.problem is not None:
+                return
+            self.problem = lacking
+        complain("recovery begins nothing more: this process is not set up for it", error=lacking)
+
+
 class Recovery:
     """Finish or undo what dead processes left in a journal, several sagas at once.
 
     `stop` ends it once what it has begun is done.
+
+    Attributes:
+        problem: Why it has ended before all was done, though nobody told it to; or None.
     """
 
     def __init__(
@@ -82,8 +117,10 @@ class Recovery:
         max_tries: int | None = MAX_TRIES,
         observers: Iterable[Observer] = (),
         due: Sequence[Summary] | None = None,
+        readiness: Readiness | None = None,
+        loop: SideLoop | None = None,
     ) -> None:
-        """Look what is due, or take these."""
+        """Look what is due, or take these; others may share what is known, and a loop."""
         check_journal(journal, "recover")
         if max_tries is not None:
             _positive(max_tries, "recover: max_tries")
@@ -103,12 +140,17 @@ class Recovery:
         self.results: list[Recovered] = []
         self._crew = Crew(journal, self._begin_turns)
         self._stopped = False
+        self.problem: BaseException | None = None
+        self._readiness = readiness or Readiness()
+        self.loop = loop or SideLoop()  # for the coroutine functions of all sagas
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def stop(self) -> None:
-        """Begin nothing more."""
+    def stop(self, problem: BaseException | None = None) -> None:
+        """Begin nothing more, for this reason."""
+        if problem is not None:
+            self.problem = problem
         self._stopped = True
 
     def in_order(self) -> list[Recovered]:
@@ -154,6 +196,7 @@ class Recovery:
     def _turns(self, claim: Claim, seen: Summary) -> Generator[Change, None, None]:
         """Go on with a saga, step by step; nothing that it raises stops the others."""
         run = error = None
+        recovering.set((self.loop, None))  # in a context of this saga alone
         try:
             run, limit = self.open(claim, seen)
             if seen.tries:  # it may kill this process too, with what others have not written yet
@@ -187,9 +230,14 @@ class Recovery:
             self.journal.leave(one.claim)
 
     def leave(self) -> None:
-        """Give back what was claimed and not begun."""
+        """Give back what was claimed and not begun, as if that had not been."""
+        leaves = []
         for claim, _ in self._claimed:
+            claim.void = True
             self.journal.leave(claim)
+            leaves.append(Leave(claim))
+        if leaves and self.problem is not None:  # this process may live on, and write nothing
+            self.journal.write(*leaves)
 
     def _surely(self, claim: Claim, seen: Summary) -> Recovered:
         """Go on with a saga in this thread alone, which an interrupt may strike."""
@@ -220,6 +268,17 @@ class Recovery:
         self, claim: Claim, seen: Summary, run: Run | None, error: BaseException | None
     ) -> Recovered:
         """Say what came of a saga; park what can't be read."""
+        lacking = None if run is None else run.unready
+        self._readiness.note(lacking)
+        if self._readiness.problem is not None:
+            self.stop(self._readiness.problem)
+        if run is not None and lacking is not None:
+            return Recovered(seen.saga_id, run.execution.saga, lacking)
+        return self._result(claim, seen, run, error)
+
+    def _result(
+        self, claim: Claim, seen: Summary, run: Run | None, error: BaseException | None
+    ) -> Recovered:
         if error is None:
             return Recovered(seen.saga_id, SagaStatus.COMPLETED)
         if isinstance(error, _ParkedError):
@@ -245,6 +304,21 @@ class _ParkedError(Exception):
 def backoff(tries: int) -> float:
     """Give the seconds until a saga is tried again, after so many tries before this one."""
     return min(LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(tries, 30))
+
+
+def _tell_if_in_a_loop() -> None:
+    """Say so once if this thread has a loop, which we keep from running."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001 - as in `resuming`
+        _tell_of_the_loop()
+
+
+@cache
+def _tell_of_the_loop() -> None:
+    complain(
+        "recover() and takeover() keep the event loop of this thread from running until they are "
+        "done: use `await arecover(...)`, or call them by `asyncio.to_thread`"
+    )
 
 
 def _positive(value: object, where: str) -> int:
@@ -290,6 +364,7 @@ def recover(
         Forward and backward recovery: Garcia-Molina and Salem, "Sagas", SIGMOD 1987.
     """
     recovery = Recovery(journal, limit=limit, max_tries=max_tries, observers=observers)
+    _tell_if_in_a_loop()
     run_recovery(recovery, max_workers)
     return recovery.in_order()
 
@@ -301,7 +376,7 @@ def run_recovery(recovery: Recovery, max_workers: int) -> None:
         return
     recovery.batch = min(recovery.batch, workers)  # what waits for a worker here runs nowhere else
     try:
-        with ThreadPoolExecutor(workers, "saga-recovery") as pool:
+        with recovery.loop, ThreadPoolExecutor(workers, "saga-recovery") as pool:
             try:
                 for worker in [pool.submit(recovery.work) for _ in range(workers)]:
                     worker.result()
@@ -454,4 +529,5 @@ def takeover(
             journal.leave(claim)
             raise
     recovery = Recovery(journal, limit=0, max_tries=None, observers=observers)
+    _tell_if_in_a_loop()
     return recovery._surely(claim, seen)  # noqa: SLF001 - of this module

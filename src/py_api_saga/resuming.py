@@ -6,10 +6,13 @@ are folded, RECOVERED is told, and the same executors go on that any run has.
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from py_api_saga.compensation import Trouble, failure
+from py_api_saga.context import recovering
 from py_api_saga.exceptions import (
     JournalError,
     SagaConflict,
@@ -26,7 +29,7 @@ from py_api_saga.execution import (
 )
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
-from py_api_saga.journal.changes import OPEN, Take
+from py_api_saga.journal.changes import OPEN, Leave, Take
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.record import (
     NOTE,
@@ -41,7 +44,7 @@ from py_api_saga.journal.recorder import Recorder
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from py_api_saga.definition import Results
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
@@ -210,7 +213,11 @@ def _contradiction(seen: Summary, error: IllegalMoveError) -> JournalError:
 def _finish_late(run: Run) -> None:
     from py_api_saga.executors import event_loop  # noqa: PLC0415 - asyncio: 34 ms to import
 
-    event_loop.finish_late(run)
+    home = recovering.get()
+    if home is None or home[0] is None:
+        event_loop.finish_late(run)
+    else:
+        home[0].call(run, partial(event_loop.undo_late, run))
 
 
 def _too_old(recorded: Recorded, execution: Execution) -> frozenset[int]:
@@ -228,20 +235,40 @@ def _too_old(recorded: Recorded, execution: Execution) -> frozenset[int]:
 
 
 def drive(run: Run, limit: int | None) -> Results:
-    """Run to the end in this thread; coroutine functions get a loop of their own."""
+    """Run to the end; coroutine functions in the loop of this recovery, or else a new one.
+
+    Raises:
+        Exception: What says that this process is not set up for it: the saga stays as it is.
+    """
+    home = recovering.get()
+    token = recovering.set((None if home is None else home[0], sys.exception()))
     try:
         if _has_coroutines(run):
-            import asyncio  # noqa: PLC0415 - 34 ms to import
-
-            if asyncio._get_running_loop() is not None:  # noqa: SLF001 - it raises nothing if there is none
-                message = "the saga has coroutine functions: go on with it by await arecover(...)"
-                raise SagaInProgress(message)
-            return asyncio.run(adrive(run, limit))
+            results: Results = _in_side_loop(run, limit)
+            return results
         if limit is None:
             return orchestrator.execute(run)
         return choreography.execute(run, limit)
     finally:
         run.leave()
+        if run.unready is not None and run.recorder is not None:
+            run.recorder.journal.write(*_giving_back(run))
+        recovering.reset(token)
+
+
+def _in_side_loop(run: Run, limit: int | None) -> Any:
+    """Let a loop in a thread of ours run it: that of this recovery, if there is one."""
+    import asyncio  # noqa: PLC0415 - 34 ms to import
+
+    from py_api_saga.executors.side_loop import SideLoop  # noqa: PLC0415 - likewise
+
+    loop, handled = recovering.get() or (None, None)
+    # A loop that this thread has kept from running can't be waited for.
+    if loop is not None and asyncio._get_running_loop() is None:  # noqa: SLF001 - it raises nothing
+        return loop.call(run, partial(adrive, run, limit))
+    with SideLoop() as loop:
+        recovering.set((loop, handled))
+        return loop.call(run, partial(adrive, run, limit))
 
 
 def turns(run: Run, limit: int | None) -> Iterator[Change]:
@@ -255,16 +282,33 @@ def turns(run: Run, limit: int | None) -> Iterator[Change]:
         return
     try:
         yield from orchestrator.outlasting(run)
+        yield from _giving_back(run)
         run.finish()
     finally:
         run.leave()
 
 
-def adrive(run: Run, limit: int | None) -> Coroutine[Any, Any, Results]:
+async def adrive(run: Run, limit: int | None) -> Results:
     """Do as `drive`, in the loop that runs."""
     from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
 
-    return in_loop(run, limit)
+    token = recovering.set(recovering.get() or (None, sys.exception()))
+    try:
+        return await in_loop(run, limit)
+    finally:
+        if run.unready is not None and run.recorder is not None:
+            await run.recorder.journal.awrite(*_giving_back(run))
+        recovering.reset(token)
+
+
+def _giving_back(run: Run) -> Iterator[Change]:
+    """Give what makes it durable at once that a saga was left for which this process is not set up.
+
+    Until then others would take it for driven, and this process may have nothing else to write.
+    """
+    recorder = run.recorder
+    if run.unready is not None and recorder is not None and recorder.claim is not None:
+        yield Leave(recorder.claim)
 
 
 def _has_coroutines(run: Run) -> bool:

@@ -8,7 +8,7 @@ import threading
 from contextvars import copy_context
 from time import monotonic
 
-from py_api_saga.context import current
+from py_api_saga.context import current, recovering
 from py_api_saga.definition import Layout, arrange
 from py_api_saga.execution import (
     ACTION,
@@ -24,7 +24,7 @@ from py_api_saga.execution import (
     Doubt,
 )
 from py_api_saga.executors.inbox import GLANCE
-from py_api_saga.executors.run import interrupted, not_made, unnoticed
+from py_api_saga.executors.run import UNREADY, interrupted, not_made, unnoticed
 from py_api_saga.executors.running import Running
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.log import complain
@@ -178,6 +178,13 @@ def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False)
         in_doubt: Whether it is in doubt, whatever the type of the error.
     """
     _, i, kind, number, generation, _ = intent
+    home = recovering.get()
+    if home is not None and run.recorder is not None and not in_doubt:
+        from py_api_saga.executors.unready import unready  # noqa: PLC0415 - only recovery asks
+
+        lacking = unready(error, home[1])
+        if lacking is not None:
+            return (UNREADY, i, kind, number, generation, lacking)
     policy = run.definition.operations[i].policy
     if kind not in (ACTION, COMPENSATION):
         complain("an on_doubt function raised", error=error)

@@ -136,7 +136,7 @@ def _drive(run: Run, inbox: Inbox, claims: dict[Entry, threading.Lock], limit: i
             for intent in intents:
                 claims[intent] = claim = threading.Lock()
                 POOL.make(run, intent, claim, inbox.put)
-        if execution.flying or run.waits:
+        if run.awaits or run.waits:
             run.pause()
         elif run.close():  # pragma: no branch - a straggler landed in this very moment
             return

@@ -87,11 +87,12 @@ async def execute(
 
 def finish_late(run: Run) -> None:
     """Undo, in the thread of a straggler and a loop of its own, what landed after the end."""
+    asyncio.run(undo_late(run))
 
-    async def main() -> None:
-        await _OneByOne(run).drive()
 
-    asyncio.run(main())
+async def undo_late(run: Run) -> None:
+    """Do so, in this loop."""
+    await _OneByOne(run).drive()
 
 
 async def _outlast(run: Run, driver: _OneByOne | _AtOnce) -> None:
@@ -305,7 +306,7 @@ class _AtOnce(_Driver):
                     await run.recorder.journal.awrite(change)
             if run.recorder is None or run.lost is None:
                 self._make(intents)
-            if not (flying or run.waits):
+            if not (run.awaits or run.waits):
                 return
             try:
                 await self._pause()

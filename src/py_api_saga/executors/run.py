@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 MAX_KEY = 255  # characters
 _FEW = 16  # notes that are not looked through for what is over
+UNREADY = "unready"  # told of a call to a run, never to the machine: this process lacks something
 _TROUBLES = frozenset({FAILED, RETRY, IN_DOUBT, UNKNOWN})
 _EVENTS: dict[Status, EventKind] = {
     Status.RUNNING: "operation started",
@@ -75,13 +76,14 @@ class Run:
         plain: Nobody but the machine is to hear of a success: no journal, no observer, no clock.
         lost: Why the journal can't be written any more, or is somebody else's to write.
         notes: By attempt, what its code has noted of requests that it has sent, or None.
+        unready: What this process lacks for a call, or None: the saga is left to another one.
     """
 
     __slots__ = (
         "_begun", "_due", "_first", "_id", "_label", "_latest", "_stopped",
-        "_unmade", "_watched", "deadline", "definition", "drive_late", "execution", "inbox",
-        "interrupt", "left", "lost", "name", "notes", "observers", "operations", "plain",
-        "recorder",
+        "_unanswered", "_unmade", "_watched", "deadline", "definition", "drive_late", "execution",
+        "inbox", "interrupt", "left", "lost", "name", "notes", "observers", "operations",
+        "plain", "recorder", "unready",
     )  # fmt: skip
 
     def __init__(
@@ -121,6 +123,8 @@ class Run:
                 self._emit("saga started")
         else:
             self.lost: SagaError | None = None
+            self.unready: BaseException | None = None
+            self._unanswered: tuple[Entry, ...] = ()
             self._begun = recorder.claim is not None
             self._unmade: tuple[Entry | None, ...] = ()
             self.execution.moves.clear()
@@ -150,6 +154,11 @@ class Run:
         if recorder is not None:
             if entry[0] in _VALUED:
                 entry = recorder.accept(entry, self.name_of)
+            elif entry[0] == UNREADY:
+                if execution.is_flying(entry):
+                    self._let_go(entry, recorder)
+                    return
+                entry = (FAILED, *entry[1:])  # of a straggler, of which nobody takes the answer
             elif self._ends_rollback(entry):
                 entry = not_made(entry, entry[5])  # recovery makes it
         execution.tell(entry)
@@ -157,6 +166,28 @@ class Run:
             self._note_trouble(entry)
         if execution.moves and recorder is None:
             self._announce()
+
+    def _let_go(self, entry: Entry, recorder: Recorder) -> None:
+        """Call nothing more, since this process lacks something, and decide nothing.
+
+        The call stays without an answer, as after a crash. What else runs is awaited, and counts.
+        """
+        _, i, _, attempt, _, error = entry
+        self.left = True
+        self._unanswered += (self.execution.flying[i],)
+        if self.unready is None:
+            self.unready = error
+            error.add_note(f"saga {self.saga_id!r} stays open in its journal, for another process")
+        recorder.let_go()
+        self._emit("let go", i, attempt=attempt, error=error)
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a call is in flight that will have an answer."""
+        flying = self.execution.flying
+        if self.recorder is None or not self._unanswered:
+            return bool(flying)
+        return len(flying) > len(self._unanswered)
 
     def receive(self, entry: Entry) -> None:
         """Note what another thread has told: the end of a call in flight, or of a straggler.
@@ -209,7 +240,7 @@ class Run:
         if changed and self.execution.saga is SagaStatus.COMPENSATING:
             self.drive_late(self)
         self.commit()
-        if changed:
+        if changed and (self.recorder is None or self.unready is None):
             self._emit("saga ended", outcome=self.execution.saga)
 
     # --- what an attempt says of itself ---------------------------------------------------------
@@ -391,6 +422,8 @@ class Run:
             self.interrupt = interrupt
         elif isinstance(interrupt, KeyboardInterrupt):
             self.left = True
+        if self.recorder is not None and self.unready is not None:
+            return  # nothing is decided here any more
         if not (self.execution.backward or self.execution.at_rest):
             self._abort(interrupt)  # after the pivot it is only recorded
         if self.execution.passed:  # nothing rolls back, and the caller wants to be gone
@@ -429,8 +462,9 @@ class Run:
         entries = self.execution.entries
         self.execution = execution = Execution(self.definition, entries, self._watched)
         execution.moves.clear()
+        unanswered = () if self.recorder is None else self._unanswered
         for intent in list(execution.flying.values()):
-            entry = lost(interrupt, intent)
+            entry = None if intent in unanswered else lost(interrupt, intent)
             if entry is not None:
                 self.tell(entry)
         self.stop(interrupt)
@@ -599,7 +633,8 @@ class Run:
         """Raise what the caller is to know if the saga has not ended, and its journal is open."""
         if self.left and self.lost is None:  # what has come since the second interrupt
             self.commit()
-        lost, interrupt = self.lost, self.interrupt
+        lost: BaseException | None = self.lost if self.unready is None else self.unready
+        interrupt = self.interrupt
         try:
             if lost is not None:
                 if interrupt is None:
@@ -618,7 +653,7 @@ def unnoticed(began: float, seconds: float) -> float:
     return max(0.0, seconds - (monotonic() - began))
 
 
-def put_behind(error: BaseException, exception: SagaError) -> None:
+def put_behind(error: BaseException, exception: BaseException) -> None:
     """Let an exception be the last in the chain of contexts of an error."""
     seen = set[int]()
     while error.__context__ is not None and id(error) not in seen:

@@ -73,16 +73,22 @@ class Claim:
         epoch: How often the saga was claimed, this time included.
         rows: How many of its rows are durable.
         over: Nothing may be written under it any more.
+        before: The saga as it was when it was claimed; None if this claim began it.
+        void: It came to nothing: to leave it puts back `tries`, `due` and `changed` of before.
+        barred: `waiting` does not give the saga to this process again, once it is left.
     """
 
-    __slots__ = ("epoch", "number", "over", "owner", "rows", "saga_id")
+    __slots__ = (
+        "barred", "before", "epoch", "number", "over", "owner", "rows", "saga_id", "void",
+    )  # fmt: skip
 
     def __init__(self, saga_id: str) -> None:
         """Name the saga; the journal fills in the rest when it writes."""
         self.saga_id = saga_id
         self.number = self.owner = self.rows = 0
         self.epoch = 1
-        self.over = False
+        self.over = self.void = self.barred = False
+        self.before: Summary | None = None
 
 
 class Change:

@@ -53,6 +53,7 @@ class Engine:
         connection: The only one that writes; None while the file is closed.
         gate: What one process at a time passes to write.
         big_wal: Bytes above which the leader tries to begin the WAL anew.
+        barred: Sagas, by number, of which this process has found that it can't go on with them.
         lost: The file is another one, or ours no more, since we are the child of a fork.
     """
 
@@ -63,6 +64,7 @@ class Engine:
         self.queue = GroupCommit(self._admit, self._record)
         self.reader = Reader(self.path)
         self.running: dict[str, Claim] = {}
+        self.barred: set[int] = set()
         self.commits = self.owner = 0
         self.lost = False
         self.gate = Gate(self.path + "-gate")
@@ -115,6 +117,7 @@ class Engine:
             for claim in [claim for claim in self.running.values() if claim.number]:
                 self._end(claim)
             self.queue.batch.releases.clear()
+            self.barred.clear()
         self._ledger = None
 
     def _is_there(self) -> bool:
@@ -241,7 +244,8 @@ class Engine:
         for seen in self.reader.summaries("open", (now, now + longest)):
             if seen.owner not in lives:
                 lives[seen.owner] = self._lives(seen.owner)
-            if not lives[seen.owner] and seen.saga_id not in self.running:
+            is_free = not lives[seen.owner] and seen.saga_id not in self.running
+            if is_free and seen.number not in self.barred:
                 yield seen
 
     def check(self) -> list[str]:
@@ -263,6 +267,8 @@ class Engine:
     def _leave(self, claim: Claim) -> None:
         """Do so; with the lock held. What was put into the batch before is written before."""
         claim.over = True
+        if claim.barred:
+            self.barred.add(claim.number)
         if self.running.get(claim.saga_id) is claim:
             del self.running[claim.saga_id]
             self._release(claim)

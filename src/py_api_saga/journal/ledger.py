@@ -73,8 +73,18 @@ class Ledger:
 
     def release(self, connection: sqlite3.Connection, claims: Iterable[Claim]) -> None:
         """Note that nobody drives these sagas, except those that were claimed since."""
-        rows = [(claim.number, claim.owner, claim.epoch) for claim in claims]
+        rows, voids = [], []
+        for claim in claims:
+            which = (claim.number, claim.owner, claim.epoch)
+            seen = claim.before if claim.void else None
+            if seen is None:
+                rows.append(which)
+            else:
+                due, changed = round(seen.due * 1000), round(seen.changed * 1000)
+                voids.append((seen.tries, due, NUMBER_OF[seen.status], changed, *which))
         connection.executemany(_RELEASE, rows)
+        if voids:
+            connection.executemany(QUERIES["give_back"], voids)
 
     # --- all at once -----------------------------------------------------------------------------
 
@@ -302,6 +312,7 @@ class Ledger:
     def _taken(self, connection: sqlite3.Connection, change: Take) -> None:
         claim, seen = change.claim, change.seen
         claim.number, claim.owner, claim.epoch = seen.number, self._owner, seen.epoch + 1
+        claim.before = seen
         claim.rows = self._last_row(connection, seen.number)
 
     def _last_row(self, connection: sqlite3.Connection, number: int) -> int:

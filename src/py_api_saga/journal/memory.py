@@ -57,6 +57,7 @@ class MemoryJournal:
         self._sagas: dict[int, _Saga] = {}
         self._numbers: dict[str, int] = {}
         self._number = 0
+        self._barred: set[int] = set()
         self._lock = threading.RLock()
 
     def write(self, *changes: Change) -> None:
@@ -147,6 +148,7 @@ class MemoryJournal:
         saga.driver = claim
         claim.number, claim.owner, claim.epoch = seen.number, _OWNER, seen.epoch + 1
         claim.rows = len(saga.rows)
+        claim.before = now
         saga.summary = now._replace(
             owner=_OWNER,
             epoch=claim.epoch,
@@ -179,7 +181,13 @@ class MemoryJournal:
         saga = self._sagas.get(claim.number)
         if saga is not None and saga.driver is claim:
             saga.driver = None
-            saga.summary = saga.summary._replace(owner=0)
+            now, before = saga.summary._replace(owner=0), claim.before
+            if claim.void and before is not None:
+                changed = before.changed if now.status is before.status else now.changed
+                now = now._replace(tries=before.tries, due=before.due, changed=changed)
+            saga.summary = now
+            if claim.barred:
+                self._barred.add(claim.number)
 
     def find(self, saga_id: str) -> Summary | None:
         """Give the summary of a saga, or None if there is none."""
@@ -205,8 +213,10 @@ class MemoryJournal:
         """List the open sagas that nobody drives and that are due, oldest first."""
         with self._lock:
             sagas = [saga.summary for saga in self._sagas.values() if saga.driver is None]
+            barred = self._barred.copy()
         later = now + LONGEST_WAIT
-        return [s for s in sagas if s.status in OPEN and not now < s.due <= later][:limit]
+        due = [s for s in sagas if s.status in OPEN and not now < s.due <= later]
+        return [s for s in due if s.number not in barred][:limit]
 
     def select(
         self,

@@ -54,7 +54,8 @@ class Journal(Protocol):
     def leave(self, claim: Claim) -> None:
         """Stop driving a saga, at once in this process, durably with its next commit.
 
-        Never raises and never waits: for who leaves because the journal can't be written.
+        Never raises and never waits: for who leaves because the journal can't be written. A claim
+        that is `void` is taken back with it, and of one that is `barred` this process remembers so.
         """
 
     def find(self, saga_id: str) -> Summary | None:
@@ -70,6 +71,7 @@ class Journal(Protocol):
         """List the open sagas that nobody drives and that are due, oldest first.
 
         Also those that are due more than `LONGEST_WAIT` from `now`: a clock was set back.
+        Not those that this process is barred from, having found that it can't go on with them.
         """
 
     def select(

@@ -35,6 +35,12 @@ WHERE number = ? AND owner IN (0, ?) AND epoch = ? AND status = ?;
 -- Nobody drives it any more, unless somebody has claimed it since.
 UPDATE saga SET owner = 0 WHERE number = ? AND owner = ? AND epoch = ?;
 
+-- name: give_back
+-- Likewise, and recovery has never claimed it.
+UPDATE saga SET owner = 0, tries = ?, due = ?,
+  changed = CASE WHEN status = ? THEN ? ELSE changed END
+WHERE number = ? AND owner = ? AND epoch = ?;
+
 -- name: clear
 -- A purge begins with the rows of a saga.
 DELETE FROM entry WHERE saga = ?;

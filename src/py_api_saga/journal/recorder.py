@@ -148,6 +148,11 @@ class Recorder:
 
     # --- owning ----------------------------------------------------------------------------------
 
+    def let_go(self) -> None:
+        """Have the claim count as never made once it is left, and this process make no other."""
+        assert self.claim is not None  # noqa: S101 - a call was made
+        self.claim.void = self.claim.barred = True
+
     def leave(self) -> None:
         """Drive the saga no longer: whoever comes next may."""
         claim = self._pending.claim if self._pending is not None else self.claim

@@ -151,7 +151,7 @@ class SQLiteJournal:
         return self._opened().reader.rows(numbers)
 
     def waiting(self, now: float, limit: int | None = None) -> Sequence[Summary]:
-        """List the open sagas that nobody drives and that are due, oldest first."""
+        """List the open sagas that nobody drives and that are due, oldest first; see `Journal`."""
         waiting = self._opened().waiting(milliseconds(now), milliseconds(LONGEST_WAIT))
         return list(islice(waiting, limit))
 

@@ -1,0 +1,203 @@
+"""An event loop in a thread of ours: threads that have none go on with coroutine functions in it.
+
+One for many sagas, since what their functions share (a client, a lock, the engine of a database)
+belongs to the loop that has used it first.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from contextvars import copy_context
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple
+
+from py_api_saga.executors.inbox import GLANCE
+from py_api_saga.executors.run import put_behind
+from py_api_saga.log import complain
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Coroutine
+    from typing import Any, Self
+
+    from py_api_saga.executors.run import Run
+
+
+class _Place(NamedTuple):
+    """A loop that runs in a thread, until `end` is set."""
+
+    loop: asyncio.AbstractEventLoop
+    end: asyncio.Event
+    thread: threading.Thread
+    main: asyncio.Task[Any] | None
+
+
+class _Waited:
+    """What a thread waits for, and what came of it."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+        self.task: asyncio.Task[None] | None = None
+        self.value: Any = None
+        self.error: BaseException | None = None
+
+    async def work(self, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Await it; what it raises is raised where it is waited for."""
+        try:
+            self.value = await make()
+        except BaseException as error:  # noqa: BLE001 - a SystemExit would end the loop of all
+            self.error = error
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        """Wake whoever waits."""
+        import asyncio  # noqa: PLC0415 - 34 ms to import, and most sagas need none
+
+        if task.cancelled():  # before it began, by whoever ends all tasks of the loop
+            self.error = asyncio.CancelledError()
+        self.over.set()
+
+
+class SideLoop:
+    """A loop that opens when it is needed, for calls of any thread, until it is closed.
+
+    It ends with the last call, if that is still on when it is closed: nobody has to wait for it.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a thread."""
+        self._lock = threading.Lock()
+        self._place: _Place | None = None
+        self._calls = 0
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(self, run: Run, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run a coroutine in the loop, in a copy of this context, and wait for it.
+
+        An interrupt of this thread cancels it, and is raised again when it is over; another one
+        ends the run, and cancels all that is in the loop: what other threads wait for as well,
+        but those that share a loop are never interrupted.
+
+        Args:
+            run: The run that it goes on with.
+            make: Makes the coroutine.
+        """
+        place = self._enter()
+        if place is None:  # something landed late, after the end of all
+            import asyncio  # noqa: PLC0415 - likewise
+
+            return asyncio.run(make())
+        try:
+            return _wait(place, run, make)
+        finally:
+            self._leave()
+
+    def _enter(self) -> _Place | None:
+        with self._lock:
+            if self._is_closed:
+                return None
+            place = self._place
+            if place is None or not place.thread.is_alive() or place.loop.is_closed():
+                place = self._place = _opened()
+            self._calls += 1
+            return place
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._calls -= 1
+            place = self._place if self._is_closed and not self._calls else None
+        _end(place)
+
+    def close(self) -> None:
+        """End the loop, with whatever was left in it, once no call is on."""
+        with self._lock:
+            self._is_closed = True
+            place = None if self._calls else self._place
+        _end(place)
+        if place is not None:
+            place.thread.join()
+
+
+def _opened() -> _Place:
+    """Begin a thread with a loop."""
+    import asyncio  # noqa: PLC0415 - likewise
+
+    opened: SimpleQueue[_Place | BaseException] = SimpleQueue()
+
+    async def main() -> None:
+        end, thread = asyncio.Event(), threading.current_thread()
+        opened.put(_Place(asyncio.get_running_loop(), end, thread, asyncio.current_task()))
+        await end.wait()
+
+    def serve() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:  # noqa: BLE001 - no more descriptors; or what is left in it
+            opened.put(error)
+            complain("the event loop of recovery has ended", error=error)
+
+    threading.Thread(target=serve, name="saga-loop", daemon=True).start()
+    place = opened.get()
+    if isinstance(place, BaseException):
+        raise place
+    return place
+
+
+def _end(place: _Place | None) -> None:
+    if place is not None:
+        with suppress(RuntimeError):  # it has ended by itself
+            place.loop.call_soon_threadsafe(place.end.set)
+
+
+def _wait(place: _Place, run: Run, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    waited, context = _Waited(), copy_context()
+
+    def begin() -> None:
+        waited.task = place.loop.create_task(waited.work(make), context=context)
+        waited.task.add_done_callback(waited.ended)
+
+    place.loop.call_soon_threadsafe(begin)
+    strikes: list[BaseException] = []
+    told = 0
+    while not waited.over.is_set():
+        if not place.thread.is_alive() and not waited.over.is_set():
+            message = "the event loop of recovery was stopped before it began with the saga"
+            raise RuntimeError(message)
+        try:
+            while told < len(strikes):
+                strike = _cancel_all if told else _cancel
+                place.loop.call_soon_threadsafe(strike, place, waited, run, strikes[told])
+                told += 1
+            waited.over.wait(GLANCE)
+        except BaseException as interrupt:  # noqa: BLE001 - raised again when it is over
+            strikes.append(interrupt)
+    error, waited.error = waited.error, None
+    try:
+        if strikes:
+            if error is not None:
+                put_behind(strikes[0], error)
+            raise strikes[0]
+        if error is not None:
+            raise error
+        return waited.value
+    finally:  # they know this frame, and must not be known by it
+        del error, strikes
+
+
+def _cancel(_: _Place, waited: _Waited, __: Run, ___: BaseException) -> None:
+    if waited.task is not None:
+        waited.task.cancel()
+
+
+def _cancel_all(place: _Place, _: _Waited, run: Run, interrupt: BaseException) -> None:
+    import asyncio  # noqa: PLC0415 - likewise
+
+    run.stop(interrupt)
+    for task in asyncio.all_tasks(place.loop) - {place.main}:
+        task.cancel()
