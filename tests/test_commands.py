@@ -1625,7 +1625,8 @@ def test_a_worker_recovers_until_it_is_told_to_end(say: Say, journal: SQLiteJour
 
     assert ended == 0
     first, *rest, last = re.findall(r"Z (.*)", said)
-    assert (first, last) == ("at work: 8 sagas at once, every 0.05 s", "ended")
+    promise = "it ends within 20 s of a signal"
+    assert (first, last) == (f"at work: 8 sagas at once, every 0.05 s; {promise}", "ended")
     assert sorted(rest) == [
         "told to end; 0 threads still at work",
         "x: COMPLETED",
@@ -1679,7 +1680,7 @@ def test_a_worker_without_work_looks_again_and_says_nothing(
 
     assert ended == 0
     assert re.findall(r"Z (.*)", said) == [
-        "at work: 8 sagas at once, every 0.02 s",
+        "at work: 8 sagas at once, every 0.02 s; it ends within 20 s of a signal",
         "told to end; 0 threads still at work",
         "ended",
     ]
@@ -1740,7 +1741,7 @@ def test_a_worker_waits_for_a_journal_that_is_not_there_yet(
     path = tmp_path / "later.db"
     work = ["worker", "--journal", str(path), "--modules", "depot", "--interval", "0.02"]
     at_work = start(*work)
-    at_work.until_said(f"Z there is no journal {path}; looking every 0.02 s")
+    at_work.until_said(f"Z there is no journal {path}; looking every 0.02 s, for 300 s at most")
     path.touch()  # as whoever makes one begins
     time.sleep(0.1)
     path.unlink()
@@ -1753,8 +1754,8 @@ def test_a_worker_waits_for_a_journal_that_is_not_there_yet(
 
     assert ended == 0
     assert re.findall(r"Z (.*)", said) == [
-        f"there is no journal {path}; looking every 0.02 s",
-        "at work: 8 sagas at once, every 0.02 s",
+        f"there is no journal {path}; looking every 0.02 s, for 300 s at most",
+        "at work: 8 sagas at once, every 0.02 s; it ends within 20 s of a signal",
         "x: COMPLETED",
         "told to end; 0 threads still at work",
         "ended",
@@ -2013,7 +2014,7 @@ def test_a_worker_process_ends_after_what_it_has_begun(
 
     assert ended == 0
     assert "x: COMPLETED" in said
-    assert "told to end; 1 thread still at work" in said
+    assert "told to end; 1 thread still at work, for 20 s at most" in said
     assert (status(journal, "x"), status(journal, "y")) == (
         SagaStatus.COMPLETED,
         SagaStatus.RUNNING,

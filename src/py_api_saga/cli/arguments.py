@@ -11,7 +11,7 @@ from py_api_saga.status import SagaStatus
 _AGE = re.compile(r"(\d{1,9})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _SLOWEST = 3.0  # seconds for an answer of the demo's services; its `post` waits 5
-_LONGEST = 86400.0  # seconds between two rounds of a worker
+_LONGEST = 86400.0  # seconds between two rounds of a worker, or for which it waits
 
 
 class UsageError(Exception):
@@ -45,6 +45,11 @@ def count(text: str) -> int:
 def pace(text: str) -> float:
     """Read how long the services of the demo take to answer."""
     return _between(text, 0.0, _SLOWEST)
+
+
+def patience(text: str) -> float:
+    """Read how long a worker waits for something."""
+    return _between(text, 0.0, _LONGEST)
 
 
 def interval(text: str) -> float:

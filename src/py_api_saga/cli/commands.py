@@ -6,7 +6,17 @@ import argparse
 from functools import cache
 from typing import Any, NamedTuple
 
-from py_api_saga.cli.arguments import age, alias, count, ends, interval, pace, statuses, words
+from py_api_saga.cli.arguments import (
+    age,
+    alias,
+    count,
+    ends,
+    interval,
+    pace,
+    patience,
+    statuses,
+    words,
+)
 
 
 class Option(NamedTuple):
@@ -78,7 +88,16 @@ _ALIAS = _option(
     default=[],
     help="what a function or module is called now; may be repeated",
 )
+_SETUP = _option(
+    "--setup",
+    metavar="MODULE:FUNCTION",
+    action="append",
+    default=[],
+    help="called before any module is imported, to set the process up, such as django:setup; may "
+    "be repeated",
+)
 _MODULES = (
+    _SETUP,
     _option(
         "--modules",
         metavar="MODULE",
@@ -238,10 +257,13 @@ COMMANDS = (
         "worker:main",
         "recover again and again, until it is told to end",
         "Does what `saga recover` does, at an interval, and writes a line for each saga. At "
-        "SIGTERM or Ctrl-C it begins nothing more, lets what runs come to its end, and leaves; "
-        "at a second one it leaves at once, and the next recovery goes on.",
+        "SIGTERM or Ctrl-C it begins nothing more, lets what runs come to its end, and leaves. "
+        "What has not ended after --grace, or at a second signal, is left as by a crash, and the "
+        "next recovery goes on. It leaves, too, once three sagas in a row say that this process "
+        "is not set up for them: see --setup.",
         ("saga worker --modules shop.operations", "saga worker --modules 'shop.*' --interval 30"),
-        "0 told to end, 1 error, 2 wrong usage, 128 + the signal if told twice",
+        "0 told to end, 1 error, or not all had ended after --grace, 2 wrong usage, 128 + the "
+        "signal if told twice",
         (
             *_MODULES,
             _WORKERS,
@@ -252,6 +274,21 @@ COMMANDS = (
                 type=interval,
                 default=5.0,
                 help="between two looks at the journal (default: %(default)g)",
+            ),
+            _option(
+                "--grace",
+                metavar="SECONDS",
+                type=patience,
+                default=20.0,
+                help="once told to end, how long to let what runs come to its end "
+                "(default: %(default)g)",
+            ),
+            _option(
+                "--wait",
+                metavar="SECONDS",
+                type=patience,
+                default=300.0,
+                help="how long to wait for a journal that is not there (default: %(default)g)",
             ),
             *_WRITE,
         ),
@@ -339,6 +376,7 @@ COMMANDS = (
                 default=[],
                 help="where the types in that JSON are, if any; may be repeated",
             ),
+            _SETUP,
             *_WRITE,
         ),
     ),

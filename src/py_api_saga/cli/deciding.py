@@ -90,7 +90,7 @@ def cancel(arguments: argparse.Namespace) -> int:
 def resolve(arguments: argparse.Namespace) -> int:
     """Say what came of an operation."""
     status = _status(arguments)
-    import_modules(arguments.modules)
+    import_modules(arguments)
 
     def decide(journal: SQLiteJournal, who: str) -> SagaStatus:
         result = MISSING

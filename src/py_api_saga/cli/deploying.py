@@ -33,7 +33,7 @@ _NO_UNDO = {Status.FAILED, Status.COMPENSATED, Status.SKIPPED}
 
 def main(arguments: argparse.Namespace) -> int:
     """Hold every unfinished saga against the code; 4 if one would strand."""
-    import_modules(arguments.modules)
+    import_modules(arguments)
     stranded: list[dict[str, Any]] = []
     with to_read(arguments) as journal:
         journal.names = _names(arguments)

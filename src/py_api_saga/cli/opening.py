@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import closing
 from importlib import import_module
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from py_api_saga.cli.arguments import UsageError
@@ -43,6 +44,10 @@ _NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the en
 SEALED = (
     "its values are sealed: give the codec that they were written with, as --codec MODULE:OBJECT, "
     "or set SAGA_CODEC in the environment"
+)
+_HINT = (
+    "; if something must be set up before, say what to call: --setup MODULE:FUNCTION, such as "
+    "--setup django:setup"
 )
 PATIENCE = 1.0  # seconds for which a process may write before a person is told of it
 _SEAL = '"$sealed":'  # as a key: it may be in a text as well
@@ -222,15 +227,38 @@ def _tell_of_who_writes(path: str) -> None:
         time.sleep(0.01)
 
 
-def import_modules(names: Iterable[str]) -> None:
-    """Import modules as `python -m` finds them, before anything is done with a saga.
+def import_modules(arguments: argparse.Namespace) -> None:
+    """Set the process up as was asked for, and import modules as `python -m` finds them.
+
+    All before anything is done with a saga.
 
     Raises:
-        SagaError: One can't be imported.
+        UsageError: What is to be called is not given as MODULE:FUNCTION.
+        SagaError: A module can't be imported, or what sets the process up is none, or raised.
     """
     _look_here()
-    for name in names:
-        _import(name.removesuffix(".*"))
+    for name in arguments.setup:
+        _set_up(name)
+    hint = "" if arguments.setup else _HINT
+    for name in arguments.modules:
+        _import(name.removesuffix(".*"), hint)
+
+
+def _set_up(name: str) -> None:
+    function = _named("--setup", name, "MODULE:FUNCTION")
+    if not callable(function) or iscoroutinefunction(function):
+        kind = "is not there" if function is None else f"is no plain function: {_kind(function)}"
+        message = f"--setup: {name!r} {kind}"
+        raise SagaError(message)
+    try:
+        function()
+    except (Exception, SystemExit) as error:
+        message = f"--setup: {name!r} raised {_in_short(error)}"
+        raise SagaError(message) from error
+
+
+def _kind(thing: object) -> str:
+    return "it has to be awaited" if callable(thing) else type(thing).__name__
 
 
 def _look_here() -> None:
@@ -239,12 +267,37 @@ def _look_here() -> None:
         sys.path.insert(0, here)
 
 
-def _import(name: str) -> Any:
+def _import(name: str, hint: str = "") -> Any:
     try:
         return import_module(name)
-    except Exception as error:  # whatever a module raises on being imported
-        message = f"cannot import {name!r}: {type(error).__name__}: {as_text(error, str)}"
+    except (Exception, SystemExit) as error:  # whatever a module raises on being imported
+        message = f"cannot import {name!r}: {_in_short(error)}{hint}"
         raise SagaError(message) from error
+
+
+def _in_short(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {as_text(error, str)}".split())
+
+
+def _named(option: str, name: str, form: str) -> Any:
+    """Import what an option names, as a module and a path in it; None if it is not there.
+
+    Raises:
+        UsageError: It is not of this form.
+        SagaError: The module can't be imported.
+    """
+    module, _, path = name.partition(":")
+    if not module or not path:
+        message = f"{option}: expected {form}, got {name!r}"
+        raise UsageError(message)
+    found = _import(module)
+    try:
+        for part in path.split("."):
+            found = getattr(found, part, None)
+    except Exception as error:  # as settings do that are read too early
+        message = f"{option}: cannot look for {name!r}: {_in_short(error)}"
+        raise SagaError(message) from error
+    return found
 
 
 def codec_of(arguments: argparse.Namespace) -> Codec | None:
@@ -253,13 +306,7 @@ def codec_of(arguments: argparse.Namespace) -> Codec | None:
     if not name:
         return None
     _look_here()
-    module, _, path = name.partition(":")
-    if not module or not path:
-        message = f"--codec: expected MODULE:OBJECT, got {name!r}"
-        raise UsageError(message)
-    found: Any = _import(module)
-    for part in path.split("."):
-        found = getattr(found, part, None)
+    found = _named("--codec", name, "MODULE:OBJECT")
     if not callable(getattr(found, "encode", None)) or not callable(getattr(found, "decode", None)):
         message = f"--codec: {name!r} is not there, or has no encode() and decode()"
         raise SagaError(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from py_api_saga.cli.opening import (
 )
 from py_api_saga.cli.words import error_words, write
 from py_api_saga.exceptions import SagaError, SagaException
+from py_api_saga.executors.unready import unready
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.recovery import Recovery, run_recovery, takeover
 from py_api_saga.status import SagaStatus
@@ -27,19 +29,20 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from py_api_saga.executors.side_loop import SideLoop
     from py_api_saga.journal.changes import Summary
     from py_api_saga.journal.sqlite import SQLiteJournal
-    from py_api_saga.recovery import Recovered
+    from py_api_saga.recovery import Readiness, Recovered
 
 
 def open_to_recover(arguments: argparse.Namespace) -> SQLiteJournal:
-    """Import the modules, and open the journal that may name what is in them."""
-    import_modules(arguments.modules)
+    """Open the journal, which may name what is in the modules that were imported."""
     return to_write(arguments, arguments.modules, arguments.alias)
 
 
 def recover(arguments: argparse.Namespace) -> int:
     """Go on with all that is due."""
+    import_modules(arguments)
     with closing(open_to_recover(arguments)) as journal:
         recovery, sealed = prepare(journal, arguments.limit)
         try:
@@ -49,10 +52,17 @@ def recover(arguments: argparse.Namespace) -> int:
             write(*map(line, done), *map(left_alone, sealed))
     if not done and not sealed:
         write("nothing to recover")
+    if recovery.problem is not None:
+        print(f"saga: {begins_nothing(recovery.problem)}", file=sys.stderr)
     return _status(done) or (1 if sealed else 0)
 
 
-def prepare(journal: SQLiteJournal, limit: int | None) -> tuple[Recovery, list[Summary]]:
+def prepare(
+    journal: SQLiteJournal,
+    limit: int | None,
+    readiness: Readiness | None = None,
+    loop: SideLoop | None = None,
+) -> tuple[Recovery, list[Summary]]:
     """Look what is due, but for what can't be opened here: to claim that would use up its tries."""
     due: list[Summary] = []
     sealed: list[Summary] = []
@@ -62,11 +72,12 @@ def prepare(journal: SQLiteJournal, limit: int | None) -> tuple[Recovery, list[S
         due += [seen for seen in batch if seen not in shut]
         if limit is not None and len(due) >= limit:
             break
-    return Recovery(journal, due=due[:limit]), sealed
+    return Recovery(journal, due=due[:limit], readiness=readiness, loop=loop), sealed
 
 
 def take_over(arguments: argparse.Namespace) -> int:
     """Go on with one saga."""
+    import_modules(arguments)
     with closing(open_to_recover(arguments)) as journal:
         seen = journal.find(arguments.saga_id)
         refuse_sealed(journal, [] if seen is None else [seen])
@@ -96,11 +107,27 @@ def line(done: Recovered) -> str:
     """Say what became of a saga."""
     error = done.error
     words = f"{done.saga_id}: {done.outcome.name}"
+    if error is not None and done.outcome in OPEN and unready(error) is not None:
+        return f"{words}, left as it was: this process is not set up for it: {_first_line(error)}"
     if done.outcome in OPEN:
         words += ", to be tried again"
     if isinstance(error, SagaException):
         return f"{words}: {_in_short(error)}"
     return words if error is None else f"{words}: {as_text(error, str) or error_words(error)}"
+
+
+def begins_nothing(problem: BaseException) -> str:
+    """Say why recovery begins nothing more, and what would help."""
+    return (
+        "this process is not set up for these sagas, which stay as they were; it begins nothing "
+        f"more: {_first_line(problem)} (what sets it up can be called first: --setup "
+        "MODULE:FUNCTION)"
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    text, _, _ = as_text(error, str).strip().partition("\n")
+    return f"{type(error).__name__}: {text}"
 
 
 def _in_short(error: SagaException) -> str:

@@ -7,16 +7,26 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from py_api_saga.cli.opening import codec_of, import_modules, named
-from py_api_saga.cli.recovering import left_alone, line, open_to_recover, prepare
+from py_api_saga.cli.recovering import (
+    begins_nothing,
+    left_alone,
+    line,
+    open_to_recover,
+    prepare,
+)
 from py_api_saga.cli.words import error_words, moment, plural, write
-from py_api_saga.exceptions import JournalError
+from py_api_saga.exceptions import JournalError, SagaError
+from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.journal.opening import check_kind
+from py_api_saga.recovery import Readiness
 
 if TYPE_CHECKING:
     import argparse
@@ -28,14 +38,17 @@ if TYPE_CHECKING:
     from py_api_saga.recovery import Recovery
 
 _LOOK = 0.1  # seconds between two looks at what runs
+_LAST_WORDS = 1.0  # seconds for which a process that has to go tries to say so
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Work until told to end."""
     path = named(arguments)
-    import_modules(arguments.modules)  # what is missing is said now, not once there is a journal
+    import_modules(arguments)  # what is missing is said now, not once there is a journal
     codec_of(arguments)
-    worker = Worker(arguments.workers, arguments.limit, arguments.interval)
+    worker = Worker(
+        arguments.workers, arguments.limit, arguments.interval, arguments.grace, arguments.wait
+    )
     with worker.listening():
         if worker.waits_for(path):
             with closing(open_to_recover(arguments)) as journal:
@@ -59,20 +72,73 @@ class _Round(NamedTuple):
     threads: list[Future[None]]
 
 
+class _Guard:
+    """Ends the process as a crash would, if it has not ended in time after it was to.
+
+    A thread of its own, since the main one may wait for what hangs.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Give it so many seconds."""
+        self._seconds = seconds
+        # Other than an Event's, their `put` may be interrupted by a signal handler that puts.
+        self._told: SimpleQueue[None] = SimpleQueue()
+        self._over: SimpleQueue[None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._watch, name="saga-guard", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.put(None)
+        self._told.put(None)
+        self._thread.join()
+
+    def begin(self) -> None:
+        """Begin to count, if it does not yet."""
+        self._told.put(None)
+
+    def _watch(self) -> None:
+        self._told.get()
+        try:
+            self._over.get(timeout=self._seconds)
+        except Empty:
+            text = f"not over after {self._seconds:g} s: left as by a crash, for the next recovery"
+            last = threading.Thread(target=_log, args=(text,), daemon=True)  # nobody may read it
+            last.start()
+            last.join(_LAST_WORDS)
+            os._exit(1)
+
+
 class Worker:
     """Recovers in rounds. A saga that takes long keeps one thread, and no round from beginning.
 
     All but the sagas runs in the main thread, where Python takes in signals.
     """
 
-    def __init__(self, threads: int, limit: int | None, interval: float) -> None:
-        """Work with so many threads, and begin so many sagas in a round; seconds between rounds."""
+    def __init__(
+        self, threads: int, limit: int | None, interval: float, grace: float, patience: float
+    ) -> None:
+        """Say how much, how often and how long.
+
+        Args:
+            threads: So many sagas at once.
+            limit: So many sagas in a round, or None.
+            interval: Seconds between two rounds.
+            grace: Seconds for what runs, once it is told to end.
+            patience: Seconds for a journal that is not there.
+        """
         self._threads = threads
         self._limit = limit
         self._interval = interval
+        self._grace, self._patience = grace, patience
         self._rounds: list[_Round] = []
+        self._readiness, self._loop = Readiness(), SideLoop()  # of all rounds
+        self._guard = _Guard(grace)
         self._sealed: set[int] = set()  # sagas of which it has said so
-        self._is_told = self._misses = False
+        self._is_told = False
+        self._gives_up: float | None = None  # when, if there is still no journal
         self._ear, self._bell = socket.socketpair()  # select on Windows takes nothing else
         self._bell.settimeout(0)
 
@@ -84,7 +150,8 @@ class Worker:
         rung = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
         before = {number: signal.signal(number, self._told) for number in numbers}
         try:
-            yield
+            with self._guard:
+                yield
         finally:
             signal.set_wakeup_fd(rung)
             for number, handler in before.items():
@@ -97,46 +164,79 @@ class Worker:
         if self._is_told:
             os._exit(128 + number)
         self._is_told = True
+        self._guard.begin()
         for one in self._rounds:
             one.recovery.stop()
 
     def waits_for(self, path: str) -> bool:
-        """Wait until there is a journal; false if told to end before."""
+        """Wait until there is a journal; false if told to end before.
+
+        Raises:
+            SagaError: There is none, and it has waited long enough.
+        """
         while not self._is_told:
             if self._sees(path):
                 return True
-            self._wait(time.monotonic() + self._interval)
-        self._log("ended")
+            due = time.monotonic() + self._interval
+            self._wait(due if self._gives_up is None else min(due, self._gives_up))
+        _log("ended")
         return False
 
     def _sees(self, path: str) -> bool:
         """Tell whether there is a journal, and say once if there is none: nobody is to make it."""
-        is_there = _is_there(path)
-        if not is_there and not self._misses:
-            self._log(f"there is no journal {path}; looking every {self._interval:g} s")
-        self._misses = not is_there
-        return is_there
+        now = time.monotonic()
+        if _is_there(path):
+            self._gives_up = None
+            return True
+        if self._gives_up is None:
+            self._gives_up = now + self._patience
+            _log(
+                f"there is no journal {path}; looking every {self._interval:g} s, "
+                f"for {self._patience:g} s at most"
+            )
+        elif now >= self._gives_up:
+            message = f"there is no journal {path}, nor was there one in {self._patience:g} s"
+            raise SagaError(message)
+        return False
 
     def run(self, journal: SQLiteJournal) -> None:
-        """Work until told to end, and until what was begun has ended."""
-        self._log(f"at work: {plural(self._threads, 'saga')} at once, every {self._interval:g} s")
+        """Work until told to end, and until what was begun has ended.
+
+        Raises:
+            SagaError: This process is not set up for what it is to go on with.
+        """
+        _log(
+            f"at work: {plural(self._threads, 'saga')} at once, every {self._interval:g} s; "
+            f"it ends within {self._grace:g} s of a signal"
+        )
         due = time.monotonic()
-        with ThreadPoolExecutor(self._threads, "saga-worker") as pool:
+        with self._loop, ThreadPoolExecutor(self._threads, "saga-worker") as pool:
             try:
-                while not self._is_told:
+                while not self._is_told and self._readiness.problem is None:
                     if time.monotonic() >= due:
                         due = time.monotonic() + self._interval
                         self._begin(journal, pool)
                     self._look()
                     self._wait(due)
-                self._log(f"told to end; {plural(self._running(), 'thread')} still at work")
-                while self._rounds:
-                    self._look()
-                    time.sleep(_LOOK / 10)
-                self._log("ended")
+                self._end()
             finally:  # whatever happens, nothing more begins
                 for one in self._rounds:
                     one.recovery.stop()
+                self._guard.begin()
+        if self._readiness.problem is not None:
+            raise SagaError(begins_nothing(self._readiness.problem))
+
+    def _end(self) -> None:
+        """Wait until what was begun has ended."""
+        self._guard.begin()
+        why = "told to end" if self._readiness.problem is None else "not set up for what is here"
+        at_work = self._running()
+        most = f", for {self._grace:g} s at most" if at_work else ""
+        _log(f"{why}; {plural(at_work, 'thread')} still at work{most}")
+        while self._rounds:
+            self._look()
+            time.sleep(_LOOK / 10)
+        _log("ended")
 
     def _running(self) -> int:
         return sum(not thread.done() for one in self._rounds for thread in one.threads)
@@ -149,14 +249,14 @@ class Worker:
         try:
             if not self._sees(journal.path):
                 return
-            recovery, sealed = prepare(journal, self._limit)
+            recovery, sealed = prepare(journal, self._limit, self._readiness, self._loop)
         except JournalError as error:
-            self._log(f"the journal cannot be used, and is tried again: {error}")
+            _log(f"the journal cannot be used, and is tried again: {error}")
             return
         for seen in sealed:
             if seen.number not in self._sealed:
                 self._sealed.add(seen.number)
-                self._log(left_alone(seen))
+                _log(left_alone(seen))
         if len(recovery):
             one = _Round(recovery, [])
             self._rounds.append(one)
@@ -170,11 +270,11 @@ class Worker:
             is_over = all(thread.done() for thread in one.threads)  # before its last results
             results = one.recovery.results
             while results:
-                self._log(line(results.pop(0)))
+                _log(line(results.pop(0)))
             if is_over:
                 for thread in one.threads:
                     if (error := thread.exception()) is not None:
-                        self._log(f"a thread has failed: {error_words(error)}")
+                        _log(f"a thread has failed: {error_words(error)}")
                 one.recovery.leave()
                 self._rounds.remove(one)
 
@@ -184,7 +284,7 @@ class Worker:
         if select.select([self._ear], [], [], seconds)[0]:
             self._ear.recv(1)  # it may have been another signal
 
-    @staticmethod
-    def _log(text: str) -> None:
-        write(f"{moment(time.time())} {text}")
-        sys.stdout.flush()
+
+def _log(text: str) -> None:
+    write(f"{moment(time.time())} {text}")
+    sys.stdout.flush()
