@@ -40,14 +40,17 @@ def do(name: str, *_: Any, **__: Any) -> Any:
 
 def undo(name: str, *_: Any, **__: Any) -> str:
     """Take an effect back, if it is there."""
+    _undo(name)
+    return f"{name} undone"
+
+
+def _undo(name: str) -> Any:
     with _lock:
         log.append(f"undo {name}")
         keys.append(current_operation().idempotency_key)
         if name in standing:
             standing.remove(name)
-    if f"undo {name}" in behaviour:
-        behaviour[f"undo {name}"]()
-    return f"{name} undone"
+    return behaviour[f"undo {name}"]() if f"undo {name}" in behaviour else None
 
 
 async def ado(name: str, *rest: Any) -> Any:
@@ -57,10 +60,13 @@ async def ado(name: str, *rest: Any) -> Any:
     return await result if hasattr(result, "__await__") else result
 
 
-async def aundo(name: str, *rest: Any) -> str:
-    """Take it back there."""
+async def aundo(name: str, *_: Any) -> str:
+    """Take it back there, likewise."""
     await asyncio.sleep(0)
-    return undo(name, *rest)
+    result = _undo(name)
+    if hasattr(result, "__await__"):
+        await result
+    return f"{name} undone"
 
 
 def ask(name: str, *_: Any, **__: Any) -> Any:

@@ -46,7 +46,7 @@ from py_api_saga.status import SagaStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from py_api_saga.definition import Results
+    from py_api_saga.definition import Definition, Results
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
     from py_api_saga.journal.protocol import Journal
     from py_api_saga.journal.record import Recorded
@@ -186,7 +186,8 @@ def _resume(
     definition, plan = recorded.definition, recorded.plan
     recorder = Recorder.resumed(journal, claim, seen.status, len(recorded.entries))
     left = None if plan.until is None else max(0.0, plan.until - time())
-    drive_late = _finish_late if plan.in_loop else orchestrator.drive
+    in_loop = plan.in_loop or _has_coroutines(definition)
+    drive_late = _finish_late if in_loop else orchestrator.drive
     try:
         run = Run(
             definition,
@@ -243,7 +244,7 @@ def drive(run: Run, limit: int | None) -> Results:
     home = recovering.get()
     token = recovering.set((None if home is None else home[0], sys.exception()))
     try:
-        if _has_coroutines(run):
+        if _has_coroutines(run.definition):
             results: Results = _in_side_loop(run, limit)
             return results
         if limit is None:
@@ -277,7 +278,7 @@ def turns(run: Run, limit: int | None) -> Iterator[Change]:
     Only a chain of plain functions does so; others wait. No interrupt may strike between two
     steps, as in a thread that is not the main one.
     """
-    if limit is not None or _has_coroutines(run):
+    if limit is not None or _has_coroutines(run.definition):
         drive(run, limit)
         return
     try:
@@ -311,8 +312,8 @@ def _giving_back(run: Run) -> Iterator[Change]:
         yield Leave(recorder.claim)
 
 
-def _has_coroutines(run: Run) -> bool:
-    for operation in run.operations:
+def _has_coroutines(definition: Definition) -> bool:
+    for operation in definition.operations:
         undo, ask = operation.compensation, operation.policy.ask
         if operation.action[4] or (undo and undo[4]) or (ask and ask[4]):
             return True

@@ -173,8 +173,11 @@ class Run:
         The call stays without an answer, as after a crash. What else runs is awaited, and counts.
         """
         _, i, _, attempt, _, error = entry
+        intent = self.execution.flying[i]
+        if intent in self._unanswered:  # told again after an interrupt
+            return
         self.left = True
-        self._unanswered += (self.execution.flying[i],)
+        self._unanswered += (intent,)
         if self.unready is None:
             self.unready = error
             error.add_note(f"saga {self.saga_id!r} stays open in its journal, for another process")

@@ -7,7 +7,6 @@ belongs to the loop that has used it first.
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
@@ -30,7 +29,6 @@ class _Place(NamedTuple):
     loop: asyncio.AbstractEventLoop
     end: asyncio.Event
     thread: threading.Thread
-    main: asyncio.Task[Any] | None
 
 
 class _Waited:
@@ -103,7 +101,7 @@ class SideLoop:
             if self._is_closed:
                 return None
             place = self._place
-            if place is None or not place.thread.is_alive() or place.loop.is_closed():
+            if place is None:
                 place = self._place = _opened()
             self._calls += 1
             return place
@@ -125,22 +123,20 @@ class SideLoop:
 
 
 def _opened() -> _Place:
-    """Begin a thread with a loop."""
+    """Begin a thread with a loop, which ends when it is told to, whatever is raised in it."""
     import asyncio  # noqa: PLC0415 - likewise
 
     opened: SimpleQueue[_Place | BaseException] = SimpleQueue()
 
-    async def main() -> None:
-        end, thread = asyncio.Event(), threading.current_thread()
-        opened.put(_Place(asyncio.get_running_loop(), end, thread, asyncio.current_task()))
-        await end.wait()
-
     def serve() -> None:
         try:
-            asyncio.run(main())
-        except BaseException as error:  # noqa: BLE001 - no more descriptors; or what is left in it
+            with asyncio.Runner() as runner:
+                loop, end = runner.get_loop(), asyncio.Event()
+                opened.put(_Place(loop, end, threading.current_thread()))
+                while not end.is_set():
+                    _run(runner, end)
+        except BaseException as error:  # noqa: BLE001 - no more descriptors, say
             opened.put(error)
-            complain("the event loop of recovery has ended", error=error)
 
     threading.Thread(target=serve, name="saga-loop", daemon=True).start()
     place = opened.get()
@@ -149,10 +145,16 @@ def _opened() -> _Place:
     return place
 
 
+def _run(runner: asyncio.Runner, end: asyncio.Event) -> None:
+    try:
+        runner.run(end.wait())
+    except BaseException as error:  # noqa: BLE001 - it was stopped, or a task of the user's raised
+        complain("something has stopped the event loop of recovery, which goes on", error=error)
+
+
 def _end(place: _Place | None) -> None:
     if place is not None:
-        with suppress(RuntimeError):  # it has ended by itself
-            place.loop.call_soon_threadsafe(place.end.set)
+        place.loop.call_soon_threadsafe(place.end.set)
 
 
 def _wait(place: _Place, run: Run, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
@@ -166,9 +168,6 @@ def _wait(place: _Place, run: Run, make: Callable[[], Coroutine[Any, Any, Any]])
     strikes: list[BaseException] = []
     told = 0
     while not waited.over.is_set():
-        if not place.thread.is_alive() and not waited.over.is_set():
-            message = "the event loop of recovery was stopped before it began with the saga"
-            raise RuntimeError(message)
         try:
             while told < len(strikes):
                 strike = _cancel_all if told else _cancel
@@ -199,5 +198,5 @@ def _cancel_all(place: _Place, _: _Waited, run: Run, interrupt: BaseException) -
     import asyncio  # noqa: PLC0415 - likewise
 
     run.stop(interrupt)
-    for task in asyncio.all_tasks(place.loop) - {place.main}:
+    for task in asyncio.all_tasks(place.loop):
         task.cancel()

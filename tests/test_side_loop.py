@@ -1,0 +1,286 @@
+"""All coroutine functions of one recovery share a loop, which is in a thread of ours."""
+
+from __future__ import annotations
+
+import _thread
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import depot
+import pytest
+from depot import ado, aundo, do, fail
+from recorded import Wrapped, chain, seen, status
+from world import PATIENCE, Watch
+
+from py_api_saga import SagaAssembler, SagaStatus, recover, takeover
+
+COMPLETED, COMPENSATED = SagaStatus.COMPLETED, SagaStatus.COMPENSATED
+
+
+def coroutines(*names: str, **options: Any) -> SagaAssembler:
+    """Make a chain of coroutine functions."""
+    saga = SagaAssembler.saga(**options)
+    for name in names:
+        saga.operation((ado, name), (aundo, name), name=name)
+    return saga
+
+
+def begun(journal: Any, sagas: int, make: Callable[[], SagaAssembler]) -> None:
+    """Write down so many sagas that nobody drives."""
+    for number in range(sagas):
+        make().start(journal=journal, saga_id=f"x{number}")
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait until something is so; it is an error if it never is."""
+    limit = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < limit, "it never came to that"
+        time.sleep(0.005)
+
+
+def loops() -> list[threading.Thread]:
+    """Give the threads of ours that have a loop."""
+    return [thread for thread in threading.enumerate() if thread.name == "saga-loop"]
+
+
+class Bank:
+    """A client with a pool of one connection, as modules have one: it belongs to a loop."""
+
+    def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        self.threads: set[threading.Thread] = set()
+        self.most = self.now = 0
+
+    async def charge(self) -> str:
+        """Wait for the connection: a lock is bound to the loop where two want it."""
+        self.threads.add(threading.current_thread())
+        self.now += 1
+        self.most = max(self.most, self.now)
+        async with self.lock:
+            await asyncio.sleep(0.001)
+        self.now -= 1
+        return "paid"
+
+
+def test_coroutine_functions_of_many_sagas_share_what_belongs_to_a_loop(journal: Any) -> None:
+    """Chains and graphs, one with a plain function, in one loop; as many as there are workers."""
+    bank = Bank()
+    for number in range(8):
+        saga = coroutines("a", "b")
+        if number == 3:
+            saga.operation((do, "plain"), name="plain")
+        saga.start(journal=journal, saga_id=f"x{number}", at_once=number % 2 == 0)
+    plain = chain("d")
+    plain.start(journal=journal, saga_id="y")
+    in_threads: list[Any] = []
+    depot.behaviour["a"] = depot.behaviour["b"] = bank.charge
+    depot.behaviour["plain"] = depot.behaviour["d"] = lambda: in_threads.append(
+        asyncio._get_running_loop()  # noqa: SLF001 - None without one
+    )
+
+    done = recover(journal, max_workers=3)
+
+    assert [one.outcome for one in done] == [COMPLETED] * 9
+    assert [thread.name for thread in bank.threads] == ["saga-loop"]
+    assert 2 <= bank.most <= 6  # two at once in each graph
+    assert in_threads == [None, None]
+    assert loops() == []
+
+
+def test_the_journals_own_work_is_done_elsewhere(journal: Any) -> None:
+    """What claims, reads and writes never keeps the loop from going on."""
+    threads: dict[str, set[str]] = {}
+
+    class Telling(Wrapped):
+        def __getattr__(self, name: str) -> Any:
+            found = getattr(self._journal, name)
+            if name not in ("write", "rows", "find", "waiting"):
+                return found
+
+            def told(*arguments: Any) -> Any:
+                threads.setdefault(name, set()).add(threading.current_thread().name)
+                return found(*arguments)
+
+            return told
+
+    begun(journal, 4, lambda: coroutines("a", "b"))
+    depot.behaviour["b"] = fail(ValueError("no"))
+
+    recover(Telling(journal), max_workers=2)
+
+    assert {"write", "rows", "waiting"} <= threads.keys()
+    assert "saga-loop" not in set().union(*threads.values())
+
+
+def test_what_is_left_in_the_loop_ends_with_it(journal: Any) -> None:
+    """Tasks are cancelled, asynchronous generators closed; as `asyncio.run` does it."""
+    ended: list[str] = []
+    kept: list[Any] = []
+
+    async def linger() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.append("task")
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            ended.append("generator")
+
+    async def leave_behind() -> int:
+        kept.append(asyncio.create_task(linger()))
+        kept.append(given := numbers())
+        await asyncio.sleep(0)
+        return await anext(given)
+
+    begun(journal, 1, lambda: coroutines("a"))
+    depot.behaviour["a"] = leave_behind
+
+    assert [one.outcome for one in recover(journal)] == [COMPLETED]
+    assert sorted(ended) == ["generator", "task"]
+    assert loops() == []
+
+
+def test_an_interrupt_in_one_saga_does_not_end_the_loop_of_the_others(journal: Any) -> None:
+    """It is undone, as in any run; and they go on."""
+
+    async def both() -> None:
+        if len(loops()) and depot.log.count("a") == 1:
+            raise SystemExit
+        await asyncio.sleep(0.01)
+
+    begun(journal, 3, lambda: coroutines("z", "a"))
+    depot.behaviour["a"] = both
+
+    done = recover(journal, max_workers=3)
+
+    assert sorted(one.outcome.value for one in done) == ["compensated", "completed", "completed"]
+    (error,) = [one.error for one in done if one.error is not None]
+    assert isinstance(error, SystemExit)
+
+
+def test_a_loop_that_somebody_stops_goes_on(journal: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """By `stop()`, or by an interrupt in a task of theirs: that is logged, and no saga minds."""
+    kept: list[Any] = []
+
+    async def leave() -> None:
+        raise SystemExit
+
+    async def stop() -> None:
+        if depot.log.count("a") == 1:
+            asyncio.get_running_loop().stop()
+        else:
+            kept.append(asyncio.create_task(leave()))
+        await asyncio.sleep(0.01)
+
+    begun(journal, 2, lambda: coroutines("z", "a"))
+    depot.behaviour["a"] = stop
+
+    done = recover(journal, max_workers=1)
+
+    assert [one.outcome for one in done] == [COMPLETED] * 2
+    assert caplog.text.count("has stopped the event loop of recovery, which goes on") == 2
+    assert loops() == []
+
+
+def test_without_a_loop_a_saga_is_tried_again(
+    journal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Out of descriptors, say: nothing was called."""
+    begun(journal, 1, lambda: coroutines("a"))
+
+    def refuse() -> None:
+        raise OSError("too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio.events, "new_event_loop", refuse)
+        (done,) = recover(journal)
+
+    assert "too many open files" in str(done.error)
+    assert (depot.log, status(journal, "x0"), seen(journal, "x0").tries) == (
+        [],
+        SagaStatus.RUNNING,
+        1,
+    )
+    assert takeover(journal, "x0").outcome is COMPLETED
+
+
+# --- interrupts of whoever waits -----------------------------------------------------------------
+
+
+def test_a_ctrl_c_of_whoever_takes_a_saga_over_undoes_it(journal: Any) -> None:
+    """The call is cancelled, all is undone, and the interrupt is told."""
+
+    async def struck() -> None:
+        _thread.interrupt_main()
+        await asyncio.sleep(60)
+
+    coroutines("z", "a").start(journal=journal, saga_id="x")
+    depot.behaviour["a"] = struck
+
+    done = takeover(journal, "x")
+
+    assert isinstance(done.error, KeyboardInterrupt)
+    assert (status(journal), depot.standing) == (COMPENSATED, [])
+    assert depot.log == ["z", "a", "undo a", "undo z"]
+    assert loops() == []
+
+
+def test_a_second_one_leaves_a_rollback_that_hangs(journal: Any) -> None:
+    """The saga is open, and the next recovery goes on; nothing of it runs on here."""
+
+    async def struck() -> None:
+        _thread.interrupt_main()
+        await asyncio.sleep(60)
+
+    coroutines("z", "a").start(journal=journal, saga_id="x")
+    depot.behaviour["a"] = struck
+    depot.behaviour["undo a"] = struck
+
+    done = takeover(journal, "x")
+
+    assert isinstance(done.error, KeyboardInterrupt)
+    assert not journal.drives(seen(journal, "x"))
+    assert loops() == []
+    assert "undo z" not in depot.log
+
+
+# --- what lands late -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_what_lands_late_is_undone_in_the_same_loop_while_there_is_one(
+    journal: Any,
+    is_open: bool,  # noqa: FBT001 - of the two cases
+) -> None:
+    """Else in one of its own: nobody keeps a loop for what may never land."""
+    lands, watch = threading.Event(), Watch()
+    undone_in: list[str] = []
+    saga = SagaAssembler.saga()
+    saga.operation((do, "a"), (aundo, "a"), name="a", timeout=0.05)
+    saga.operation((do, "b"), name="b").start(journal=journal, saga_id="x", at_once=True)
+    depot.behaviour["a"] = lambda: str(lands.wait(PATIENCE))
+    depot.behaviour["undo a"] = lambda: undone_in.append(threading.current_thread().name)
+    coroutines("c").start(journal=journal, saga_id="y")
+
+    async def hold() -> None:
+        if is_open:
+            await asyncio.to_thread(watch.wait_for, "saga ended")
+            lands.set()
+            await asyncio.to_thread(until, lambda: len(undone_in) == 2)
+
+    depot.behaviour["c"] = hold
+
+    recover(journal, observers=[watch])
+    lands.set()
+    until(lambda: len(undone_in) == 2)
+
+    assert (undone_in[0], undone_in[1] == "saga-loop") == ("saga-loop", is_open)
+    until(lambda: status(journal) is COMPENSATED and not loops())
