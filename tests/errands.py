@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from pathlib import Path
 
@@ -25,4 +26,13 @@ def linger(folder: str, what: str) -> str:
     until = time.monotonic() + LONGEST
     while not Path(folder, "go").exists() and time.monotonic() < until:
         time.sleep(0.01)
+    return what
+
+
+async def alinger(folder: str, what: str) -> str:
+    """Do so under asyncio."""
+    note(folder, what)
+    until = time.monotonic() + LONGEST
+    while not Path(folder, "go").exists() and time.monotonic() < until:  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(0.01)
     return what

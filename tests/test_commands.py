@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import json
 import os
@@ -36,6 +37,7 @@ from py_api_saga import (
     Status,
     repair,
     result_of,
+    takeover,
 )
 from py_api_saga.cli import health, opening, recovering, words, worker
 from py_api_saga.cli import main as saga
@@ -2063,6 +2065,321 @@ def test_a_worker_process_that_is_told_twice_leaves_a_saga_that_goes_on(
     assert say("takeover", "x", "--modules", "errands") == (0, "x: COMPLETED\n")
     assert ("two", "is called, attempt 2") not in happened(say("show", "x")[1])
     assert ("linger", "is called, attempt 2") in happened(say("show", "x")[1])
+
+
+# --- a process that lacks something --------------------------------------------------------------
+
+
+SET_UP = {
+    "nowhere:setup": "cannot import 'nowhere': ModuleNotFoundError: No module named 'nowhere'",
+    "depot:nothing": "--setup: 'depot:nothing' is not there",
+    "depot:log.no.such": "--setup: 'depot:log.no.such' is not there",
+    "depot:log": "--setup: 'depot:log' is no plain function: list",
+    "depot:ado": "--setup: 'depot:ado' is no plain function: it has to be awaited",
+    "ready:fail": "--setup: 'ready:fail' raised ValueError: no settings in this folder",
+    "ready:leave": "--setup: 'ready:leave' raised SystemExit: 3",
+    "ready:odd.thing": "--setup: cannot look for 'ready:odd.thing': KeyError: 'thing'",
+    "needy:setup": "cannot import 'needy': RuntimeError: not set up",
+}
+READY = """
+calls = []
+
+class Odd:
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+class Project:
+    @staticmethod
+    def setup():
+        calls.append("project")
+
+odd = Odd()
+
+def setup():
+    calls.append("setup")
+
+def fail():
+    raise ValueError("no settings\\nin this folder")
+
+def leave():
+    raise SystemExit(3)
+"""
+NEEDY = """
+import ready
+
+if not ready.calls:
+    raise RuntimeError("not set up")
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A folder with a module that can only be imported once another one was set up."""
+    (tmp_path / "ready.py").write_text(READY, encoding="utf-8")
+    (tmp_path / "needy.py").write_text(NEEDY, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    importlib.invalidate_caches()
+    yield lambda: importlib.import_module("ready").calls
+    for name in ("ready", "needy"):
+        sys.modules.pop(name, None)
+
+
+SETTING_UP = {
+    "recover": ["--modules", "depot"],
+    "worker": ["--modules", "depot"],
+    "takeover": ["x", "--modules", "depot"],
+    "plan-deploy": ["--modules", "depot"],
+    "resolve": ["x", "a", "--failed", "--note", "n", "--modules", "depot"],
+}
+
+
+@pytest.mark.parametrize("name", SETTING_UP)
+@pytest.mark.parametrize("what", SET_UP)
+@pytest.mark.usefixtures("project")
+def test_what_cannot_set_the_process_up_is_said_in_one_line(
+    name: str, what: str, say: Say, journal: SQLiteJournal
+) -> None:
+    """With status 1, and before anything is claimed."""
+    order().start(journal=journal, saga_id="x")
+    before = seen(journal, "x")
+
+    assert say(name, *SETTING_UP[name], "--setup", what) == (1, f"saga: {SET_UP[what]}\n")
+    assert seen(journal, "x") == before
+
+
+@pytest.mark.usefixtures("project", "journal")
+@pytest.mark.parametrize("what", ["django", "django:", ":setup", ""])
+def test_what_is_no_module_and_function_is_wrong_usage(what: str, say: Say) -> None:
+    """It says which form it is to have."""
+    ended, said = say("recover", "--modules", "depot", "--setup", what)
+
+    assert (ended, said) == (2, f"saga: --setup: expected MODULE:FUNCTION, got {what!r}\n")
+
+
+@pytest.mark.parametrize("name", SETTING_UP)
+def test_a_process_is_set_up_once_before_modules_are_imported(
+    name: str, say: Say, journal: SQLiteJournal, project: Callable[[], list[str]]
+) -> None:
+    """By each function that is named, in their order; a path may have dots."""
+    order().start(journal=journal, saga_id="x")
+    needs = [name, *SETTING_UP[name], "--modules", "needy"]
+
+    ended, said = say(*needs)
+    assert (ended, "cannot import 'needy': RuntimeError: not set up; if" in said) == (1, True)
+    assert said.endswith(
+        "say what to call: --setup MODULE:FUNCTION, such as --setup django:setup\n"
+    )
+    assert said.count("\n") == 1
+    assert status(journal) is SagaStatus.RUNNING
+
+    depot.behaviour["c"] = tell if name == "worker" else str
+    ended, said = say(*needs, "--setup", "ready:Project.setup", "--setup", "ready:setup")
+    assert "cannot import" not in said
+    assert ended == (1 if name == "resolve" else 0)  # it is not stuck
+    assert project() == ["project", "setup"]
+
+
+def test_a_module_that_leaves_when_it_is_imported_is_an_error(
+    say: Say, journal: SQLiteJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script, say, that ends with `sys.exit(main())`: nothing else may end the command."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "script.py").write_text("raise SystemExit(0)", encoding="utf-8")
+    importlib.invalidate_caches()
+
+    ended, said = say("recover", "--modules", "script")
+
+    assert (ended, "cannot import 'script': SystemExit: 0" in said) == (1, True)
+    assert journal.exists()
+
+
+def lack() -> Any:
+    """Need an application that this process does not have."""
+    raise RuntimeError("Working outside of application context.\n\nThis typically means …")
+
+
+def test_recover_that_lacks_something_says_what(say: Say, journal: SQLiteJournal) -> None:
+    """A line for each that it has tried, and one on what it is about; nothing is decided."""
+    for number in range(5):
+        order().start(journal=journal, saga_id=f"x{number}")
+    before = [seen(journal, f"x{number}") for number in range(5)]
+    depot.behaviour["b"] = lack
+
+    ended, said = say("recover", "--modules", "depot", "--workers", "1")
+
+    assert ended == 1
+    left = "RUNNING, left as it was: this process is not set up for it: RuntimeError: Working"
+    assert [line.partition(" outside")[0] for line in said.splitlines()[:3]] == [
+        f"x{number}: {left}" for number in range(3)
+    ]
+    assert said.splitlines()[3].startswith("saga: this process is not set up for these sagas")
+    assert "Working outside of application context. (what sets it up" in said.splitlines()[3]
+    assert len(said.splitlines()) == 4
+    for number in range(5):
+        now = seen(journal, f"x{number}")
+        assert now._replace(epoch=0, owner=0) == before[number]._replace(epoch=0, owner=0)
+    assert depot.log == ["a", "b"] * 3
+    assert say("takeover", "x0", "--modules", "depot") == (1, f"{said.splitlines()[0]}\n")
+    assert say("check", "--grace", "0s")[0] == 4
+
+
+def test_a_worker_that_lacks_something_leaves(say: Say, journal: SQLiteJournal) -> None:
+    """After three sagas in a row, in whatever rounds; what runs comes to its end before."""
+    order().start(journal=journal, saga_id="x0")
+    depot.behaviour["b"] = lack
+
+    def proceed() -> None:
+        wait_until(lambda: depot.log.count("b") == 1 and not journal.drives(seen(journal, "x0")))
+        for number in (1, 2, 3):
+            order().start(journal=journal, saga_id=f"x{number}")
+
+    with meanwhile(proceed):
+        ended, said = say("worker", "--modules", "depot", "--workers", "1", "--interval", "0.02")
+
+    assert ended == 1
+    lines = said.splitlines()
+    assert [line for line in lines if "not set up for what is here; 0 threads" in line]
+    assert lines[-2].endswith("Z ended")
+    assert lines[-1].startswith("saga: this process is not set up for these sagas, which stay")
+    assert depot.log == ["a", "b"] * 3
+    assert {seen(journal, f"x{number}").tries for number in range(4)} == {0}
+    assert {status(journal, f"x{number}") for number in range(4)} == {SagaStatus.RUNNING}
+
+
+def test_a_worker_goes_on_beside_sagas_of_which_only_some_lack_something(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """Two of three each time: it leaves these alone, and ends in peace."""
+    for number in range(9):
+        made = chain("good") if number % 3 == 2 else chain("bad")
+        made.start(journal=journal, saga_id=f"x{number}")
+    depot.behaviour["bad"] = lack
+    depot.behaviour["good"] = lambda: tell() if depot.log.count("good") == 3 else None
+
+    ended, said = say("worker", "--modules", "depot", "--workers", "1", "--interval", "0.02")
+
+    assert (ended, said.count("left as it was"), said.count("COMPLETED")) == (0, 6, 3)
+
+
+def test_coroutine_functions_of_all_rounds_run_in_one_loop(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """What a module keeps for its loop lasts as long as the worker."""
+    in_loops: list[Any] = []
+
+    async def note() -> None:
+        in_loops.append(asyncio.get_running_loop())
+        if len(in_loops) == 3:
+            tell()
+
+    depot.behaviour["a"] = note
+    for saga_id in ("x", "y", "z"):
+        saga = SagaAssembler.saga().operation((depot.ado, "a"), name="a")
+        saga.start(journal=journal, saga_id=saga_id)
+
+    ended, _ = say("worker", "--modules", "depot", "--limit", "1", "--interval", "0.02")
+
+    assert (ended, len(in_loops), len(set(in_loops))) == (0, 3, 1)
+    assert in_loops[0].is_closed()
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "ages", "86401"])
+@pytest.mark.parametrize("option", ["--grace", "--wait"])
+@pytest.mark.usefixtures("journal")
+def test_a_patience_is_a_number_of_seconds(option: str, seconds: str, say: Say) -> None:
+    """From none to a day."""
+    ended, said = say("worker", "--modules", "depot", option, seconds)
+
+    assert (ended, f"expected 0 to 86400, got '{seconds}'" in said) == (2, True)
+
+
+def test_a_worker_waits_for_a_journal_no_longer_than_it_says(say: Say, tmp_path: Path) -> None:
+    """The path may be a typo: whoever reads the log, or the status, sees that."""
+    path = tmp_path / "nope.db"
+    work = ["worker", "--journal", str(path), "--modules", "depot", "--interval", "60"]
+
+    ended, said = say(*work, "--wait", "0.1")
+
+    assert ended == 1
+    first, last = said.splitlines()
+    assert first.endswith(f"Z there is no journal {path}; looking every 60 s, for 0.1 s at most")
+    assert last == f"saga: there is no journal {path}, nor was there one in 0.1 s"
+    assert say(*work, "--wait", "0")[0] == 1
+
+
+def test_a_worker_gives_up_a_journal_that_was_removed(
+    say: Say, journal: SQLiteJournal, looks: list[Any]
+) -> None:
+    """As one that was never there."""
+
+    def proceed() -> None:
+        wait_until(lambda: len(looks) >= 2)
+        for file in Path(journal.path).parent.glob("sagas.db*"):
+            file.unlink()
+
+    with meanwhile(proceed):
+        ended, said = say("worker", "--modules", "depot", "--interval", "0.02", "--wait", "0.1")
+
+    assert (ended, said.splitlines()[-1]) == (
+        1,
+        f"saga: there is no journal {journal.path}, nor was there one in 0.1 s",
+    )
+
+
+def test_a_worker_leaves_what_hangs_after_its_grace(
+    start: Callable[..., Process], journal: SQLiteJournal, tmp_path: Path
+) -> None:
+    """As a crash would: what was called is in doubt, and its owner is dead."""
+    errand(tmp_path, "one", "two").start(journal=journal, saga_id="x")
+    slow = SagaAssembler.saga().operation((errands.alinger, str(tmp_path), "three"))
+    slow.start(journal=journal, saga_id="y")
+    journal.close()
+
+    at_work = start("worker", "--modules", "errands", "--interval", "0.05", "--grace", "0.3")
+    at_work.until("two")
+    at_work.until("three")
+    at_work.process.send_signal(signal.SIGINT)
+    ended, said = at_work.end()
+
+    assert ended == 1
+    assert "at work: 8 sagas at once, every 0.05 s; it ends within 0.3 s of a signal" in said
+    assert "told to end; 2 threads still at work, for 0.3 s at most" in said
+    assert said.splitlines()[-1].endswith(
+        "Z not over after 0.3 s: left as by a crash, for the next recovery"
+    )
+    (tmp_path / "go").touch()
+    assert [takeover(journal, saga_id).outcome.name for saga_id in "xy"] == ["COMPLETED"] * 2
+
+
+def test_a_worker_that_nobody_reads_leaves_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, journal: SQLiteJournal, say: Say
+) -> None:
+    """What it has to say is not waited for."""
+    left: list[int] = []
+    may_go = threading.Event()
+
+    def leave(status: int) -> None:
+        left.append(status)
+        may_go.set()
+
+    def hang(text: str) -> None:
+        if "left as by a crash" in text:
+            may_go.wait(15)
+
+    monkeypatch.setattr("os._exit", leave)
+    monkeypatch.setattr(worker, "_log", hang)
+    monkeypatch.setattr(worker, "_LAST_WORDS", 0.05)
+
+    def hangs() -> None:
+        tell()
+        may_go.wait(15)
+
+    depot.behaviour["a"] = hangs
+    order().start(journal=journal, saga_id="x")
+
+    say("worker", "--modules", "depot", "--grace", "0.1")
+
+    assert left == [1]
 
 
 def test_a_saga_that_a_process_drives_is_left_to_it_unless_forced(
