@@ -1939,18 +1939,22 @@ def test_told_twice_a_worker_leaves_at_once(
 class Process:
     """The command as a process of its own, in a folder where its sagas leave files."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, script: Path | None = None) -> None:
         paths = [str(TESTS), str(TESTS.parent / "src")]
         kept = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
         self.folder = folder
         self.said = ""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "py_api_saga", *arguments],
+            [sys.executable, *(["-m", "py_api_saga"] if script is None else [script]), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             cwd=folder,
-            env={**kept, "PYTHONPATH": os.pathsep.join(paths)},
+            env={
+                **kept,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "DJANGO_SETTINGS_MODULE": "settings",
+            },
         )
 
     def until(self, name: str) -> None:
@@ -1980,8 +1984,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Process]]:
     """Start the command; whatever becomes of the test, it is ended."""
     started: list[Process] = []
 
-    def start(*arguments: str) -> Process:
-        started.append(Process(tmp_path, *arguments))
+    def start(*arguments: str, script: Path | None = None) -> Process:
+        started.append(Process(tmp_path, *arguments, script=script))
         return started[-1]
 
     yield start
@@ -2281,6 +2285,128 @@ def test_coroutine_functions_of_all_rounds_run_in_one_loop(
 
     assert (ended, len(in_loops), len(set(in_loops))) == (0, 3, 1)
     assert in_loops[0].is_closed()
+
+
+FLASK = """
+from flask import Flask, current_app
+
+from py_api_saga import current_operation
+
+application = Flask("shop")
+CONTEXT = False
+
+def note(line):
+    with open("ledger", "a", encoding="utf-8") as ledger:
+        print(line, current_operation().attempt, file=ledger)
+
+def charge():
+    if CONTEXT:
+        with application.app_context():
+            return note(f"charge in {current_app.name}")
+    return note(f"charge in {current_app.name}")
+
+def refund():
+    note("refund")
+
+def book():
+    note("book")
+
+def use_contexts():
+    global CONTEXT
+    CONTEXT = True
+"""
+DJANGO = """
+from py_api_saga import current_operation
+
+def note(line):
+    with open("ledger", "a", encoding="utf-8") as ledger:
+        print(line, current_operation().attempt, file=ledger)
+
+def charge():
+    from django.contrib.auth.models import User
+    note(f"charge of {User.objects.model.__name__}")
+
+def refund():
+    note("refund")
+
+def book():
+    note("book")
+"""
+SETTINGS = "INSTALLED_APPS = ['django.contrib.contenttypes', 'django.contrib.auth']\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "setup", "lacks", "did"),
+    [
+        (FLASK, "operations:use_contexts", "Working outside of application", "charge in shop"),
+        (
+            DJANGO,
+            "django:setup",
+            "cannot import 'operations': AppRegistryNotReady",
+            "charge of User",
+        ),
+        (DJANGO, "django:setup", "AppRegistryNotReady", "charge of User"),
+    ],
+    ids=["Flask", "Django"],
+)
+def test_a_worker_of_a_real_project_neither_charges_nor_refunds_without_it(
+    code: str, setup: str, lacks: str, did: str, start: Callable[..., Process], tmp_path: Path
+) -> None:
+    """Left by a killed process in the middle of a charge; done, once the process is set up."""
+    (tmp_path / "operations.py").write_text(code, encoding="utf-8")
+    (tmp_path / "settings.py").write_text(SETTINGS, encoding="utf-8")
+    (tmp_path / "shop.py").write_text(SHOP, encoding="utf-8")
+    died = start(script=tmp_path / "shop.py")
+    assert died.end()[0] == -signal.SIGKILL
+    journal = SQLiteJournal(tmp_path / "sagas.db")
+    with closing(journal):
+        before = journal.select()
+        assert len(before) == 3
+        work = ("worker", "--journal", "sagas.db", "--modules", "operations", "--interval", "0.05")
+
+        ended, said = start(*work).end()
+
+        assert (ended, lacks in said) == (1, True)
+        assert "--setup" in said.splitlines()[-1]
+        assert not (tmp_path / "ledger").exists()
+        assert [one._replace(epoch=0, owner=0) for one in journal.select()] == [
+            one._replace(epoch=0, owner=0) for one in before
+        ]
+
+        able = start(*work, "--setup", setup)
+        for number in range(3):
+            able.until_said(f"x{number}: COMPLETED")
+        able.process.send_signal(signal.SIGTERM)
+        assert able.end()[0] == 0
+    lines = (tmp_path / "ledger").read_text(encoding="utf-8").splitlines()
+    assert sorted({line.rpartition(" ")[0] for line in lines}) == ["book", did]
+    assert len(lines) == 6
+
+
+SHOP = """
+import os, signal
+
+if "User" in open("operations.py").read():
+    import django
+    django.setup()
+import operations
+from py_api_saga import SagaAssembler
+from py_api_saga.journal import SQLiteJournal
+
+journal = SQLiteJournal("sagas.db", modules=["operations"])
+
+def die(event):
+    if event.kind == "operation started":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+for number in range(3):
+    saga = SagaAssembler.saga(name="shop", observers=[die] if number == 2 else [])
+    saga.operation(operations.charge, operations.refund).operation(operations.book)
+    if number < 2:
+        saga.start(journal=journal, saga_id=f"x{number}")
+    else:
+        saga.orchestrator_execute(journal=journal, saga_id=f"x{number}")
+"""
 
 
 @pytest.mark.parametrize("seconds", ["-1", "nan", "ages", "86401"])

@@ -28,6 +28,7 @@ OWN_PROCESS = {
     "docs/howto/django.md": "configures Django, which a process can do once",
     "docs/howto/doubt.md": _JOURNAL,
     "docs/howto/encryption.md": _JOURNAL,
+    "docs/howto/flask.md": _JOURNAL,
     "docs/howto/journal.md": _JOURNAL,
     "docs/howto/observers.md": "sets up logging for the whole process",
     "docs/howto/recovery.md": _JOURNAL,
@@ -58,6 +59,8 @@ COMMANDS = {
     "saga worker --journal sagas.db --modules operations": (
         "tests/test_commands.py runs one: it does not end by itself"
     ),
+    "DJANGO_SETTINGS_MODULE=shop.settings saga worker --setup django:setup --journal sagas.db "
+    "--modules shop.operations": "tests/test_commands.py runs one, of another project",
     "python -m tests.crash": "takes minutes; tests/test_crash.py is a short run of it",
     "python -m tests.mutants durable": (
         "takes minutes; tests/test_crash.py has what they are caught by"
