@@ -2339,12 +2339,6 @@ SETTINGS = "INSTALLED_APPS = ['django.contrib.contenttypes', 'django.contrib.aut
     ("code", "setup", "lacks", "did"),
     [
         (FLASK, "operations:use_contexts", "Working outside of application", "charge in shop"),
-        (
-            DJANGO,
-            "django:setup",
-            "cannot import 'operations': AppRegistryNotReady",
-            "charge of User",
-        ),
         (DJANGO, "django:setup", "AppRegistryNotReady", "charge of User"),
     ],
     ids=["Flask", "Django"],

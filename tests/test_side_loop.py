@@ -15,7 +15,8 @@ from depot import ado, aundo, do, fail
 from recorded import Wrapped, chain, seen, status
 from world import PATIENCE, Watch
 
-from py_api_saga import SagaAssembler, SagaStatus, recover, takeover
+from py_api_saga import SagaAssembler, SagaStatus, arecover, recover, takeover
+from py_api_saga.executors import side_loop, threads
 
 COMPLETED, COMPENSATED = SagaStatus.COMPLETED, SagaStatus.COMPENSATED
 
@@ -212,6 +213,49 @@ def test_without_a_loop_a_saga_is_tried_again(
     assert takeover(journal, "x0").outcome is COMPLETED
 
 
+def test_without_a_thread_for_a_loop_a_saga_is_tried_again(
+    journal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once more, after one was asked for some times: nothing was called, so nothing has failed."""
+    begun(journal, 1, lambda: coroutines("a"))
+    start, asked = threading.Thread.start, []
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "saga-loop":
+            asked.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threads, "SHORTLY", (0.0, 0.0))
+        patched.setattr(threading.Thread, "start", refuse)
+        (done,) = recover(journal)
+
+    assert (len(asked), str(done.error), done.outcome) == (
+        3,
+        "can't start new thread",
+        SagaStatus.RUNNING,
+    )
+    assert depot.log == []
+    assert takeover(journal, "x0").outcome is COMPLETED
+
+
+def test_what_is_cancelled_before_it_begins_is_told() -> None:
+    """By whoever cancels all tasks of the loop; else its thread would wait for ever."""
+
+    async def main() -> None:
+        waited = side_loop._Waited()  # noqa: SLF001 - it takes a moment that no test can choose
+        task = asyncio.create_task(waited.work(lambda: asyncio.sleep(60)))
+        task.add_done_callback(waited.ended)
+        task.cancel()
+        await asyncio.wait({task})
+        await asyncio.sleep(0)
+        assert waited.over.is_set()
+        assert isinstance(waited.error, asyncio.CancelledError)
+
+    asyncio.run(main())
+
+
 # --- interrupts of whoever waits -----------------------------------------------------------------
 
 
@@ -230,6 +274,23 @@ def test_a_ctrl_c_of_whoever_takes_a_saga_over_undoes_it(journal: Any) -> None:
     assert isinstance(done.error, KeyboardInterrupt)
     assert (status(journal), depot.standing) == (COMPENSATED, [])
     assert depot.log == ["z", "a", "undo a", "undo z"]
+    assert loops() == []
+
+
+def test_a_ctrl_c_is_raised_also_if_nothing_minds_it() -> None:
+    """As in any run, which completes then."""
+
+    async def deaf() -> str:
+        _thread.interrupt_main()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return "what?"
+        raise AssertionError
+
+    run: Any = None
+    with side_loop.SideLoop() as loop, pytest.raises(KeyboardInterrupt):
+        loop.call(run, deaf)
     assert loops() == []
 
 
@@ -255,12 +316,12 @@ def test_a_second_one_leaves_a_rollback_that_hangs(journal: Any) -> None:
 # --- what lands late -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("is_open", [True, False])
+@pytest.mark.parametrize("how", ["open", "ended", "arecover"])
 def test_what_lands_late_is_undone_in_the_same_loop_while_there_is_one(
-    journal: Any,
-    is_open: bool,  # noqa: FBT001 - of the two cases
+    journal: Any, how: str
 ) -> None:
     """Else in one of its own: nobody keeps a loop for what may never land."""
+    is_open = how == "open"
     lands, watch = threading.Event(), Watch()
     undone_in: list[str] = []
     saga = SagaAssembler.saga()
@@ -278,9 +339,13 @@ def test_what_lands_late_is_undone_in_the_same_loop_while_there_is_one(
 
     depot.behaviour["c"] = hold
 
-    recover(journal, observers=[watch])
+    if how == "arecover":
+        asyncio.run(arecover(journal, observers=[watch]))
+    else:
+        recover(journal, observers=[watch])
     lands.set()
     until(lambda: len(undone_in) == 2)
 
-    assert (undone_in[0], undone_in[1] == "saga-loop") == ("saga-loop", is_open)
+    first = "MainThread" if how == "arecover" else "saga-loop"
+    assert (undone_in[0], undone_in[1] == "saga-loop") == (first, is_open)
     until(lambda: status(journal) is COMPENSATED and not loops())

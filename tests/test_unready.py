@@ -385,6 +385,23 @@ def test_what_else_runs_is_awaited_and_counts(journal: Any) -> None:
     assert sorted(depot.log) == ["a", "a", "b"]
 
 
+def test_two_at_once_may_lack_something(journal: Any) -> None:
+    """Each is told; the saga is let go once."""
+    watch = Watch()
+    saga = SagaAssembler.saga()
+    for name in "ab":
+        saga.operation((do, name), (undo, name), name=name)
+    saga.start(journal=journal, saga_id="x", at_once=True)
+    before, both = seen(journal, "x"), threading.Barrier(2, timeout=PATIENCE)
+    depot.behaviour["a"] = depot.behaviour["b"] = lambda: both.wait() < PATIENCE and lack()
+
+    (done,) = recover(journal, observers=[watch])
+
+    assert sorted(str(event.operation) for event in watch.of("let go")) == ["a", "b"]
+    assert (done.outcome, len(done.error.__notes__)) == (RUNNING, 1)  # type: ignore[union-attr]
+    untouched(journal, before)
+
+
 def test_a_failure_beside_it_is_undone_elsewhere(journal: Any) -> None:
     """It is on record; but what lacks something may have happened, and is owed."""
     let_go = threading.Event()

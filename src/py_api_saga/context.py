@@ -19,9 +19,10 @@ Maker: TypeAlias = "tuple[Callable[[Any, Any, Any], CurrentOperation], Any, Any,
 current: ContextVar[Maker | None] = ContextVar("py_api_saga", default=None)
 
 # Set while a saga that is on record is gone on with, also for what its operations call: the loop
-# of its coroutine functions, if there is one for several sagas, and what whoever began all that
-# was handling, which is in the chain of each error that is raised there.
-recovering: ContextVar[tuple[Any, BaseException | None] | None] = ContextVar(
+# of its coroutine functions, if there is one for several sagas; and what gives, of an error, what
+# says in it that this process is not set up, or None.
+Unready: TypeAlias = "Callable[[BaseException], BaseException | None]"
+recovering: ContextVar[tuple[Any, Unready] | None] = ContextVar(
     "py_api_saga_recovering", default=None
 )
 

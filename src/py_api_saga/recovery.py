@@ -23,6 +23,7 @@ from py_api_saga.exceptions import (
 )
 from py_api_saga.executors.crew import Crew
 from py_api_saga.executors.side_loop import SideLoop
+from py_api_saga.executors.unready import unready
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Leave, Take
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.record import PARKED
@@ -196,7 +197,7 @@ class Recovery:
     def _turns(self, claim: Claim, seen: Summary) -> Generator[Change, None, None]:
         """Go on with a saga, step by step; nothing that it raises stops the others."""
         run = error = None
-        recovering.set((self.loop, None))  # in a context of this saga alone
+        recovering.set((self.loop, unready))  # in a context of this saga alone
         try:
             run, limit = self.open(claim, seen)
             if seen.tries:  # it may kill this process too, with what others have not written yet

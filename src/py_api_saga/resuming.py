@@ -29,6 +29,7 @@ from py_api_saga.execution import (
 )
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
+from py_api_saga.executors.unready import unready
 from py_api_saga.journal.changes import OPEN, Leave, Take
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.record import (
@@ -46,6 +47,7 @@ from py_api_saga.status import SagaStatus
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from py_api_saga.context import Unready
     from py_api_saga.definition import Definition, Results
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
     from py_api_saga.journal.protocol import Journal
@@ -235,6 +237,11 @@ def _too_old(recorded: Recorded, execution: Execution) -> frozenset[int]:
     )
 
 
+def _judge() -> Unready:
+    """Make what looks into errors, but not at what this thread handles: it is behind all."""
+    return partial(unready, handled=sys.exception())
+
+
 def drive(run: Run, limit: int | None) -> Results:
     """Run to the end; coroutine functions in the loop of this recovery, or else a new one.
 
@@ -242,7 +249,7 @@ def drive(run: Run, limit: int | None) -> Results:
         Exception: What says that this process is not set up for it: the saga stays as it is.
     """
     home = recovering.get()
-    token = recovering.set((None if home is None else home[0], sys.exception()))
+    token = recovering.set((None if home is None else home[0], _judge()))
     try:
         if _has_coroutines(run.definition):
             results: Results = _in_side_loop(run, limit)
@@ -263,12 +270,12 @@ def _in_side_loop(run: Run, limit: int | None) -> Any:
 
     from py_api_saga.executors.side_loop import SideLoop  # noqa: PLC0415 - likewise
 
-    loop, handled = recovering.get() or (None, None)
+    loop, judge = recovering.get() or (None, _judge())
     # A loop that this thread has kept from running can't be waited for.
     if loop is not None and asyncio._get_running_loop() is None:  # noqa: SLF001 - it raises nothing
         return loop.call(run, partial(adrive, run, limit))
     with SideLoop() as loop:
-        recovering.set((loop, handled))
+        recovering.set((loop, judge))
         return loop.call(run, partial(adrive, run, limit))
 
 
@@ -293,7 +300,7 @@ async def adrive(run: Run, limit: int | None) -> Results:
     """Do as `drive`, in the loop that runs."""
     from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
 
-    token = recovering.set(recovering.get() or (None, sys.exception()))
+    token = recovering.set(recovering.get() or (None, _judge()))
     try:
         return await in_loop(run, limit)
     finally:

@@ -180,9 +180,7 @@ def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False)
     _, i, kind, number, generation, _ = intent
     home = recovering.get()
     if home is not None and run.recorder is not None and not in_doubt:
-        from py_api_saga.executors.unready import unready  # noqa: PLC0415 - only recovery asks
-
-        lacking = unready(error, home[1])
+        lacking = home[1](error)
         if lacking is not None:
             return (UNREADY, i, kind, number, generation, lacking)
     policy = run.definition.operations[i].policy

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from py_api_saga.executors.inbox import GLANCE
 from py_api_saga.executors.run import put_behind
+from py_api_saga.executors.threads import soon, start
 from py_api_saga.log import complain
 
 if TYPE_CHECKING:
@@ -138,7 +139,11 @@ def _opened() -> _Place:
         except BaseException as error:  # noqa: BLE001 - no more descriptors, say
             opened.put(error)
 
-    threading.Thread(target=serve, name="saga-loop", daemon=True).start()
+    def begin() -> bool:
+        return start(threading.Thread(target=serve, name="saga-loop", daemon=True))
+
+    if not soon(begin):
+        raise RuntimeError("can't start new thread")
     place = opened.get()
     if isinstance(place, BaseException):
         raise place
@@ -190,8 +195,8 @@ def _wait(place: _Place, run: Run, make: Callable[[], Coroutine[Any, Any, Any]])
 
 
 def _cancel(_: _Place, waited: _Waited, __: Run, ___: BaseException) -> None:
-    if waited.task is not None:
-        waited.task.cancel()
+    assert waited.task is not None  # noqa: S101 - it was begun before
+    waited.task.cancel()
 
 
 def _cancel_all(place: _Place, _: _Waited, run: Run, interrupt: BaseException) -> None:
