@@ -166,19 +166,22 @@ def _wait(place: _Place, run: Run, make: Callable[[], Coroutine[Any, Any, Any]])
     waited, context = _Waited(), copy_context()
 
     def begin() -> None:
-        waited.task = place.loop.create_task(waited.work(make), context=context)
-        waited.task.add_done_callback(waited.ended)
+        if waited.task is None:  # an interrupt may have it told twice
+            waited.task = place.loop.create_task(waited.work(make), context=context)
+            waited.task.add_done_callback(waited.ended)
 
-    place.loop.call_soon_threadsafe(begin)
     strikes: list[BaseException] = []
     told = 0
-    while not waited.over.is_set():
+    while True:
         try:
-            while told < len(strikes):
-                strike = _cancel_all if told else _cancel
-                place.loop.call_soon_threadsafe(strike, place, waited, run, strikes[told])
-                told += 1
-            waited.over.wait(GLANCE)
+            place.loop.call_soon_threadsafe(begin)
+            while not waited.over.is_set():  # in here: an interrupt may strike where a loop jumps
+                while told < len(strikes):
+                    strike = _cancel_all if told else _cancel
+                    place.loop.call_soon_threadsafe(strike, place, waited, run, strikes[told])
+                    told += 1
+                waited.over.wait(GLANCE)
+            break
         except BaseException as interrupt:  # noqa: BLE001 - raised again when it is over
             strikes.append(interrupt)
     error, waited.error = waited.error, None
