@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import depot
@@ -532,11 +532,20 @@ def test_a_child_saga_of_a_recovered_one_decides_nothing_for_it(journal: Any, ki
 # --- stragglers ----------------------------------------------------------------------------------
 
 
-def test_a_straggler_that_lacked_something_only_ends(journal: Any) -> None:
+@pytest.fixture
+def in_memory() -> Iterator[Any]:
+    """A journal in memory: what takes a while is not waited for with each kind."""
+    depot.reset()
+    yield MemoryJournal(modules=["depot"])
+    depot.reset()
+
+
+def test_a_straggler_that_lacked_something_only_ends(in_memory: Any) -> None:
     """Its call was given up before, so nobody waits for its answer: doubt stays."""
+    journal = in_memory
     given_up, watch = threading.Event(), Watch()
     saga = SagaAssembler.saga().operation((do, "z"), (undo, "z"), name="z")
-    saga.operation((do, "a"), (undo, "a"), name="a", timeout=0.05)
+    saga.operation((do, "a"), (undo, "a"), name="a", timeout=0.3)
     saga.operation((do, "b"), name="b").start(journal=journal, saga_id="x")
     depot.behaviour["a"] = lambda: given_up.wait(10) and lack()
 
@@ -550,11 +559,12 @@ def test_a_straggler_that_lacked_something_only_ends(journal: Any) -> None:
     assert (done.outcome, watch.of("let go")) == (COMPENSATED, [])
 
 
-def test_what_lands_late_and_cannot_be_undone_here_is_left_open(journal: Any) -> None:
+def test_what_lands_late_and_cannot_be_undone_here_is_left_open(in_memory: Any) -> None:
     """In the thread of the straggler, after the end: as in recovery itself."""
+    journal = in_memory
     lands, watch = threading.Event(), Watch()
     saga = SagaAssembler.saga()
-    saga.operation((do, "a"), (undo, "a"), name="a", timeout=0.05)
+    saga.operation((do, "a"), (undo, "a"), name="a", timeout=0.3)
     saga.operation((do, "b"), name="b").start(journal=journal, saga_id="x")
     depot.behaviour["a"] = lambda: str(lands.wait(10))
     (done,) = recover(journal, observers=[watch])
