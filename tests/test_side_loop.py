@@ -335,7 +335,7 @@ def test_what_lands_late_is_undone_in_the_same_loop_while_there_is_one(
     lands, watch = threading.Event(), Watch()
     undone_in: list[str] = []
     saga = SagaAssembler.saga()
-    saga.operation((do, "a"), (aundo, "a"), name="a", timeout=0.3)
+    saga.operation((do, "a"), (aundo, "a"), name="a", timeout=1.0)
     saga.operation((do, "b"), name="b").start(journal=journal, saga_id="x", at_once=True)
     depot.behaviour["a"] = lambda: str(lands.wait(PATIENCE))
     depot.behaviour["undo a"] = lambda: undone_in.append(threading.current_thread().name)

@@ -545,7 +545,7 @@ def test_a_straggler_that_lacked_something_only_ends(in_memory: Any) -> None:
     journal = in_memory
     given_up, watch = threading.Event(), Watch()
     saga = SagaAssembler.saga().operation((do, "z"), (undo, "z"), name="z")
-    saga.operation((do, "a"), (undo, "a"), name="a", timeout=0.3)
+    saga.operation((do, "a"), (undo, "a"), name="a", timeout=1.0)
     saga.operation((do, "b"), name="b").start(journal=journal, saga_id="x")
     depot.behaviour["a"] = lambda: given_up.wait(10) and lack()
 
@@ -564,7 +564,7 @@ def test_what_lands_late_and_cannot_be_undone_here_is_left_open(in_memory: Any) 
     journal = in_memory
     lands, watch = threading.Event(), Watch()
     saga = SagaAssembler.saga()
-    saga.operation((do, "a"), (undo, "a"), name="a", timeout=0.3)
+    saga.operation((do, "a"), (undo, "a"), name="a", timeout=1.0)
     saga.operation((do, "b"), name="b").start(journal=journal, saga_id="x")
     depot.behaviour["a"] = lambda: str(lands.wait(10))
     (done,) = recover(journal, observers=[watch])
