@@ -36,8 +36,8 @@ OWN_PROCESS = {
     "docs/howto/testing.md": _JOURNAL,
     "docs/reference/format.md": _JOURNAL,
     "docs/reference/journal.md": _JOURNAL,
-    "docs/tutorial.md": _JOURNAL,
 }
+TUTORIAL = "docs/tutorial.md"  # tests/test_tutorial.py does what it says
 
 # What a reader may type. Each is run by a test, or there is a reason why not.
 COMMANDS = {
@@ -48,6 +48,9 @@ COMMANDS = {
         ".ci/run runs it on a clean checkout"
     ),
     "python3 -m venv .venv && .venv/bin/pip install -q -e .": "the first part of the same",
+    ".venv/bin/python first.py": "tests/test_tutorial.py",
+    ".venv/bin/python order.py": "tests/test_tutorial.py",
+    ".venv/bin/python recovery.py": "tests/test_tutorial.py",
     "sudo apt-get install -y python3-venv": "changes the machine; .ci/run does it where it must",
     "uv run saga demo": "installs from a registry; what it runs is in tests/test_cli.py",
     "uv run pytest": "installs from a registry; what it runs is this",
@@ -102,7 +105,11 @@ def anchors_of(page: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "name",
-    [name for name, page in PAGES.items() if "```python" in page and name not in OWN_PROCESS],
+    [
+        name
+        for name, page in PAGES.items()
+        if "```python" in page and name not in {*OWN_PROCESS, TUTORIAL}
+    ],
 )
 def test_the_code_of_a_page_runs_and_prints_what_the_page_shows(name: str) -> None:
     """Whoever types a page in, from top to bottom, sees what is on it."""
