@@ -19,32 +19,44 @@ WRONG = Path("tests", "typing", "wrong.py")
 Reported = dict[Path, dict[int, str]]  # file -> line -> what the checker says about it
 
 
-def run(checker: str, *arguments: str) -> str:
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Make a checkout in whose root a stranger keeps files, called as those beside the tests."""
+    for name in ("pyproject.toml", "src", "tests"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("shop", "world"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not yours')\n")
+    return tmp_path
+
+
+def run(checkout: Path, checker: str, *arguments: str) -> str:
     """Run a checker on both files at once; without the coverage that other subprocesses have."""
     if importlib.util.find_spec(checker) is None:
         pytest.skip(f"{checker} is not installed: pip install -e '.[test]'")
     command = [sys.executable, "-m", checker, *arguments, str(RIGHT), str(WRONG)]
     ran = subprocess.run(
-        command, cwd=ROOT, env=unmeasured(), capture_output=True, text=True, check=False
+        command, cwd=checkout, env=unmeasured(), capture_output=True, text=True, check=False
     )
     assert ran.returncode == 1, f"{checker} found nothing, or broke:\n{ran.stdout}\n{ran.stderr}"
     return ran.stdout
 
 
-def mypy() -> Reported:
+def mypy(checkout: Path) -> Reported:
     """Run mypy, as strict as it is on the library itself."""
     reported: Reported = {}
-    for line in run("mypy", "--no-error-summary", "--follow-imports=silent").splitlines():
+    cache = ROOT / ".mypy_cache"
+    options = ("--no-error-summary", "--follow-imports=silent", f"--cache-dir={cache}")
+    for line in run(checkout, "mypy", *options).splitlines():
         if found := re.match(r"(?P<file>[^:]+):(?P<line>\d+): error: (?P<message>.*)", line):
             file, number, message = found.groups()
             reported.setdefault(Path(file), {})[int(number)] = message
     return reported
 
 
-def pyright() -> Reported:
+def pyright(checkout: Path) -> Reported:
     """Run pyright, as strict as it can be."""
     reported: Reported = {}
-    said = json.loads(run("pyright", "--outputjson", "--pythonpath", sys.executable))
+    said = json.loads(run(checkout, "pyright", "--outputjson", "--pythonpath", sys.executable))
     for found in said["generalDiagnostics"]:
         file = Path(found["file"]).resolve().relative_to(ROOT)
         reported.setdefault(file, {})[found["range"]["start"]["line"] + 1] = found["message"]
@@ -52,12 +64,14 @@ def pyright() -> Reported:
 
 
 @pytest.mark.parametrize("checker", [mypy, pyright])
-def test_exactly_the_wrong_calls_are_errors(checker: Callable[[], Reported]) -> None:
+def test_exactly_the_wrong_calls_are_errors(
+    checker: Callable[[Path], Reported], checkout: Path
+) -> None:
     """Each line marked as an error is one, no other line is, and the right calls are all fine."""
     lines = (ROOT / WRONG).read_text().splitlines()
     wrong = {number: line for number, line in enumerate(lines, 1) if line.endswith("# error")}
 
-    reported = checker()
+    reported = checker(checkout)
 
     assert reported.pop(RIGHT, {}) == {}
     found = reported.pop(WRONG)
