@@ -5,7 +5,9 @@ import compileall
 import importlib
 import os
 import pkgutil
+import signal
 import sys
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -14,9 +16,10 @@ import depot
 import pytest
 from coverage import Coverage
 from recorded import KINDS, opening
-from world import World
+from world import Clock, World
 
 import py_api_saga
+from py_api_saga import executors
 
 # Hundreds of processes import the library, and each would compile it anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -31,9 +34,20 @@ Step = Callable[..., Callable[..., Any]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile the library before anything runs, but not in each of several processes."""
+    """Compile the library before anything runs, but not in each of several processes.
+
+    And hear Ctrl-C: a shell lets what it runs in the background ignore it, and all that is started
+    from there, such as the processes of tests.
+    """
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(py_api_saga.__path__[0], quiet=2)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_report_header() -> str:
+    """Say how long the whole of it takes, before it begins."""
+    return "the whole suite takes about 2 minutes on 2 cores, and 5 beside other work"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -115,9 +129,28 @@ def execute_async(request: pytest.FixtureRequest) -> Execute:
 
 
 @pytest.fixture
+def hears_hangups() -> Iterator[None]:
+    """Let the end of a terminal be heard, as it is not if the suite itself runs under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture
 def world() -> World:
     """Start with an empty world."""
     return World()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Stop the clock of runs and their limits, until the test lets it go on."""
+    clock = Clock()
+    for found in pkgutil.iter_modules(executors.__path__, f"{executors.__name__}."):
+        module = importlib.import_module(found.name)
+        if getattr(module, "monotonic", None) is time.monotonic:
+            monkeypatch.setattr(module, "monotonic", clock)
+    return clock
 
 
 @pytest.fixture

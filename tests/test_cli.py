@@ -236,6 +236,7 @@ def test_ctrl_c_in_a_choreography_waits_for_what_runs_and_undoes_it(start: Start
     demo.assert_nothing_is_left()
 
 
+@pytest.mark.usefixtures("hears_hangups")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_request_to_end_is_followed_in_good_order(start: Start, number: int) -> None:
     """SIGTERM and a closed terminal clean up as Ctrl-C does."""

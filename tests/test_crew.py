@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import depot
 import pytest
 from depot import ado, fail
-from recorded import SQLITE, Unreadable, Wrapped, chain, opening, order, status
+from recorded import Unreadable, Wrapped, chain, order, status
 
-from py_api_saga import Event, SagaAssembler, SagaStatus, recover
+from py_api_saga import Event, SagaAssembler, SagaStatus, recover, recovery
+from py_api_saga.executors.crew import Crew
 from py_api_saga.journal.changes import Append, Change
 
 COMPLETED = SagaStatus.COMPLETED
@@ -97,16 +99,38 @@ def test_an_interrupt_from_an_observer_undoes_a_recovered_saga(journal: Any) -> 
     assert depot.log.count("undo a") == 1
 
 
-@pytest.mark.parametrize("kind", SQLITE)
-def test_sagas_that_are_quick_share_their_commits(kind: str) -> None:
-    """A chain of three is four rows; alone it would take as many commits."""
-    with opening(kind) as journal:
-        begun(journal, 64)
-        before = journal.engine.commits
+def test_what_comes_while_something_is_written_is_written_together(
+    journal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one write, which is one commit: however many there are, none waits for another one."""
+    crews: list[Crew] = []
+    writes: list[list[str]] = []
 
-        assert outcomes(journal, max_workers=32) == [COMPLETED] * 64
+    class Seen(Crew):
+        """One whose threads can be counted."""
 
-        assert journal.engine.commits - before < 64 * 4 / 3
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            crews.append(self)
+
+    class Slow(Wrapped):
+        """A journal whose first write ends when all other threads have given what is to come."""
+
+        def write(self, *changes: Change) -> None:
+            """Wait, if these are the first intents; the claims of the sagas were before them."""
+            if isinstance(changes[0], Append):
+                writes.append([change.claim.saga_id for change in changes])
+                while len(writes) == 1 and crews[0]._asleep < 7:  # noqa: SLF001 - nobody tells it
+                    time.sleep(0.001)
+            self._journal.write(*changes)
+
+    begun(journal, 8, lambda: chain("a"))
+    monkeypatch.setattr(recovery, "Crew", Seen)
+
+    assert outcomes(Slow(journal), max_workers=8) == [COMPLETED] * 8
+
+    first, second = writes[:2]
+    assert set(first + second) == {f"x{number}" for number in range(8)}
 
 
 def test_one_worker_takes_one_saga_after_the_other(journal: Any) -> None:

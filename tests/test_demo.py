@@ -534,6 +534,7 @@ def test_an_act_that_never_came_to_its_kill_shows_all_that_was_said(
     assert courier.lines()
 
 
+@pytest.mark.usefixtures("hears_hangups")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_demo_by_an_exception(number: int) -> None:
     """Once; a second one does not disturb the cleaning up. Afterwards all is as before."""

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from world import PATIENCE, Execute, World, failure_of, output_of, steps
+from world import PATIENCE, Clock, Execute, World, failure_of, output_of, steps
 
 import py_api_saga
 from py_api_saga import (
@@ -349,12 +349,11 @@ def test_the_message_of_a_deadline(execute: Execute, world: World) -> None:
 
 
 def test_the_message_of_a_deadline_with_nothing_left_to_start(
-    execute: Execute, world: World
+    execute: Execute, world: World, clock: Clock
 ) -> None:
     """No operation is named."""
-    late = threading.Event()
     saga = SagaAssembler.saga().operation(
-        lambda: late.wait(0.03), (world.undo, "charge"), name="charge"
+        clock.pass_deadline, (world.undo, "charge"), name="charge"
     )
 
     message(
@@ -366,13 +365,18 @@ def test_the_message_of_a_deadline_with_nothing_left_to_start(
     )
 
 
-def test_the_message_of_a_deadline_while_a_retry_waits(execute: Execute, world: World) -> None:
+def test_the_message_of_a_deadline_while_a_retry_waits(
+    execute: Execute, world: World, clock: Clock
+) -> None:
     """The operation that kept failing is named with its error, and the deadline as well."""
+
+    def charge() -> None:
+        clock.go_on()
+        raise OSError("busy")
+
     hour = Retry(Exception, wait_initial=3600, wait_max=3600, wait_jitter=0)
     saga = steps(world, "reserve")
-    saga.operation(
-        (world.fail, "charge", OSError("busy")), name="charge", after="reserve", retry=hour
-    )
+    saga.operation(charge, name="charge", after="reserve", retry=hour)
 
     message(
         failure_of(execute, saga, deadline=0.03),

@@ -489,17 +489,18 @@ def test_who_reads_a_file_that_is_replaced_is_told_once(
     """A worker that never writes would find nothing for ever; the next look is at the new file."""
     begin(journal)
     journal.close()
-    for file in path.parent.iterdir():
-        file.unlink()
-    (path.parent / "keep").write_text("so that the inode is not used again")
-    begin(SQLiteJournal(path), "b")
+    with path.open("rb"):  # else the next file may get its inode, and is the same then
+        for file in path.parent.iterdir():
+            file.unlink()
+        begin(SQLiteJournal(path), "b")
 
-    assert journal.check() == [f"the journal {path} was moved or removed while it was in use"]
-    assert [seen.saga_id for seen in journal.select()] == ["b"]
+        told = [f"the journal {path} was moved or removed while it was in use"]
+        assert journal.check() == told
+        assert [seen.saga_id for seen in journal.select()] == ["b"]
 
-    path.unlink()
-    with pytest.raises(JournalError, match="moved or removed"):
-        look(journal)
+        path.unlink()
+        with pytest.raises(JournalError, match="moved or removed"):
+            look(journal)
 
 
 def test_a_file_that_is_replaced_while_it_is_closed_is_another_one(
@@ -599,15 +600,15 @@ def test_a_chain_costs_a_commit_for_each_row(journal: SQLiteJournal) -> None:
     assert journal.engine.commits == before + 4
 
 
-def test_two_thousand_claims_are_quick(path: Path) -> None:
-    """They are written together, too."""
+def test_claims_are_written_together_too(path: Path) -> None:
+    """As many as are given at once, in one commit."""
     journal = SQLiteJournal(path, durability="process")
     journal.write(*(Create(f"s{i}", "x", "[1]", driven=False) for i in range(2_000)))
     waiting = journal.waiting(time.time())
-    started = time.perf_counter()
-    for base in range(0, 2_000, 128):
-        journal.write(*(Take(summary, counted=True) for summary in waiting[base : base + 128]))
-    assert time.perf_counter() - started < 1  # 0.04 on a machine that does nothing else
+    before = journal.engine.commits
+    for base in range(0, 2_000, 125):
+        journal.write(*(Take(summary, counted=True) for summary in waiting[base : base + 125]))
+    assert journal.engine.commits == before + 16
     assert len(journal.engine.running) == 2_000
     for claim in list(journal.engine.running.values()):
         journal.leave(claim)

@@ -27,6 +27,7 @@ from machine_world import (
     resolved,
     state,
 )
+from world import Clock
 
 from py_api_saga import (
     Event,
@@ -1823,9 +1824,11 @@ def test_the_exception_of_a_stuck_saga_keeps_every_error(execute_chain: Execute)
     assert list(map(str, caught.value.stuck.values())) == ["undo a", "undo c"]
 
 
-def test_a_run_that_was_stopped_names_what_it_did_not_start(execute_chain: Execute) -> None:
+def test_a_run_that_was_stopped_names_what_it_did_not_start(
+    execute_chain: Execute, clock: Clock
+) -> None:
     """A deadline is nobody's failure: the first operation that was not started is named."""
-    saga = SagaAssembler.saga().operation((time.sleep, 0.05), name="a").operation(int, name="b")
+    saga = SagaAssembler.saga().operation(clock.pass_deadline, name="a").operation(int, name="b")
 
     with pytest.raises(SagaException) as caught:
         execute_chain(saga, deadline=0.01)

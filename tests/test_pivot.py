@@ -1,10 +1,12 @@
 """The pivot: before it a saga can be undone, after it it only goes forward."""
 
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from world import PATIENCE, Execute, Watch, World, failure_of, statuses, steps
+from world import PATIENCE, Clock, Execute, Watch, World, failure_of, statuses, steps
 
 from py_api_saga import (
     NOT_HAPPENED,
@@ -48,6 +50,12 @@ def lose(world: World, name: str, error: BaseException | None = None) -> None:
     """Take effect, but let nobody know."""
     world.do(name)
     raise error or TimeoutError("no reply")
+
+
+def late(clock: Clock, call: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function when the deadline has passed."""
+    clock.pass_deadline()
+    return call(*arguments)
 
 
 # --- on the way to it -----------------------------------------------------------------------------
@@ -221,11 +229,17 @@ def test_doubt_after_the_pivot_that_is_not_cleared_is_stuck(
     assert world.log == ["stock", "charge", "mail"]
 
 
-def test_a_deadline_after_the_pivot_is_only_recorded(execute: Execute, world: World) -> None:
+def test_a_deadline_after_the_pivot_is_only_recorded(
+    execute: Execute, world: World, clock: Clock
+) -> None:
     """What has passed it is finished, however long it takes."""
-    late = threading.Event()
-    saga = through(world)
-    saga.operation(lambda: (late.wait(0.06), world.do("mail")), name="mail", after="charge")
+
+    def mail() -> str:
+        clock.go_on()
+        time.sleep(0.06)
+        return world.do("mail")
+
+    saga = through(world).operation(mail, name="mail", after="charge")
     saga.operation((world.do, "survey"), name="survey", after="mail")
 
     results = execute(saga, deadline=0.05)
@@ -234,10 +248,12 @@ def test_a_deadline_after_the_pivot_is_only_recorded(execute: Execute, world: Wo
     assert results["survey"] == "SURVEY"
 
 
-def test_behind_the_pivot_the_deadline_limits_nothing(execute: Execute, world: World) -> None:
+def test_behind_the_pivot_the_deadline_limits_nothing(
+    execute: Execute, world: World, clock: Clock
+) -> None:
     """So `remaining()` is None there, and no request is given up at once."""
-    late, left = threading.Event(), []
-    saga = pivoting(world, lambda: late.wait(0.06))
+    left: list[float | None] = []
+    saga = pivoting(world, clock.pass_deadline)
     saga.operation(
         lambda: left.append(current_operation().remaining()), name="survey", after="charge"
     )
@@ -247,13 +263,12 @@ def test_behind_the_pivot_the_deadline_limits_nothing(execute: Execute, world: W
     assert left == [None]
 
 
-def test_a_deadline_before_the_pivot_rolls_back(execute: Execute, world: World) -> None:
+def test_a_deadline_before_the_pivot_rolls_back(
+    execute: Execute, world: World, clock: Clock
+) -> None:
     """It was never started, so nothing has passed it."""
-    late = threading.Event()
     saga = SagaAssembler.saga()
-    saga.operation(
-        lambda: (late.wait(0.06), world.do("stock")), (world.undo, "stock"), name="stock"
-    )
+    saga.operation((late, clock, world.do, "stock"), (world.undo, "stock"), name="stock")
     saga.operation((world.do, "charge"), name="charge", after="stock", pivot=True)
 
     raised = failure_of(execute, saga, deadline=0.05)
@@ -263,21 +278,21 @@ def test_a_deadline_before_the_pivot_rolls_back(execute: Execute, world: World) 
 
 
 def test_a_pivot_that_succeeds_after_the_deadline_has_passed(
-    execute: Execute, world: World
+    execute: Execute, world: World, clock: Clock
 ) -> None:
     """The deadline came while it ran: it counts, and the saga goes forward."""
-    late = threading.Event()
-    saga = pivoting(world, lambda: (late.wait(0.06), world.do("charge")))
+    saga = pivoting(world, (late, clock, world.do, "charge"))
 
     assert execute(saga, deadline=0.05)["mail"] == "MAIL"
     assert world.log == ["stock", "charge", "mail"]
 
 
-def test_a_pivot_that_fails_after_the_deadline_rolls_back(execute: Execute, world: World) -> None:
+def test_a_pivot_that_fails_after_the_deadline_rolls_back(
+    execute: Execute, world: World, clock: Clock
+) -> None:
     """The deadline came while it ran, and it did not happen."""
-    late = threading.Event()
     declined = CardDeclined()
-    saga = pivoting(world, lambda: (late.wait(0.06), world.fail("charge", declined)))
+    saga = pivoting(world, (late, clock, world.fail, "charge", declined))
 
     raised = failure_of(execute, saga, deadline=0.05)
 

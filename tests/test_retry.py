@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from world import Clock
 
 from py_api_saga import (
     Event,
@@ -501,12 +502,17 @@ def test_a_wait_ends_when_another_operation_fails(execute_graph: Execute) -> Non
     assert list(caught.value.operation_errors) == ["call", "bad"]
 
 
-def test_a_deadline_ends_a_wait(execute: Execute, step: Step, log: list[str]) -> None:
+def test_a_deadline_ends_a_wait(execute: Execute, step: Step, log: list[str], clock: Clock) -> None:
     """A saga does not sleep past its deadline; what was done is undone."""
     service = Service(Busy(), Busy())
     retry = Retry(Busy, wait_initial=60, wait_max=60)
     saga = SagaAssembler.saga().operation(step("a"), step("undo_a"))
-    saga.operation(service.call, retry=retry, name="call", after=["a"])
+
+    def call() -> str:
+        clock.go_on()
+        return service.call()
+
+    saga.operation(call, retry=retry, after=["a"])
 
     start = time.perf_counter()
     with pytest.raises(SagaException):

@@ -10,12 +10,13 @@ import sys
 import tempfile
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import IO, Any, NoReturn
 
 import pytest
 
-from py_api_saga import Event, SagaAssembler, SagaException
+from py_api_saga import Event, SagaAssembler, SagaException, current_operation
 
 PATIENCE = (
     10.0  # seconds after which a test gives up; none of them waits that long when all is well
@@ -107,6 +108,34 @@ class Watch:
     def lines(self) -> list[str]:
         """Give what happened to which operation, in words."""
         return [f"{e.operation or 'saga'}: {e.kind}" for e in self.events]
+
+
+class Clock:
+    """The library's monotonic clock, which stands still until a test lets it go on.
+
+    So no time passes before a saga has come to where a limit is to strike it, however slow the
+    machine is.
+    """
+
+    def __init__(self) -> None:
+        self._stood = time.monotonic()
+        self._behind: float | None = None
+
+    def __call__(self) -> float:
+        """Give the time, in seconds."""
+        return self._stood if self._behind is None else time.monotonic() - self._behind
+
+    def go_on(self) -> None:
+        """Let time pass from now on."""
+        if self._behind is None:
+            self._behind = time.monotonic() - self._stood
+
+    def pass_deadline(self) -> None:
+        """Let time pass until the saga that calls this has none left."""
+        self.go_on()
+        left = current_operation().remaining()
+        assert left is not None
+        time.sleep(left + 0.005)
 
 
 def steps(world: World, *names: str, **options: Any) -> SagaAssembler:
