@@ -1,8 +1,9 @@
 """Place orders: reserve the goods, charge the card, book a courier; or do nothing at all.
 
-Run it with `python examples/checkout.py`. Four orders meet four fates: one is placed, the second
-card is declined, the third finds no courier, and the fourth can be neither placed nor undone: the
-library logs that as an error (to stderr, as long as nobody has set up logging).
+Run it with `python examples/checkout.py`. Five orders meet five fates: one is placed, the second
+card is declined, the third finds no courier, the fourth can be neither placed nor undone, and of
+the fifth nobody knows whether a courier was booked: he is cancelled. The library logs the last two
+(to stderr, as long as nobody has set up logging).
 """
 
 import threading
@@ -21,24 +22,22 @@ class Stock:
     def __init__(self, **free: int) -> None:
         self.free = free
         self.reservations: dict[str, tuple[str, int]] = {}
-        self._by_key: dict[str, str] = {}
         self._lock = threading.Lock()
 
-    def reserve(self, article: str, pieces: int, *, key: str) -> dict[str, str]:
-        """Reserve once for each key, however often the same call arrives."""
+    def reserve(self, order: str, article: str, pieces: int) -> str:
+        """Reserve once for each order; tells the shelf."""
         with self._lock:
-            if key not in self._by_key:
+            if order not in self.reservations:
                 if self.free.get(article, 0) < pieces:
                     raise Refused(f"not enough of {article!r}")
                 self.free[article] -= pieces
-                self._by_key[key] = f"R{len(self._by_key) + 1}"
-                self.reservations[self._by_key[key]] = (article, pieces)
-            return {"reservation": self._by_key[key], "shelf": f"shelf {len(article)}"}
+                self.reservations[order] = (article, pieces)
+            return f"shelf {len(article)}"
 
-    def release(self, reservation: str) -> None:
-        """Put the goods back; a reservation that is gone already is fine."""
+    def release(self, order: str) -> None:
+        """Put the goods back; an order that has nothing reserved is fine."""
         with self._lock:
-            article, pieces = self.reservations.pop(reservation, (None, 0))
+            article, pieces = self.reservations.pop(order, (None, 0))
             if article is not None:
                 self.free[article] += pieces
 
@@ -77,13 +76,20 @@ class Couriers:
         self._lock = threading.Lock()
 
     def book(self, order: str, address: str, shelf: str) -> str:
-        """Book once for each order."""
+        """Book once for each order. Orders to Mars are booked too, but nobody hears of it."""
         with self._lock:
             if address == "the moon":
                 raise Refused("no courier goes there")
             if order not in self.parcels:
                 self.parcels[order] = f"parcel {next(self._numbers)} from {shelf} to {address}"
+            if address == "Mars":
+                raise TimeoutError("no answer")
             return self.parcels[order]
+
+    def cancel(self, order: str) -> None:
+        """Cancel what was booked for an order; if nothing was, that is fine."""
+        with self._lock:
+            self.parcels.pop(order, None)
 
 
 stock = Stock(mug=3)
@@ -91,18 +97,20 @@ payments = Payments()
 couriers = Couriers()
 
 
-# An operation and its undo, side by side. The idempotency key stays the same however often one
-# call is tried, so the service can count it once: a real call would carry it as a header.
+# An operation and its undo, side by side. An undo goes by what is known before its action is called,
+# the number of the order, so that it works even if the answer was lost. The idempotency key stays
+# the same however often one call is tried, so the service can count it once: a real call would
+# carry it as a header.
 
 
-def reserve(article: str, pieces: int) -> dict[str, str]:
-    """Reserve the goods; tells the reservation and the shelf."""
-    return stock.reserve(article, pieces, key=current_operation().idempotency_key)
+def reserve(order: str, article: str, pieces: int) -> str:
+    """Reserve the goods; tells the shelf."""
+    return stock.reserve(order, article, pieces)
 
 
-def release(reserved: dict[str, str]) -> None:
-    """Undo `reserve`, by what it returned."""
-    stock.release(reserved["reservation"])
+def release(order: str) -> None:
+    """Undo `reserve`."""
+    stock.release(order)
 
 
 def charge(order: str, card: str, cents: int) -> str:
@@ -111,22 +119,30 @@ def charge(order: str, card: str, cents: int) -> str:
 
 
 def refund(order: str) -> None:
-    """Undo `charge`, by what was known before: works even if its answer was lost."""
+    """Undo `charge`."""
     payments.refund(order, charge_key=current_operation().action_key)
 
 
 def book_courier(order: str, address: str, shelf: str) -> str:
-    """Book the courier. It is the last operation, so there is nothing to undo."""
+    """Book the courier."""
     return couriers.book(order, address, shelf)
+
+
+def cancel_courier(order: str) -> None:
+    """Undo `book_courier`. The last operation needs an undo too: its answer may be lost."""
+    couriers.cancel(order)
 
 
 def checkout(order: str, card: str, address: str) -> None:
     """Run one checkout and print how it ended."""
     saga = (
         SagaAssembler.saga(name="checkout")
-        .operation((reserve, "mug", 1), (release, result_of()))
+        .operation((reserve, order, "mug", 1), (release, order))
         .operation((charge, order, card, 1200), (refund, order))
-        .operation((book_courier, order, address, result_of("reserve")["shelf"]))
+        .operation(
+            (book_courier, order, address, result_of("reserve")),
+            (cancel_courier, order),
+        )
     )
     try:
         results = saga.orchestrator_execute(saga_id=order)
@@ -139,11 +155,12 @@ def checkout(order: str, card: str, address: str) -> None:
 
 
 def main() -> None:
-    """Place four orders, then look into every ledger."""
+    """Place five orders, then look into every ledger."""
     checkout("order-1", card="visa", address="12 Elm Street")
     checkout("order-2", card="declined", address="3 Oak Lane")
     checkout("order-3", card="visa", address="the moon")
     checkout("order-4", card="visa", address="the moon")
+    checkout("order-5", card="visa", address="Mars")
     print("stock:  ", stock.free, "reserved:", stock.reservations)
     print("bank:   ", payments.paid)
     print("parcels:", couriers.parcels)

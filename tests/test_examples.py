@@ -54,10 +54,13 @@ def output_of(*command: str, stdin: str = "", logged: str = "") -> str:
 # --- The scripts ---
 
 
-def test_the_checkout_shows_an_order_placed_two_undone_and_one_stuck() -> None:
+def test_the_checkout_shows_an_order_placed_three_undone_and_one_stuck() -> None:
     """Only the order that was placed, and the refund that failed, leave anything behind."""
-    stuck = r"saga checkout \(order-4\): operation charge: stuck \(ConnectionRefusedError\)\n"
-    output = output_of(str(EXAMPLES / "checkout.py"), logged=stuck)
+    logged = (
+        r"saga checkout \(order-4\): operation charge: stuck \(ConnectionRefusedError\)\n"
+        r"saga checkout \(order-5\): operation book_courier: in doubt \(TimeoutError\)\n"
+    )
+    output = output_of(str(EXAMPLES / "checkout.py"), logged=logged)
 
     assert "order-1 is placed: 1200 cents from visa, parcel 1 from" in output
     assert "order-2 was undone:" in output
@@ -65,8 +68,10 @@ def test_the_checkout_shows_an_order_placed_two_undone_and_one_stuck() -> None:
     assert "order-3 was undone:" in output
     assert "order-4 is STUCK" in output
     assert "the bank does not answer" in output
+    assert "order-5 was undone:" in output
+    assert "compensated: book_courier, charge, reserve" in output
     assert output.splitlines()[-3:] == [
-        "stock:   {'mug': 2} reserved: {'R1': ('mug', 1)}",
+        "stock:   {'mug': 2} reserved: {'order-1': ('mug', 1)}",
         "bank:    {'order-1': 1200, 'order-4': 1200}",
         "parcels: {'order-1': 'parcel 1 from shelf 3 to 12 Elm Street'}",
     ]
