@@ -97,10 +97,10 @@ payments = Payments()
 couriers = Couriers()
 
 
-# An operation and its undo, side by side. An undo goes by what is known before its action is called,
-# the number of the order, so that it works even if the answer was lost. The idempotency key stays
-# the same however often one call is tried, so the service can count it once: a real call would
-# carry it as a header.
+# An operation and its undo, side by side. An undo goes by what is known before its action is
+# called, the number of the order, so that it works even if the answer was lost. The idempotency key
+# stays the same however often one call is tried, so the service can count it once: a real call
+# would carry it as a header.
 
 
 def reserve(order: str, article: str, pieces: int) -> str:

@@ -6,119 +6,195 @@ Start it with `python examples/django_view.py runserver 127.0.0.1:8000 --noreloa
     curl http://127.0.0.1:8000/checkout -H 'Content-Type: application/json' \
         -d '{"user": "ada", "article": "mug", "pieces": 1, "card": "visa", "address": "Elm Street"}'
 
-The card "declined" is refused (409). For the address "nowhere" the courier fails (502); with the
-card "no-refund" as well, the saga is stuck (500). `GET /ledgers` shows what has been left.
+The card "declined" is refused (409). For the address "nowhere" the answer of the courier is lost,
+so nobody knows whether he comes: he is cancelled, and all else is undone (502). With the card
+"no-refund" as well, the saga is stuck (500). `GET /ledgers` shows what has been left.
 """
 
+import atexit
 import json
 import logging
 import sys
-import threading
-import time
+import tempfile
 import uuid
 from dataclasses import dataclass
-from itertools import count
+from pathlib import Path
 
+import httpx
 from django.conf import settings
 from django.core.management import execute_from_command_line
 from django.core.servers.basehttp import WSGIServer
 from django.core.wsgi import get_wsgi_application
+from django.db import connection, models, transaction
 from django.http import HttpRequest, JsonResponse
 from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
+from remote_services import Entry, Service, bad_card, no_trouble
 
 from py_api_saga import SagaAssembler, SagaException, SagaStuck, current_operation, result_of
 
-# --- Stand-ins for remote services. Yours are HTTP clients, SDKs or models. ---
+# --- What a project has in settings.py. ---
 
-Entry = dict[str, object]
-
-
-class Refused(Exception):
-    """A service said no. It did nothing, and asking again would not help."""
-
-
-class Ledger:
-    """Stands for a remote service: one entry for each idempotency key, however often it comes."""
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._entries: dict[str, Entry] = {}
-        self._numbers = count(1)
-        self._lock = threading.Lock()
-
-    def add(self, key: str, **entry: object) -> Entry:
-        """Make an entry and return it; the same key gets the same entry again."""
-        time.sleep(0.005)  # the way there and back
-        with self._lock:
-            if key not in self._entries:
-                self._entries[key] = {"id": f"{self._prefix}{next(self._numbers)}", **entry}
-            return self._entries[key]
-
-    def remove(self, key: str) -> None:
-        """Take an entry back; if there is none, that is fine."""
-        time.sleep(0.005)
-        with self._lock:
-            self._entries.pop(key, None)
-
-    def entries(self) -> list[Entry]:
-        """Return what has been entered and not taken back."""
-        with self._lock:
-            return list(self._entries.values())
+folder = tempfile.TemporaryDirectory(prefix="shop-")
+atexit.register(folder.cleanup)
+settings.configure(
+    DEBUG=False,
+    ALLOWED_HOSTS=["127.0.0.1", "localhost"],
+    ROOT_URLCONF=__name__,
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
+    DATABASES={
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": Path(folder.name, "shop.sqlite3"),
+            # Many threads write: each waits for its turn, which it takes before it reads.
+            "OPTIONS": {
+                "timeout": 30,
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=wal; PRAGMA synchronous=normal;",
+            },
+        }
+    },
+)
+application = get_wsgi_application()
 
 
-stock = Ledger("R")
-payments = Ledger("P")
-parcels = Ledger("C")
+# --- What it has in models.py, and makes by a migration. ---
 
-PRICES = {"mug": 1200, "shirt": 2500}  # cents
+
+class Article(models.Model):  # type: ignore[misc]  # Django has no type hints
+    """What there is to buy."""
+
+    name = models.CharField(max_length=50, unique=True)
+    cents = models.IntegerField()
+    left = models.IntegerField()
+
+    class Meta:
+        """There is no package of an application here to take its name from."""
+
+        app_label = "shop"
+
+    def __str__(self) -> str:
+        return str(self.name)
+
+
+class Reservation(models.Model):  # type: ignore[misc]  # likewise
+    """What is put aside for whom, under the key of the operation that did so."""
+
+    key = models.CharField(max_length=255, unique=True)
+    user = models.CharField(max_length=50)
+    article = models.ForeignKey(Article, on_delete=models.CASCADE)
+    pieces = models.IntegerField()
+
+    class Meta:
+        """There is no package of an application here to take its name from."""
+
+        app_label = "shop"
+
+    def __str__(self) -> str:
+        return f"R{self.pk}"
+
+    def as_entry(self) -> Entry:
+        """Give what a saga may keep: data, not the object."""
+        return {"id": str(self), "user": self.user, "pieces": self.pieces}
+
+
+with connection.schema_editor() as schema:
+    for model in (Article, Reservation):
+        schema.create_model(model)
+Article.objects.create(name="mug", cents=1200, left=1000)
+Article.objects.create(name="shirt", cents=2500, left=1000)
+
+
+# --- Two services of others, each with an HTTP client. ---
+#
+# So that this runs by itself, a `Service` in this process answers each client. Leave out
+# `transport=`, and the same client asks a real one.
+
+payments = Service("P", bad_card)
+parcels = Service("C", no_trouble)
+
+
+def client(name: str, service: Service) -> httpx.Client:
+    """Make a client of a service. It may be used by many threads; its timeout ends each call."""
+    transport = httpx.MockTransport(service)
+    return httpx.Client(base_url=f"https://{name}.example", timeout=5, transport=transport)
+
+
+bank = client("bank", payments)
+couriers = client("couriers", parcels)
 
 
 # --- The operations, each next to its undo. ---
 #
-# Every attempt of one call carries the same idempotency key (a real call sends it as a header), so
-# a service counts it once. An undo knows the key of its action: it finds what the action did, if
-# anything, even when the answer to the action was lost.
+# Every attempt of one call has the same idempotency key, and what is made is named by it, so it is
+# made once. An undo knows the key of its action, and it was known before that was called: so it
+# finds what the action did, if anything, also when the answer was lost.
+
+
+class Refused(Exception):
+    """Somebody said no. Nothing was done, and asking again would not help."""
 
 
 def reserve(user: str, article: str, pieces: int) -> Entry:
-    """Reserve the goods."""
-    if article not in PRICES:
-        raise Refused(f"we have no {article!r}")
-    return stock.add(current_operation().idempotency_key, user=user, article=article, pieces=pieces)
+    """Reserve the goods, in a transaction of its own."""
+    key = current_operation().idempotency_key
+    with transaction.atomic():
+        made = Reservation.objects.filter(key=key).first()
+        if made is None:
+            found = Article.objects.filter(name=article, left__gte=pieces).first()
+            if found is None:
+                raise Refused(f"we have no {article!r}")
+            Article.objects.filter(pk=found.pk).update(left=models.F("left") - pieces)
+            made = Reservation.objects.create(key=key, user=user, article=found, pieces=pieces)
+    entry: Entry = made.as_entry()
+    return entry
 
 
 def release() -> None:
-    """Undo `reserve`."""
-    stock.remove(current_operation().action_key)
+    """Undo `reserve`, if it has done anything."""
+    with transaction.atomic():
+        made = Reservation.objects.filter(key=current_operation().action_key).first()
+        if made is not None:
+            Article.objects.filter(pk=made.article_id).update(left=models.F("left") + made.pieces)
+            made.delete()
+
+
+def make(service: httpx.Client, entry: Entry) -> Entry:
+    """Have a service make an entry, once, however often it is asked."""
+    reply = service.put(f"/entries/{current_operation().idempotency_key}", json=entry)
+    if reply.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+        raise Refused(reply.json()["error"])
+    reply.raise_for_status()
+    made: Entry = reply.json()
+    return made
+
+
+def unmake(service: httpx.Client) -> None:
+    """Have a service take back what the action made; if it never did, that is fine."""
+    reply = service.delete(f"/entries/{current_operation().action_key}")
+    if reply.status_code != httpx.codes.NOT_FOUND:
+        reply.raise_for_status()
 
 
 def charge(user: str, card: str, article: str, pieces: int) -> Entry:
     """Charge the card."""
-    cents = PRICES[article] * pieces
-    if card == "declined":
-        raise Refused("the card was declined")
-    return payments.add(current_operation().idempotency_key, user=user, card=card, cents=cents)
+    cents = Article.objects.get(name=article).cents * pieces
+    return make(bank, {"user": user, "card": card, "cents": cents})
 
 
-def refund(card: str) -> None:
+def refund() -> None:
     """Undo `charge`."""
-    if card == "no-refund":
-        raise ConnectionRefusedError("the bank does not answer")
-    payments.remove(current_operation().action_key)
+    unmake(bank)
 
 
 def book_courier(user: str, address: str, reservation: str) -> Entry:
     """Book a courier, who will ask for the goods by the number of the reservation."""
-    if address == "nowhere":
-        raise ConnectionRefusedError("the courier does not answer")
-    key = current_operation().idempotency_key
-    return parcels.add(key, user=user, address=address, reservation=reservation)
+    return make(couriers, {"user": user, "address": address, "reservation": reservation})
 
 
 def cancel_courier() -> None:
     """Undo `book_courier`."""
-    parcels.remove(current_operation().action_key)
+    unmake(couriers)
 
 
 def write_receipt(user: str) -> Entry:
@@ -145,13 +221,13 @@ def checkout_of(order: Order) -> SagaAssembler:
         .operation((reserve, order.user, order.article, order.pieces), release)
         .operation(
             (charge, order.user, order.card, order.article, order.pieces),
-            (refund, order.card),
+            refund,
         )
         .operation(
             (book_courier, order.user, order.address, result_of("reserve")["id"]),
             cancel_courier,
         )
-        .operation((write_receipt, order.user))
+        .operation((write_receipt, order.user))  # has no effect, so there is nothing to undo
     )
 
 
@@ -198,21 +274,16 @@ def checkout(request: HttpRequest) -> JsonResponse:
 
 def ledgers(_request: HttpRequest) -> JsonResponse:
     """Show what every service holds."""
-    services = {"stock": stock, "payments": payments, "parcels": parcels}
-    return JsonResponse({name: service.entries() for name, service in services.items()})
+    reserved = [made.as_entry() for made in Reservation.objects.order_by("pk")]
+    return JsonResponse(
+        {"stock": reserved, "payments": payments.entries(), "parcels": parcels.entries()}
+    )
 
 
 urlpatterns = [
     path("checkout", require_POST(checkout)),
     path("ledgers", require_GET(ledgers)),
 ]
-
-settings.configure(
-    DEBUG=False,
-    ALLOWED_HOSTS=["127.0.0.1", "localhost"],
-    ROOT_URLCONF=__name__,
-)
-application = get_wsgi_application()
 
 
 def main(arguments: list[str]) -> None:

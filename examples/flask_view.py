@@ -6,112 +6,108 @@ then place an order:
     curl http://127.0.0.1:8000/checkout -H 'Content-Type: application/json' \
         -d '{"user": "ada", "article": "mug", "pieces": 1, "card": "visa", "address": "Elm Street"}'
 
-The card "declined" is refused (409). For the address "nowhere" the courier fails (502); with the
-card "no-refund" as well, the saga is stuck (500). `GET /ledgers` shows what has been left.
+The card "declined" is refused (409). For the address "nowhere" the answer of the courier is lost,
+so nobody knows whether he comes: he is cancelled, and all else is undone (502). With the card
+"no-refund" as well, the saga is stuck (500). `GET /ledgers` shows what has been left.
 """
 
 import argparse
-import threading
-import time
 import uuid
 from dataclasses import dataclass
-from itertools import count
 
+import httpx
 from flask import Flask, Response, abort, jsonify, request
+from remote_services import Entry, Service, bad_card, no_trouble
 from werkzeug.serving import ThreadedWSGIServer
 
 from py_api_saga import SagaAssembler, SagaException, SagaStuck, current_operation, result_of
 
-# --- Stand-ins for remote services. Yours are HTTP clients, SDKs or models. ---
+# --- Three services of others, each with an HTTP client. ---
+#
+# So that this runs by itself, a `Service` in this process answers each client. Leave out
+# `transport=`, and the same client asks a real one.
 
-Entry = dict[str, object]
+PRICES = {"mug": 1200, "shirt": 2500}  # cents
+
+
+def unknown_article(_: httpx.Request, entry: Entry) -> str | None:
+    """Refuse to reserve what there is not."""
+    article = entry["article"]
+    return None if article in PRICES else f"we have no {article!r}"
+
+
+stock = Service("R", unknown_article)
+payments = Service("P", bad_card)
+parcels = Service("C", no_trouble)
+
+
+def client(name: str, service: Service) -> httpx.Client:
+    """Make a client of a service. It may be used by many threads; its timeout ends each call."""
+    transport = httpx.MockTransport(service)
+    return httpx.Client(base_url=f"https://{name}.example", timeout=5, transport=transport)
+
+
+warehouse = client("warehouse", stock)
+bank = client("bank", payments)
+couriers = client("couriers", parcels)
+
+
+# --- The operations, each next to its undo. ---
+#
+# Every attempt of one call has the same idempotency key, and what is made is named by it, so the
+# service makes it once. An undo knows the key of its action, and it was known before that was
+# called: so it finds what the action did, if anything, also when the answer was lost.
 
 
 class Refused(Exception):
     """A service said no. It did nothing, and asking again would not help."""
 
 
-class Ledger:
-    """Stands for a remote service: one entry for each idempotency key, however often it comes."""
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._entries: dict[str, Entry] = {}
-        self._numbers = count(1)
-        self._lock = threading.Lock()
-
-    def add(self, key: str, **entry: object) -> Entry:
-        """Make an entry and return it; the same key gets the same entry again."""
-        time.sleep(0.005)  # the way there and back
-        with self._lock:
-            if key not in self._entries:
-                self._entries[key] = {"id": f"{self._prefix}{next(self._numbers)}", **entry}
-            return self._entries[key]
-
-    def remove(self, key: str) -> None:
-        """Take an entry back; if there is none, that is fine."""
-        time.sleep(0.005)
-        with self._lock:
-            self._entries.pop(key, None)
-
-    def entries(self) -> list[Entry]:
-        """Return what has been entered and not taken back."""
-        with self._lock:
-            return list(self._entries.values())
+def make(service: httpx.Client, entry: Entry) -> Entry:
+    """Have a service make an entry, once, however often it is asked."""
+    reply = service.put(f"/entries/{current_operation().idempotency_key}", json=entry)
+    if reply.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+        raise Refused(reply.json()["error"])
+    reply.raise_for_status()
+    made: Entry = reply.json()
+    return made
 
 
-stock = Ledger("R")
-payments = Ledger("P")
-parcels = Ledger("C")
-
-PRICES = {"mug": 1200, "shirt": 2500}  # cents
-
-
-# --- The operations, each next to its undo. ---
-#
-# Every attempt of one call carries the same idempotency key (a real call sends it as a header), so
-# a service counts it once. An undo knows the key of its action: it finds what the action did, if
-# anything, even when the answer to the action was lost.
+def unmake(service: httpx.Client) -> None:
+    """Have a service take back what the action made; if it never did, that is fine."""
+    reply = service.delete(f"/entries/{current_operation().action_key}")
+    if reply.status_code != httpx.codes.NOT_FOUND:
+        reply.raise_for_status()
 
 
 def reserve(user: str, article: str, pieces: int) -> Entry:
     """Reserve the goods."""
-    if article not in PRICES:
-        raise Refused(f"we have no {article!r}")
-    return stock.add(current_operation().idempotency_key, user=user, article=article, pieces=pieces)
+    return make(warehouse, {"user": user, "article": article, "pieces": pieces})
 
 
 def release() -> None:
     """Undo `reserve`."""
-    stock.remove(current_operation().action_key)
+    unmake(warehouse)
 
 
 def charge(user: str, card: str, article: str, pieces: int) -> Entry:
     """Charge the card."""
-    cents = PRICES[article] * pieces
-    if card == "declined":
-        raise Refused("the card was declined")
-    return payments.add(current_operation().idempotency_key, user=user, card=card, cents=cents)
+    return make(bank, {"user": user, "card": card, "cents": PRICES[article] * pieces})
 
 
-def refund(card: str) -> None:
+def refund() -> None:
     """Undo `charge`."""
-    if card == "no-refund":
-        raise ConnectionRefusedError("the bank does not answer")
-    payments.remove(current_operation().action_key)
+    unmake(bank)
 
 
 def book_courier(user: str, address: str, reservation: str) -> Entry:
     """Book a courier, who will ask for the goods by the number of the reservation."""
-    if address == "nowhere":
-        raise ConnectionRefusedError("the courier does not answer")
-    key = current_operation().idempotency_key
-    return parcels.add(key, user=user, address=address, reservation=reservation)
+    return make(couriers, {"user": user, "address": address, "reservation": reservation})
 
 
 def cancel_courier() -> None:
     """Undo `book_courier`."""
-    parcels.remove(current_operation().action_key)
+    unmake(couriers)
 
 
 def write_receipt(user: str) -> Entry:
@@ -138,13 +134,13 @@ def checkout_of(order: Order) -> SagaAssembler:
         .operation((reserve, order.user, order.article, order.pieces), release)
         .operation(
             (charge, order.user, order.card, order.article, order.pieces),
-            (refund, order.card),
+            refund,
         )
         .operation(
             (book_courier, order.user, order.address, result_of("reserve")["id"]),
             cancel_courier,
         )
-        .operation((write_receipt, order.user))
+        .operation((write_receipt, order.user))  # has no effect, so there is nothing to undo
     )
 
 

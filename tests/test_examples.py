@@ -238,7 +238,7 @@ def serving(command: list[str], log: Path) -> Iterator[Shop]:
             stdout=subprocess.PIPE,
             stderr=complaints,
             text=True,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, "TMPDIR": str(log.parent)},  # of a database that nobody removes
         )
     assert process.stdout is not None
     impatient = threading.Timer(PATIENCE, process.kill)
