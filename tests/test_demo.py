@@ -1,6 +1,7 @@
 """The demo's parts: services that act once, ledgers that tell, a timeline that reads."""
 
 import http.client
+import inspect
 import io
 import json
 import os
@@ -461,15 +462,63 @@ def test_nothing_is_sent_before_it_is_paid(serve: Callable[[str], Served]) -> No
 # The acts
 
 
+def interrupt(*_: object) -> Any:
+    """Stand for something in whose middle somebody presses Ctrl-C."""
+    raise KeyboardInterrupt
+
+
 def test_the_demo_proves_that_nothing_is_left_over(capsys: pytest.CaptureFixture[str]) -> None:
-    """All eight orders end as they should, and the status is 0."""
+    """All eight orders end as they should, the last line sums them up, and the status is 0."""
     assert cli.main(["demo", "--pace", "0"]) == 0
 
     out = capsys.readouterr().out
-    assert "Nothing is left over." in out
     assert "WRONG" not in out
     assert "order-7: COMPLETED" in out
     assert "order-8: COMPENSATED" in out
+    assert out.splitlines()[-1] == (
+        "8 orders: 4 kept (1 after kill -9), 4 undone (1 by hand). Nothing is left over."
+    )
+
+
+def test_the_demo_shows_its_saga_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before anything runs: the eight lines as they are in the code, which are the saga."""
+    monkeypatch.setattr(demo, "_play", interrupt)
+
+    assert demo.run(0.0) == 130
+
+    title, _, blank, *shown, _, _, _, _ = capsys.readouterr().out.splitlines()
+    assert title == "saga demo: three services, one saga, 8 orders"
+    assert blank == ""
+    assert [line.strip() for line in shown] == [
+        'SagaAssembler.saga(name="checkout", retry=again, observers=[observer])',
+        ".operation((reserve, shop, order), (release, shop, order))",
+        ".operation((charge, shop, order), (refund, shop, order))",
+        ".operation(",
+        '(book, shop, order, result_of("reserve")["shelf"]),',
+        "(cancel, shop, order),",
+        'after=["charge"],',
+        ")",
+        "# py_api_saga/cli/checkout.py",
+    ]
+    assert max(map(len, shown)) <= 80
+
+
+def test_without_sources_the_demo_says_where_its_saga_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A frozen program has none."""
+
+    def getsource(_: object) -> str:
+        raise OSError("could not get source code")
+
+    monkeypatch.setattr(inspect, "getsource", getsource)
+    monkeypatch.setattr(demo, "_play", interrupt)
+
+    assert demo.run(0.0) == 130
+
+    assert capsys.readouterr().out.splitlines()[3:5] == ["   # py_api_saga/cli/checkout.py", ""]
 
 
 def test_the_demo_fails_if_something_is_left_over(
@@ -486,16 +535,23 @@ def test_the_demo_fails_if_something_is_left_over(
     out = capsys.readouterr().out
     assert "compensated: what was done is undone" in out
     assert "WRONG: order-1 stands 1 times in payment instead of 0" in out
-    assert "Nothing is left over." not in out
+    assert out.splitlines()[-1] == (
+        # the order that recovery was to finish was never made, and stands in no ledger
+        "3 orders: 1 kept (1 after kill -9), 2 undone (1 by hand). WRONG: 4."
+    )
 
 
-def test_the_demo_fails_if_a_command_says_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_fails_if_a_command_says_something_else(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """What the second act shows is checked, not only shown."""
     monkeypatch.setattr(demo, "ACTS", ())
     monkeypatch.setattr(crash, "play_killed", lambda *_: True)
     monkeypatch.setattr(crash, "_NEEDS_ATTENTION", 0)
 
     assert demo.run(0.0) == 1
+
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2 orders: 1 kept")
 
 
 def test_a_casualty_that_nobody_kills_finishes_its_order(
@@ -564,10 +620,6 @@ def test_an_interrupt_ends_the_demo_quietly(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The status is 130, as a shell expects after Ctrl-C, and a sentence says what was done."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(demo, "checkout", interrupt)
 
     assert demo.run(0.0) == 130

@@ -1,7 +1,8 @@
-"""`saga demo`: a checkout against three real services, six times, and the proof that it adds up."""
+"""`saga demo`: a checkout against three real services, eight times, and the proof of it."""
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import signal
@@ -108,20 +109,24 @@ def run(pace: float) -> int:
         with ending_on_signals(), open_shop(pace) as shop:
             title = screen.paint("saga demo", "bold")
             screen.line(f"{title}: three services, one saga, {len(ACTS) + 2} orders", indent=0)
-            screen.line("The saga is in py_api_saga/cli/checkout.py.", indent=0)
+            _show_saga(screen)
             screen.line()
             for name, pid in shop.pids.items():
                 screen.line(f"{name:<7}   http://{getattr(shop.shop, name)}   process {pid}")
-            for number, act in enumerate(ACTS, 1):
-                _play(screen, number, act, shop.shop)
+            completed = [
+                _play(screen, number, act, shop.shop) for number, act in enumerate(ACTS, 1)
+            ]
             killed, stuck = crash.orders(len(ACTS) + 1)
             journal = shop.folder / "sagas.db"
             _headline(screen, len(ACTS) + 1, *crash.KILLED)
-            as_told = crash.play_killed(screen, killed, shop.shop, journal, pace)
+            was_finished = crash.play_killed(screen, killed, shop.shop, journal, pace)
             _headline(screen, len(ACTS) + 2, *crash.STUCK)
-            as_told = crash.play_stuck(screen, stuck, shop.shop, journal) and as_told
+            was_mended = crash.play_stuck(screen, stuck, shop.shop, journal)
             read = {name: ledgers.read(path) for name, path in shop.ledgers.items()}
-            return _prove(screen, read, killed.id, stuck.id) if as_told else 1
+            wrong = _prove(screen, read, killed.id, stuck.id)
+            wrong += 2 - was_finished - was_mended
+            _sum_up(screen, completed, wrong, was_finished=was_finished, was_mended=was_mended)
+            return 1 if wrong else 0
     except ShopError as error:
         sys.stderr.write(f"saga demo: {error}\n")
         return 1
@@ -138,21 +143,57 @@ def _headline(screen: Screen, number: int, headline: str, story: str) -> None:
     screen.line()
 
 
-def _play(screen: Screen, number: int, act: Act, shop: Shop) -> None:
+def _show_saga(screen: Screen) -> None:
+    """Show the lines of the checkout that are the saga: what is run here is what is written there.
+
+    Without sources, as in a frozen program, only where they are is said.
+    """
+    screen.line("This is the saga, each call beside the call that undoes it:", indent=0)
+    screen.line()
+    try:
+        source = textwrap.dedent(inspect.getsource(checkout))
+    except OSError:
+        source = ""
+    body = source.partition("return (\n")[2].partition("\n    )\n")[0]
+    for line in textwrap.dedent(body).splitlines():
+        screen.line(line)
+    screen.line(screen.paint("# py_api_saga/cli/checkout.py", "dim"))
+
+
+def _play(screen: Screen, number: int, act: Act, shop: Shop) -> bool:
+    """Check one order out, and tell whether it was completed."""
     _headline(screen, number, act.headline, act.story)
     try:
         results = act.run(checkout(shop, act.order(number), Timeline(screen, UNDO)))
     except SagaException as error:
         for line in f"raised {type(error).__name__}: {error}".splitlines():
             screen.line(line)
+        return False
+    receipt, parcel = results["charge"]["receipt"], results["book"]["parcel"]
+    screen.line(f"returned {receipt}, {parcel}")
+    return True
+
+
+def _sum_up(
+    screen: Screen, completed: Sequence[bool], wrong: int, *, was_finished: bool, was_mended: bool
+) -> None:
+    """Say in one line what became of all orders."""
+    kept = sum(completed) + was_finished
+    undone = completed.count(False) + was_mended
+    says = f"{len(completed) + 2} orders: {kept} kept ({int(was_finished)} after kill -9), "
+    says += f"{undone} undone ({int(was_mended)} by hand). "
+    if wrong:
+        says += screen.paint(f"WRONG: {wrong}.", "red")
     else:
-        receipt, parcel = results["charge"]["receipt"], results["book"]["parcel"]
-        screen.line(f"returned {receipt}, {parcel}")
+        says += screen.paint("Nothing is left over.", "green")
+    screen.line()
+    screen.line(says, indent=0)
 
 
 def _prove(
     screen: Screen, read: Mapping[str, Sequence[ledgers.Line]], finished: str, mended: str
 ) -> int:
+    """Show the ledgers, and say what is wrong in them; give how much that is."""
     screen.line()
     screen.line(screen.paint("What the services' own ledgers say", "bold"), indent=0)
     for service, lines in read.items():
@@ -166,14 +207,13 @@ def _prove(
     numbered = list(enumerate(ACTS, 1))
     kept = [act.order(number).id for number, act in numbered if act.succeeds] + [finished]
     undone = [act.order(number).id for number, act in numbered if not act.succeeds] + [mended]
-    if faults := ledgers.faults(read, kept):
-        for fault in faults:
-            screen.line(f"{screen.paint('WRONG', 'red')}: {fault}")
-        return 1
-    screen.line(f"Kept, exactly once in every ledger: {', '.join(kept)}.")
-    screen.line(f"Undone, wherever anything was done: {', '.join(undone)}.")
-    screen.line(screen.paint("Nothing is left over.", "green"))
-    return 0
+    faults = ledgers.faults(read, kept)
+    for fault in faults:
+        screen.line(f"{screen.paint('WRONG', 'red')}: {fault}")
+    if not faults:
+        screen.line(f"Kept, exactly once in every ledger: {', '.join(kept)}.")
+        screen.line(f"Undone, wherever anything was done: {', '.join(undone)}.")
+    return len(faults)
 
 
 @contextmanager
