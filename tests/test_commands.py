@@ -1597,7 +1597,7 @@ def tell(number: int = signal.SIGTERM) -> None:
 
 def wait_until(is_so: Callable[[], bool]) -> None:
     """Wait until something is so; it is an error if it never is."""
-    limit = time.monotonic() + 15
+    limit = time.monotonic() + 60
     while not is_so():
         assert time.monotonic() < limit, "it never came to that"
         time.sleep(0.01)
@@ -1722,7 +1722,7 @@ def test_a_saga_that_takes_long_keeps_no_other_from_beginning(
 
     def wait() -> None:
         order().start(journal=journal, saga_id="y")
-        begun.wait(5)
+        begun.wait(60)
 
     depot.behaviour["p"] = wait
     depot.behaviour["a"] = begun.set
@@ -1766,19 +1766,17 @@ def test_a_worker_waits_for_a_journal_that_is_not_there_yet(
 
 def test_a_worker_that_waits_for_its_journal_ends_when_it_is_told(say: Say, tmp_path: Path) -> None:
     """At once, and in peace; what will never do is said before it waits."""
-    work = ["worker", "--journal", str(tmp_path / "later.db"), "--interval", "60", "--modules"]
+    work = ["worker", "--journal", str(tmp_path / "later.db"), "--interval", "3600", "--modules"]
     assert say(*work, "nope")[0] == 1
     assert say(*work, "depot", "--codec", "nope:codec")[0] == 1
     ended, said = say("worker", "--journal", os.devnull, "--modules", "depot")
     assert (ended, "is no file, but a device or a pipe" in said) == (1, True)
-    began = time.monotonic()
 
     with meanwhile(tell):
         ended, said = say(*work, "depot")
 
     assert ended == 0
     assert [line.partition("Z ")[2].split()[0] for line in said.splitlines()] == ["there", "ended"]
-    assert time.monotonic() - began < 15
     assert [*tmp_path.iterdir()] == []
 
 
@@ -1883,7 +1881,7 @@ def test_a_worker_that_must_give_up_lets_what_runs_end(
         return prepare(*arguments)
 
     monkeypatch.setattr(worker, "prepare", refused)
-    depot.behaviour["a"] = lambda: given_up.wait(5)
+    depot.behaviour["a"] = lambda: given_up.wait(60)
     order().start(journal=journal, saga_id="x")
 
     ended, said = say("worker", "--modules", "depot", "--interval", "0.02")
@@ -1959,7 +1957,7 @@ class Process:
 
     def until(self, name: str) -> None:
         """Wait for a file."""
-        limit = time.monotonic() + 15
+        limit = time.monotonic() + 60
         while not (self.folder / name).exists():
             assert time.monotonic() < limit, f"{name} never came"
             assert self.process.poll() is None, self.process.communicate()[0]
@@ -1975,7 +1973,7 @@ class Process:
 
     def end(self) -> tuple[int, str]:
         """Wait for the end; give the status, and all that was written."""
-        self.said += self.process.communicate(timeout=20)[0]
+        self.said += self.process.communicate(timeout=60)[0]
         return self.process.returncode, self.said
 
 

@@ -32,7 +32,7 @@ from py_api_saga import testing as saga_testing
 Execute = Callable[..., Any]
 Step = Callable[..., Callable[..., Any]]
 
-PATIENCE = 5.0
+PATIENCE = 60.0
 
 
 class Seen:

@@ -60,7 +60,7 @@ class Served:
         """Send a request; returns the status and the JSON of the answer."""
         text = body if isinstance(body, str) else json.dumps(body)
         headers = {} if key is None else {"Idempotency-Key": key}
-        with closing(http.client.HTTPConnection(self.address, timeout=5)) as connection:
+        with closing(http.client.HTTPConnection(self.address, timeout=60)) as connection:
             connection.request("POST", path, text, headers)
             response = connection.getresponse()
             return response.status, json.load(response)

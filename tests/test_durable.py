@@ -524,7 +524,7 @@ def test_a_saga_is_started_under_asyncio(journal: Journal) -> None:
 
 def test_a_started_saga_may_run_at_once(journal: Journal) -> None:
     """As a choreography does it."""
-    barrier = threading.Barrier(2, timeout=5)
+    barrier = threading.Barrier(2, timeout=60)
     depot.behaviour.update(a=barrier.wait, b=barrier.wait)
     saga = SagaAssembler.saga().operation((do, "a")).operation((do, "b"))
 

@@ -25,7 +25,7 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join(path for path in PATHS if path),
     "PYTHONUNBUFFERED": "1",
 }
-PATIENCE = 30  # seconds after which something hangs, on the slowest machine
+PATIENCE = 120  # seconds after which something hangs, on the slowest machine
 
 CROWD = 200
 FRAMEWORKS = {

@@ -530,7 +530,7 @@ def test_threads_and_tasks_write_at_once(journal: Journal) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(20)
+        worker.join(60)
 
     done = journal.select({SagaStatus.COMPLETED})
     assert len(done) == 120

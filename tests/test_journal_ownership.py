@@ -208,7 +208,7 @@ def test_the_gate_says_who_is_inside(journal: SQLiteJournal) -> None:
         assert journal.gate_holder() == 0
         assert bodies(journal) == ["[1]"]
         process.kill()
-        thread.join(5)
+        thread.join(60)
     assert not thread.is_alive()
     assert journal.gate_holder() is None
     assert seen(journal, "b").owner
@@ -506,7 +506,7 @@ if os.getpid() != parent:
 say(*sorted(seen.saga_id for seen in journal.select()))
 """
     with worker(tmp_path / "journal", script, measured=True) as process:
-        said = process.communicate(timeout=20)[0].splitlines()
+        said = process.communicate(timeout=60)[0].splitlines()
 
     assert said == ["a", "JournalError  is not ours any more", "a b c"]
 
@@ -566,7 +566,7 @@ remove = lambda: (os.remove(sys.argv[1]), begin("b"))
 strike(reading, "_summary", lambda: attempt(remove), lambda: say(journal.find("a").saga_id))
 """
     with worker(tmp_path / "journal", script, measured=True) as process:
-        said = process.communicate(timeout=20)[0].splitlines()
+        said = process.communicate(timeout=60)[0].splitlines()
 
     refused = "JournalError set a flag there, or raise SystemExit"
     assert said[:5] == [refused, refused, refused, "None", "None"]

@@ -444,7 +444,7 @@ def test_nothing_waits_after_the_last_attempt(execute: Execute) -> None:
     run(execute, service, retry)
 
     assert service.calls == 2
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 30
 
 
 def test_one_attempt_never_waits(execute: Execute) -> None:
@@ -452,7 +452,7 @@ def test_one_attempt_never_waits(execute: Execute) -> None:
     start = time.perf_counter()
     run(execute, Service(Busy()), Retry(Busy, attempts=1, wait_initial=60, wait_max=60))
 
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 30
 
 
 def test_waiting_holds_up_nobody_else(execute_graph: Execute, log: list[str]) -> None:
@@ -476,7 +476,7 @@ def test_waiting_holds_up_nobody_else(execute_graph: Execute, log: list[str]) ->
 
 def until_called(service: Service) -> None:
     """Wait until a service was called: threads begin in any order."""
-    deadline = time.perf_counter() + 5
+    deadline = time.perf_counter() + 60
     while not service.calls and time.perf_counter() < deadline:
         time.sleep(0.001)
 
@@ -496,7 +496,7 @@ def test_a_wait_ends_when_another_operation_fails(execute_graph: Execute) -> Non
     with pytest.raises(SagaException) as caught:
         execute_graph(saga.operation(bad))
 
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 30
     assert service.calls == 1
     assert caught.value.operations["call"].status is Status.FAILED
     assert list(caught.value.operation_errors) == ["call", "bad"]
@@ -518,7 +518,7 @@ def test_a_deadline_ends_a_wait(execute: Execute, step: Step, log: list[str], cl
     with pytest.raises(SagaException):
         execute(saga, deadline=0.1)
 
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 30
     assert service.calls == 1
     assert log == ["a", "undo_a"]
 
@@ -547,7 +547,7 @@ def test_a_wait_beyond_the_timeout_is_not_begun(execute: Execute) -> None:
     run(execute, service, Retry(Busy, timeout=30, wait_initial=60, wait_max=60))
 
     assert service.calls == 1
-    assert time.perf_counter() - start < 5
+    assert time.perf_counter() - start < 30
 
 
 # --- compensations -----------------------------------------------------------
@@ -695,7 +695,7 @@ def test_an_error_that_cannot_be_examined_is_no_danger(
 
     thread = threading.Thread(target=main, daemon=True)
     thread.start()
-    thread.join(2)
+    thread.join(60)
 
     assert not thread.is_alive(), "the saga never ends"
     assert [type(raised) for raised in caught] == [SagaException]

@@ -384,7 +384,7 @@ def test_a_timed_call_whose_thread_was_not_begun_is_not_made(
             saga.orchestrator_execute()
 
     threading.Thread.start(threads[0])
-    threads[0].join(5)
+    threads[0].join(60)
     assert world.log == ["a", "undo a"]
 
 
@@ -489,7 +489,7 @@ def test_an_interrupt_beside_an_action_after_the_pivot_is_raised_again(world: Wo
 
     def strike() -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        came.wait(5)
+        came.wait(60)
 
     before = signal.signal(signal.SIGINT, handler)
     try:

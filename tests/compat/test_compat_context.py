@@ -24,7 +24,7 @@ from py_api_saga import (
 Execute = Callable[..., Any]
 Step = Callable[..., Callable[..., Any]]
 
-PATIENCE = 5.0  # seconds that one thread waits for another
+PATIENCE = 60.0  # seconds that one thread waits for another
 INTERRUPTS = [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError]
 
 

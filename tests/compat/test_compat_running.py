@@ -13,7 +13,7 @@ from py_api_saga import SagaAssembler, SagaException, SagaStuck, Status
 Execute = Callable[..., Any]
 Step = Callable[..., Callable[..., Any]]
 
-PATIENCE = 5.0  # seconds that a barrier waits for those who never come
+PATIENCE = 60.0  # seconds that a barrier waits for those who never come
 
 
 class Mute(Exception):
