@@ -7,6 +7,7 @@ knows whether the courier was booked: the library logs the doubt, and undoes the
 """
 
 import asyncio
+from collections import defaultdict
 
 from py_api_saga import Retry, SagaAssembler, SagaException, current_operation, result_of
 
@@ -38,6 +39,7 @@ class Ledger:
 stock = Ledger()
 payments = Ledger()
 parcels = Ledger()
+booked: dict[str, asyncio.Event] = defaultdict(asyncio.Event)  # customer -> there is a courier
 
 
 async def reserve(customer: str) -> dict[str, str]:
@@ -55,13 +57,14 @@ async def charge(customer: str, cents: int) -> str:
 async def book_courier(customer: str, address: str, shelf: str) -> str:
     """Book a courier. It books one for the moon as well, but never says so."""
     parcel = await parcels.add(f"{customer}'s parcel from {shelf} to {address}")
+    booked[customer].set()
     if address == "the moon":
         await asyncio.sleep(3600)
     return parcel
 
 
-def checkout_of(customer: str, address: str) -> SagaAssembler:
-    """Say what to do and how to undo it; nothing runs yet."""
+def checkout_of(customer: str, address: str, patience: float) -> SagaAssembler:
+    """Say what to do and how to undo it; nothing runs yet. `patience` is in seconds."""
     return (
         SagaAssembler.saga(name="checkout")
         .operation((reserve, customer), stock.remove)
@@ -73,15 +76,16 @@ def checkout_of(customer: str, address: str) -> SagaAssembler:
         .operation(
             (book_courier, customer, address, result_of("reserve")["shelf"]),
             parcels.remove,
-            timeout=0.2,
+            timeout=patience,
         )
     )
 
 
-async def check_out(customer: str, address: str) -> None:
+async def check_out(customer: str, address: str, patience: float) -> None:
     """Run one checkout and print how it ended."""
+    saga = checkout_of(customer, address, patience)
     try:
-        results = await checkout_of(customer, address).aorchestrator_execute(deadline=10)
+        results = await saga.aorchestrator_execute(deadline=60)
     except SagaException as error:
         statuses = ", ".join(f"{name} {op.status.value}" for name, op in error.operations.items())
         print(f"{customer}: undone, because of {error.operation_error!r}: {statuses}")
@@ -95,9 +99,17 @@ async def check_out(customer: str, address: str) -> None:
 
 async def main() -> None:
     """Let four customers check out together, then look into every ledger."""
-    customers = {"Ada": "Elm Street", "Bob": "the moon", "Cleo": "Oak Lane", "Dan": "the moon"}
-    tasks = {name: asyncio.create_task(check_out(name, to)) for name, to in customers.items()}
-    await asyncio.sleep(0.1)
+    customers = {
+        "Ada": ("Elm Street", 30.0),
+        "Bob": ("the moon", 0.5),
+        "Cleo": ("Oak Lane", 30.0),
+        "Dan": ("the moon", 30.0),
+    }
+    tasks = {
+        name: asyncio.create_task(check_out(name, address, patience))
+        for name, (address, patience) in customers.items()
+    }
+    await booked["Dan"].wait()
     tasks["Dan"].cancel()
     await asyncio.gather(*tasks.values(), return_exceptions=True)
     print("reserved:", ", ".join(stock.entries.values()))
