@@ -209,8 +209,10 @@ class Saga:
         Args:
             action: The call to make, or a whole saga, whose operations are taken in as
                 `name.operation`; a saga takes `name` and `after` and nothing else.
-            compensation: The call that undoes it; None if there is nothing to undo. It must be
-                idempotent, and tolerate that the action may not have happened.
+            compensation: The call that undoes it, best by what is known before the action is
+                called; None if the action has no effect. The last operation needs one too, since
+                its answer may be lost. It must be idempotent, and tolerate that the action may
+                not have happened.
             name: 1 to 64 characters without ":" and ".", unique in the saga. By default the name
                 of the function, with a number from 2 if that is taken.
             after: Names of operations declared before that must have succeeded first. Counts
