@@ -144,7 +144,7 @@ def world() -> World:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Stop the clock of runs and their limits, until the test lets it go on."""
+    """Take over the clock of runs and their limits."""
     clock = Clock()
     for found in pkgutil.iter_modules(executors.__path__, f"{executors.__name__}."):
         module = importlib.import_module(found.name)

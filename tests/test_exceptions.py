@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from world import PATIENCE, Clock, Execute, World, failure_of, output_of, steps
+from world import HOUR, PATIENCE, Clock, Execute, World, failure_of, output_of, steps
 
 import py_api_saga
 from py_api_saga import (
@@ -353,11 +353,11 @@ def test_the_message_of_a_deadline_with_nothing_left_to_start(
 ) -> None:
     """No operation is named."""
     saga = SagaAssembler.saga().operation(
-        clock.pass_deadline, (world.undo, "charge"), name="charge"
+        (clock.forward, 2 * HOUR), (world.undo, "charge"), name="charge"
     )
 
     message(
-        failure_of(execute, saga, deadline=0.02),
+        failure_of(execute, saga, deadline=HOUR),
         """
         the saga was stopped: TimeoutError('the deadline of the saga has passed')
           compensated: charge
@@ -371,15 +371,15 @@ def test_the_message_of_a_deadline_while_a_retry_waits(
     """The operation that kept failing is named with its error, and the deadline as well."""
 
     def charge() -> None:
-        clock.go_on()
+        clock.forward(HOUR - 0.03)
         raise OSError("busy")
 
-    hour = Retry(Exception, wait_initial=3600, wait_max=3600, wait_jitter=0)
+    days = Retry(Exception, wait_initial=99 * HOUR, wait_max=99 * HOUR, wait_jitter=0)
     saga = steps(world, "reserve")
-    saga.operation(charge, name="charge", after="reserve", retry=hour)
+    saga.operation(charge, name="charge", after="reserve", retry=days)
 
     message(
-        failure_of(execute, saga, deadline=0.03),
+        failure_of(execute, saga, deadline=HOUR),
         """
         operation 'charge' failed: OSError('busy')
           also stopped: TimeoutError('the deadline of the saga has passed')

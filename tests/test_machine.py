@@ -27,7 +27,7 @@ from machine_world import (
     resolved,
     state,
 )
-from world import Clock
+from world import HOUR, Clock
 
 from py_api_saga import (
     Event,
@@ -1828,10 +1828,12 @@ def test_a_run_that_was_stopped_names_what_it_did_not_start(
     execute_chain: Execute, clock: Clock
 ) -> None:
     """A deadline is nobody's failure: the first operation that was not started is named."""
-    saga = SagaAssembler.saga().operation(clock.pass_deadline, name="a").operation(int, name="b")
+    saga = (
+        SagaAssembler.saga().operation((clock.forward, 2 * HOUR), name="a").operation(int, name="b")
+    )
 
     with pytest.raises(SagaException) as caught:
-        execute_chain(saga, deadline=0.01)
+        execute_chain(saga, deadline=HOUR)
 
     assert isinstance(caught.value.__cause__, TimeoutError)
     assert caught.value.operations["b"].status is Status.PENDING

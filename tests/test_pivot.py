@@ -1,12 +1,11 @@
 """The pivot: before it a saga can be undone, after it it only goes forward."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
-from world import PATIENCE, Clock, Execute, Watch, World, failure_of, statuses, steps
+from world import HOUR, PATIENCE, Clock, Execute, Watch, World, failure_of, statuses, steps
 
 from py_api_saga import (
     NOT_HAPPENED,
@@ -54,7 +53,7 @@ def lose(world: World, name: str, error: BaseException | None = None) -> None:
 
 def late(clock: Clock, call: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function when the deadline has passed."""
-    clock.pass_deadline()
+    clock.forward(2 * HOUR)
     return call(*arguments)
 
 
@@ -233,16 +232,11 @@ def test_a_deadline_after_the_pivot_is_only_recorded(
     execute: Execute, world: World, clock: Clock
 ) -> None:
     """What has passed it is finished, however long it takes."""
-
-    def mail() -> str:
-        clock.go_on()
-        time.sleep(0.06)
-        return world.do("mail")
-
-    saga = through(world).operation(mail, name="mail", after="charge")
+    saga = through(world)
+    saga.operation((late, clock, world.do, "mail"), name="mail", after="charge")
     saga.operation((world.do, "survey"), name="survey", after="mail")
 
-    results = execute(saga, deadline=0.05)
+    results = execute(saga, deadline=HOUR)
 
     assert world.log == ["stock", "charge", "mail", "survey"]
     assert results["survey"] == "SURVEY"
@@ -253,12 +247,12 @@ def test_behind_the_pivot_the_deadline_limits_nothing(
 ) -> None:
     """So `remaining()` is None there, and no request is given up at once."""
     left: list[float | None] = []
-    saga = pivoting(world, clock.pass_deadline)
+    saga = pivoting(world, (clock.forward, 2 * HOUR))
     saga.operation(
         lambda: left.append(current_operation().remaining()), name="survey", after="charge"
     )
 
-    execute(saga, deadline=0.05)
+    execute(saga, deadline=HOUR)
 
     assert left == [None]
 
@@ -271,7 +265,7 @@ def test_a_deadline_before_the_pivot_rolls_back(
     saga.operation((late, clock, world.do, "stock"), (world.undo, "stock"), name="stock")
     saga.operation((world.do, "charge"), name="charge", after="stock", pivot=True)
 
-    raised = failure_of(execute, saga, deadline=0.05)
+    raised = failure_of(execute, saga, deadline=HOUR)
 
     assert world.log == ["stock", "undo stock"]
     assert raised.operation_name == "charge"
@@ -283,7 +277,7 @@ def test_a_pivot_that_succeeds_after_the_deadline_has_passed(
     """The deadline came while it ran: it counts, and the saga goes forward."""
     saga = pivoting(world, (late, clock, world.do, "charge"))
 
-    assert execute(saga, deadline=0.05)["mail"] == "MAIL"
+    assert execute(saga, deadline=HOUR)["mail"] == "MAIL"
     assert world.log == ["stock", "charge", "mail"]
 
 
@@ -294,7 +288,7 @@ def test_a_pivot_that_fails_after_the_deadline_rolls_back(
     declined = CardDeclined()
     saga = pivoting(world, (late, clock, world.fail, "charge", declined))
 
-    raised = failure_of(execute, saga, deadline=0.05)
+    raised = failure_of(execute, saga, deadline=HOUR)
 
     assert world.log == ["stock", "charge", "undo stock"]
     assert type(raised) is SagaException

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from world import Clock
+from world import HOUR, Clock
 
 from py_api_saga import (
     Event,
@@ -505,18 +505,18 @@ def test_a_wait_ends_when_another_operation_fails(execute_graph: Execute) -> Non
 def test_a_deadline_ends_a_wait(execute: Execute, step: Step, log: list[str], clock: Clock) -> None:
     """A saga does not sleep past its deadline; what was done is undone."""
     service = Service(Busy(), Busy())
-    retry = Retry(Busy, wait_initial=60, wait_max=60)
+    retry = Retry(Busy, wait_initial=9 * HOUR, wait_max=9 * HOUR)
     saga = SagaAssembler.saga().operation(step("a"), step("undo_a"))
 
     def call() -> str:
-        clock.go_on()
+        clock.forward(HOUR - 0.1)
         return service.call()
 
     saga.operation(call, retry=retry, after=["a"])
 
     start = time.perf_counter()
     with pytest.raises(SagaException):
-        execute(saga, deadline=0.1)
+        execute(saga, deadline=HOUR)
 
     assert time.perf_counter() - start < 30
     assert service.calls == 1
