@@ -14,7 +14,7 @@ import depot
 import pytest
 from depot import ado, ask, aundo, do, fail, undo
 from recorded import Faulty, Renamed, Unreadable, Wrapped, bodies, chain, crashed, status
-from world import HOUR, Watch, in_time
+from world import HOUR, Clock, Watch, in_time
 
 from py_api_saga import (
     JournalError,
@@ -36,7 +36,7 @@ from py_api_saga import (
     takeover,
 )
 from py_api_saga.journal import Journal, MemoryJournal
-from py_api_saga.journal.changes import Change, Take
+from py_api_saga.journal.changes import Append, Change, Take
 from py_api_saga.repair import purge, resolve
 
 Execute = Callable[..., Any]
@@ -1066,14 +1066,23 @@ def test_a_late_landing_that_cannot_be_recorded_is_told_in_the_log(
     assert depot.log == ["a", "undo a"]
 
 
-def test_retries_are_on_record_before_the_wait(journal: Any) -> None:
+def test_retries_are_on_record_before_the_wait(journal: Any, clock: Clock) -> None:
     """A crash between two attempts leaves no doubt."""
+
+    class Passing(Wrapped):
+        """A journal that lets time pass once a retry is on record."""
+
+        def write(self, *changes: Change) -> None:
+            self._journal.write(*changes)
+            if any('["retry"' in change.body for change in changes if isinstance(change, Append)):
+                clock.forward(2 * HOUR)
+
     depot.behaviour["a"] = fail(ValueError("busy"))
-    saga = SagaAssembler.saga(retry=Retry(ValueError, wait_initial=0.01, wait_jitter=0))
-    saga.operation((do, "a"), name="a")
+    hour = Retry(ValueError, wait_initial=HOUR, wait_max=HOUR, wait_jitter=0)
+    saga = SagaAssembler.saga(retry=hour).operation((do, "a"), name="a")
 
     with pytest.raises(SagaException):
-        saga.orchestrator_execute(journal=journal, saga_id="x")
+        in_time(lambda: saga.orchestrator_execute(journal=Passing(journal), saga_id="x"))
 
     rows = bodies(journal, "x")
     assert [row.count('["retry"') for row in rows] == [0, 1, 0, 1, 0, 0]

@@ -27,7 +27,7 @@ from recorded import (
     status,
     stuck,
 )
-from world import Watch, in_time
+from world import PATIENCE, Watch, in_time
 
 from py_api_saga import (
     UNKNOWN,
@@ -427,19 +427,42 @@ def test_what_waits_for_a_worker_may_run_elsewhere(journal: Any) -> None:
 # --- claims ---------------------------------------------------------------------------------------
 
 
+class Middle:
+    """Where a thread stops until the coroutine that waits for it has been cancelled."""
+
+    def __init__(self) -> None:
+        self._reached, self._cancelled = threading.Event(), threading.Event()
+
+    def pause(self) -> None:
+        """Wait here, in the thread."""
+        self._reached.set()
+        assert self._cancelled.wait(PATIENCE)
+
+    async def cancel(self, going: Any) -> None:
+        """Cancel what has come there; it waits for the thread, and then it is cancelled."""
+        task = asyncio.ensure_future(going)
+        assert await asyncio.to_thread(self._reached.wait, PATIENCE)
+        task.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not task.done()
+        self._cancelled.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 class Slow(Wrapped):
     """A journal whose claims take a while."""
 
-    def __init__(self, journal: Any) -> None:
+    def __init__(self, journal: Any, middle: Middle) -> None:
         super().__init__(journal)
-        self.claiming, self.claimed = threading.Event(), threading.Event()
+        self.middle, self.claimed = middle, threading.Event()
 
     def write(self, *changes: Any) -> None:
         """Write, and dawdle over a claim."""
         takes = any(isinstance(change, Take) for change in changes)
         if takes:
-            self.claiming.set()
-            time.sleep(0.05)
+            self.middle.pause()
         self._journal.write(*changes)
         if takes:
             self.claimed.set()
@@ -449,19 +472,15 @@ class Slow(Wrapped):
 def test_a_cancellation_while_a_saga_is_claimed_gives_it_back(journal: Any, how: str) -> None:
     """The thread that claims it goes on; nobody is left with a claim and no driver."""
     crashed(journal, chain("a"), 1)
-    slow = Slow(journal)
+    middle = Middle()
+    slow = Slow(journal, middle)
 
     async def main() -> None:
-        going: Any = (
+        await middle.cancel(
             arecover(slow)
             if how == "recover"
             else chain("a").aorchestrator_execute(journal=slow, saga_id="x")
         )
-        task = asyncio.ensure_future(going)
-        assert await asyncio.to_thread(slow.claiming.wait, 10)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
 
     asyncio.run(main())
 
@@ -472,21 +491,16 @@ def test_a_cancellation_while_a_saga_is_claimed_gives_it_back(journal: Any, how:
 def test_a_cancellation_while_a_start_looks_at_its_saga_waits_for_that(journal: Any) -> None:
     """No thread of a start that has ended goes on with the journal."""
     chain("a").start(journal=journal, saga_id="x")
-    looking, looked = threading.Event(), threading.Event()
+    middle, looked = Middle(), threading.Event()
 
     def find(saga_id: str) -> Any:
-        looking.set()
-        time.sleep(0.05)
+        middle.pause()
         looked.set()
         return journal.find(saga_id)
 
     async def main() -> None:
         wrapped: Any = Wrapped(journal, find=find)
-        task = asyncio.ensure_future(chain("a").astart(journal=wrapped, saga_id="x"))
-        assert await asyncio.to_thread(looking.wait, 10)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await middle.cancel(chain("a").astart(journal=wrapped, saga_id="x"))
         assert looked.is_set()
 
     asyncio.run(main())
@@ -758,21 +772,15 @@ def test_a_cancellation_while_an_answer_is_looked_up_is_raised(journal: Any, end
             chain("a", "b").orchestrator_execute(journal=journal, saga_id="x")
     else:
         chain("a", "b").orchestrator_execute(journal=journal, saga_id="x")
-    looking = threading.Event()
+    middle = Middle()
 
     def find(saga_id: str) -> Any:
-        looking.set()
-        time.sleep(0.05)
+        middle.pause()
         return journal.find(saga_id)
 
     async def main() -> None:
         wrapped: Any = Wrapped(journal, find=find)
-        going = chain("a", "b").aorchestrator_execute(journal=wrapped, saga_id="x")
-        task = asyncio.ensure_future(going)
-        assert await asyncio.to_thread(looking.wait, 10)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await middle.cancel(chain("a", "b").aorchestrator_execute(journal=wrapped, saga_id="x"))
 
     asyncio.run(main())
 
@@ -780,22 +788,17 @@ def test_a_cancellation_while_an_answer_is_looked_up_is_raised(journal: Any, end
 def test_a_cancellation_while_nothing_is_left_to_claim_is_raised(journal: Any) -> None:
     """There is nothing to give back."""
     chain("a").start(journal=journal, saga_id="x")
-    claiming = threading.Event()
+    middle = Middle()
 
     def write(*changes: Any) -> None:
         journal.write(*changes)
         for change in changes:
             if isinstance(change, Take):  # somebody else was faster
                 change.error = SagaInProgress("x")
-                claiming.set()
-                time.sleep(0.05)
+                middle.pause()
 
     async def main() -> None:
-        task = asyncio.ensure_future(arecover(Wrapped(journal, write=write)))
-        assert await asyncio.to_thread(claiming.wait, 10)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await middle.cancel(arecover(Wrapped(journal, write=write)))
 
     asyncio.run(main())
 

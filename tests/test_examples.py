@@ -44,6 +44,7 @@ def output_of(*command: str, stdin: str = "", logged: str = "") -> str:
         text=True,
         timeout=PATIENCE,
         env=ENVIRONMENT,
+        cwd=EXAMPLES,  # not where a stranger may keep files of the same names
         check=False,
     )
     assert run.returncode == 0, run.stderr
@@ -238,6 +239,7 @@ def serving(command: list[str], log: Path) -> Iterator[Shop]:
             stdout=subprocess.PIPE,
             stderr=complaints,
             text=True,
+            cwd=EXAMPLES,
             env={**ENVIRONMENT, "TMPDIR": str(log.parent)},  # of a database that nobody removes
         )
     assert process.stdout is not None
