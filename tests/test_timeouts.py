@@ -792,7 +792,7 @@ def test_other_coroutines_go_on_while_one_is_late(world: World) -> None:
     """In a graph the one beside it ends well, and is then undone."""
 
     async def stock() -> str:
-        await asyncio.sleep(2 * SHORT)
+        await asyncio.to_thread(world.wait_for, "charge cleaned up")
         return world.do("stock")
 
     saga = SagaAssembler.saga()
