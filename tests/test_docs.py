@@ -20,6 +20,7 @@ from py_api_saga.events import _LEVELS
 from py_api_saga.execution import LEGAL, SAGA_LEGAL
 
 _JOURNAL = "keeps a journal, and modules with what it may name, in a folder of its own"
+_WORKERS = "needs a Redis; `python -m tests.queues` runs it as it stands"
 OWN_PROCESS = {
     "README.md": _JOURNAL,
     "docs/explanation/durability.md": _JOURNAL,
@@ -33,11 +34,15 @@ OWN_PROCESS = {
     "docs/howto/observers.md": "sets up logging for the whole process",
     "docs/howto/recovery.md": _JOURNAL,
     "docs/howto/repair.md": _JOURNAL,
+    "docs/howto/task-queues.md": _JOURNAL,
     "docs/howto/testing.md": _JOURNAL,
     "docs/reference/format.md": _JOURNAL,
     "docs/reference/journal.md": _JOURNAL,
 }
 TUTORIAL = "docs/tutorial.md"  # tests/test_tutorial.py does what it says
+
+# What the code of a page imports besides, which only the extra "proof" has.
+NEEDS = {"docs/howto/task-queues.md": ("celery", "dramatiq", "rq")}
 
 # What a reader may type. Each is run by a test, or there is a reason why not.
 COMMANDS = {
@@ -64,6 +69,9 @@ COMMANDS = {
     ),
     "DJANGO_SETTINGS_MODULE=shop.settings saga worker --setup django:setup --journal sagas.db "
     "--modules shop.operations": "tests/test_commands.py runs one, of another project",
+    "celery -A celery_tasks worker --pool prefork --loglevel INFO": _WORKERS,
+    "rq worker --with-scheduler": _WORKERS,
+    "dramatiq dramatiq_tasks": _WORKERS,
     "python -m tests.crash": "takes minutes; tests/test_crash.py is a short run of it",
     "python -m tests.mutants durable": (
         "takes minutes; tests/test_crash.py has what they are caught by"
@@ -122,6 +130,8 @@ def test_the_code_of_a_page_that_is_to_be_alone_runs_in_a_process_of_its_own(
     name: str, tmp_path: Path
 ) -> None:
     """A page that changes its process, or leaves files, does so to a process and a folder."""
+    for package in NEEDS.get(name, ()):
+        pytest.importorskip(package, reason=f"{package} is in the extra `proof`: it is run there")
     paths = [str(tmp_path), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     run = subprocess.run(
         [sys.executable, "-W", "error", pages.__file__, name],

@@ -1,0 +1,79 @@
+"""The proof: `python -m tests.queues`, or `python -m tests.queues --short`.
+
+Prints each case and what is wrong with it; the exit code is 1 if anything is, and 2 if what is
+needed is not installed: `pip install -e ".[proof]"` and `apt-get install redis-server`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from . import matrix, page
+from .server import BINARY, redis_server
+from .workers import QUEUES, Queue
+
+PACKAGES = ("celery", "dramatiq", "redis", "rq")
+
+
+def _missing() -> list[str]:
+    """Give what has to be installed first."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    return missing if shutil.which(BINARY) else [*missing, BINARY]
+
+
+def _prove(kind: type[Queue], folder: Path, *, short: bool) -> Counter[str]:
+    """Try all on one queue, say what came of it, and count the cases and the wrong ones."""
+    figures: Counter[str] = Counter()
+    begun = time.monotonic()
+    for cell in _cells(kind, folder, short=short):
+        figures.update(cases=1, wrong=bool(cell.wrong))
+        sys.stdout.write(f"{kind.name:9} {cell.where:44} {'; '.join(cell.wrong) or 'ok'}\n")
+        sys.stdout.flush()
+    seconds = time.monotonic() - begun
+    sys.stdout.write(f"{kind.name:9} {figures['cases']} cases in {seconds:.0f} s\n")
+    return figures
+
+
+def _cells(kind: type[Queue], folder: Path, *, short: bool) -> Iterator[matrix.Cell]:
+    for name in ("matrix", "page"):
+        (folder / name).mkdir(parents=True)
+    with redis_server(folder / "matrix") as socket:
+        yield from matrix.everything(kind(folder / "matrix", socket), short=short)
+    with redis_server(folder / "page") as socket:
+        yield from page.everything(kind(folder / "page", socket))
+
+
+def main() -> int:
+    """Try all, the queues side by side: they wait for most of the time."""
+    parser = argparse.ArgumentParser(prog="python -m tests.queues", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="only the kinds that CI tries")
+    parser.add_argument("--only", choices=[kind.name for kind in QUEUES], help="one queue")
+    parser.add_argument("--keep", action="store_true", help="keep the folder, with the logs")
+    options = parser.parse_args()
+    if missing := _missing():
+        sys.stderr.write(f"not installed: {', '.join(missing)}\n")
+        return 2
+    chosen = [kind for kind in QUEUES if options.only in {None, kind.name}]
+    folder = Path(tempfile.mkdtemp(prefix="saga-queues-"))
+    try:
+        with ThreadPoolExecutor(len(chosen)) as pool:
+            begun = [pool.submit(_prove, k, folder / k.name, short=options.short) for k in chosen]
+            figures = sum((each.result() for each in begun), Counter())
+    finally:
+        if not options.keep:
+            shutil.rmtree(folder)
+    sys.stdout.write(f"{figures['cases']} cases, {figures['wrong']} wrong\n")
+    return 1 if figures["wrong"] or not figures["cases"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

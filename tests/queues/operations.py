@@ -1,0 +1,96 @@
+"""What stands in for the page's `operations.py`: the same functions, with a ledger outside.
+
+A copy of this file lies in the folder of the workers, so that the journal finds it by that name.
+What happens is in the name of the order.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from py_api_saga import current_operation
+from queues.ledger import count, note, of, read
+
+PATIENCE = 60.0  # seconds after which a limit, or a second delivery, is taken for lost
+
+
+class NoCourier(Exception):
+    """There is no van today."""
+
+
+@contextmanager
+def _calling(order: str, name: str) -> Iterator[None]:
+    note("begin", order, name, current_operation().idempotency_key)
+    try:
+        yield
+    finally:
+        note("end", order, name)
+
+
+def _take_effect(order: str, name: str) -> None:
+    note("effect", order, name, current_operation().idempotency_key)
+
+
+def _undo(order: str, name: str) -> None:
+    note("undone", order, name, current_operation().action_key or "")
+
+
+def _wait_for(order: str, word: str) -> None:
+    """Wait until a line says so, or a limit strikes."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        if any(line.what == word for line in of(order, read())):
+            return
+        time.sleep(0.02)
+    raise TimeoutError(word)
+
+
+def reserve(order: str) -> None:
+    """Reserve."""
+    with _calling(order, "reserve"):
+        _take_effect(order, "reserve")
+
+
+def release(order: str) -> None:
+    """Undo it."""
+    with _calling(order, "release"):
+        _undo(order, "reserve")
+
+
+def charge(order: str, cents: int) -> None:
+    """Charge; then be killed, be struck, or wait until somebody else has come with the order."""
+    del cents
+    with _calling(order, "charge"):
+        _take_effect(order, "charge")
+        if order == "killed" and count(of(order, read()), "begin", "charge") == 1:
+            note("killed", order)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if order == "struck":
+            _wait_for(order, "never")
+        if order == "twice":
+            _wait_for(order, "met")
+
+
+def refund(order: str) -> None:
+    """Undo it."""
+    with _calling(order, "refund"):
+        _undo(order, "charge")
+
+
+def book_courier(order: str) -> None:
+    """Book, unless there is no van: never for one order, and not the first time for another."""
+    with _calling(order, "book"):
+        first = count(of(order, read()), "begin", "book") == 1
+        if order == "never" or (order == "later" and first):
+            raise NoCourier
+        _take_effect(order, "book")
+
+
+def cancel_courier(order: str) -> None:
+    """Undo it."""
+    with _calling(order, "cancel"):
+        _undo(order, "book")
