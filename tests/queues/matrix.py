@@ -197,21 +197,24 @@ def kill(queue: Queue) -> list[Cell]:
 
 
 def kill_by_limit(queue: Queue) -> list[Cell]:
-    """Let a hard limit kill a task; the queue is done with it, and recovery goes on."""
+    """Let a hard limit end a task: SystemExit, and a kill right behind it; recovery goes on."""
     cell = Cell("hard limit", durable=True, order="hard-limit")
     with queue.working():
         cell.task = queue.send("cell", [cell.order, cell.kind, True, 1.0], hard=LIMIT)
         cell.answer = queue.wait(cell.task)
-    if cell.answer != Answer("FAILURE", "TimeLimitExceeded"):
-        cell.wrong.append(f"the queue says {cell.answer}")
-    if opened(queue) != {cell.order}:
-        cell.wrong.append(f"open is {opened(queue)}")
-    begun = [line for line in _lines(queue, cell) if line.what == "begin"]
+        shown = wait_for("its end", lambda: opened(queue))
+    if cell.answer != Answer("FAILURE", "TimeLimitExceeded") or shown != {cell.order}:
+        cell.wrong.append(f"the queue says {cell.answer}, and open is {shown}")
+    lines = _lines(queue, cell)
+    if ledger.count(lines, "begin", "refund") != 1 or ledger.count(lines, "end", "refund"):
+        cell.wrong.append(f"it was not killed in its refund: {ledger.summary(lines)}")
     file = Path(queue.env[ledger.FILE])
-    ledger.note("killed", cell.order, who=begun[-1].who, file=file)
-    command(queue, "recover", "--modules", "queues.shop")
-    cell.answer = Answer("SUCCESS")
-    _check_once(queue, cell)
+    ledger.note("killed", cell.order, who=lines[-1].who, file=file)
+    told = command(queue, "recover", "--modules", "queues.shop")
+    lines = _lines(queue, cell)
+    cell.wrong += ledger.contradictions(lines)
+    if ledger.standing(lines) or opened(queue):
+        cell.wrong.append(f"there stands {ledger.standing(lines)}: {told}")
     return [cell]
 
 

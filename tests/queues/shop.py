@@ -104,7 +104,7 @@ def charge(order: str, trouble: str) -> int:
         if trouble == "killed" and _calls(order, "charge") == 1:
             note("killed", order)
             os.kill(os.getpid(), signal.SIGKILL)
-        if trouble in {"struck", "busy"} or (trouble == "hangs" and _calls(order, "charge") == 1):
+        if trouble in {"struck", "busy"}:
             _until_struck()
         if trouble == "others struck":
             _until_others_are_struck(order)
@@ -158,7 +158,7 @@ KINDS: dict[str, tuple[str, str, str]] = {
     "asyncio": ("", "", ""),
     "after the pivot": ("", "", "struck"),
     "killed": ("killed", "", ""),
-    "hard limit": ("hangs", "", ""),
+    "hard limit": ("struck", "struck", ""),
     "as usual": ("", "", ""),
 }
 
