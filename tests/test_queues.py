@@ -72,7 +72,7 @@ def test_an_effect_stands_until_it_is_undone_and_counts_once_for_each_key() -> N
 
 
 def test_the_page_has_the_files_and_the_commands_of_each_queue(tmp_path: Path) -> None:
-    """What the workers run is taken from it, and the operations differ in nothing but what they do."""
+    """What the workers run is taken from it, and operations of ours have the names of its own."""
     commands = page.written(tmp_path)
 
     assert commands.keys() == {*page.TASKS, "saga"}
