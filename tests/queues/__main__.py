@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from . import matrix, page
+from . import matrix, moments, page
 from .server import BINARY, redis_server
 from .workers import QUEUES, Queue
 
@@ -48,6 +48,7 @@ def _cells(kind: type[Queue], folder: Path, *, short: bool) -> Iterator[matrix.C
         (folder / name).mkdir(parents=True)
     with redis_server(folder / "matrix") as socket:
         yield from matrix.everything(kind(folder / "matrix", socket), short=short)
+        yield from moments.everything(kind(folder / "matrix", socket), 6 if short else 60)
     with redis_server(folder / "page") as socket:
         yield from page.everything(kind(folder / "page", socket))
 

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from py_api_saga import Event, Retry, SagaAssembler, current_operation
+from py_api_saga import Event, Observer, Retry, SagaAssembler, current_operation
 from py_api_saga.journal import SQLiteJournal
 
 from . import ledger
 from .ledger import note
+
+# An exception that is set into a thread may strike in `logging`, and leave its lock locked.
+logging.getLogger("py_api_saga").setLevel(logging.WARNING)
 
 PATIENCE = 60.0  # seconds after which a limit that was to strike is taken for lost
 GLANCE = 0.02  # seconds between two looks
@@ -163,14 +168,21 @@ KINDS: dict[str, tuple[str, str, str]] = {
 }
 
 
-def saga_of(order: str, kind: str, wait: float) -> SagaAssembler:
+def _observe(event: Event) -> None:
+    if event.kind == "saga ended" and event.outcome is not None:
+        note("outcome", event.saga_id, event.outcome.value)
+
+
+def saga_of(
+    order: str, kind: str, wait: float, observers: Sequence[Observer] = (_observe,)
+) -> SagaAssembler:
     """Write a saga of a kind; `wait` is how many seconds a busy service is left alone."""
     charging, refunding, booking = KINDS[kind]
     retry = Retry(Busy, attempts=2, wait_initial=wait, wait_max=wait, wait_jitter=0)
     charged: Any = (acharge, order) if kind == "asyncio" else (charge, order, charging)
     graph = kind.startswith("choreography")
     return (
-        SagaAssembler.saga(name="queued", observers=[_observe])
+        SagaAssembler.saga(name="queued", observers=observers)
         .operation((reserve, order), (release, order), name="reserve")
         .operation(
             charged,
@@ -185,18 +197,31 @@ def saga_of(order: str, kind: str, wait: float) -> SagaAssembler:
     )
 
 
-def _observe(event: Event) -> None:
-    if event.kind == "saga ended" and event.outcome is not None:
-        note("outcome", event.saga_id, event.outcome.value)
-
-
 def run(order: str, kind: str, *, durable: bool, wait: float) -> list[Any]:
     """Run a saga of a kind to its end, under the id of its order."""
+    if kind == "any moment":
+        run_on(order, durable=durable)
     saga = saga_of(order, kind, wait)
     options = options_of(order, durable=durable)
     if kind.startswith("choreography"):
         return list(saga.choreography_execute(**options))
     return list(saga.orchestrator_execute(**options))
+
+
+def run_on(order: str, *, durable: bool) -> None:
+    """Run one saga after the other, in turns as a chain and as a graph, until a limit strikes."""
+    options: dict[str, Any] = {"journal": journal()} if durable else {}
+    until = time.monotonic() + PATIENCE
+    for number in count():
+        each = f"{order}-{number}"
+        # No observer: a limit that is raised in one is taken for its own error.
+        saga = saga_of(each, "as usual", 0.0, observers=())
+        if number % 2:
+            saga.choreography_execute(saga_id=each, **options)
+        else:
+            saga.orchestrator_execute(saga_id=each, **options)
+        if time.monotonic() > until:
+            raise NeverStruckError
 
 
 async def arun(order: str, *, durable: bool) -> list[Any]:
