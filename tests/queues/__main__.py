@@ -21,6 +21,7 @@ from . import matrix, moments, page
 from .server import BINARY, redis_server
 from .workers import QUEUES, Queue
 
+PARTS = ("matrix", "page")
 PACKAGES = ("celery", "dramatiq", "redis", "rq")
 
 
@@ -30,31 +31,31 @@ def _missing() -> list[str]:
     return missing if shutil.which(BINARY) else [*missing, BINARY]
 
 
-def _prove(kind: type[Queue], folder: Path, *, short: bool) -> Counter[str]:
-    """Try all on one queue, say what came of it, and count the cases and the wrong ones."""
+def _prove(part: str, kind: type[Queue], folder: Path, *, short: bool) -> Counter[str]:
+    """Try a part on one queue, say what came of it, and count the cases and the wrong ones."""
     figures: Counter[str] = Counter()
     begun = time.monotonic()
-    for cell in _cells(kind, folder, short=short):
+    for cell in _cells(part, kind, folder, short=short):
         figures.update(cases=1, wrong=bool(cell.wrong))
         sys.stdout.write(f"{kind.name:9} {cell.where:44} {'; '.join(cell.wrong) or 'ok'}\n")
         sys.stdout.flush()
     seconds = time.monotonic() - begun
-    sys.stdout.write(f"{kind.name:9} {figures['cases']} cases in {seconds:.0f} s\n")
+    sys.stdout.write(f"{kind.name:9} {part}: {figures['cases']} cases in {seconds:.0f} s\n")
     return figures
 
 
-def _cells(kind: type[Queue], folder: Path, *, short: bool) -> Iterator[matrix.Cell]:
-    for name in ("matrix", "page"):
-        (folder / name).mkdir(parents=True)
-    with redis_server(folder / "matrix") as socket:
-        yield from matrix.everything(kind(folder / "matrix", socket), short=short)
-        yield from moments.everything(kind(folder / "matrix", socket), 6 if short else 60)
-    with redis_server(folder / "page") as socket:
-        yield from page.everything(kind(folder / "page", socket))
+def _cells(part: str, kind: type[Queue], folder: Path, *, short: bool) -> Iterator[matrix.Cell]:
+    folder.mkdir(parents=True)
+    with redis_server(folder) as socket:
+        if part == "page":
+            yield from page.everything(kind(folder, socket))
+        else:
+            yield from matrix.everything(kind(folder, socket), short=short)
+            yield from moments.everything(kind(folder, socket), 6 if short else 60)
 
 
 def main() -> int:
-    """Try all, the queues side by side: they wait for most of the time."""
+    """Try all side by side: it waits for most of the time."""
     parser = argparse.ArgumentParser(prog="python -m tests.queues", description=__doc__)
     parser.add_argument("--short", action="store_true", help="only the kinds that CI tries")
     parser.add_argument("--only", choices=[kind.name for kind in QUEUES], help="one queue")
@@ -63,11 +64,15 @@ def main() -> int:
     if missing := _missing():
         sys.stderr.write(f"not installed: {', '.join(missing)}\n")
         return 2
-    chosen = [kind for kind in QUEUES if options.only in {None, kind.name}]
+    kinds = [kind for kind in QUEUES if options.only in {None, kind.name}]
+    chosen = [(part, kind) for part in PARTS for kind in kinds]
     folder = Path(tempfile.mkdtemp(prefix="saga-queues-"))
     try:
         with ThreadPoolExecutor(len(chosen)) as pool:
-            begun = [pool.submit(_prove, k, folder / k.name, short=options.short) for k in chosen]
+            begun = [
+                pool.submit(_prove, part, kind, folder / part / kind.name, short=options.short)
+                for part, kind in chosen
+            ]
             figures = sum((each.result() for each in begun), Counter())
     finally:
         if not options.keep:
