@@ -42,8 +42,8 @@ def _check(queue: Queue, found: list[Cell], shown: set[str]) -> None:
     sagas: dict[str, dict[int, list[Line]]] = defaultdict(lambda: defaultdict(list))
     for line in ledger.read(Path(queue.env[FILE])):
         if line.what != "struck":
-            order, _, number = line.order.rpartition("-")
-            sagas[order][int(number)].append(line)
+            order, _, counted = line.order.rpartition("-")
+            sagas[order][int(counted)].append(line)
     for cell in found:
         last = max(sagas[cell.order], default=0)
         for number, lines in sagas[cell.order].items():
