@@ -44,9 +44,10 @@ from py_api_saga.cli import main as saga
 from py_api_saga.cli.commands import COMMANDS, make_parser
 from py_api_saga.cli.worker import Worker
 from py_api_saga.exceptions import JournalError, RecordedError, SagaError
-from py_api_saga.journal import SQLiteJournal, reading
+from py_api_saga.journal import SQLiteJournal, gate, reading
 from py_api_saga.journal.changes import Append, Create, Take
 from py_api_saga.journal.codec import dumps
+from py_api_saga.journal.gate import Holder
 from py_api_saga.recovery import Recovered, Recovery
 
 TESTS = Path(__file__).parent
@@ -234,7 +235,7 @@ def test_who_only_reads_waits_for_nobody_and_changes_nothing(
     journal.close()
     before = {path.name: path.read_bytes() for path in Path(journal.path).parent.iterdir()}
 
-    monkeypatch.setattr("py_api_saga.journal.gate.Gate.lock", fail(AssertionError("waited")))
+    monkeypatch.setattr("py_api_saga.journal.gate.Gate.enter", fail(AssertionError("waited")))
     for name in READING[:-1]:
         assert say(*typed(name))[0] in (0, 4)
 
@@ -283,15 +284,18 @@ def test_who_must_wait_for_a_process_that_writes_is_told_for_whom(
 ) -> None:
     """It may hang, and nobody else would say so."""
     order().start(journal=journal, saga_id="x")
-    monkeypatch.setattr(opening, "PATIENCE", 0.03)
-    holders = iter([4711, 4712])
-    monkeypatch.setattr(opening, "holder", lambda _: next(holders, None))
+    monkeypatch.setattr(opening, "MOMENT", 0.03)
+    holders = iter([Holder(4711, None, ""), Holder(4712, None, "")])
+    monkeypatch.setattr(gate, "inside", lambda _: next(holders, None))
     assert say("cancel", "x") == (0, "x: COMPENSATED; it has ended\n")
 
-    monkeypatch.setattr(opening, "holder", lambda _: 4711)
+    monkeypatch.setattr(gate, "inside", lambda _: Holder(4711, None, ""))
     ended, said = say("cancel", "x")
     assert ended == 1
-    assert "saga: process 4711 is writing to the journal; waiting for it\n" in said
+    assert said.startswith(
+        "saga: process 4711 is writing to the journal; waiting for it for 30 s; if it is stopped, "
+        "`kill -CONT 4711` lets it go on; else end it\n"
+    )
 
 
 def test_who_only_reads_imports_nothing_that_a_journal_names(
@@ -2628,12 +2632,12 @@ def test_the_doctor_finds_a_sound_file_sound(say: Say, journal: SQLiteJournal) -
 @pytest.mark.usefixtures("journal")
 def test_the_doctor_names_who_writes(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     """And says why a WAL may be big."""
-    monkeypatch.setattr(health, "holder", lambda _: 4711)
+    monkeypatch.setattr(health, "inside", lambda _: Holder(4711, 1.0, ""))
     monkeypatch.setattr(health, "_BIG", -1)
 
     said = say("doctor")[1]
 
-    assert "writing   process 4711" in said
+    assert "writing   process 4711, since 1970-01-01T00:00:01" in said
     assert "a reader that stays open" in said
 
 

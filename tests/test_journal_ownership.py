@@ -194,7 +194,7 @@ for i in range(10):
 def test_the_gate_says_who_is_inside(journal: SQLiteJournal) -> None:
     """A process that is paused while it writes makes all others wait; a person must find it."""
     begin(journal)
-    script = "journal.find('a'); journal.engine.gate.lock(); say('inside'); told()"
+    script = "journal.find('a'); journal.engine.gate.enter(); say('inside'); told()"
     with worker(Path(journal.path), script) as process:
         assert said(process) == "inside"
         os.kill(process.pid, signal.SIGSTOP)

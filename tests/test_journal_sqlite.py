@@ -994,15 +994,15 @@ def test_a_second_interrupt_hands_over(journal: SQLiteJournal) -> None:
     """The thread is free at once; what is not written yet is, all the same, by a thread of ours."""
     claim = begin(journal)
     journal.write(before := Append(claim, "[0]", None))
-    real = journal.engine.gate.lock
+    real = journal.engine.gate.enter
     strikes = [Interrupt, Interrupt]
 
-    def lock() -> None:
+    def enter() -> bool:
         if strikes:
             raise strikes.pop()
-        real()
+        return real()
 
-    journal.engine.gate.lock = lock  # type: ignore[method-assign]
+    journal.engine.gate.enter = enter  # type: ignore[method-assign]
     append = Append(claim, "[2]", None)
     with pytest.raises(Interrupt):
         journal.write(before, append)
@@ -1015,16 +1015,16 @@ def test_a_second_interrupt_hands_over(journal: SQLiteJournal) -> None:
 def test_a_start_that_is_interrupted_twice_is_owned_by_nobody(journal: SQLiteJournal) -> None:
     """Whoever is interrupted leaves; then the saga was never begun, or waits to be recovered."""
     begin(journal, "other")
-    real = journal.engine.gate.lock
+    real = journal.engine.gate.enter
     strikes = [Interrupt, Interrupt]
 
-    def lock() -> None:
+    def enter() -> bool:
         if strikes:
             raise strikes.pop()
         time.sleep(0.05)
-        real()
+        return real()
 
-    journal.engine.gate.lock = lock  # type: ignore[method-assign]
+    journal.engine.gate.enter = enter  # type: ignore[method-assign]
     create = Create("a", "x", "[1]")
     with pytest.raises(Interrupt):
         journal.write(create)

@@ -24,7 +24,7 @@ from py_api_saga.exceptions import (
 from py_api_saga.executors.crew import Crew
 from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.executors.unready import unready
-from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Leave, Take
+from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Leave, Take, latest
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.record import PARKED
 from py_api_saga.journal.values import SealedError, Values
@@ -162,15 +162,22 @@ class Recovery:
         """Take the next sagas off the list, as claims to be made."""
         todo, now = self._todo, time()
         size = max(1, self.batch >> (4 * todo[0].tries)) if todo else 0
-        return [
+        takes = [
             Take(seen, counted=True, due=now + backoff(seen.tries))
             for seen in (todo.popleft() for _ in range(min(size, len(todo))))
         ]
+        for take in takes:
+            take.until = latest()
+        return takes
 
     def _take_in(self, takes: list[Take]) -> None:
         for take in takes:
             if take.error is None:
                 self._claimed.append((take.claim, take.seen))
+            elif take.withdrawn:  # nobody gets at the journal: one says so for all that are left
+                self._todo.clear()
+                self.results.append(Recovered(take.seen.saga_id, take.seen.status, take.error))
+                return
             elif not isinstance(take.error, SagaInProgress):  # somebody else was faster
                 self.results.append(Recovered(take.seen.saga_id, take.seen.status, take.error))
 
@@ -284,7 +291,9 @@ class Recovery:
             return Recovered(seen.saga_id, SagaStatus.COMPLETED)
         if isinstance(error, _ParkedError):
             body = dumps([[PARKED, {"reason": str(error)}]])
-            self.journal.write(park := Append(claim, body, SagaStatus.STUCK))
+            park = Append(claim, body, SagaStatus.STUCK)
+            park.until = latest()
+            self.journal.write(park)
             if park.error is not None:
                 self.journal.leave(claim)
                 return Recovered(seen.saga_id, seen.status, park.error)
@@ -524,7 +533,9 @@ def takeover(
     if who is not None:
         try:
             did = "take over by force" if force else "take over"
-            journal.write(note := Append(claim, f"[{note_of(who, why, did)}]", None))
+            note = Append(claim, f"[{note_of(who, why, did)}]", None)
+            note.until = latest()
+            journal.write(note)
             note.check()
         except BaseException:
             journal.leave(claim)

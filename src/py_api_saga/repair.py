@@ -17,7 +17,7 @@ from py_api_saga.execution import (
     Execution,
     IllegalMoveError,
 )
-from py_api_saga.journal.changes import Append, Purge, Take
+from py_api_saga.journal.changes import Append, Purge, Take, latest
 from py_api_saga.journal.entries import write_entry
 from py_api_saga.journal.names import NotStorableError
 from py_api_saga.journal.record import digest, read_lines, read_rows
@@ -196,7 +196,8 @@ def purge_all(
         except (DecisionError, SagaInProgress, JournalError) as error:
             left.append((seen, error))
         else:
-            changes.append((seen, Purge(seen, what, forget=forget)))
+            changes.append((seen, purge := Purge(seen, what, forget=forget)))
+            purge.until = latest()
     journal.write(*(change for _, change in changes))
     left += [(seen, change.error) for seen, change in changes if change.error is not None]
     return left
@@ -285,7 +286,9 @@ def _decide(
     try:
         lines, status = _decided(journal, seen, decide)
         body = f"[{','.join([note, *lines])}]"
-        journal.write(append := Append(claim, body, status, rested=True))
+        append = Append(claim, body, status, rested=True)
+        append.until = latest()
+        journal.write(append)
         append.check()
     finally:
         if not claim.over:

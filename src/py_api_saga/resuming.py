@@ -30,7 +30,7 @@ from py_api_saga.execution import (
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.unready import unready
-from py_api_saga.journal.changes import OPEN, Leave, Take
+from py_api_saga.journal.changes import OPEN, Leave, Take, latest
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.record import (
     NOTE,
@@ -96,7 +96,7 @@ def known(run: Run) -> Results | tuple[Run, int | None]:
     seen, rows = namesake(recorder)
     if seen.status not in OPEN:
         return _answer(seen, read_rows(rows, values))
-    claim = claim_of(journal, Take(seen))
+    claim = claim_of(journal, Take(seen), recorder.deadline)
     try:
         return taken(journal, values, claim, seen, run.observers)
     except BaseException:
@@ -104,11 +104,17 @@ def known(run: Run) -> Results | tuple[Run, int | None]:
         raise
 
 
-def claim_of(journal: Journal, take: Take) -> Claim:
-    """Claim a saga; raises SagaInProgress if somebody drives it, and is not to be forced out."""
+def claim_of(journal: Journal, take: Take, deadline: float | None = None) -> Claim:
+    """Claim a saga; gives up where `latest` says so.
+
+    Raises:
+        SagaInProgress: Somebody drives it, and is not to be forced out.
+        JournalError: It could not be written, or not in time.
+    """
     if not take.force and journal.drives(take.seen):
         message = f"saga {take.seen.saga_id!r} is running elsewhere; it was left alone"
         raise SagaInProgress(message)
+    take.until = latest(deadline)
     try:
         journal.write(take)
     except BaseException:

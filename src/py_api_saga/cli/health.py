@@ -10,13 +10,20 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
 from py_api_saga.cli.listing import ATTENTION, at_a_glance
-from py_api_saga.cli.opening import batches, each_read, to_read
+from py_api_saga.cli.opening import (
+    batches,
+    each_read,
+    holder_as_json,
+    tell_of_who_hangs,
+    to_read,
+    who_writes,
+)
 from py_api_saga.cli.story import fold
 from py_api_saga.cli.version import installed
 from py_api_saga.cli.words import duration, plural, table, write, write_json
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, STATUS_OF
-from py_api_saga.journal.gate import holder
+from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE, STATUS_OF
+from py_api_saga.journal.gate import inside
 from py_api_saga.journal.opening import connect_to_read
 from py_api_saga.journal.values import Trees
 from py_api_saga.status import SagaStatus
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.cli.opening import ReadOnly
     from py_api_saga.journal.changes import Summary
+    from py_api_saga.journal.gate import Holder
     from py_api_saga.journal.protocol import Journal
 
 _MANY = 3  # tries after which a saga deserves a look
@@ -48,6 +56,8 @@ def check(arguments: argparse.Namespace) -> int:
         # Told by a clock that was set back since, which hid from recovery that they are due.
         ahead = [s for s in waiting if max(s.changed, s.due) > now + LONGEST_WAIT]
         overdue = [*_silent(journal, late, latest), *ahead]
+        holder = who_writes(journal.path)
+    tell_of_who_hangs(holder)
     stuck = [seen for seen in sagas if seen.status is SagaStatus.STUCK]
     tried = [seen for seen in sagas if seen.status in OPEN and seen.tries >= _MANY]
     concern = {seen.number: seen for seen in (*stuck, *overdue, *tried)}
@@ -61,6 +71,7 @@ def check(arguments: argparse.Namespace) -> int:
                 "sagas": [
                     at_a_glance(seen, driven=seen.number in driven) for seen in concern.values()
                 ],
+                **holder_as_json(holder),
             }
         )
     else:
@@ -70,7 +81,13 @@ def check(arguments: argparse.Namespace) -> int:
             f"{len(tried):,} tried {_MANY} times or more, "
             f"{len(sagas) - len(stuck):,} open in all"
         )
-    return ATTENTION if concern else 0
+    return ATTENTION if concern or _hangs(holder) else 0
+
+
+def _hangs(holder: Holder | None) -> bool:
+    """Tell whether a process has been inside the gate for so long that others give up."""
+    since = None if holder is None else holder.since
+    return since is not None and time.time() - since > PATIENCE
 
 
 def _silent(journal: ReadOnly, sagas: Sequence[Summary], since: float) -> Iterable[Summary]:
@@ -97,6 +114,7 @@ def examine(journal: ReadOnly) -> dict[str, Any]:
     """Give all that there is to know of a journal's file."""
     path, pragmas = journal.path, journal.pragmas
     stat = os.stat(path)  # noqa: PTH116 - paths are text here
+    holder = inside(f"{path}-gate")
     found: dict[str, Any] = {
         "path": path,
         "library": installed(),
@@ -109,7 +127,7 @@ def examine(journal: ReadOnly) -> dict[str, Any]:
         "permissions": f"{stat.st_mode & 0o777:04o}",
         "size": stat.st_size,
         "wal_size": _size(f"{path}-wal"),
-        "gate_holder": holder(f"{path}-gate"),
+        **holder_as_json(holder),
         "sagas": {},
         "left_by_dead": 0,
         "damage": [],
@@ -170,14 +188,14 @@ def _unreadable(journal: ReadOnly) -> list[str]:
 
 
 def _write(found: dict[str, Any]) -> None:
-    holds = found["gate_holder"]
+    holds, since = found["gate_holder"], found["gate_held_since"]
     rows = [
         ["file", f"{found['path']}, {found['permissions']}, {found['size']:,} bytes"],
         ["format", f"{found['format']}, {found['journal_mode']}, pages of {found['page_size']:,}"],
         ["WAL", f"{found['wal_size']:,} bytes" + _why_big(found["wal_size"])],
         ["versions", f"py-api-saga {found['library']}, Python {found['python']}"],
         ["SQLite", found["sqlite"] + _BUG[found["wal_reset_bug"]]],
-        ["writing", "nobody at this moment" if holds is None else f"process {holds or 'unknown'}"],
+        ["writing", _who(holds, since)],
         ["sagas", ", ".join(f"{n:,} {status}" for status, n in found["sagas"].items()) or "?"],
         ["left", f"{plural(found['left_by_dead'], 'open saga')} by processes that have died"],
     ]
@@ -186,6 +204,12 @@ def _write(found: dict[str, Any]) -> None:
         write(f"DAMAGED: {fault}")
     if not found["damage"]:
         write("no damage")
+
+
+def _who(holds: int | None, since: str | None) -> str:
+    if holds is None:
+        return "nobody at this moment"
+    return f"process {holds or 'unknown'}" + (f", since {since}" if since else "")
 
 
 _BUG = {

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.cli.opening import to_read
+from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read, who_writes
 from py_api_saga.cli.words import age, exact, moment, table, write, write_json
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.status import SagaStatus
@@ -34,8 +34,10 @@ def main(arguments: argparse.Namespace) -> int:
         )
         more, sagas = len(sagas) > limit, sagas[:limit]
         listed = [at_a_glance(seen, driven=journal.drives(seen)) for seen in sagas]
+        holder = who_writes(journal.path)
+    tell_of_who_hangs(holder)
     if arguments.json:
-        write_json({"sagas": listed, "more": more})
+        write_json({"sagas": listed, "more": more, **holder_as_json(holder)})
     else:
         _write(sagas, listed)
         if more:

@@ -9,16 +9,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-import time
 from contextlib import closing
 from importlib import import_module
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from py_api_saga.cli.arguments import UsageError
+from py_api_saga.cli.words import exact
 from py_api_saga.exceptions import JournalError, SagaError
-from py_api_saga.journal.changes import OPEN
-from py_api_saga.journal.gate import holder
+from py_api_saga.journal.changes import OPEN, PATIENCE
+from py_api_saga.journal.gate import MOMENT, Holder, lingering
 from py_api_saga.journal.names import Names
 from py_api_saga.journal.opening import (
     APPLICATION_ID,
@@ -49,7 +49,6 @@ _HINT = (
     "; if something must be set up before, say what to call: --setup MODULE:FUNCTION, such as "
     "--setup django:setup"
 )
-PATIENCE = 1.0  # seconds for which a process may write before a person is told of it
 _SEAL = '"$sealed":'  # as a key: it may be in a text as well
 _BATCH = 100  # sagas whose rows are read together
 
@@ -216,15 +215,33 @@ def to_write(
 
 def _tell_of_who_writes(path: str) -> None:
     """Say for whom the next write waits, if it will: a process that hangs keeps all others out."""
-    gate = f"{os.path.realpath(path)}-gate"
-    first, until = holder(gate), time.monotonic() + PATIENCE
-    while first is not None and holder(gate) == first:
-        if time.monotonic() > until:
-            print(
-                f"saga: process {first} is writing to the journal; waiting for it", file=sys.stderr
-            )
-            return
-        time.sleep(0.01)
+    holder = who_writes(os.path.realpath(path))
+    if holder is not None:
+        print(
+            f"saga: {holder} is writing to the journal; waiting for it for {PATIENCE:g} s; "
+            f"{holder.remedy}",
+            file=sys.stderr,
+        )
+
+
+def who_writes(path: str) -> Holder | None:
+    """Tell who has been writing to the journal at a real path for longer than a moment."""
+    return lingering(f"{path}-gate", MOMENT)
+
+
+def tell_of_who_hangs(holder: Holder | None) -> None:
+    """Say beside what was read that nobody can write."""
+    if holder is not None:
+        print(
+            f"saga: {holder} is writing to the journal, and nobody else can; {holder.remedy}",
+            file=sys.stderr,
+        )
+
+
+def holder_as_json(holder: Holder | None) -> dict[str, Any]:
+    """Give who keeps others out as JSON has it."""
+    since = None if holder is None or holder.since is None else exact(holder.since)
+    return {"gate_holder": holder and holder.pid, "gate_held_since": since}
 
 
 def import_modules(arguments: argparse.Namespace) -> None:

@@ -9,6 +9,7 @@ it, which each of its changes carries: once another process has claimed the saga
 from __future__ import annotations
 
 from collections import namedtuple
+from time import monotonic
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.status import SagaStatus
@@ -29,6 +30,19 @@ OPEN = frozenset({SagaStatus.RUNNING, SagaStatus.COMPENSATING})
 # Seconds for which recovery leaves a saga alone at most. What is noted for later than that was
 # noted under a clock that has been set back since, and is not believed.
 LONGEST_WAIT = 3600.0
+
+
+PATIENCE = 30.0  # seconds; see `latest`
+
+
+def latest(deadline: float | None = None) -> float:
+    """Tell until when what begins, claims or decides something waits to be written.
+
+    Args:
+        deadline: When it is of no use any more, on the monotonic clock, as what is returned is.
+    """
+    until = monotonic() + PATIENCE
+    return until if deadline is None or deadline > until else deadline
 
 
 class Summary(
@@ -99,16 +113,20 @@ class Change:
         settled: It is durable, or never will be: `error` says which.
         error: Why it is not durable, or None.
         tried: What a journal notes to tell whether a commit that seemed to fail is there.
+        until: When its caller gives up, on the monotonic clock, unless it is being written by then;
+            None for never. Then it is settled with a JournalError, and nothing of it was written.
         waiter: Whom a journal is to tell, if that is not a thread which waits.
+        withdrawn: Its caller gave up.
     """
 
-    __slots__ = ("claim", "error", "settled", "tried", "waiter")
+    __slots__ = ("claim", "error", "settled", "tried", "until", "waiter", "withdrawn")
 
     def __init__(self, claim: Claim) -> None:
         self.claim = claim
-        self.settled = False
+        self.settled = self.withdrawn = False
         self.error: Exception | None = None
         self.tried: object = None
+        self.until: float | None = None
         self.waiter: object = None
 
     def check(self) -> Claim:

@@ -11,11 +11,22 @@ import os
 import sqlite3
 import time
 from contextlib import suppress
+from time import monotonic
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
-from py_api_saga.journal.changes import OPEN, Append, Create, Leave, SagaExistsError, Take
-from py_api_saga.journal.gate import Gate
-from py_api_saga.journal.group_commit import GroupCommit
+from py_api_saga.journal.changes import (
+    OPEN,
+    Append,
+    Claim,
+    Create,
+    Leave,
+    Purge,
+    SagaExistsError,
+    Take,
+    latest,
+)
+from py_api_saga.journal.gate import Gate, shut
+from py_api_saga.journal.group_commit import GroupCommit, RetiredError
 from py_api_saga.journal.ledger import Ledger, in_progress
 from py_api_saga.journal.opening import PATIENCE, cannot, connect_to_write
 from py_api_saga.journal.owners import owners_at
@@ -27,7 +38,7 @@ TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from py_api_saga.journal.changes import Change, Claim, Summary
+    from py_api_saga.journal.changes import Change, Summary
     from py_api_saga.journal.group_commit import Batch
     from py_api_saga.journal.opening import Options, Place
     from py_api_saga.journal.owners import Owners
@@ -37,6 +48,15 @@ PAUSE = 0.02  # seconds before the second, twice that before the third
 BIG_WAL = 16 << 20  # bytes above which the leader tries to begin it anew
 GLANCE = 64  # commits after which it looks how big that is
 CHECKPOINT_PATIENCE = 100  # milliseconds that this may wait for readers
+LOOK = 0.01  # seconds between two looks whether the gate has opened, when a file is closed
+
+
+_NOT_DONE: dict[type[Change], str] = {
+    Create: "was not started, and is not in the journal",
+    Take: "was not claimed",
+    Append: "is as it was",
+    Purge: "was not purged",
+}
 
 
 class Engine:
@@ -61,7 +81,9 @@ class Engine:
         """Name the file; it is opened when it is needed."""
         self.path, self._key = place
         self.options = options
-        self.queue = GroupCommit(self._admit, self._record)
+        self.queue = GroupCommit(
+            self._admit, self._record, self._stand_in_line, self._refusing
+        )
         self.reader = Reader(self.path)
         self.running: dict[str, Claim] = {}
         self.barred: set[int] = set()
@@ -84,7 +106,24 @@ class Engine:
             if self.is_interrupted():
                 raise interrupted()
             with self.queue.turn:
-                self._inside(self._opened)
+                is_open = self._inside(self._opened)
+            if not is_open:
+                self._pass_through(latest())
+
+    def _pass_through(self, until: float) -> None:
+        """Go into the gate once, which opens the file; with what waits to be written.
+
+        Raises:
+            JournalError: The gate is shut until then, or the file can't be opened.
+        """
+        nothing = Leave(Claim(""))
+        nothing.until = until
+        try:
+            self.queue.write([nothing])
+        except RetiredError as error:
+            message = f"the journal {self.path} was closed while it was to be opened"
+            raise JournalError(message) from error
+        nothing.check()
 
     def _opened(self) -> tuple[sqlite3.Connection, Ledger]:
         """Give the connection, with no transaction open; inside the gate, with the turn."""
@@ -157,25 +196,51 @@ class Engine:
             if owners.take(owner):
                 return owner
 
-    def _inside(self, action: Callable[[], object]) -> None:
-        """Do something inside the gate; SQLite's own errors become ours."""
+    def _inside(self, action: Callable[[], object]) -> bool:
+        """Do something inside the gate, unless it is shut; SQLite's own errors become ours."""
+        is_open = True
         try:
-            self.gate.lock()
-            action()
+            is_open = self.gate.enter()
+            if is_open:
+                action()
         except (sqlite3.Error, OSError) as error:
             raise cannot("written", self.path, error) from error
         finally:
-            self.gate.unlock()
+            if is_open:
+                self.gate.unlock()
+        return is_open
 
-    def disconnect(self) -> None:
-        """Close the file; with the turns of the queue and the reader. It is opened when needed."""
+    def _stand_in_line(self) -> None:
+        """Wait until the gate is open, in the thread of ours."""
+        with self.queue.turn:
+            try:
+                if self.queue.is_retired or self.gate.enter():
+                    return  # it was opened, or closed for good, just now
+            except OSError:  # which whoever writes then meets as well
+                return
+            line = self.gate.line_up()
+        self.gate.wait(line)
+        with self.queue.turn:
+            self.gate.step_out(line)
+
+    def disconnect(self, seconds: float = PATIENCE) -> None:
+        """Close the file; with the turns of the queue and the reader. It is opened when needed.
+
+        If the gate is shut for so long, outside of it: no fork and no end of a process waits for
+        one that has stopped. That harms nothing, since SQLite writes a WAL back on closing only if
+        it can lock the file for itself alone, so that there is nobody who could be writing
+        (`sqlite3WalClose` in its wal.c).
+        """
         self.reader.close()
         if self.connection is not None:
+            until, is_open = monotonic() + seconds, True
             try:
-                self.gate.lock()
+                while not (is_open := self.gate.enter()) and monotonic() < until:
+                    time.sleep(LOOK)
                 self._close_connection()
             finally:
-                self.gate.unlock()
+                if is_open:
+                    self.gate.unlock()
 
     def close(self) -> bool:
         """Close the file, and tell whether this engine is of no use any more.
@@ -184,10 +249,14 @@ class Engine:
         """
         if self.is_interrupted():
             return False
+        patience = float(PATIENCE)
         if self.queue.batch.releases:
-            self.queue.flush()
+            try:
+                self._pass_through(monotonic() + patience)
+            except JournalError:  # it is enough that our number becomes free
+                patience = 0.0
         with self.queue.turn, self.reader.turn:
-            self.disconnect()
+            self.disconnect(patience)
             with self.queue.lock:
                 if self.running or not self.queue.retire():
                     return False
@@ -220,7 +289,7 @@ class Engine:
     def abandon(self) -> None:  # pragma: no cover - likewise, see `engines`
         """Give back what a child of a fork has of its parent's engine."""
         self.lost = True
-        self.gate.close()
+        self.gate.abandon()
 
     def is_interrupted(self) -> bool:
         """Tell whether this thread is in the middle of using the file: in a signal handler, say."""
@@ -309,30 +378,37 @@ class Engine:
 
     # --- a commit --------------------------------------------------------------------------------
 
-    def _record(self, batch: Batch) -> None:
-        """Settle all changes of a batch; with the turn held."""
+    def _record(self, batch: Batch) -> bool:
+        """Settle all changes of a batch, unless the gate is shut; with the turn held."""
         problem: Exception | None = None
-        for attempt in range(TRIES):
-            if attempt:
-                time.sleep(PAUSE * attempt)
-            try:
-                self.gate.lock()
-                connection, ledger = self._opened()
-                for changes in self._rounds(batch):
-                    self._transaction(connection, ledger, batch, changes)
-                self._restart_wal(connection)
-                problem = None
-                break
-            except JournalError as error:
-                problem = error
-                break
-            except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
-                problem = error
-                self._roll_back()
-            finally:
+        is_open = True
+        try:
+            for attempt in range(TRIES):
+                if attempt:
+                    time.sleep(PAUSE * attempt)  # inside: what befalls us would befall others too
+                try:
+                    is_open = self.gate.enter()
+                    if not is_open or not self.queue.enter(batch):
+                        return is_open
+                    connection, ledger = self._opened()
+                    for changes in self._rounds(batch):
+                        self._transaction(connection, ledger, batch, changes)
+                    self._restart_wal(connection)
+                    problem = None
+                    break
+                except JournalError as error:
+                    problem = error
+                    break
+                except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+                    problem = error
+                    self._roll_back()
+        finally:
+            if is_open:
                 self.gate.unlock()
-        with self.queue.lock:
-            self._finish(batch, problem)
+        if self.queue.enter(batch):  # which it has not, if the gate could not be opened
+            with self.queue.lock:
+                self._finish(batch, problem)
+        return True
 
     def _rounds(self, batch: Batch) -> Iterator[Sequence[Change]]:
         """Give what is to be done, in transactions that have at most one change of each saga.
@@ -402,6 +478,18 @@ class Engine:
             return os.stat(self.path + "-wal").st_size  # noqa: PTH116 - paths are text here
         except OSError:  # there is none in the other mode
             return 0
+
+    def _refusing(self, changes: Sequence[Change]) -> Callable[[Change], None]:
+        """See who is inside the gate, and give what settles a change that waited for that."""
+        why = shut(self.path, self.gate.path)
+
+        def refuse(change: Change) -> None:
+            what = _NOT_DONE.get(type(change))
+            text = why if what is None else f"saga {change.claim.saga_id!r} {what}: {why}"
+            change.error, change.withdrawn = JournalError(text), True
+            self._settle(change)
+
+        return refuse
 
     def _roll_back(self) -> None:
         connection = self.connection

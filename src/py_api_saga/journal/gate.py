@@ -6,12 +6,23 @@ for one thread; `flock` belongs to the open file and knows no such rule.
 
 It also keeps clear of a defect of SQLite 3.7.0 to 3.51.2 (https://sqlite.org/wal.html, "the WAL
 reset bug"): a checkpoint that races a writer on another connection can corrupt the file.
+
+Whoever may go in looks whether the gate is open (`enter`), with the turn of the queue. If it is
+shut, one thread of ours stands in line, without the turn: the kernel lets in whoever has waited
+longest, which who looks again and again would never be. Since the lock belongs to the open file, it
+does not matter which thread has got it: with the turn, the next one of this process that looks is
+inside. So who has stood in line looks, and leaves if nobody wants to write any more.
+
+The file says who came in last, where that process runs, and when. The time is a second early at
+most: it is written anew if it is older, which costs no commit more than a look at a clock.
 """
 
 from __future__ import annotations
 
 import os
+from collections import namedtuple
 from contextlib import suppress
+from time import localtime, monotonic, sleep, strftime, time
 
 try:
     import fcntl
@@ -19,41 +30,120 @@ except ImportError:  # pragma: no cover - Windows: one process only
     fcntl = None  # type: ignore[assignment]
 
 _WIDTH = 12  # of a process id and a line break in the file
+_WHOLE = 96  # of that, a time and the name of a machine
+_FRESH = 1.0  # seconds for which the time in the file is near enough
+MOMENT = 1.0  # seconds for which a process may be inside before anybody is told of it
+_LOOK = 0.01  # seconds between two looks
 
 
 class Gate:
-    """The gate of one journal, as one process sees it. Waiting for it has no limit."""
+    """The gate of one journal, as one process sees it.
+
+    All but `wait` is for the thread that has the turn of the queue.
+    """
 
     def __init__(self, path: str) -> None:
         """Name the file; it is opened when it is needed."""
         self.path = path
         self._file = -1
         self._mine = f"{os.getpid():<{_WIDTH - 1}}\n".encode()
+        self._noted = float("-inf")  # when the file was written, on the monotonic clock
+        self._lines: list[int] = []  # descriptors on which a thread waits
 
-    def lock(self) -> None:
-        """Wait until nobody else is inside; harmless for who is inside already."""
+    def enter(self) -> bool:
+        """Go in, unless another process is inside; harmless for who is inside already."""
         if fcntl is None:  # pragma: no cover - Windows
-            return
+            return True
         if self._file < 0:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        if os.pread(self._file, _WIDTH, 0) != self._mine:
-            os.pwrite(self._file, self._mine, 0)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        now = monotonic()
+        if not 0 <= now - self._noted < _FRESH or os.pread(self._file, _WIDTH, 0) != self._mine:
+            os.pwrite(self._file, self._mine + _note(), 0)
+            self._noted = now
+        return True
 
     def unlock(self) -> None:
         """Let the next one in; harmless for who is not inside."""
         if self._file >= 0 and fcntl is not None:  # pragma: no branch - it was opened to lock it
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
+    # --- standing in line ------------------------------------------------------------------------
+
+    def line_up(self) -> int:
+        """Give what `wait` is to wait on; it stays open until `step_out`, whatever is closed."""
+        self._lines.append(self._file)
+        return self._file
+
+    @staticmethod
+    def wait(line: int) -> None:
+        """Wait until no other process is inside, however long; without the turn.
+
+        What is got belongs to all threads of this process: `enter`, then `unlock`.
+        """
+        with suppress(OSError):  # whoever enters then is told
+            fcntl.flock(line, fcntl.LOCK_EX)
+
+    def step_out(self, line: int) -> None:
+        """Wait on it no more; if the gate was closed meanwhile, that ends what was got."""
+        self._lines.remove(line)
+        if line != self._file and line not in self._lines:
+            os.close(line)
+
+    # --- the end ---------------------------------------------------------------------------------
+
     def close(self) -> None:
         """Give the descriptor back, which ends a lock unless it was inherited from a parent."""
         if self._file >= 0:  # pragma: no branch - a child may have one that was never opened
-            os.close(self._file)
+            if self._file not in self._lines:
+                os.close(self._file)
             self._file = -1
 
+    def abandon(self) -> None:  # pragma: no cover - a child ends without telling coverage
+        """Do so in a child of a fork, which has none of the threads that wait."""
+        self._lines.clear()
+        self.close()
 
-def holder(path: str) -> int | None:
-    """Tell which process is inside the gate of this path: None if none is, 0 if it is unknown.
+
+def _note() -> bytes:
+    """Write down when, and on which machine or in which container."""
+    note = f"{int(time()):<{_WIDTH - 1}} {os.uname().nodename}".encode(errors="replace")
+    return note[: _WHOLE - _WIDTH - 1].ljust(_WHOLE - _WIDTH - 1) + b"\n"
+
+
+class Holder(namedtuple("Holder", "pid since host")):  # noqa: PYI024 - a typed one takes 1 ms more
+    """Who is inside a gate."""
+
+    pid: int  # 0 if it is not known
+    since: float | None  # seconds since 1970, a second early at most; None if it is not known
+    host: str  # empty if it is this machine
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        words = f"process {self.pid or 'unknown'}"
+        if self.host:
+            words += f" on {self.host}"
+        if self.since is not None:
+            seconds = max(0.0, time() - self.since)
+            words += f" (since {strftime('%H:%M:%S', localtime(self.since))}, {seconds:,.0f} s)"
+        return words
+
+    @property
+    def remedy(self) -> str:
+        """What lets others in."""
+        if self.host:
+            return "if it was paused or stopped there, let it go on; else end it"
+        if not self.pid:
+            return "find it (`lsof`, `fuser`) and let it go on, or end it"
+        return f"if it is stopped, `kill -CONT {self.pid}` lets it go on; else end it"
+
+
+def inside(path: str) -> Holder | None:
+    """Tell who is inside the gate of this path, or None.
 
     The file says who came in last; whether that process is still inside, only the lock says.
     """
@@ -66,10 +156,42 @@ def holder(path: str) -> int | None:
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        with suppress(ValueError):
-            return int(os.pread(file, _WIDTH, 0))
-        return 0
+        return _read(os.pread(file, _WHOLE, 0))
     else:
         return None
     finally:
         os.close(file)  # drops the lock; flock is not lost by closing another descriptor
+
+
+def _read(text: bytes) -> Holder:
+    """Read what the file says; it may be anything."""
+    pid, since, host = 0, None, ""
+    with suppress(ValueError):
+        pid = max(0, int(text[:_WIDTH]))
+        since = float(int(text[_WIDTH : 2 * _WIDTH]))
+        host = text[2 * _WIDTH :].decode(errors="replace").strip()
+    return Holder(pid, since, "" if host == os.uname().nodename else host)
+
+
+def lingering(path: str, moment: float = MOMENT) -> Holder | None:
+    """Tell who has been inside for longer than a moment, without waiting if the file says so."""
+    first, until = inside(path), monotonic() + moment
+    while first is not None:
+        if first.since is not None and time() - first.since > moment + _FRESH:
+            return first
+        if monotonic() > until:
+            return first
+        sleep(_LOOK)
+        if inside(path) != first:
+            return None
+    return None
+
+
+def shut(journal: str, path: str) -> str:
+    """Say why nothing can be written to a journal."""
+    who = inside(path)
+    if who is None:
+        return f"the journal {journal} was being written to by others all the time"
+    if who.pid == os.getpid() and not who.host:
+        return f"the journal {journal} is being written to by this {who}: the disk is slow"
+    return f"the journal {journal} is shut: {who} is writing to it; {who.remedy}"

@@ -1,9 +1,27 @@
 """Group commit: whoever comes first leads, and writes for all that wait.
 
 There is no timer and no thread that waits for work: batches form while a commit runs. The first of
-a batch waits for its turn to write, then closes the batch and writes it; the others of it follow,
-which is to wait. Under asyncio the leader is a thread of ours, never one that runs actions, and it
-ends when nothing has come for a moment. A batch that is about both is led by whichever comes first.
+a batch waits for its turn to write, then writes it; the others of it follow, which is to wait.
+Under asyncio the leader is a thread of ours, never one that runs actions, and it ends when nothing
+has come for a moment. A batch that is about both is led by whichever comes first.
+
+What becomes of a batch, and who may still think better of it:
+
+- open: it takes changes. Nobody waits for anything but the turn, which others of this process have
+  while they are inside the gate, and never while they wait for it.
+- shut: its leader has found another process inside the gate. It takes changes as before, and a
+  thread of ours leads it, which stands in line at the gate without the turn. The leader follows,
+  so that whoever gives up, or is interrupted, has nothing to hand over that anybody waits for. Once
+  inside, that thread writes the batch; if all have given up, it lets the next process in.
+- entered: whoever leads is inside, and has closed the batch, with the lock held. What is in it is
+  written, or fails; its fate is awaited, however long that takes.
+- done: every change is settled; and told: whoever waited knows.
+
+A change whose caller does not wait without limit (`Change.until`) is withdrawn until its batch has
+entered: with the lock held it is taken out of the batch and settled, in one. So nothing is written
+of what was refused, and nothing is refused that is written. Others in the batch wait on, each as
+long as it likes. A thread withdraws what it waits for itself, and a loop, by a timer that it has
+while the batch can't be written, what its tasks wait for.
 
 An interrupt (what is no `Exception`: KeyboardInterrupt, SystemExit) may strike a thread at any
 line here. So each step may be done twice, what is settled is never touched again, and a follower
@@ -15,18 +33,22 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import suppress
+from time import monotonic
 
 from py_api_saga.journal.reentry import interrupted, is_held
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future
+    from asyncio import AbstractEventLoop, Future, TimerHandle
     from collections.abc import Callable, Iterable, Sequence
 
     from py_api_saga.journal.changes import Change, Claim
 
 GLANCE = 1.0  # seconds after which a follower looks whether somebody leads
 LINGER = 0.2  # seconds for which the thread of ours waits for more
+GRAIN = 0.02  # seconds between two looks of a loop for what has waited long enough
+POLL = 0.01  # seconds between two looks at the gate, if there can be no thread of ours
+_ENDLESS = float("inf")
 
 
 class RetiredError(Exception):
@@ -41,44 +63,95 @@ class Batch:
         changes: In the order in which they came. One that came twice, since its thread was
             interrupted while it put it here, is settled the first time.
         releases: Claims that were left meanwhile.
+        shut: The gate is, or was a moment ago; a thread of ours leads.
+        entered: It takes no more changes, and gives none back.
         done: Every change is settled, and nobody may wait here any more.
         told: Those who waited know.
     """
 
-    __slots__ = ("changes", "done", "gate", "loops", "queue", "releases", "told")
+    __slots__ = (
+        "changes", "done", "entered", "gate", "loops", "queue", "releases", "shut", "timers",
+        "told",
+    )  # fmt: skip
 
     def __init__(self, queue: GroupCommit) -> None:
         self.queue = queue
         self.changes: list[Change] = []
         self.releases: list[Claim] = []
         self.gate: threading.Lock | None = None  # held until it is done, if somebody follows
-        self.loops: dict[AbstractEventLoop, list[Future[None]]] = {}
-        self.done = self.told = False
+        self.loops: dict[AbstractEventLoop, list[tuple[Future[None], Sequence[Change]]]] = {}
+        self.timers: dict[AbstractEventLoop, TimerHandle] = {}
+        self.shut = self.entered = self.done = self.told = False
 
-    def follow(self) -> None:
-        """Wait until it is done, or somebody should look whether it ever will be."""
+    def take_followers(self) -> None:
+        """Let others than the leader wait; with the lock held."""
+        if self.gate is None:
+            gate = threading.Lock()
+            gate.acquire()
+            self.gate = gate
+
+    def follow(self, seconds: float) -> bool:
+        """Wait until it is done; false if it is not so soon."""
         gate = self.gate
-        if gate is not None and gate.acquire(timeout=GLANCE):
-            with suppress(RuntimeError):  # somebody told twice
-                gate.release()  # for the next follower; waking all at once would cost the leader
+        if gate is None or not gate.acquire(timeout=seconds):
+            return False
+        with suppress(RuntimeError):  # somebody told twice
+            gate.release()  # for the next follower; waking all at once would cost the leader
+        return True
 
     def tell(self) -> None:
         """Wake those who wait; an interrupt in the middle of it makes it begin anew."""
         if self.gate is not None:
             with suppress(RuntimeError):  # it was free already
                 self.gate.release()
-        for loop, futures in self.loops.items():
+        for loop in self.loops:
             with suppress(RuntimeError):  # that loop is closed: nobody waits there
-                loop.call_soon_threadsafe(_resolve, futures)
+                loop.call_soon_threadsafe(self.resolve, loop)
         self.told = True
         for change in self.changes:  # else it is a circle, which only the garbage collector ends
             change.waiter = None
 
+    # --- for a loop, in its thread ---------------------------------------------------------------
 
-def _resolve(futures: Iterable[Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
+    def resolve(self, loop: AbstractEventLoop) -> None:
+        """Wake the tasks whose changes are settled."""
+        timer = self.timers.pop(loop, None)
+        if timer is not None:
+            timer.cancel()
+        waits = self.loops[loop]
+        for future, changes in waits:
+            if not future.done() and (self.told or all(change.settled for change in changes)):
+                future.set_result(None)
+        waits[:] = [wait for wait in waits if not wait[0].done()]
+
+    def watch(self, loop: AbstractEventLoop, changes: Iterable[Change]) -> None:
+        """Look after these as well, in time."""
+        for change in changes:
+            if change.until is not None:
+                timer, seconds = self.timers.get(loop), max(0.0, change.until - monotonic())
+                if timer is None or timer.when() > loop.time() + seconds:
+                    if timer is not None:
+                        timer.cancel()
+                    self.timers[loop] = loop.call_later(seconds, self.look_after, loop)
+
+    def look_after(self, loop: AbstractEventLoop) -> None:
+        """Withdraw what has waited long enough, and look again when more will have."""
+        now, late, soonest = monotonic(), list[Change](), None
+        for _, changes in self.loops[loop]:
+            for change in changes:
+                until = change.until
+                if until is None or change.settled:
+                    continue
+                if until <= now:
+                    late.append(change)
+                elif soonest is None or until < soonest:
+                    soonest = until
+        if late:
+            self.queue.withdraw(late)
+        self.resolve(loop)
+        if soonest is not None and not self.entered:
+            seconds = max(GRAIN, soonest - now)
+            self.timers[loop] = loop.call_later(seconds, self.look_after, loop)
 
 
 class GroupCommit:
@@ -86,28 +159,42 @@ class GroupCommit:
 
     Attributes:
         lock: Held for moments only, around what several threads change.
-        turn: Held by the leader while it writes, and by whoever closes the file.
+        turn: Held by the leader while it writes, and by whoever closes the file; never by who waits
+            at the gate.
         batch: The one that takes changes.
+        is_retired: It takes none any more.
     """
 
-    def __init__(self, admit: Callable[[Change], bool], record: Callable[[Batch], None]) -> None:
+    def __init__(
+        self,
+        admit: Callable[[Change], bool],
+        record: Callable[[Batch], bool],
+        stand_in_line: Callable[[], None],
+        refuse: Callable[[Sequence[Change]], Callable[[Change], None]],
+    ) -> None:
         """Begin without work.
 
         Args:
             admit: Tells whether a change may be written at all, and settles it if not; called
                 with the lock held, and again after an interrupt.
-            record: Settles every change of a batch, and marks it as done; raises nothing but
-                interrupts.
+            record: Settles every change of a batch, and marks it as done; or says that the gate is
+                shut. Called with the turn held, and raises nothing but interrupts.
+            stand_in_line: Returns when the gate is open, however long that takes; called in the
+                thread of ours, without the turn. What was got there, `record` uses or gives back.
+            refuse: Looks why these can't be written, and gives what settles one of them so, which
+                is called with the lock held.
         """
-        self._admit, self._record = admit, record
+        self._admit, self._record, self._refuse = admit, record, refuse
+        self._stand_in_line = stand_in_line
         # Reentrant only to know who holds them: see `is_held_here`.
         self.lock = threading.RLock()
         self.turn = threading.RLock()
         self.batch = Batch(self)
-        self._retired = False
-        self._handed_over: deque[Batch] = deque()  # their leaders were interrupted twice
+        self.is_retired = False
+        self._handed_over: deque[Batch] = deque()  # their leaders were interrupted
         self._wake = threading.Semaphore(0)
         self._writer: threading.Thread | None = None
+        self._is_in_line = False  # the thread of ours, at the gate
 
     def is_held_here(self) -> bool:
         """Tell whether this very thread is at it, and is interrupted by who asks."""
@@ -124,17 +211,26 @@ class GroupCommit:
         interrupt: BaseException | None = None
         while True:
             try:
+                if interrupt is not None:
+                    self._step_down()
                 self._write(changes)
                 break
             except Exception:
+                self._step_down()
                 raise
             except BaseException as error:
                 if interrupt is not None:
+                    self._step_down()
                     self._hand_over(changes)
                     raise
                 interrupt = error
         if interrupt is not None:
             raise interrupt
+
+    def _step_down(self) -> None:
+        """Give the turn back: an interrupt may have struck just when this thread had got it."""
+        while is_held(self.turn):
+            self.turn.release()
 
     def _write(self, changes: Sequence[Change]) -> None:
         with self.lock:
@@ -143,11 +239,45 @@ class GroupCommit:
             batch = change.waiter  # first: it is gone once the change is settled
             if not change.settled:
                 assert isinstance(batch, Batch)  # noqa: S101 - it was put
-                while not batch.told:
-                    if batch.changes[0] is not change and not batch.done:
-                        batch.follow()
-                    if not batch.told:
-                        self._lead(batch)
+                self._see_settled(change, batch, changes)
+
+    def _see_settled(self, change: Change, batch: Batch, changes: Sequence[Change]) -> None:
+        """Lead a batch or follow, until this change is settled, or withdrawn with such of those."""
+        until = change.until
+        left = _ENDLESS if until is None else until - monotonic()
+        while not change.settled:
+            seconds = min(max(0.0, left), GLANCE)
+            slept = 0.0
+            if not batch.done and (batch.shut or batch.changes[:1] != [change]):
+                if batch.shut and self._writer is None:
+                    seconds = min(seconds, POLL)
+                if not batch.follow(seconds):
+                    slept = seconds
+                if change.settled:
+                    return
+            if not self._lead(batch, seconds - slept):
+                slept = seconds
+            if until is not None:
+                # What was slept for is over, whatever a clock says: tests make them stand still.
+                left = min(left - slept, until - monotonic())
+                if left <= 0 and not change.settled:
+                    self.withdraw([c for c in changes if c.until is not None and c.until <= until])
+                    until, left = None, _ENDLESS  # unless it was, it is being written
+
+    def withdraw(self, changes: Sequence[Change]) -> None:
+        """Settle as refused those whose batch has not entered the gate; the others are written."""
+        refuse = self._refuse(changes)
+        with self.lock:
+            going, staying = {id(change) for change in changes}, set[int]()
+            for batch in {change.waiter for change in changes}:
+                if isinstance(batch, Batch):
+                    if not batch.entered:
+                        batch.changes[:] = [c for c in batch.changes if id(c) not in going]
+                    staying.update(map(id, batch.changes))
+            for change in changes:
+                if not change.settled and id(change) not in staying:
+                    refuse(change)
+                    change.waiter = None
 
     def submit(self, changes: Sequence[Change], loop: AbstractEventLoop) -> list[Future[None]]:
         """Give what is done when they are settled; cancelling it withdraws nothing.
@@ -163,14 +293,14 @@ class GroupCommit:
             self.put(changes)
             batches = {change.waiter for change in changes if not change.settled}
             return [
-                self._future(batch, loop)
+                self._future(batch, changes, loop)
                 for batch in batches
                 if isinstance(batch, Batch) and not batch.done
             ]
 
     def put(self, changes: Iterable[Change]) -> None:
         """Put into the batch what is not on its way; with the lock held."""
-        if self._retired:
+        if self.is_retired:
             raise RetiredError
         batch = self.batch
         for change in changes:
@@ -180,41 +310,81 @@ class GroupCommit:
             if self._admit(change):
                 batch.changes.append(change)
                 change.waiter = batch
-        if len(batch.changes) > 1 and batch.gate is None:
-            gate = threading.Lock()
-            gate.acquire()
-            batch.gate = gate
+        if len(batch.changes) > 1:
+            batch.take_followers()
 
-    def _future(self, batch: Batch, loop: AbstractEventLoop) -> Future[None]:
-        futures = batch.loops.get(loop)
-        if futures is None:
-            futures = batch.loops[loop] = []
+    def _future(
+        self, batch: Batch, changes: Sequence[Change], loop: AbstractEventLoop
+    ) -> Future[None]:
+        waits = batch.loops.get(loop)
+        if waits is None:
+            waits = batch.loops[loop] = []
             loop.call_soon(self.wake_writer)  # so the other tasks of this turn join the batch
         future = loop.create_future()
-        futures.append(future)
+        waits.append((future, changes))
+        if batch.shut:
+            batch.watch(loop, changes)
         return future
 
-    def _lead(self, batch: Batch) -> None:
-        with self.turn:
-            if not batch.done:
-                with self.lock:
-                    if self.batch is batch:
-                        self.batch = Batch(self)
-                self._record(batch)
-        batch.tell()
+    def _lead(self, batch: Batch, seconds: float) -> bool:
+        """Write a batch unless the gate is shut; false if the turn does not come so soon."""
+        if not self.turn.acquire(timeout=seconds):
+            return False
+        is_open = batch.done or self._record(batch)
+        self.turn.release()
+        if batch.done:
+            batch.tell()
+        elif not is_open:
+            self._shut(batch)
+            if self._writer is None or not self._is_in_line:
+                self.wake_writer()
+        return True
+
+    def enter(self, batch: Batch) -> bool:
+        """Close a batch, which nobody can withdraw from any more; false if there is none to write.
+
+        For whoever has the turn and is inside the gate.
+        """
+        with self.lock:
+            if self.batch is batch:
+                batch.shut = False  # if it stays open, it begins anew
+                if not (batch.changes or batch.releases):
+                    return False
+                self.batch = Batch(self)
+            batch.entered = True
+            return not batch.done
 
     # --- the thread of ours ----------------------------------------------------------------------
+
+    def _shut(self, batch: Batch) -> None:
+        """Leave a batch to the thread of ours, since the gate is shut."""
+        with self.lock:
+            if batch.done or batch.shut:
+                return
+            batch.shut = True
+            batch.take_followers()
+            if batch is not self.batch:
+                self._keep(batch)
+            loops = list(batch.loops)
+        for loop in loops:
+            with suppress(RuntimeError):  # that loop is closed
+                loop.call_soon_threadsafe(batch.look_after, loop)
+
+    def _keep(self, batch: Batch) -> None:
+        if batch not in self._handed_over:
+            self._handed_over.append(batch)
 
     def _hand_over(self, changes: Iterable[Change]) -> None:
         """Leave what is not settled to the thread of ours."""
         for change in changes:
             batch = change.waiter
             if isinstance(batch, Batch) and not batch.told:
-                self._handed_over.append(batch)
+                with self.lock:
+                    self._keep(batch)
                 self.wake_writer()
 
     def wake_writer(self) -> None:
-        """Have a thread of ours lead; without one, this thread does."""
+        """Have a thread of ours lead; without one, this thread does, if the gate is open."""
         self._wake.release()
         with self.lock:
             if self._writer is not None and self._writer.is_alive():
@@ -222,7 +392,12 @@ class GroupCommit:
             self._writer = self._start_writer()
             started = self._writer is not None
         if not started:
-            self._serve_one()
+            batch = self._next()
+            if batch.changes and not self._led(batch):
+                self._shut(batch)
+                for loop in batch.loops:  # a thread that waits looks again by itself
+                    with suppress(RuntimeError):
+                        loop.call_soon_threadsafe(loop.call_later, POLL, self.wake_writer)
 
     def _start_writer(self) -> threading.Thread | None:
         thread = threading.Thread(target=self._serve, name="py-api-saga-journal", daemon=True)
@@ -234,12 +409,34 @@ class GroupCommit:
 
     def _serve(self) -> None:
         while self._wake.acquire(timeout=LINGER) or not self._ended():
-            self._serve_one()
+            batch = self._next()
+            if batch.changes:
+                self._lead_patiently(batch)
 
-    def _serve_one(self) -> None:
-        batch = self._handed_over.popleft() if self._handed_over else self.batch
-        if batch.changes and not batch.told:
-            self._lead(batch)
+    def _next(self) -> Batch:
+        return self._handed_over[0] if self._handed_over else self.batch
+
+    def _lead_patiently(self, batch: Batch) -> None:
+        """Write a batch, however long the gate is shut, unless all whose changes it has give up."""
+        while not self._led(batch):
+            self._shut(batch)
+            self._is_in_line = True
+            self._stand_in_line()
+            self._is_in_line = False
+        if self.batch.shut:  # whose leader has seen us in line, with the batch before it
+            self._wake.release()
+
+    def _led(self, batch: Batch) -> bool:
+        """Write a batch, or whatever the queue has once it is told; false if the gate is shut."""
+        with self.turn:
+            is_open = self.is_retired or self._record(batch)
+        if batch.done:
+            with self.lock:
+                if batch in self._handed_over:
+                    self._handed_over.remove(batch)
+            if not batch.told:
+                batch.tell()
+        return is_open
 
     def _ended(self) -> bool:
         with self.lock:
@@ -250,11 +447,7 @@ class GroupCommit:
 
     # --- the end ---------------------------------------------------------------------------------
 
-    def flush(self) -> None:
-        """Write what waits, now."""
-        self._lead(self.batch)
-
     def retire(self) -> bool:
         """Take no more changes, unless some wait; with the turn and the lock held."""
-        self._retired = not (self.batch.changes or self._handed_over)
-        return self._retired
+        self.is_retired = not (self.batch.changes or self._handed_over)
+        return self.is_retired

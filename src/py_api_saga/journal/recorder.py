@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from time import time
+from time import monotonic, time
 
 from py_api_saga.execution import STARTED, UNSTORED
-from py_api_saga.journal.changes import Append, Create, Take
+from py_api_saga.journal.changes import Append, Create, Take, latest
 from py_api_saga.journal.codec import loads
 from py_api_saga.journal.entries import write_entry
 from py_api_saga.journal.names import NotStorableError
@@ -31,11 +31,12 @@ class Recorder:
     Attributes:
         saga_id: Of the run.
         claim: Under which it writes; None until the saga is in the journal.
+        deadline: When it is of no use any more to begin, on the monotonic clock, or None.
     """
 
     __slots__ = (
         "_head", "_name", "_pending", "_status", "_texts", "_upto", "_written", "claim",
-        "journal", "saga_id",
+        "deadline", "journal", "saga_id",
     )  # fmt: skip
 
     def __init__(
@@ -44,11 +45,13 @@ class Recorder:
         saga_id: str,
         name: str | None,
         head: str,
+        deadline: float | None = None,
     ) -> None:
         """Begin a saga with its first row, which holds the definition alone as yet."""
         self.journal = journal
         self.saga_id = saga_id
         self.claim: Claim | None = None
+        self.deadline = deadline
         self._name = name
         self._head = head
         self._written = self._upto = 0  # entries
@@ -101,7 +104,9 @@ class Recorder:
 
     def undriven(self) -> Create:
         """Give the change that writes the definition alone, for somebody else to run."""
-        return Create(self.saga_id, self._name, self._head, driven=False)
+        create = Create(self.saga_id, self._name, self._head, driven=False)
+        create.until = latest(self.deadline)
+        return create
 
     # --- committing ------------------------------------------------------------------------------
 
@@ -118,6 +123,7 @@ class Recorder:
             if self.claim is None:  # if all is over already, the next change says so
                 body = f"{','.join([self._head[:-1], *lines])}]"
                 self._pending = Create(self.saga_id, self._name, body)
+                self._pending.until = latest(self.deadline)
                 self._head = body  # not before: an interrupt would have the lines added twice
             else:
                 changed = None if status is self._status else status
@@ -200,9 +206,11 @@ def begin(
     Raises:
         SagaDefinitionError: An argument or a function can't be stored.
     """
-    until = None if seconds is None else time() + seconds
+    until = deadline = None
+    if seconds is not None:
+        until, deadline = time() + seconds, monotonic() + seconds
     plan = Plan(name, until, MAX_AGE if max_age is None else max_age, limit, in_loop)
     head = write_definition(definition, plan, Values(journal))
     if saga_id is None:  # ordered in time, which keeps the index on it fast
         saga_id = f"{int(time() * 1000):011x}{os.urandom(8).hex()}"
-    return Recorder(journal, saga_id, name, f"[{head}]")
+    return Recorder(journal, saga_id, name, f"[{head}]", deadline)

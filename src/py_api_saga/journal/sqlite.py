@@ -14,7 +14,7 @@ from py_api_saga.exceptions import JournalError
 from py_api_saga.journal import engines
 from py_api_saga.journal.changes import LONGEST_WAIT, Append
 from py_api_saga.journal.codec import check_codec
-from py_api_saga.journal.gate import holder
+from py_api_saga.journal.gate import inside
 from py_api_saga.journal.group_commit import RetiredError
 from py_api_saga.journal.ledger import milliseconds
 from py_api_saga.journal.names import Names
@@ -186,7 +186,8 @@ class SQLiteJournal:
 
     def gate_holder(self) -> int | None:
         """Tell which process writes at this moment, for which all others wait, or None."""
-        return holder(os.path.realpath(self.path) + "-gate")
+        holder = inside(os.path.realpath(self.path) + "-gate")
+        return None if holder is None else holder.pid
 
     def check(self) -> list[str]:
         """List what is wrong with the file; reads all of it."""
