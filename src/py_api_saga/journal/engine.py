@@ -81,9 +81,7 @@ class Engine:
         """Name the file; it is opened when it is needed."""
         self.path, self._key = place
         self.options = options
-        self.queue = GroupCommit(
-            self._admit, self._record, self._stand_in_line, self._refusing
-        )
+        self.queue = GroupCommit(self._admit, self._record, self._stand_in_line, self._refusing)
         self.reader = Reader(self.path)
         self.running: dict[str, Claim] = {}
         self.barred: set[int] = set()
@@ -223,7 +221,7 @@ class Engine:
         with self.queue.turn:
             self.gate.step_out(line)
 
-    def disconnect(self, seconds: float = PATIENCE) -> None:
+    def disconnect(self, seconds: float) -> None:
         """Close the file; with the turns of the queue and the reader. It is opened when needed.
 
         If the gate is shut for so long, outside of it: no fork and no end of a process waits for
@@ -277,7 +275,7 @@ class Engine:
         self.reader.turn.acquire()
         with suppress(Exception):  # a fork goes on whatever is raised before it
             if not is_interrupted:
-                self.disconnect()
+                self.disconnect(PATIENCE)
         self.queue.lock.acquire()
 
     def resume(self) -> None:
@@ -405,7 +403,8 @@ class Engine:
         finally:
             if is_open:
                 self.gate.unlock()
-        if self.queue.enter(batch):  # which it has not, if the gate could not be opened
+        # It has not entered if the gate could not even be opened.
+        if batch.entered or self.queue.enter(batch):
             with self.queue.lock:
                 self._finish(batch, problem)
         return True
@@ -479,7 +478,7 @@ class Engine:
         except OSError:  # there is none in the other mode
             return 0
 
-    def _refusing(self, changes: Sequence[Change]) -> Callable[[Change], None]:
+    def _refusing(self) -> Callable[[Change], None]:
         """See who is inside the gate, and give what settles a change that waited for that."""
         why = shut(self.path, self.gate.path)
 

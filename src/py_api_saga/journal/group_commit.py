@@ -48,7 +48,6 @@ GLANCE = 1.0  # seconds after which a follower looks whether somebody leads
 LINGER = 0.2  # seconds for which the thread of ours waits for more
 GRAIN = 0.02  # seconds between two looks of a loop for what has waited long enough
 POLL = 0.01  # seconds between two looks at the gate, if there can be no thread of ours
-_ENDLESS = float("inf")
 
 
 class RetiredError(Exception):
@@ -136,7 +135,8 @@ class Batch:
 
     def look_after(self, loop: AbstractEventLoop) -> None:
         """Withdraw what has waited long enough, and look again when more will have."""
-        now, late, soonest = monotonic(), list[Change](), None
+        late: list[Change] = []
+        soonest, now = None, monotonic()
         for _, changes in self.loops[loop]:
             for change in changes:
                 until = change.until
@@ -163,6 +163,7 @@ class GroupCommit:
             at the gate.
         batch: The one that takes changes.
         is_retired: It takes none any more.
+        is_in_line: The thread of ours stands at the gate.
     """
 
     def __init__(
@@ -170,7 +171,7 @@ class GroupCommit:
         admit: Callable[[Change], bool],
         record: Callable[[Batch], bool],
         stand_in_line: Callable[[], None],
-        refuse: Callable[[Sequence[Change]], Callable[[Change], None]],
+        refuse: Callable[[], Callable[[Change], None]],
     ) -> None:
         """Begin without work.
 
@@ -181,8 +182,8 @@ class GroupCommit:
                 shut. Called with the turn held, and raises nothing but interrupts.
             stand_in_line: Returns when the gate is open, however long that takes; called in the
                 thread of ours, without the turn. What was got there, `record` uses or gives back.
-            refuse: Looks why these can't be written, and gives what settles one of them so, which
-                is called with the lock held.
+            refuse: Looks why nothing can be written, and gives what settles a change so, which is
+                called with the lock held.
         """
         self._admit, self._record, self._refuse = admit, record, refuse
         self._stand_in_line = stand_in_line
@@ -194,7 +195,7 @@ class GroupCommit:
         self._handed_over: deque[Batch] = deque()  # their leaders were interrupted
         self._wake = threading.Semaphore(0)
         self._writer: threading.Thread | None = None
-        self._is_in_line = False  # the thread of ours, at the gate
+        self.is_in_line = False
 
     def is_held_here(self) -> bool:
         """Tell whether this very thread is at it, and is interrupted by who asks."""
@@ -244,10 +245,11 @@ class GroupCommit:
     def _see_settled(self, change: Change, batch: Batch, changes: Sequence[Change]) -> None:
         """Lead a batch or follow, until this change is settled, or withdrawn with such of those."""
         until = change.until
-        left = _ENDLESS if until is None else until - monotonic()
+        left = GLANCE if until is None else until - monotonic()
         while not change.settled:
-            seconds = min(max(0.0, left), GLANCE)
-            slept = 0.0
+            seconds, slept = GLANCE, 0.0
+            if left < GLANCE:
+                seconds = left if left > 0 else 0.0
             if not batch.done and (batch.shut or batch.changes[:1] != [change]):
                 if batch.shut and self._writer is None:
                     seconds = min(seconds, POLL)
@@ -262,11 +264,11 @@ class GroupCommit:
                 left = min(left - slept, until - monotonic())
                 if left <= 0 and not change.settled:
                     self.withdraw([c for c in changes if c.until is not None and c.until <= until])
-                    until, left = None, _ENDLESS  # unless it was, it is being written
+                    until, left = None, GLANCE  # unless it was, it is being written
 
     def withdraw(self, changes: Sequence[Change]) -> None:
         """Settle as refused those whose batch has not entered the gate; the others are written."""
-        refuse = self._refuse(changes)
+        refuse = self._refuse()
         with self.lock:
             going, staying = {id(change) for change in changes}, set[int]()
             for batch in {change.waiter for change in changes}:
@@ -336,7 +338,7 @@ class GroupCommit:
             batch.tell()
         elif not is_open:
             self._shut(batch)
-            if self._writer is None or not self._is_in_line:
+            if self._writer is None or not self.is_in_line:
                 self.wake_writer()
         return True
 
@@ -420,9 +422,9 @@ class GroupCommit:
         """Write a batch, however long the gate is shut, unless all whose changes it has give up."""
         while not self._led(batch):
             self._shut(batch)
-            self._is_in_line = True
+            self.is_in_line = True
             self._stand_in_line()
-            self._is_in_line = False
+            self.is_in_line = False
         if self.batch.shut:  # whose leader has seen us in line, with the batch before it
             self._wake.release()
 
