@@ -314,6 +314,7 @@ def test_commands_name_who_keeps_them_out(
 ) -> None:
     """Those that write give up, with 1; those that read go on, and say so beside."""
     monkeypatch.setattr("py_api_saga.cli.opening.MOMENT", 0.01)
+    monkeypatch.setattr("py_api_saga.cli.opening.PATIENCE", 30.0)
     monkeypatch.setattr("py_api_saga.cli.health.PATIENCE", 600)
     chain("p").start(journal=journal, saga_id="x")
     chain("q").orchestrator_execute(journal=journal, saga_id="done")
@@ -334,7 +335,7 @@ def test_commands_name_who_keeps_them_out(
         ended, out, errors = say(*words)
         assert (ended, out) == (1, "")
         assert errors.count(who) == 2
-        assert "is writing to the journal; waiting for it for 0.05 s; if it is stopped" in errors
+        assert "is writing to the journal; waiting for it for 30 s; if it is stopped" in errors
         assert "saga: the journal " in errors
     for name in ("list", "check"):
         ended, out, errors = say(name)
@@ -528,7 +529,7 @@ def test_timers_of_a_loop_are_for_the_first_that_gives_up(journal: SQLiteJournal
 
     async def main() -> list[bool]:
         first = asyncio.create_task(write("a", 600))
-        while not journal.engine.queue.batch.shut:
+        while not journal.engine.queue.batch.shut:  # noqa: ASYNC110 - a thread of ours sees that
             await asyncio.sleep(0.001)
         rest = [("b", 0.1), ("c", 0.02), ("d", 0.2), ("e", None)]
         others = [asyncio.create_task(write(*one)) for one in rest]
@@ -738,6 +739,97 @@ def test_an_interrupt_in_the_middle_of_giving_up(
     assert journal.find("b") is None
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_within_a_commit_after_which_the_gate_is_shut(
+    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """What has entered is written for certain, by the thread of ours; nobody withdraws it."""
+    real, unlock = journal.engine._opened, journal.engine.gate.unlock  # noqa: SLF001 - likewise
+    create = Create("b", "x", "[1]")
+    create.until = latest()
+    strikes = [Interrupt] * times
+    with ExitStack() as opened:
+
+        def strike() -> Any:
+            if strikes:
+                raise strikes.pop()
+            return real()
+
+        def shut_behind() -> None:
+            unlock()
+            monkeypatch.setattr(journal.engine.gate, "unlock", unlock)
+            opened.enter_context(shut(journal))
+
+        def go_on() -> None:
+            until(lambda: journal.engine.queue.is_in_line)
+            time.sleep(2 * SOON)  # for longer than it is waited
+            if times == 2:
+                os.kill(os.getpid(), signal.SIGUSR1)
+                told.wait(PATIENCE)
+            opened.close()
+
+        told, going_on = threading.Event(), threading.Thread(target=go_on)
+        before = signal.signal(signal.SIGUSR1, raise_it)
+        monkeypatch.setattr(journal.engine, "_opened", strike)
+        monkeypatch.setattr(journal.engine.gate, "unlock", shut_behind)
+        strikes[1:] = []
+        going_on.start()
+        try:
+            with pytest.raises(Interrupt):
+                journal.write(create)
+            assert create.settled is (times == 1)
+        finally:
+            told.set()
+            signal.signal(signal.SIGUSR1, before)
+            going_on.join(PATIENCE)
+    until(lambda: create.settled)
+    assert create.check().rows == 1
+    assert seen(journal, "b").epoch == 1
+
+
+def test_a_gate_that_fails_while_somebody_stands_in_line_is_an_error(
+    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that cannot even be opened is; and a batch that all have left stays open."""
+    answers = [False, False]
+
+    def enter() -> bool:
+        if answers:
+            return answers.pop()
+        raise OSError(5, "Input/output error")
+
+    queue = journal.engine.queue
+    with monkeypatch.context() as patched:
+        patched.setattr(journal.engine.gate, "enter", enter)
+        journal.write(create := Create("b", "x", "[1]"))
+        batch = queue.batch
+        with queue.turn:
+            journal.engine._record(batch)  # noqa: SLF001 - as the thread of ours does
+    with pytest.raises(JournalError, match=r"cannot be written: .*Input/output error"):
+        create.check()
+    assert queue.batch is batch
+    assert not batch.done
+    journal.engine._stand_in_line()  # noqa: SLF001 - likewise
+    assert not is_free(journal)  # it has opened before anybody had to wait
+    queue.wake_writer()
+    begin(journal, "c")
+    assert is_free(journal)
+
+
+def test_a_journal_that_is_closed_in_the_moment_in_which_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says so, to whoever opens it in another thread."""
+    monkeypatch.setattr(changes, "PATIENCE", SOON)
+    other = SQLiteJournal(tmp_path / "other.db")
+    old = other.engine
+    other.close()
+    other.find("")  # makes the gate
+    with shut(other), pytest.raises(JournalError, match="was closed while it was to be opened"):
+        old.open()
+    other.close()
+
+
 # --- what the file says ---------------------------------------------------------------------------
 
 
@@ -788,6 +880,10 @@ def test_who_comes_and_goes_is_not_said_to_linger(
     )
     assert gate.lingering(path, 0.02) is None
     assert gate.lingering(path, 0.02) == gate.Holder(2, None, "")
+    holders[:] = [gate.Holder(3, time.time() - 5, "")]
+    started = time.monotonic()
+    assert gate.lingering(path, 3.0) == holders[0]
+    assert time.monotonic() - started < 3
 
 
 def test_a_gate_that_was_closed_gives_what_was_waited_for_back(tmp_path: Path) -> None:

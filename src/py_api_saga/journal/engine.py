@@ -196,7 +196,6 @@ class Engine:
 
     def _inside(self, action: Callable[[], object]) -> bool:
         """Do something inside the gate, unless it is shut; SQLite's own errors become ours."""
-        is_open = True
         try:
             is_open = self.gate.enter()
             if is_open:
@@ -204,8 +203,7 @@ class Engine:
         except (sqlite3.Error, OSError) as error:
             raise cannot("written", self.path, error) from error
         finally:
-            if is_open:
-                self.gate.unlock()
+            self.gate.unlock()
         return is_open
 
     def _stand_in_line(self) -> None:
@@ -231,14 +229,13 @@ class Engine:
         """
         self.reader.close()
         if self.connection is not None:
-            until, is_open = monotonic() + seconds, True
+            until = monotonic() + seconds
             try:
-                while not (is_open := self.gate.enter()) and monotonic() < until:
+                while not self.gate.enter() and monotonic() < until:
                     time.sleep(LOOK)
                 self._close_connection()
             finally:
-                if is_open:
-                    self.gate.unlock()
+                self.gate.unlock()
 
     def close(self) -> bool:
         """Close the file, and tell whether this engine is of no use any more.
@@ -379,7 +376,6 @@ class Engine:
     def _record(self, batch: Batch) -> bool:
         """Settle all changes of a batch, unless the gate is shut; with the turn held."""
         problem: Exception | None = None
-        is_open = True
         try:
             for attempt in range(TRIES):
                 if attempt:
@@ -401,8 +397,7 @@ class Engine:
                     problem = error
                     self._roll_back()
         finally:
-            if is_open:
-                self.gate.unlock()
+            self.gate.unlock()
         # It has not entered if the gate could not even be opened.
         if batch.entered or self.queue.enter(batch):
             with self.queue.lock:

@@ -47,6 +47,7 @@ class Gate:
         self.path = path
         self._file = -1
         self._mine = f"{os.getpid():<{_WIDTH - 1}}\n".encode()
+        self._is_inside = False
         self._noted = float("-inf")  # when the file was written, on the monotonic clock
         self._lines: list[int] = []  # descriptors on which a thread waits
 
@@ -56,9 +57,11 @@ class Gate:
             return True
         if self._file < 0:
             self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._is_inside = True  # first: an interrupt may come before the next line
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            self._is_inside = False
             return False
         now = monotonic()
         if not 0 <= now - self._noted < _FRESH or os.pread(self._file, _WIDTH, 0) != self._mine:
@@ -67,9 +70,10 @@ class Gate:
         return True
 
     def unlock(self) -> None:
-        """Let the next one in; harmless for who is not inside."""
-        if self._file >= 0 and fcntl is not None:  # pragma: no branch - it was opened to lock it
+        """Let the next one in; harmless for who is not inside, and for who stands in line."""
+        if self._is_inside and fcntl is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._is_inside = False
 
     # --- standing in line ------------------------------------------------------------------------
 
@@ -100,7 +104,7 @@ class Gate:
         if self._file >= 0:  # pragma: no branch - a child may have one that was never opened
             if self._file not in self._lines:
                 os.close(self._file)
-            self._file = -1
+            self._file, self._is_inside = -1, False
 
     def abandon(self) -> None:  # pragma: no cover - a child ends without telling coverage
         """Do so in a child of a fork, which has none of the threads that wait."""

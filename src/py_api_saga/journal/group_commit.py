@@ -332,11 +332,12 @@ class GroupCommit:
         """Write a batch unless the gate is shut; false if the turn does not come so soon."""
         if not self.turn.acquire(timeout=seconds):
             return False
-        is_open = batch.done or self._record(batch)
+        if not batch.done:
+            self._record(batch)
         self.turn.release()
         if batch.done:
             batch.tell()
-        elif not is_open:
+        else:
             self._shut(batch)
             if self._writer is None or not self.is_in_line:
                 self.wake_writer()
