@@ -2,10 +2,11 @@
 
 import pytest
 import test_crash
-from mutants import doubt, durable, machine
+import test_gate
+from mutants import doubt, durable, machine, shut
 from mutants.mutant import Mutant, places
 
-MUTANTS = (*machine.MUTANTS, *doubt.MUTANTS, *durable.MUTANTS)
+MUTANTS = (*machine.MUTANTS, *doubt.MUTANTS, *durable.MUTANTS, *shut.MUTANTS)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=[mutant.breaks for mutant in MUTANTS])
@@ -19,6 +20,12 @@ def test_a_mutant_finds_its_place(mutant: Mutant) -> None:
 def test_what_notices_a_mutant_of_the_durable_code_is_a_test(mutant: Mutant) -> None:
     """It names one of the tests of crashes."""
     assert mutant.caught_by in vars(test_crash)
+
+
+@pytest.mark.parametrize("mutant", shut.MUTANTS, ids=[m.breaks for m in shut.MUTANTS])
+def test_what_notices_a_mutant_of_the_gate_is_a_test(mutant: Mutant) -> None:
+    """It names one of those of the gate."""
+    assert mutant.caught_by in vars(test_gate)
 
 
 def test_the_mutants_are_told_apart() -> None:

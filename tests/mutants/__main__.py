@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from . import doubt, durable, machine
+from . import doubt, durable, machine, shut
 from .mutant import NO_TEST, Mutant, caught, places
 
 
@@ -30,11 +30,15 @@ def _caught_in_a_judgement(mutant: Mutant) -> str:
     return caught(mutant, mutant.caught_by, ["test"])
 
 
+def _caught_at_the_gate(mutant: Mutant) -> str:
+    return caught(mutant, "test_gate.py", [mutant.caught_by])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of the mutants and the tests that caught them; 1 if one survives."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument(
-        "words", nargs="*", help="machine, doubt, durable, or words of a description"
+        "words", nargs="*", help="machine, doubt, durable, gate, or words of a description"
     )
     parser.add_argument("--world", action="store_true", help="let only the random world look")
     options = parser.parse_args(arguments)
@@ -45,6 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("machine", machine.MUTANTS, in_machine, os.cpu_count()),
         ("doubt", doubt.MUTANTS, _caught_in_a_judgement, os.cpu_count()),
         ("durable", durable.MUTANTS, _caught_in_a_crash, 1),
+        ("gate", shut.MUTANTS, _caught_at_the_gate, 1),
     ):
         chosen = [m for m in mutants if all(word in f"{name} {m.breaks}" for word in options.words)]
         lost = [mutant.breaks for mutant in chosen if places(mutant) != [1] * len(mutant.edits)]

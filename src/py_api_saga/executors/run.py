@@ -286,20 +286,19 @@ class Run:
         assert recorder is not None  # noqa: S101 - asked by the callers
         if self.lost is None:
             self._unmade = intents
-            change = None
             try:
                 change = recorder.next(self.execution)
                 while change is not None:
                     yield change
                     change = recorder.settled(change, self.execution)
             except SagaError as error:
-                self.lost, self.left = error, True
-                if change is None or not change.withdrawn:  # else it is not in there
-                    self._say_that_it_stays(error)
+                self._lose(error)
         self._committed(intents)
 
-    def _say_that_it_stays(self, error: SagaError) -> None:
-        error.add_note(f"saga {self.saga_id!r} stays as it is in its journal")
+    def _lose(self, error: SagaError) -> None:
+        self.lost, self.left = error, True
+        if self.recorder is None or not self.recorder.is_refused:  # else it is not in there
+            error.add_note(f"saga {self.saga_id!r} stays as it is in its journal")
 
     def _committed(self, intents: tuple[Entry | None, ...]) -> None:
         self._unmade = ()

@@ -32,11 +32,12 @@ class Recorder:
         saga_id: Of the run.
         claim: Under which it writes; None until the saga is in the journal.
         deadline: When it is of no use any more to begin, on the monotonic clock, or None.
+        is_refused: It gave up before it was in the journal.
     """
 
     __slots__ = (
         "_head", "_name", "_pending", "_status", "_texts", "_upto", "_written", "claim",
-        "deadline", "journal", "saga_id",
+        "deadline", "is_refused", "journal", "saga_id",
     )  # fmt: skip
 
     def __init__(
@@ -52,6 +53,7 @@ class Recorder:
         self.saga_id = saga_id
         self.claim: Claim | None = None
         self.deadline = deadline
+        self.is_refused = False
         self._name = name
         self._head = head
         self._written = self._upto = 0  # entries
@@ -145,7 +147,7 @@ class Recorder:
             JournalError: It could not be written.
         """
         if change.error is not None:
-            self._pending = None
+            self._pending, self.is_refused = None, change.withdrawn
         self.claim = change.check()
         self._written = self._upto
         self._head = ""  # it is in the journal, and large

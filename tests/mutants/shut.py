@@ -1,0 +1,69 @@
+"""Ways to break what is done at a shut gate; a test of `test_gate.py` notices each."""
+
+from __future__ import annotations
+
+from .mutant import Edit, Mutant
+
+MUTANTS = (
+    Mutant(
+        "withdraws what is being written",
+        "test_what_is_being_written_is_not_refused",
+        (
+            Edit(
+                "journal/group_commit.py",
+                "                    if not batch.entered:\n",
+                "                    if batch:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "looks after nobody in a loop",
+        "test_a_new_saga_gives_up_at_a_shut_gate",
+        (
+            Edit(
+                "journal/group_commit.py",
+                "                loop.call_soon_threadsafe(batch.look_after, loop)\n",
+                "                pass\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "gives up a saga that runs",
+        "test_a_saga_that_runs_waits_without_limit",
+        (
+            Edit(
+                "journal/recorder.py",
+                "                self._status = status\n        return",
+                "                self._status = status\n"
+                "                self._pending.until = latest(self.deadline)\n        return",
+            ),
+        ),
+    ),
+    Mutant(
+        "keeps the gate though nobody wants to write any more",
+        "test_who_waits_for_nobody_any_more_lets_the_next_one_in",
+        (
+            Edit(
+                "journal/engine.py",
+                "                    if not is_open or not self.queue.enter(batch):\n",
+                "                    if is_open and not self.queue.enter(batch):\n"
+                "                        self.gate._is_inside = False\n"
+                "                        return True\n"
+                "                    if not is_open:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "keeps the turn while it stands in line",
+        "test_a_journal_that_is_closed_while_the_gate_is_shut_is_opened_anew",
+        (
+            Edit(
+                "journal/engine.py",
+                "        self.gate.wait(line)\n"
+                "        with self.queue.turn:\n"
+                "            self.gate.step_out(line)\n",
+                "            self.gate.wait(line)\n            self.gate.step_out(line)\n",
+            ),
+        ),
+    ),
+)
