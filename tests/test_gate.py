@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -486,6 +487,10 @@ def test_what_is_being_written_is_not_refused(journal: SQLiteJournal) -> None:
     assert entered.wait(PATIENCE)
     other.until = latest()
     in_time(lambda: journal.write(other))  # of the next batch: our own disk is slow
+    for later in (Create("d", "x", "[1]"), Create("e", "x", "[1]")):
+        later.until = latest()
+        in_time(partial(asyncio.run, journal.awrite(later)))
+        assert later.withdrawn
     until(lambda: time.monotonic() > patience + SOON)
     journal.engine.queue.withdraw([create])
     assert not create.settled

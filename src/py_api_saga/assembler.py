@@ -508,7 +508,9 @@ class Saga:
             SagaInProgress: The run that has this id is driven elsewhere, or this one was taken
                 over there.
             SagaConflict: The run that has this id has another name or other arguments.
-            JournalError: The journal can't be written; recovery goes on with the run.
+            JournalError: The journal can't be written; recovery goes on with the run. Or another
+                process has kept it for itself for as long as the deadline, or 30 s: it says that
+                the run was not started then.
             BaseException: A KeyboardInterrupt or the like, once what was done is undone.
         """
         if self._async:

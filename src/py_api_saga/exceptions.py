@@ -230,7 +230,8 @@ class JournalError(SagaError):
     """The journal can't be opened, read or written.
 
     If a saga was running, no further call was started, compensations included; it stays open,
-    and recovery goes on with it.
+    and recovery goes on with it. One that gave up before its first write, since another process
+    kept the journal for itself, says so: it is not in the journal, and nothing has run.
     """
 
     _may_stand = True  # unless it is known that the saga was not even begun

@@ -362,7 +362,8 @@ def recover(
 
     Returns:
         What was done with each saga that was claimed, oldest first (those that were tried before
-        last); empty if there was nothing to do.
+        last); empty if there was nothing to do. The last may be one that was not claimed: its error
+        says who has kept all others from writing, for 30 s.
 
     Raises:
         JournalError: The journal can't be opened or read. What befalls a single saga is in its

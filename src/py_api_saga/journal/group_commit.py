@@ -62,7 +62,8 @@ class Batch:
         changes: In the order in which they came. One that came twice, since its thread was
             interrupted while it put it here, is settled the first time.
         releases: Claims that were left meanwhile.
-        shut: The gate is, or was a moment ago; a thread of ours leads.
+        shut: The gate is, or others write for long; a thread of ours leads, and whoever has
+            little patience looks after it.
         entered: It takes no more changes, and gives none back.
         done: Every change is settled, and nobody may wait here any more.
         told: Those who waited know.
@@ -196,6 +197,7 @@ class GroupCommit:
         self._wake = threading.Semaphore(0)
         self._writer: threading.Thread | None = None
         self.is_in_line = False
+        self._is_busy = False  # the thread of ours, with what was there before
 
     def is_held_here(self) -> bool:
         """Tell whether this very thread is at it, and is interrupted by who asks."""
@@ -324,7 +326,7 @@ class GroupCommit:
             loop.call_soon(self.wake_writer)  # so the other tasks of this turn join the batch
         future = loop.create_future()
         waits.append((future, changes))
-        if batch.shut:
+        if batch.shut or self._is_busy:
             batch.watch(loop, changes)
         return future
 
@@ -360,7 +362,7 @@ class GroupCommit:
     # --- the thread of ours ----------------------------------------------------------------------
 
     def _shut(self, batch: Batch) -> None:
-        """Leave a batch to the thread of ours, since the gate is shut."""
+        """Leave a batch to the thread of ours, since the gate is shut, or others take long."""
         with self.lock:
             if batch.done or batch.shut:
                 return
@@ -414,13 +416,19 @@ class GroupCommit:
         while self._wake.acquire(timeout=LINGER) or not self._ended():
             batch = self._next()
             if batch.changes:
+                self._is_busy = True
                 self._lead_patiently(batch)
+                self._is_busy = False
 
     def _next(self) -> Batch:
         return self._handed_over[0] if self._handed_over else self.batch
 
     def _lead_patiently(self, batch: Batch) -> None:
         """Write a batch, however long the gate is shut, unless all whose changes it has give up."""
+        if self.turn.acquire(timeout=GRAIN):
+            self.turn.release()
+        else:  # another thread writes, and the disk may take its time
+            self._shut(batch)
         while not self._led(batch):
             self._shut(batch)
             self.is_in_line = True

@@ -42,7 +42,8 @@ class Journal(Protocol):
         """Return when each change is settled; `Change.check` says how.
 
         A change that is on its way already is only waited for, so it is safe to write one again
-        after an interrupt.
+        after an interrupt. One that has an `until` is settled by then as not written, unless it is
+        being written.
 
         Raises:
             BaseException: A first interrupt, once they are settled; a second one at once.
