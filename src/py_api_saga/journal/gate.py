@@ -178,16 +178,19 @@ def _read(text: bytes) -> Holder:
 
 
 def lingering(path: str, moment: float = MOMENT) -> Holder | None:
-    """Tell who has been inside for longer than a moment, without waiting if the file says so."""
+    """Tell who has been inside for longer than a moment; it is looked twice at least.
+
+    Whoever has just come in may not have said so yet, and the file still names the one before.
+    """
     first, until = inside(path), monotonic() + moment
     while first is not None:
+        sleep(_LOOK)
+        if inside(path) != first:
+            return None
         if first.since is not None and time() - first.since > moment + _FRESH:
             return first
         if monotonic() > until:
             return first
-        sleep(_LOOK)
-        if inside(path) != first:
-            return None
     return None
 
 
