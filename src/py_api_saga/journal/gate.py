@@ -64,7 +64,7 @@ class Gate:
             self._is_inside = False
             return False
         now = monotonic()
-        if not 0 <= now - self._noted < _FRESH or os.pread(self._file, _WIDTH, 0) != self._mine:
+        if now - self._noted >= _FRESH or os.pread(self._file, _WIDTH, 0) != self._mine:
             os.pwrite(self._file, self._mine + _note(), 0)
             self._noted = now
         return True

@@ -48,6 +48,7 @@ GLANCE = 1.0  # seconds after which a follower looks whether somebody leads
 LINGER = 0.2  # seconds for which the thread of ours waits for more
 GRAIN = 0.02  # seconds between two looks of a loop for what has waited long enough
 POLL = 0.01  # seconds between two looks at the gate, if there can be no thread of ours
+_NOBODY = (None,)
 
 
 class RetiredError(Exception):
@@ -80,8 +81,13 @@ class Batch:
         self.releases: list[Claim] = []
         self.gate: threading.Lock | None = None  # held until it is done, if somebody follows
         self.loops: dict[AbstractEventLoop, list[tuple[Future[None], Sequence[Change]]]] = {}
-        self.timers: dict[AbstractEventLoop, TimerHandle] = {}
+        self.timers: dict[AbstractEventLoop, TimerHandle] | None = None
         self.shut = self.entered = self.done = self.told = False
+
+    def is_led_by(self, change: Change) -> bool:
+        """Tell whether it is for the caller of this change to write it."""
+        # It is empty if an interrupt has struck while that was withdrawn.
+        return not self.shut and (self.changes or _NOBODY)[0] is change
 
     def take_followers(self) -> None:
         """Let others than the leader wait; with the lock held."""
@@ -115,9 +121,7 @@ class Batch:
 
     def resolve(self, loop: AbstractEventLoop) -> None:
         """Wake the tasks whose changes are settled."""
-        timer = self.timers.pop(loop, None)
-        if timer is not None:
-            timer.cancel()
+        self._set_timer(loop, None)
         waits = self.loops[loop]
         for future, changes in waits:
             if not future.done() and (self.told or all(change.settled for change in changes)):
@@ -128,11 +132,20 @@ class Batch:
         """Look after these as well, in time."""
         for change in changes:
             if change.until is not None:
-                timer, seconds = self.timers.get(loop), max(0.0, change.until - monotonic())
+                timer = (self.timers or {}).get(loop)
+                seconds = max(0.0, change.until - monotonic())
                 if timer is None or timer.when() > loop.time() + seconds:
-                    if timer is not None:
-                        timer.cancel()
-                    self.timers[loop] = loop.call_later(seconds, self.look_after, loop)
+                    self._set_timer(loop, seconds)
+
+    def _set_timer(self, loop: AbstractEventLoop, seconds: float | None) -> None:
+        """Look after a loop so soon, and not when it was to be done before; None for never."""
+        timer = None if self.timers is None else self.timers.pop(loop, None)
+        if timer is not None:
+            timer.cancel()
+        if seconds is not None:
+            if self.timers is None:
+                self.timers = {}
+            self.timers[loop] = loop.call_later(seconds, self.look_after, loop)
 
     def look_after(self, loop: AbstractEventLoop) -> None:
         """Withdraw what has waited long enough, and look again when more will have."""
@@ -151,8 +164,7 @@ class Batch:
             self.queue.withdraw(late)
         self.resolve(loop)
         if soonest is not None and not self.entered:
-            seconds = max(GRAIN, soonest - now)
-            self.timers[loop] = loop.call_later(seconds, self.look_after, loop)
+            self._set_timer(loop, max(GRAIN, soonest - now))
 
 
 class GroupCommit:
@@ -242,7 +254,10 @@ class GroupCommit:
             batch = change.waiter  # first: it is gone once the change is settled
             if not change.settled:
                 assert isinstance(batch, Batch)  # noqa: S101 - it was put
-                self._see_settled(change, batch, changes)
+                if change.until is None and batch.is_led_by(change):  # most need no more than that
+                    self._lead(batch, GLANCE)
+                if not change.settled:
+                    self._see_settled(change, batch, changes)
 
     def _see_settled(self, change: Change, batch: Batch, changes: Sequence[Change]) -> None:
         """Lead a batch or follow, until this change is settled, or withdrawn with such of those."""
@@ -252,7 +267,7 @@ class GroupCommit:
             seconds, slept = GLANCE, 0.0
             if left < GLANCE:
                 seconds = left if left > 0 else 0.0
-            if not batch.done and (batch.shut or batch.changes[:1] != [change]):
+            if not (batch.done or batch.is_led_by(change)):
                 if batch.shut and self._writer is None:
                     seconds = min(seconds, POLL)
                 if not batch.follow(seconds):
@@ -332,7 +347,7 @@ class GroupCommit:
 
     def _lead(self, batch: Batch, seconds: float) -> bool:
         """Write a batch unless the gate is shut; false if the turn does not come so soon."""
-        if not self.turn.acquire(timeout=seconds):
+        if not self.turn.acquire(True, seconds):  # noqa: FBT003 - keywords would cost more
             return False
         if not batch.done:
             self._record(batch)
