@@ -243,7 +243,8 @@ class Recovery:
         for claim, _ in self._claimed:
             claim.void = True
             self.journal.leave(claim)
-            leaves.append(Leave(claim))
+            leaves.append(left := Leave(claim))
+            left.until = latest()  # if it is not written by then, it is with what is next
         if leaves and self.problem is not None:  # this process may live on, and write nothing
             self.journal.write(*leaves)
 

@@ -322,7 +322,9 @@ def _giving_back(run: Run) -> Iterator[Change]:
     """
     recorder = run.recorder
     if run.unready is not None and recorder is not None and recorder.claim is not None:
-        yield Leave(recorder.claim)
+        left = Leave(recorder.claim)
+        left.until = latest()  # if it is not written by then, it is with what is next
+        yield left
 
 
 def _has_coroutines(definition: Definition) -> bool:
