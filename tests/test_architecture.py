@@ -27,6 +27,7 @@ HOUSE = (
         "typed_call",
         "log",
         "wording",
+        "process",
     ),  # leaves: they know nothing of the rest
     ("report",),
     ("exceptions",),
@@ -38,7 +39,13 @@ HOUSE = (
     ("definition",),
     ("compensation",),
     ("execution",),
-    ("journal.names", "journal.statements", "journal.codec", "journal.reentry"),
+    (
+        "journal.names",
+        "journal.statements",
+        "journal.codec",
+        "journal.reentry",
+        "journal.descriptors",
+    ),
     ("journal.tagging",),
     ("journal.untagging",),
     ("journal.changes",),

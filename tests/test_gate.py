@@ -20,9 +20,9 @@ from typing import Any
 import depot
 import pytest
 from recorded import WHO, begin, bodies, chain, seen, status, stuck
-from test_journal_ownership import in_child, said, tell, worker
+from test_journal_ownership import said, tell, worker
 from withdrawals import play
-from world import PATIENCE, in_time, unmeasured
+from world import PATIENCE, in_child, in_time, unmeasured
 
 from py_api_saga import JournalError, SagaStatus, Status, arecover, recover, repair, takeover
 from py_api_saga.cli import main as saga
@@ -474,10 +474,10 @@ def test_what_is_being_written_is_not_refused(journal: SQLiteJournal) -> None:
     real, opened = journal.engine._opened, threading.Event()  # noqa: SLF001 - what a commit begins with
     entered = threading.Event()
 
-    def slowly() -> Any:
+    def slowly(*, begins: bool = True) -> Any:
         entered.set()
         assert opened.wait(PATIENCE)
-        return real()
+        return real(begins=begins)
 
     journal.engine._opened = slowly  # type: ignore[method-assign]  # noqa: SLF001
     create, other = Create("b", "x", "[1]"), Create("c", "x", "[1]")
@@ -755,10 +755,10 @@ def test_an_interrupt_within_a_commit_after_which_the_gate_is_shut(
     strikes = [Interrupt] * times
     with ExitStack() as opened:
 
-        def strike() -> Any:
+        def strike(*, begins: bool) -> Any:
             if strikes:
                 raise strikes.pop()
-            return real()
+            return real(begins=begins)
 
         def shut_behind() -> None:
             unlock()

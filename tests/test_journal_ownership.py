@@ -7,14 +7,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from recorded import begin, bodies, seen
-from world import unmeasured
+from world import in_child, unmeasured
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal import MemoryJournal, engines, owners
@@ -78,24 +78,6 @@ def tell(process: subprocess.Popen[str], line: str = "") -> None:
     assert process.stdin is not None
     process.stdin.write(line + "\n")
     process.stdin.flush()
-
-
-def in_child(action: Callable[[], object]) -> str:
-    """Give what an action says in a forked child; an error is its text."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            text = str(action())
-        except BaseException as error:  # noqa: BLE001 - all of it is reported
-            text = repr(error)
-        os.write(write, text.encode())
-        os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as pipe:
-        text = pipe.read()
-    os.waitpid(child, 0)
-    return text
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from functools import lru_cache
 
 from py_api_saga.exceptions import MAX_NAME
+from py_api_saga.process import OwnLock
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 _SHOWN = 20  # names in a message
 _NO_NAME = str.maketrans(":.", "__")
 _NONE: frozenset[int] = frozenset()  # one for all: an empty one takes 216 bytes
-_naming = threading.Lock()
+_naming = OwnLock()
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on Windows
-    os.register_at_fork(  # else a child has it locked for ever, if another thread holds it now
-        before=_naming.acquire, after_in_parent=_naming.release, after_in_child=_naming.release
-    )
+    # A child has a lock of its own, but also what another thread may be in the middle of.
+    os.register_at_fork(before=_naming.acquire, after_in_parent=_naming.release)
 
 
 class Names(list[str]):
@@ -91,7 +90,7 @@ class Names(list[str]):
         """Give the table, and see that it knows all there are."""
         table = self._table
         if table is None or len(table.names) < len(self):
-            with _naming:
+            with _naming.own:
                 if self._table is None:
                     self._table = _Table()
                 table = self._table

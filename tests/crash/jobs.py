@@ -38,6 +38,7 @@ from py_api_saga import (
 from py_api_saga.executors import event_loop, run, running
 from py_api_saga.journal import SQLiteJournal, engine
 from py_api_saga.journal.changes import Take
+from py_api_saga.process import OwnLock
 
 from . import checks, points, shop
 from .points import Here, point, tell
@@ -340,7 +341,7 @@ def _fork(forks: int) -> None:
     journal.close()
 
 
-def _hold(lock: threading.Lock) -> threading.Thread:
+def _hold(lock: OwnLock) -> threading.Thread:
     """Let a thread be for a moment where it usually is only for an instant: inside a lock."""
     holding = threading.Event()
 

@@ -236,10 +236,23 @@ COMMANDS = (
         "health:doctor",
         "examine the journal's file, and what reads and writes it",
         "Reads the whole file and looks for damage; tells versions, modes and sizes, which "
-        "process is writing, and how many sagas dead processes have left.",
-        ("saga doctor",),
-        "0 sound, 1 damaged or unreadable, 2 wrong usage",
-        _READ,
+        "process is writing, and how many sagas dead processes have left. With --new-owners it "
+        "makes the file that tells which processes live, where a restored journal has none; "
+        "nobody may use the journal then.",
+        ("saga doctor", "saga doctor --new-owners sagas.db"),
+        "0 sound, or done, 1 damaged, unreadable or refused, 2 wrong usage",
+        (
+            _option(
+                "--new-owners",
+                metavar="PATH",
+                nargs="?",
+                const="",
+                help="make that file for this journal (default: the one of --journal), after "
+                "asking whether every process that used it has ended",
+            ),
+            _flag("--yes", "do not ask: they have ended"),
+            *_READ,
+        ),
     ),
     Command(
         "recover",

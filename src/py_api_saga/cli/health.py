@@ -18,13 +18,14 @@ from py_api_saga.cli.opening import (
     to_read,
     who_writes,
 )
+from py_api_saga.cli.renewing import new_owners
 from py_api_saga.cli.story import fold
 from py_api_saga.cli.version import installed
 from py_api_saga.cli.words import duration, plural, table, write, write_json
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE, STATUS_OF
 from py_api_saga.journal.gate import inside
-from py_api_saga.journal.opening import connect_to_read
+from py_api_saga.journal.opening import connect_to_read, mounted_alone
 from py_api_saga.journal.values import Trees
 from py_api_saga.status import SagaStatus
 
@@ -60,7 +61,8 @@ def check(arguments: argparse.Namespace) -> int:
     tell_of_who_hangs(holder)
     stuck = [seen for seen in sagas if seen.status is SagaStatus.STUCK]
     tried = [seen for seen in sagas if seen.status in OPEN and seen.tries >= _MANY]
-    concern = {seen.number: seen for seen in (*stuck, *overdue, *tried)}
+    unsure = [seen for seen in sagas if journal.unknown and seen.owner]
+    concern = {seen.number: seen for seen in (*stuck, *overdue, *tried, *unsure)}
     if arguments.json:
         write_json(
             {
@@ -69,7 +71,7 @@ def check(arguments: argparse.Namespace) -> int:
                 "tried": len(tried),
                 "open": len(sagas) - len(stuck),
                 "sagas": [
-                    at_a_glance(seen, driven=seen.number in driven) for seen in concern.values()
+                    at_a_glance(seen, driven=journal.drives(seen)) for seen in concern.values()
                 ],
                 **holder_as_json(holder),
             }
@@ -80,6 +82,8 @@ def check(arguments: argparse.Namespace) -> int:
             f"{len(overdue):,} overdue (open, undriven for {duration(arguments.grace)}), "
             f"{len(tried):,} tried {_MANY} times or more, "
             f"{len(sagas) - len(stuck):,} open in all"
+            + "; which processes live is unknown"
+            * bool(journal.unknown)
         )
     return ATTENTION if concern or _hangs(holder) else 0
 
@@ -101,6 +105,8 @@ def _silent(journal: ReadOnly, sagas: Sequence[Summary], since: float) -> Iterab
 
 def doctor(arguments: argparse.Namespace) -> int:
     """Examine the file; 1 if it is damaged."""
+    if arguments.new_owners is not None:
+        return new_owners(arguments)
     with to_read(arguments) as journal:
         found = examine(journal)
     if arguments.json:
@@ -130,13 +136,16 @@ def examine(journal: ReadOnly) -> dict[str, Any]:
         **holder_as_json(holder),
         "sagas": {},
         "left_by_dead": 0,
+        "refuses": [],
         "damage": [],
     }
     try:
         found["damage"] += journal.reader.check()
         found["sagas"] = _counts(path)
         owners = journal.reader.owners()
-        found["left_by_dead"] = sum(n for owner, n in owners if owner and not journal.lives(owner))
+        left = sum(n for owner, n in owners if owner and journal.lives(owner) is False)
+        found["left_by_dead"] = None if journal.unknown else left
+        found["refuses"] += [text for text in (mounted_alone(path), journal.unknown) if text]
         found["damage"] += _unreadable(journal)
     except JournalError as error:
         found["damage"].append(str(error))
@@ -197,9 +206,11 @@ def _write(found: dict[str, Any]) -> None:
         ["SQLite", found["sqlite"] + _BUG[found["wal_reset_bug"]]],
         ["writing", _who(holds, since)],
         ["sagas", ", ".join(f"{n:,} {status}" for status, n in found["sagas"].items()) or "?"],
-        ["left", f"{plural(found['left_by_dead'], 'open saga')} by processes that have died"],
+        ["left", _left(found["left_by_dead"])],
     ]
     write(*table(rows))
+    for why in found["refuses"]:
+        write(f"NOT WRITTEN: {why}")
     for fault in found["damage"]:
         write(f"DAMAGED: {fault}")
     if not found["damage"]:
@@ -217,6 +228,12 @@ _BUG = {
     "writes to the file",
     False: ", which is free of the WAL-reset bug",
 }
+
+
+def _left(sagas: int | None) -> str:
+    if sagas is None:
+        return "unknown: nobody can tell which processes live"
+    return f"{plural(sagas, 'open saga')} by processes that have died"
 
 
 def _why_big(size: int) -> str:

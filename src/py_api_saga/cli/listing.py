@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from py_api_saga.journal.changes import Summary
 
 ATTENTION = 4
+_DRIVEN = {True: "yes", False: "no", None: "?"}
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -45,7 +46,7 @@ def main(arguments: argparse.Namespace) -> int:
     return ATTENTION if any(seen.status is SagaStatus.STUCK for seen in sagas) else 0
 
 
-def at_a_glance(seen: Summary, *, driven: bool) -> dict[str, Any]:
+def at_a_glance(seen: Summary, *, driven: bool | None) -> dict[str, Any]:
     """Give the summary of a saga as JSON has it."""
     return {
         "saga_id": seen.saga_id,
@@ -66,7 +67,7 @@ def _write(sagas: Sequence[Summary], listed: Sequence[dict[str, Any]]) -> None:
         return
     rows = [["ID", "NAME", "STATUS", "SINCE", "AGE", "TRIES", "DRIVEN"]]
     for seen, saga in zip(sagas, listed, strict=True):
-        driven = "-" if seen.status not in OPEN else "yes" if saga["driven"] else "no"
+        driven = "-" if seen.status not in OPEN else _DRIVEN[saga["driven"]]
         rows.append(
             [
                 seen.saga_id,

@@ -27,7 +27,7 @@ from py_api_saga.journal.opening import (
     check_kind,
     connect_to_read,
 )
-from py_api_saga.journal.owners import owners_at
+from py_api_saga.journal.owners import owners_at, trouble
 from py_api_saga.journal.reading import Reader
 from py_api_saga.journal.sqlite import SQLiteJournal
 from py_api_saga.wording import as_text
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from py_api_saga.journal.changes import Row, Summary
+    from py_api_saga.journal.owners import Owners
     from py_api_saga.journal.protocol import Codec, Journal
     from py_api_saga.status import SagaStatus
 
@@ -71,6 +72,7 @@ class ReadOnly:
         codec: What opens sealed values, or None.
         pragmas: What the file says of itself.
         reader: Reads it.
+        unknown: Why nobody can tell which processes live; empty if it can be told.
     """
 
     def __init__(self, path: str, codec: Codec | None = None) -> None:
@@ -84,6 +86,9 @@ class ReadOnly:
         self.names = Names()
         self.pragmas = pragmas_of(self.path)
         self.reader = Reader(self.path)
+        self.unknown = ""
+        self._owners: Owners | None = None
+        self._has_looked = False
 
     def __enter__(self) -> Self:
         return self
@@ -118,14 +123,33 @@ class ReadOnly:
             after=None if after is None else after * 1000,
         )
 
-    def drives(self, seen: Summary) -> bool:
-        """Tell whether a living process drives a saga."""
+    def drives(self, seen: Summary) -> bool | None:
+        """Tell whether a living process drives a saga; None if that is unknown."""
         return seen.status in OPEN and self.lives(seen.owner)
 
-    def lives(self, owner: int) -> bool:
-        """Tell whether the process that has this number lives."""
+    def lives(self, owner: int) -> bool | None:
+        """Tell whether the process that has this number lives; None if that is unknown."""
+        if not owner:
+            return False
+        if not self._has_looked:
+            self._look()
+        if self.unknown:
+            return None
+        return self._owners is not None and self._owners.alive(owner)
+
+    def _look(self) -> None:
+        """Find the file that tells who lives, and say if there is none; reading makes none."""
         path = f"{self.path}-owners"
-        return bool(owner) and os.path.exists(path) and owners_at(path).alive(owner)  # noqa: PTH110 - paths are text here
+        known = max((owner for owner, _ in self.reader.owners()), default=0)
+        self._has_looked = True
+        try:
+            self.unknown = trouble(path, known)
+            if not self.unknown and os.path.lexists(path):
+                self._owners = owners_at(path)
+        except (JournalError, OSError) as error:
+            self.unknown = str(error)
+        if self.unknown:
+            print(f"saga: {self.unknown}", file=sys.stderr)
 
 
 def pragmas_of(path: str) -> Pragmas:

@@ -133,6 +133,8 @@ def _who_drives(story: Story) -> str:
     seen = story.seen
     if story.driven:
         return "A living process is at it; there is nothing to do, unless that process hangs."
+    if story.driven is None:
+        return "Nobody can tell whether a process is at it, so nobody may take it."
     words = "No process is at it"
     if seen.tries and seen.due <= time() + LONGEST_WAIT:
         return f"{words}; recovery may try it again from {moment(seen.due)} on."

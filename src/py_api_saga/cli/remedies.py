@@ -44,6 +44,10 @@ def remedies(story: Story, saga: str) -> Iterator[Remedy]:
     modules = [f"--modules {shlex.quote(in_line(name))}" for name in found]
     unseen = "; give the codec, also to see which modules its sealed values name" * is_left
     if seen.status in OPEN:
+        if story.driven is None:
+            does = "lets it be taken, once every process that uses the journal has ended"
+            yield Remedy(f"{saga} doctor --new-owners", does)
+            return
         if story.driven:
             command = typed("takeover", "--force", *modules)
             yield Remedy(

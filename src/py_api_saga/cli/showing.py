@@ -159,6 +159,13 @@ def _timeline(story: Story, *, whole: bool) -> list[dict[str, Any]]:
 # --- in words --------------------------------------------------------------------------------
 
 
+_DRIVEN = {
+    True: "a process drives it",
+    False: "no process drives it",
+    None: "nobody can tell whether a process drives it",
+}
+
+
 def headlines(story: Story) -> list[str]:
     """Say which saga it is, and where it stands."""
     seen = story.seen
@@ -166,7 +173,7 @@ def headlines(story: Story) -> list[str]:
     since = f"since {moment(seen.changed)}, {age(seen.changed)} ago"
     lines = [f"{seen.saga_id}{name}: {seen.status.name} {since}"]
     if seen.status in OPEN:
-        lines.append("a process drives it" if story.driven else "no process drives it")
+        lines.append(_DRIVEN[story.driven])
         if seen.tries:
             lines.append(f"recovery has tried it {plural(seen.tries, 'time')}")
     if story.parked is not None:

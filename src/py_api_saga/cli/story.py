@@ -35,7 +35,7 @@ class Story(NamedTuple):
 
     Attributes:
         seen: Its summary.
-        driven: Whether a living process drives it.
+        driven: Whether a living process drives it; None if nobody can tell.
         values: What reads its values; they stay trees.
         opens: The same, if there is a codec: what opens values that are sealed.
         recorded: What its rows say; None if they were purged or can't be read.
@@ -45,7 +45,7 @@ class Story(NamedTuple):
     """
 
     seen: Summary
-    driven: bool
+    driven: bool | None
     values: Trees
     opens: Trees | None
     recorded: Recorded | None = None

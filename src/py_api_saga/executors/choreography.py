@@ -40,12 +40,11 @@ class Pool:
 
     def __init__(self) -> None:
         """Start with no thread."""
-        self._forget()
-        if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on Windows
-            os.register_at_fork(after_in_child=self._forget)
+        self._begin_anew()
 
-    def _forget(self) -> None:
-        """Start anew: a forked child has inherited no threads."""
+    def _begin_anew(self) -> None:
+        """Start with no thread: the child of a fork has inherited none."""
+        self._process = os.getpid()
         self._idle: list[SimpleQueue[Work]] = []
 
     def make(
@@ -56,6 +55,8 @@ class Pool:
         Whoever gets the claim first decides whether it is made: the thread, or who has thought
         better of it. If no thread is to be had, not even shortly, it is made in this one.
         """
+        if self._process != os.getpid():  # pragma: no cover - a child ends without telling coverage
+            self._begin_anew()
         context = copy_context()
 
         def work(rest: Callable[[], object]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from time import monotonic, sleep
 
 from py_api_saga.compensation import failure
@@ -26,6 +25,7 @@ from py_api_saga.execution import (
 )
 from py_api_saga.executors.inbox import Inbox
 from py_api_saga.log import complain, is_heard
+from py_api_saga.process import OwnLock
 from py_api_saga.status import SagaStatus, Status
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -54,12 +54,7 @@ _EVENTS: dict[Status, EventKind] = {
 }
 _VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has to keep
 _COMPLETED = SagaStatus.COMPLETED  # looking up a member of an Enum costs 60 ns, a global 5
-_naming = threading.Lock()
-
-if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on Windows
-    os.register_at_fork(  # else a child has it locked for ever, if another thread holds it now
-        before=_naming.acquire, after_in_parent=_naming.release, after_in_child=_naming.release
-    )
+_naming = OwnLock()
 
 
 class Run:
@@ -250,7 +245,7 @@ class Run:
 
     def notes_of(self, intent: Entry) -> set[object]:
         """Give what an attempt has noted; any thread of it may add to that, and take from it."""
-        with _naming:
+        with _naming.own:
             if self.notes is None:
                 self.notes = {}
             elif len(self.notes) > 2 * len(self.execution.flying) + _FEW:
@@ -519,10 +514,11 @@ class Run:
     @property
     def run_id(self) -> str:
         """A random id, 32 hexadecimal digits, made when first asked for, in whatever thread."""
-        with _naming:
-            if self._id is None:
-                self._id = os.urandom(16).hex()
-            return self._id
+        if self._id is None:
+            with _naming.own:
+                if self._id is None:  # pragma: no branch - another thread was faster
+                    self._id = os.urandom(16).hex()
+        return self._id
 
     def key(self, i: int, kind: str, generation: int) -> str:
         """Give the idempotency key of an operation's action or compensation.

@@ -2,7 +2,9 @@
 
 SQLite keeps for each process, by inode, which locks the process holds, so that two connections of
 it behave; a child of a fork inherits that belief without the locks, also for connections that it
-opens anew (https://sqlite.org/howtocorrupt.html, 2.6). So none of ours is open during a fork.
+opens anew (https://sqlite.org/howtocorrupt.html, 2.6). So none of ours is open during a fork of
+Python's. One in C asks nobody: its child closes what it has inherited before it opens the file, or
+uses it no more if its parent was in the middle of something.
 """
 
 from __future__ import annotations
@@ -25,10 +27,17 @@ from py_api_saga.journal.changes import (
     Take,
     latest,
 )
+from py_api_saga.journal.descriptors import (
+    are_there,
+    close_all,
+    leave_open,
+    open_on,
+    opened_since,
+)
 from py_api_saga.journal.gate import Gate, shut
 from py_api_saga.journal.group_commit import GroupCommit, RetiredError
 from py_api_saga.journal.ledger import Ledger, in_progress
-from py_api_saga.journal.opening import PATIENCE, cannot, connect_to_write
+from py_api_saga.journal.opening import PATIENCE, cannot, connect_to_write, mounted_alone
 from py_api_saga.journal.owners import owners_at
 from py_api_saga.journal.reading import Reader
 from py_api_saga.journal.reentry import interrupted, is_held
@@ -36,9 +45,11 @@ from py_api_saga.journal.statements import QUERIES
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Sequence
 
     from py_api_saga.journal.changes import Change, Summary
+    from py_api_saga.journal.descriptors import Kept
     from py_api_saga.journal.group_commit import Batch
     from py_api_saga.journal.opening import Options, Place
     from py_api_saga.journal.owners import Owners
@@ -74,11 +85,21 @@ class Engine:
         gate: What one process at a time passes to write.
         big_wal: Bytes above which the leader tries to begin the WAL anew.
         barred: Sagas, by number, of which this process has found that it can't go on with them.
-        lost: The file is another one, or ours no more, since we are the child of a fork.
+        lost: The file is another one.
+        process: The only one that may use this; the child of a fork has an engine of its own.
     """
 
-    def __init__(self, place: Place, options: Options) -> None:
-        """Name the file; it is opened when it is needed."""
+    def __init__(
+        self, place: Place, options: Options, inherited: list[Engine], before: int
+    ) -> None:
+        """Name the file; it is opened when it is needed.
+
+        Args:
+            place: Where it is.
+            options: How it is written.
+            inherited: Engines of the processes that we descend from, to be closed before.
+            before: Our number in it while it had another name; 0 if there is none.
+        """
         self.path, self._key = place
         self.options = options
         self.queue = GroupCommit(self._admit, self._record, self._stand_in_line, self._refusing)
@@ -92,6 +113,10 @@ class Engine:
         self._owners: Owners | None = None
         self._ledger: Ledger | None = None
         self.big_wal = BIG_WAL
+        self.process = os.getpid()
+        self._inherited, self._before = inherited, before
+        self._kept: tuple[Kept, ...] = ()  # what the connection has open
+        self._may_only_read = ""  # why
 
     # --- opening and closing ---------------------------------------------------------------------
 
@@ -100,11 +125,13 @@ class Engine:
 
         A connection to a file that was removed goes on reading what was in it.
         """
-        if not self.owner or not self._is_there():
+        has_descriptors = are_there(self._kept) and are_there(self.reader.kept)
+        if not self.owner or not self._is_there() or not has_descriptors:
             if self.is_interrupted():
                 raise interrupted()
             with self.queue.turn:
-                is_open = self._inside(self._opened)
+                self._may_only_read = mounted_alone(self.path)
+                is_open = bool(self._may_only_read) or self._inside(self._opened)
             if not is_open:
                 self._pass_through(latest())
 
@@ -123,22 +150,60 @@ class Engine:
             raise JournalError(message) from error
         nothing.check()
 
-    def _opened(self) -> tuple[sqlite3.Connection, Ledger]:
-        """Give the connection, with no transaction open; inside the gate, with the turn."""
+    def _opened(self, *, begins: bool = True) -> tuple[sqlite3.Connection, Ledger]:
+        """Give the connection, with no transaction open; inside the gate, with the turn.
+
+        Args:
+            begins: A saga is claimed, so it matters that others see that we live.
+        """
         self._check_place()
+        if not are_there(self._kept) or not are_there(self.reader.kept):
+            self._let_go()  # a daemon has closed them, and others may have their numbers
         connection = self.connection
         if connection is None:
-            connection = self.connection = connect_to_write(self.path, self.options)
+            begins = True
+            connection = self._connected()
             if self._ledger is not None and self._was_replaced(connection):
                 self._begin_anew()
         if connection.in_transaction:  # the leader before us was interrupted
             connection.execute("ROLLBACK")
+        if begins and self._ledger is not None and not self._is_seen(connection):
+            self._begin_anew()
         if self._ledger is None:
-            self._owners = owners_at(self.path + "-owners")
+            self._owners = owners_at(f"{self.path}-owners", self._highest_owner(connection))
             owner = self._new_owner(connection, self._owners)
             self._ledger = Ledger(owner, self._owners.alive)
             self.owner = owner
         return connection, self._ledger
+
+    def _connected(self) -> sqlite3.Connection:
+        """Open the connection, once nothing is open that SQLite has inherited in this process."""
+        while self._inherited:
+            self._inherited[-1]._close_all()  # noqa: SLF001 - of this class
+            self._inherited.pop()
+        before = open_on(self.path)
+        connection = self.connection = connect_to_write(self.path, self.options)
+        self._kept = opened_since(before, self.path)
+        return connection
+
+    def _is_seen(self, connection: sqlite3.Connection) -> bool:
+        """Tell whether others see that we live; else we need another number.
+
+        Raises:
+            JournalError: They look into another file.
+        """
+        assert self._owners is not None  # noqa: S101 - opened
+        try:
+            return self._owners.hold(self.owner)
+        except JournalError:
+            if self._owners.is_missing() and not self._highest_owner(connection):
+                return False
+            raise
+
+    def _highest_owner(self, connection: sqlite3.Connection) -> int:
+        """Give the highest number under which another process drives a saga, or has died."""
+        owners = (owner for owner, _ in connection.execute(QUERIES["owners"]))
+        return max((owner for owner in owners if owner != self._before), default=0)
 
     def _was_replaced(self, connection: sqlite3.Connection) -> bool:
         """Tell whether the file was replaced while it was closed, by a new one or from a backup.
@@ -174,15 +239,54 @@ class Engine:
 
     def _let_go(self) -> None:
         """Close what was open of a file that is not ours any more; with the turn of the queue."""
-        if not is_held(self.reader.turn):  # else who is interrupted goes on with the old file
+        if is_held(self.reader.turn):  # who is interrupted goes on with the old file
+            close_all([self.connection], self._kept)
+            self.connection = None
+        else:
             with self.reader.turn:
-                self.reader.close()
-        self._close_connection()
+                self._close_all()
 
-    def _close_connection(self) -> None:
-        connection, self.connection = self.connection, None
-        if connection is not None:
-            connection.close()
+    def _close_all(self) -> None:
+        """Close both connections: SQLite forgets a file when none is open; with both turns."""
+        close_all(self.connections(), (*self._kept, *self.reader.kept))
+        self.connection = self.reader.connection = None
+        self._kept = self.reader.kept = ()
+
+    def connections(self) -> tuple[sqlite3.Connection | None, ...]:
+        """Give what is open, in the order in which it is to be closed."""
+        return self.reader.connection, self.connection
+
+    def _check_before_gate(self) -> None:
+        """See that the file may be opened, before anything is made or waited for.
+
+        Raises:
+            JournalError: It is mounted by itself; or a fork in C has left it open in the middle of
+                something, so that it can't be closed before.
+        """
+        if problem := mounted_alone(self.path):
+            raise JournalError(problem)
+        if any(engine.was_in_use() for engine in self._inherited):
+            message = (
+                f"the journal {self.path} was in use while this process was forked, by a server "
+                f"that forks in C or in a signal handler, so this process cannot use it: have each "
+                f"worker load the application for itself (uWSGI: lazy-apps = true), or call "
+                f"journal.close() before the fork"
+            )
+            raise JournalError(message)
+
+    def was_in_use(self) -> bool:
+        """Tell whether the parent of this process, whose engine this is, was at it in the fork.
+
+        SQLite may hold a lock of its own then, for ever; and to close a transaction that is open
+        rolls it back, in memory that the parent shares.
+        """
+        opened = [connection for connection in self.connections() if connection is not None]
+        is_free = _is_free(self.queue.turn) and _is_free(self.reader.turn)
+        return not is_free or any(connection.in_transaction for connection in opened)
+
+    def leave_open(self) -> None:
+        """See that the end of the interpreter closes nothing: what is open may not be ours."""
+        leave_open(self.connections())
 
     @staticmethod
     def _new_owner(connection: sqlite3.Connection, owners: Owners) -> int:
@@ -197,6 +301,8 @@ class Engine:
     def _inside(self, action: Callable[[], object]) -> bool:
         """Do something inside the gate, unless it is shut; SQLite's own errors become ours."""
         try:
+            if self.connection is None:
+                self._check_before_gate()
             is_open = self.gate.enter()
             if is_open:
                 action()
@@ -212,7 +318,7 @@ class Engine:
             try:
                 if self.queue.is_retired or self.gate.enter():
                     return  # it was opened, or closed for good, just now
-            except OSError:  # which whoever writes then meets as well
+            except (OSError, JournalError):  # which whoever writes then meets as well
                 return
             line = self.gate.line_up()
         self.gate.wait(line)
@@ -227,13 +333,14 @@ class Engine:
         it can lock the file for itself alone, so that there is nobody who could be writing
         (`sqlite3WalClose` in its wal.c).
         """
-        self.reader.close()
-        if self.connection is not None:
+        if self.connection is None:
+            self.reader.close()
+        else:
             until = monotonic() + seconds
             try:
                 while not self.gate.enter() and monotonic() < until:
                     time.sleep(LOOK)
-                self._close_connection()
+                self._close_all()
             finally:
                 self.gate.unlock()
 
@@ -264,8 +371,8 @@ class Engine:
     def pause(self) -> None:
         """Close the file, and keep everybody from going on, until `resume`.
 
-        What the fork itself has interrupted, in a signal handler, stays open, and is never closed
-        in the child: see `abandon`.
+        What the fork itself has interrupted, in a signal handler, stays open, and the child does
+        without: see `was_in_use`.
         """
         is_interrupted = self.is_interrupted()
         self.queue.turn.acquire()
@@ -281,10 +388,9 @@ class Engine:
         self.reader.turn.release()
         self.queue.turn.release()
 
-    def abandon(self) -> None:  # pragma: no cover - likewise, see `engines`
-        """Give back what a child of a fork has of its parent's engine."""
-        self.lost = True
-        self.gate.abandon()
+    def is_usable(self) -> bool:
+        """Tell whether this is still the engine of this file in this process."""
+        return not self.lost and self.process == os.getpid()
 
     def is_interrupted(self) -> bool:
         """Tell whether this thread is in the middle of using the file: in a signal handler, say."""
@@ -299,11 +405,15 @@ class Engine:
     def _lives(self, owner: int) -> bool:
         """Tell whether another process lives; within ours, the running executions decide."""
         self.open()
+        if self._may_only_read:
+            raise JournalError(self._may_only_read)
         assert self._owners is not None  # noqa: S101 - opened
         return owner != self.owner and self._owners.alive(owner)
 
     def waiting(self, now: int, longest: int) -> Iterator[Summary]:
         """Give the open sagas that are due and that nobody drives, oldest first."""
+        if self._may_only_read:
+            raise JournalError(self._may_only_read)
         lives: dict[int, bool] = {}
         for seen in self.reader.summaries("open", (now, now + longest)):
             if seen.owner not in lives:
@@ -381,10 +491,13 @@ class Engine:
                 if attempt:
                     time.sleep(PAUSE * attempt)  # inside: what befalls us would befall others too
                 try:
+                    if self.connection is None:
+                        self._check_before_gate()
                     is_open = self.gate.enter()
                     if not is_open or not self.queue.enter(batch):
                         return is_open
-                    connection, ledger = self._opened()
+                    begins = any(type(change) is not Append for change in batch.changes)
+                    connection, ledger = self._opened(begins=begins)
                     for changes in self._rounds(batch):
                         self._transaction(connection, ledger, batch, changes)
                     self._restart_wal(connection)
@@ -437,7 +550,7 @@ class Engine:
         if releases:
             ledger.release(connection, releases)
         ledger.note_commit(todo)
-        if self.lost:  # we are the child of a fork by a signal handler that struck here
+        if not self.is_usable():  # the child of a fork by a signal handler that struck here
             raise JournalError(f"the journal {self.path} is not ours any more")
         connection.execute("COMMIT")
         self.commits += 1
@@ -555,3 +668,11 @@ class Engine:
             claim.number = claim.owner = 0  # it is not ours, so nobody must release it
         else:
             self._release(claim)  # a commit that failed may be on disk all the same
+
+
+def _is_free(lock: threading.RLock) -> bool:
+    """Tell whether nobody held a lock when it was copied; this thread may be who did."""
+    if is_held(lock) or not lock.acquire(blocking=False):
+        return False
+    lock.release()
+    return True

@@ -24,6 +24,9 @@ from collections import namedtuple
 from contextlib import suppress
 from time import localtime, monotonic, sleep, strftime, time
 
+from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.descriptors import give_back, is_ours, keep_beside, open_beside
+
 try:
     import fcntl
 except ImportError:  # pragma: no cover - Windows: one process only
@@ -55,8 +58,8 @@ class Gate:
         """Go in, unless another process is inside; harmless for who is inside already."""
         if fcntl is None:  # pragma: no cover - Windows
             return True
-        if self._file < 0:
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
+        if not is_ours(self._file):  # also if a daemon has closed it, and others have its number
+            self._file = keep_beside(self.path, os.O_RDWR | os.O_CREAT, _journal(self.path))
         self._is_inside = True  # first: an interrupt may come before the next line
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,6 +75,9 @@ class Gate:
     def unlock(self) -> None:
         """Let the next one in; harmless for who is not inside, and for who stands in line."""
         if self._is_inside and fcntl is not None:
+            if is_ours(self._file):  # else it was let go when it was closed
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._is_inside = False
             fcntl.flock(self._file, fcntl.LOCK_UN)
             self._is_inside = False
 
@@ -95,16 +101,15 @@ class Gate:
         """Wait on it no more; if the gate was closed meanwhile, that ends what was got."""
         self._lines.remove(line)
         if line != self._file and line not in self._lines:
-            os.close(line)
+            give_back(line)
 
     # --- the end ---------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Give the descriptor back, which ends a lock unless it was inherited from a parent."""
-        if self._file >= 0:  # pragma: no branch - a child may have one that was never opened
-            if self._file not in self._lines:
-                os.close(self._file)
-            self._file, self._is_inside = -1, False
+        if self._file not in self._lines:
+            give_back(self._file)
+        self._file, self._is_inside = -1, False
 
     def abandon(self) -> None:  # pragma: no cover - a child ends without telling coverage
         """Do so in a child of a fork, which has none of the threads that wait."""
@@ -154,8 +159,8 @@ def inside(path: str) -> Holder | None:
     if fcntl is None:  # pragma: no cover - Windows
         return None
     try:
-        file = os.open(path, os.O_RDONLY)
-    except OSError:
+        file = open_beside(path, os.O_RDONLY, _journal(path))
+    except (OSError, JournalError):
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -202,3 +207,7 @@ def shut(journal: str, path: str) -> str:
     if who.pid == os.getpid() and not who.host:
         return f"the journal {journal} is being written to by this {who}: the disk is slow"
     return f"the journal {journal} is shut: {who} is writing to it; {who.remedy}"
+
+
+def _journal(path: str) -> str:
+    return path.removesuffix("-gate")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from py_api_saga.journal.changes import (
 from py_api_saga.journal.codec import check_codec
 from py_api_saga.journal.names import Names
 from py_api_saga.journal.reentry import interrupted, is_held
+from py_api_saga.process import OwnLock
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ class MemoryJournal:
         self._numbers: dict[str, int] = {}
         self._number = 0
         self._barred: set[int] = set()
-        self._lock = threading.RLock()
+        self._lock = OwnLock()
 
     def write(self, *changes: Change) -> None:
         """Settle each change; raises JournalError as the other journal does in a signal handler."""
-        if is_held(self._lock):
+        if is_held(self._lock.own):
             raise interrupted()
         with self._lock:
             for change in changes:

@@ -30,6 +30,8 @@ PATIENCE = 5  # seconds for which SQLite itself waits for a lock; other programs
 NETWORK = {"9p", "afs", "ceph", "cifs", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs"}
 NETWORK |= {"beegfs", "nfs4", "smb3", "smbfs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs"}
 MOUNTS = "/proc/mounts"
+MOUNT_POINTS = "/proc/self/mountinfo"
+BESIDE = ("", "-wal", "-shm", "-journal", "-gate", "-owners")  # a journal, and what belongs to it
 
 # With a rollback journal, FULL does not sync the directory from which that is removed: a commit
 # could be undone when the power goes.
@@ -50,7 +52,16 @@ class Options(namedtuple("Options", "durability journal_mode")):  # noqa: PYI024
     __slots__ = ()
 
 
-_WRITABLE = "make the file and its folder writable for whoever runs sagas"
+_WRITABLE = (
+    "to look only, copy the file, and its -wal if there is one, to a folder of yours, and look at "
+    "the copy (`saga list --journal COPY`); to run sagas, "
+    "make the file and its folder writable for whoever runs sagas"
+)
+_STALE = (
+    "if it was put back from a copy, the -wal beside it may be that of the file before: end every "
+    "process that uses it, move the -wal and the -shm away, and see what `saga doctor` says; else "
+    "restore it from a backup"
+)
 _ADVICE = {
     "readonly": _WRITABLE,
     "Read-only": _WRITABLE,
@@ -59,6 +70,7 @@ _ADVICE = {
     "No such file": "make the folder that it is to be in",
     "locked": "another program holds it",
     "full": "make room on the disk",
+    "malformed": _STALE,
 }
 
 
@@ -84,6 +96,32 @@ def filesystem(path: str) -> str:
         if (path + "/").startswith(below) and len(below) >= len(best):
             best, kind = below, fields[2]
     return kind
+
+
+def mounted_alone(path: str) -> str:
+    """Say why a journal can only be read: it, or what belongs to it, is a mount of its own.
+
+    What lies beside such a file in one container does not in another, nor on the host. Device and
+    inode do not tell: they are those of the file that was mounted. Nothing is said where no
+    /proc/self/mountinfo is (proc_pid_mountinfo(5)).
+    """
+    try:
+        with open(MOUNT_POINTS, "rb") as mounts:  # noqa: PTH123 - pathlib: 5 ms to import
+            lines = mounts.read().splitlines()
+    except OSError:
+        return ""
+    points = set()
+    for line in lines:  # a blank, a line break and a backslash are written in octal
+        point = line.split(b" ", 5)[4]
+        points.add(point.decode("unicode_escape").encode("latin-1") if b"\\" in point else point)
+    for end in BESIDE:
+        if os.fsencode(path + end) in points:
+            return (
+                f"{path}{end} is mounted by itself, as by `docker -v ./sagas.db:{path}`, and what "
+                f"is written to the files beside it would be lost: mount the folder that they are "
+                f"in; until then the journal can only be read"
+            )
+    return ""
 
 
 def locate(path: str, *, network: bool) -> Place:
@@ -182,10 +220,8 @@ def _check_format(connection: sqlite3.Connection, path: str) -> bool:
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError as error:
-        message = (
-            f"{path} is damaged, or no database at all ({error}): restore it from a backup, or "
-            f"give another path"
-        )
+        what = f"; {_STALE}" if os.path.exists(f"{path}-wal") else ": restore it from a backup"  # noqa: PTH110 - paths are text here
+        message = f"{path} is damaged, or no database at all ({error}){what}, or give another path"
         raise JournalError(message) from error
     if application == APPLICATION_ID:
         if version == VERSION:

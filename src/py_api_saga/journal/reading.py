@@ -11,6 +11,7 @@ import threading
 from functools import partial
 
 from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
+from py_api_saga.journal.descriptors import close_all, open_on, opened_since
 from py_api_saga.journal.opening import cannot, connect_to_read
 from py_api_saga.journal.reentry import interrupted, is_held
 from py_api_saga.journal.statements import QUERIES
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any, TypeVar
 
+    from py_api_saga.journal.descriptors import Kept
     from py_api_saga.status import SagaStatus
 
     T = TypeVar("T")
@@ -33,12 +35,15 @@ class Reader:
 
     Attributes:
         turn: Held while something is read, and by whoever closes the file.
+        connection: None while the file is closed.
+        kept: What it has open.
     """
 
     def __init__(self, path: str) -> None:
         """Read this file."""
         self._path = path
-        self._connection: sqlite3.Connection | None = None
+        self.connection: sqlite3.Connection | None = None
+        self.kept: tuple[Kept, ...] = ()
         self.turn = threading.RLock()
 
     def summaries(self, name: str, parameters: Any) -> list[Summary]:
@@ -84,13 +89,17 @@ class Reader:
             raise interrupted()
         with self.turn:
             try:
-                if self._connection is None:
-                    self._connection = connect_to_read(self._path)
-                connection = self._connection
+                before = None
+                if self.connection is None:
+                    before = open_on(self._path)
+                    self.connection = connect_to_read(self._path)
+                connection = self.connection
                 try:
                     connection.text_factory = str
                     return read(connection)
                 finally:
+                    if before is not None:  # the log is opened when it is read first
+                        self.kept = opened_since(before, self._path)
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
             except sqlite3.Error as error:
@@ -98,9 +107,8 @@ class Reader:
 
     def close(self) -> None:
         """Close the connection, with the turn held."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
+        close_all([self.connection], self.kept)
+        self.connection, self.kept = None, ()
 
 
 def _faults(connection: sqlite3.Connection, most: int = MOST_FAULTS) -> list[str]:

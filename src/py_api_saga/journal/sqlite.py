@@ -97,7 +97,7 @@ class SQLiteJournal:
             JournalError: The file cannot be used.
         """
         engine = self._engine
-        if engine is None or engine.lost:
+        if engine is None or not engine.is_usable():
             place = locate(self.path, network=self._network)
             engine = self._engine = engines.engine_at(place, self._options)
         return engine
@@ -132,7 +132,7 @@ class SQLiteJournal:
         """Stop driving a saga, at once in this process, durably with its next commit."""
         claim.over = True
         engine = self._engine
-        if engine is not None and not engine.lost:
+        if engine is not None and engine.is_usable():
             engine.leave(claim)
 
     # --- reading ---------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ class SQLiteJournal:
 
     def close(self) -> None:
         """Close the file, also for the other journals on it; it is opened again when needed."""
-        if self._engine is not None and not self._engine.lost:
+        if self._engine is not None:
             engines.close(self._engine)
 
 
