@@ -11,7 +11,8 @@ from typing import Any
 
 import depot
 import pytest
-from test_strikes import HOME, PLACES, Struck, Tracer, line_of
+from test_strikes import EVERY as EVERY_PLAIN
+from test_strikes import HOME, KINDS, PLACES, Struck, Tracer, chosen, is_heard, line_of
 from world import in_time
 
 from py_api_saga import Saga, SagaStatus, Status, recover
@@ -20,7 +21,7 @@ from py_api_saga.journal import MemoryJournal, SQLiteJournal
 from py_api_saga.journal.record import read_rows
 from py_api_saga.journal.values import Values
 
-EVERY = 24  # 1 strikes everywhere, in three minutes
+EVERY = EVERY_PLAIN if EVERY_PLAIN == 1 else EVERY_PLAIN * 4  # these take longer
 FILES = {HOME / "durable.py", HOME / "resuming.py", *HOME.glob("journal/*.py")} - {
     HOME / "journal/memory.py"
 }
@@ -52,16 +53,19 @@ RUNS: dict[str, Callable[[str, Any], Any]] = {
 }
 
 
-def go(run: str, course: str, journal: Any, target: Any = None) -> tuple[Tracer, str]:
+def go(
+    run: str, course: str, journal: Any, target: Any = None, kind: type[BaseException] = Struck
+) -> tuple[Tracer, str]:
     """Run a saga once, and recover; give what is wrong, in words."""
     depot.reset()
-    tracer = Tracer(target)
+    tracer = Tracer(target, kind)
 
     try:
         error = in_time(lambda: tracer.during(RUNS[run], course, journal), 5)
     except AssertionError:
         return tracer, "it hangs"
-    if tracer.struck and not isinstance(error, Struck):
+    heard = kind is Struck or is_heard(tracer)
+    if tracer.struck and heard and not isinstance(error, kind):
         return tracer, f"raised {error!r}"
     depot.behaviour.clear()
     recover(journal)
@@ -87,8 +91,14 @@ def go(run: str, course: str, journal: Any, target: Any = None) -> tuple[Tracer,
 @pytest.mark.parametrize("course", ["succeeding", "failing"])
 @pytest.mark.parametrize("run", RUNS)
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
+@pytest.mark.parametrize("struck_by", KINDS)
 def test_an_interrupt_anywhere_leaves_nothing_that_recovery_does_not_find(
-    kind: str, run: str, course: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    struck_by: str,
+    kind: str,
+    run: str,
+    course: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """All stands, or nothing; what the journal says agrees with itself; and nothing hangs."""
     for name in ("py_api_saga", "asyncio"):
@@ -106,9 +116,9 @@ def test_an_interrupt_anywhere_leaves_nothing_that_recovery_does_not_find(
     undisturbed, problem = go(run, course, journal())
     assert not problem
     struck, wrong = 0, []
-    for place in undisturbed.places()[::EVERY]:
+    for place in chosen(undisturbed.places(), KINDS[struck_by], EVERY):
         used = journal()
-        tracer, problem = go(run, course, used, place)
+        tracer, problem = go(run, course, used, place, KINDS[struck_by])
         if kind == "sqlite":
             used.close()
         struck += tracer.struck
@@ -117,4 +127,4 @@ def test_an_interrupt_anywhere_leaves_nothing_that_recovery_does_not_find(
         if "hangs" in problem:
             break
     assert not wrong, "\n".join(wrong)
-    assert struck > 100 / EVERY
+    assert struck > 50 / EVERY

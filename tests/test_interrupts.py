@@ -16,6 +16,7 @@ from py_api_saga import (
     Retry,
     SagaAssembler,
     SagaStatus,
+    current_operation,
     happened,
     result_of,
 )
@@ -184,22 +185,57 @@ def test_an_interrupt_in_time_is_an_interrupt(execute: Execute, world: World) ->
 # --- raised by what else the user gives -----------------------------------------------------------
 
 
+class Interrupting:
+    """A compensation that is struck so many times before it takes its effect back."""
+
+    def __init__(self, world: World, *interrupts: BaseException) -> None:
+        self.world = world
+        self.interrupts = list(interrupts)
+        self.keys: list[str] = []
+
+    def __call__(self, name: str) -> str:
+        """Undo it, unless it is struck."""
+        self.keys.append(current_operation().idempotency_key)
+        if self.interrupts:
+            self.world.fail(f"undo {name} begins", self.interrupts.pop(0))
+        return self.world.undo(name)
+
+
 @pytest.mark.parametrize("kind", INTERRUPTS)
-def test_an_interrupted_compensation_is_stuck_and_the_others_run(
+def test_an_interrupted_compensation_is_made_once_more(
     execute: Execute, world: World, kind: type[BaseException]
 ) -> None:
-    """Then the interrupt is raised, and the log and the observers name what is stuck."""
-    interrupt, watch = kind("stop"), Watch()
+    """In its place in the order, under the same key; then the rest is undone, and it is raised."""
+    watch, undo = Watch(), Interrupting(world, kind("stop"))
     saga = steps(world, "order", observers=[watch])
-    undo = (world.fail, "undo stock", interrupt)
-    saga.operation((world.do, "stock"), undo, name="stock", after="order")
+    saga.operation((world.do, "stock"), (undo, "stock"), name="stock", after="order")
     saga.operation((world.do, "label"), (world.undo, "label"), name="label", after="stock")
     saga.operation((world.fail, "charge", ValueError()), after="label")
 
     raised = interrupted(execute, saga, kind)
 
-    assert same(raised, interrupt)
-    assert world.log[-3:] == ["undo label", "undo stock", "undo order"]
+    assert raised.args == ("stop",)
+    assert world.log[-4:] == ["undo label", "undo stock begins", "undo stock", "undo order"]
+    assert len(set(undo.keys)) == 1
+    assert watch.of("stuck") == []
+    assert watch.events[-1].outcome is SagaStatus.COMPENSATED
+
+
+@pytest.mark.parametrize("second", [SystemExit(2), ValueError("no")], ids=["struck", "fails"])
+def test_a_compensation_that_is_interrupted_and_not_made_then_is_stuck(
+    execute: Execute, world: World, second: BaseException
+) -> None:
+    """The rest goes on, and the first interrupt is raised."""
+    first, watch = SystemExit(1), Watch()
+    undo = Interrupting(world, first, second)
+    saga = steps(world, "order", observers=[watch])
+    saga.operation((world.do, "stock"), (undo, "stock"), name="stock", after="order")
+    saga.operation((world.fail, "charge", ValueError()), after="stock")
+
+    raised = interrupted(execute, saga, SystemExit)
+
+    assert raised is first
+    assert world.log[-3:] == ["undo stock begins", "undo stock begins", "undo order"]
     assert [event.operation for event in watch.of("stuck")] == ["stock"]
     assert watch.events[-1].outcome is SagaStatus.STUCK
 
@@ -225,13 +261,15 @@ def test_a_second_interrupt_ends_the_rollback(execute_chain: Execute, world: Wor
 def test_a_second_interrupt_of_another_kind_does_not(execute: Execute, world: World) -> None:
     """Only Ctrl-C is a person who is pressing."""
     saga = steps(world, "order")
-    saga.operation((world.do, "stock"), (world.fail, "undo stock", SystemExit(2)), after="order")
-    saga.operation((world.fail, "charge", SystemExit(1)), (world.undo, "charge"), after="do")
+    undo = Interrupting(world, SystemExit(2))
+    saga.operation((world.do, "stock"), (undo, "stock"), name="stock", after="order")
+    saga.operation((world.fail, "charge", SystemExit(1)), (world.undo, "charge"), after="stock")
 
     raised = interrupted(execute, saga, SystemExit)
 
     assert raised.args == (1,)
-    assert world.log[-3:] == ["undo charge", "undo stock", "undo order"]
+    expected = ["undo charge", "undo stock begins", "undo stock", "undo order"]
+    assert world.log[-4:] == expected
 
 
 def test_an_interrupted_question_is_no_answer(execute: Execute, world: World) -> None:

@@ -511,7 +511,9 @@ class Saga:
             JournalError: The journal can't be written; recovery goes on with the run. Or another
                 process has kept it for itself for as long as the deadline, or 30 s: it says that
                 the run was not started then.
-            BaseException: A KeyboardInterrupt or the like, once what was done is undone.
+            BaseException: What was thrown in from outside, once what was done is undone: a
+                KeyboardInterrupt, SystemExit, the time limit of a task queue, whatever a signal
+                handler raises. With a journal, what it has cut off is left to recovery.
         """
         if self._async:
             self._refuse_async("orchestrator")

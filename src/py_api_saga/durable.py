@@ -65,7 +65,7 @@ def _give_back(there: Results | tuple[Run, int | None]) -> None:
 async def in_thread(
     function: Callable[..., Any], *args: Any, undo: Callable[[Any], object] = id
 ) -> Any:
-    """Await a thread through any number of cancellations, since it may claim something.
+    """Await a thread through any number of interrupts, since it may claim something.
 
     Args:
         function: What to call there.
@@ -75,17 +75,17 @@ async def in_thread(
     import asyncio  # noqa: PLC0415 - 34 ms to import
 
     task = asyncio.ensure_future(asyncio.to_thread(function, *args))
-    cancelled: BaseException | None = None
+    interrupt: BaseException | None = None
     while not task.done():
         try:
             await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is None:
+        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - raised in the end
+            interrupt = error
+    if interrupt is None:
         return task.result()
     if task.exception() is None:
         undo(task.result())
-    raise cancelled
+    raise interrupt
 
 
 def start(recorder: Recorder) -> str:

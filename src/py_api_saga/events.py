@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from py_api_saga.interrupts import is_limit
 from py_api_saga.log import DEBUG, ERROR, INFO, WARNING, complain, logger
 from py_api_saga.wording import in_line
 
@@ -95,13 +96,21 @@ def log(event: Event, /) -> None:
     if event.error is not None:
         text += " (%s)"
         values.append(type(event.error).__name__)
-    logger().log(level, text, *values)
+    try:
+        logger().log(level, text, *values)
+    except Exception as error:  # of what the user has added to it
+        if is_limit(error):
+            raise
+        complain("the log raised on %r", event.kind, error=error)
 
 
 def emit(event: Event, observers: tuple[Callable[[Event], object], ...]) -> None:
-    """Tell the observers; what one of them raises is logged."""
+    """Tell the log and the observers; what one of them raises is logged, but no time limit."""
+    log(event)
     for observer in observers:
         try:
             observer(event)
-        except Exception as error:  # noqa: BLE001 - of the user's
+        except Exception as error:  # of the user's
+            if is_limit(error):
+                raise
             complain("an observer raised on %r", event.kind, error=error)

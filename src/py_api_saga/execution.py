@@ -12,7 +12,8 @@ An entry is a plain tuple (a named one costs more than the rest of a turn):
     SUCCEEDED      it returned value
     UNSTORED       it returned value[0], which the journal can't keep; value[1] says why
     FAILED         it raised value, and is not called again
-    RETRY          it raised value[0], and is called again after value[1] seconds
+    RETRY          it raised value[0], and is called again after value[1] seconds; of a compensation
+                   also: an interrupt, value[0], has struck it, and it counts as not made
     IN_DOUBT       nobody knows what came of the action; value is a `Doubt`
     HAPPENED       asked: the action took effect, with the result value
     NOT_HAPPENED   asked: it did not

@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import cache
 
 from py_api_saga.exceptions import RecordedError, SagaError
+from py_api_saga.interrupts import LIMITS
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -143,12 +144,7 @@ _NAMES = {
     INTERRUPT: (
         (_BUILT_IN, "KeyboardInterrupt SystemExit GeneratorExit"),
         (("asyncio.exceptions",), "CancelledError"),
-        (("billiard.exceptions",), "SoftTimeLimitExceeded TimeLimitExceeded Terminated"),
-        (("rq.timeouts",), "BaseTimeoutException"),
-        (("huey.exceptions",), "TaskTimeout"),
-        (("dramatiq.threading", "dramatiq.middleware.threading"), "Interrupt"),
-        (("dramatiq.middleware.time_limit",), "TimeLimitExceeded"),
-        (("dramatiq.middleware.shutdown",), "Shutdown"),
+        *((name.rpartition(".")[:1], name.rpartition(".")[2]) for name in sorted(LIMITS)),
         (("gevent.timeout", "eventlet.timeout"), "Timeout"),
     ),
     DATABASE: (

@@ -7,8 +7,9 @@ has set nothing up that would show what is below a warning.
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from functools import cache
+
+from py_api_saga.interrupts import is_limit
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -32,5 +33,8 @@ def is_heard() -> bool:
 
 def complain(text: str, *values: object, error: BaseException | None = None) -> None:
     """Log what the user's code has done wrong; a log that raises changes nothing either."""
-    with suppress(Exception):
+    try:
         logger().log(ERROR if error else WARNING, text, *values, exc_info=error)
+    except Exception as raised:
+        if is_limit(raised):
+            raise

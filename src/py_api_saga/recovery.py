@@ -24,6 +24,7 @@ from py_api_saga.exceptions import (
 from py_api_saga.executors.crew import Crew
 from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.executors.unready import unready
+from py_api_saga.interrupts import is_limit
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Leave, Take, latest
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.record import PARKED
@@ -267,11 +268,15 @@ class Recovery:
         if rows is None:
             rows = self.journal.rows([claim.number])[claim.number]
         try:
-            return taken(self.journal, self.values, claim, seen, self._observers, rows)
+            opened = taken(self.journal, self.values, claim, seen, self._observers, rows)
         except SealedError:  # the journal was opened without its key, say: nothing is wrong with it
             raise
         except Exception as error:
+            if is_limit(error):  # of this process, which says nothing of the saga
+                raise
             raise _ParkedError(as_text(error, str)) from error
+        opened[0].lets_go = True
+        return opened
 
     def result(
         self, claim: Claim, seen: Summary, run: Run | None, error: BaseException | None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from py_api_saga.interrupts import is_limit
+
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -11,7 +13,9 @@ def as_text(error: object, how: Callable[[object], str] = repr) -> str:
     """Write an error down, also one whose own `str` or `repr` raises."""
     try:
         return how(error)
-    except Exception:  # noqa: BLE001 - the user's method may raise anything
+    except Exception as raised:  # the user's method may raise anything
+        if is_limit(raised):
+            raise
         return f"<{type(error).__name__}, which cannot be printed>"
 
 

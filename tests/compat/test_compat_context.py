@@ -451,7 +451,10 @@ def behind(interrupt: BaseException) -> SagaException:
 def test_an_interrupt_in_an_undo_leaves_no_other_undone(
     execute: Execute, step: Step, log: list[str]
 ) -> None:
-    """Row "BaseException in an **undo**": the remaining undos run, then it is raised (fix)."""
+    """Row "BaseException in an **undo**": the remaining undos run, then it is raised (fix).
+
+    It counts as not made, and is called once more before it is given up.
+    """
     saga = SagaAssembler.saga().operation(step("a"), step("undo_a"))
     saga.operation(step("b"), step("undo_b", raises=KeyboardInterrupt()), after=["a"])
     saga.operation(step("bad", raises=ValueError("boom")), after=["b"])
@@ -459,7 +462,7 @@ def test_an_interrupt_in_an_undo_leaves_no_other_undone(
     with pytest.raises(KeyboardInterrupt) as caught:
         execute(saga)
 
-    assert log == ["a", "b", "bad", "undo_b", "undo_a"]
+    assert log == ["a", "b", "bad", "undo_b", "undo_b", "undo_a"]
     assert repr(behind(caught.value).operation_error) == "ValueError('boom')"
 
 

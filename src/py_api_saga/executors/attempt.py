@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from contextlib import suppress
 from contextvars import copy_context
 from time import monotonic
+from types import CodeType
 
 from py_api_saga.context import current, recovering
 from py_api_saga.definition import Layout, arrange
@@ -24,9 +26,10 @@ from py_api_saga.execution import (
     Doubt,
 )
 from py_api_saga.executors.inbox import GLANCE
-from py_api_saga.executors.run import UNREADY, interrupted, not_made, unnoticed
+from py_api_saga.executors.run import UNREADY, interrupted, is_defect, not_made, unnoticed
 from py_api_saga.executors.running import Running
 from py_api_saga.executors.threads import soon, start
+from py_api_saga.interrupts import is_interrupt, is_limit
 from py_api_saga.log import complain
 from py_api_saga.operation import NOT_HAPPENED as ANSWER_NO
 from py_api_saga.operation import PLAIN, Happened
@@ -57,7 +60,7 @@ def call_of(operation: Operation, kind: str) -> Call:
     return call
 
 
-def attempt(  # noqa: C901 - a function more is paid for by each call
+def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
     run: Run, intent: Entry, until: float | None = None
 ) -> Entry:
     """Make a call in this thread and say what came of it.
@@ -82,28 +85,27 @@ def attempt(  # noqa: C901 - a function more is paid for by each call
             return _attempt_within(operation.policy.timeout, run, intent)
         note_start(run, operation, i, kind)
     current.set((running, run, intent, until))
+    problem: BaseException
     try:
         if needs:
             args, keywords = filled(run, operation, i, call)
-        value = function(*args, **keywords) if keywords else function(*args)
-        returned = type(value)
-        if returned not in _NEVER_AWAITABLE and hasattr(returned, "__await__"):
-            _discard(value)
-            message = (
-                f"the {kind} of operation {run.name_of(i)!r} returned an awaitable, which a plain "
-                "function must not: write it as `async def`, and run the saga under asyncio"
-            )
-            raise TypeError(message)  # noqa: TRY301 - handled as if the function had raised it
-    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        problem = error
-    except BaseException as interrupt:  # noqa: BLE001 - it is raised again when all is undone
-        return interrupted(intent, interrupt)
+    except BaseException as error:  # noqa: BLE001 - what results are made of may raise anything
+        problem, called = error, None
     else:
-        if kind == ASK:
-            return answered(intent, value)
-        return (SUCCEEDED, i, kind, number, generation, value)
+        called = function
+        try:  # nothing but the call, so that what strikes after it is not taken for its error
+            value = function(*args, **keywords) if keywords else function(*args)
+        except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
+            problem = error
+        else:
+            returned = type(value)
+            if returned in _NEVER_AWAITABLE or not hasattr(returned, "__await__"):
+                if kind == ASK:
+                    return answered(intent, value)
+                return (SUCCEEDED, i, kind, number, generation, value)
+            problem, called = _not_awaited(run, i, kind, value), None
     try:
-        return failed(run, intent, problem)  # out here only what the caller handles is handled
+        return judged(run, intent, problem, called)  # out here only what the caller handles is
     finally:
         del problem  # it knows this frame, and must not be known by it
 
@@ -113,11 +115,16 @@ def running(run: Run, intent: Entry, until: float | None) -> CurrentOperation:
     return Running(run, intent, until)
 
 
-def _discard(awaitable: Any) -> None:
-    """End what will not be awaited, so that it does not warn of that."""
-    end = getattr(awaitable, "close", None) or getattr(awaitable, "cancel", None)
-    if end is not None:
-        end()
+def _not_awaited(run: Run, i: int, kind: str, awaitable: Any) -> TypeError:
+    """Make the error for a plain function that has returned an awaitable, and end that."""
+    with suppress(Exception):  # the user's; it is ended so that it does not warn, and no more
+        end = getattr(awaitable, "close", None) or getattr(awaitable, "cancel", None)
+        if end is not None:
+            end()
+    return TypeError(
+        f"the {kind} of operation {run.name_of(i)!r} returned an awaitable, which a plain "
+        "function must not: write it as `async def`, and run the saga under asyncio"
+    )
 
 
 def filled(
@@ -166,6 +173,40 @@ def note_start(run: Run, operation: Operation, i: int, kind: str) -> None:
         run.since_first(i, kind, monotonic())
 
 
+_CALLERS = frozenset({"attempt", "_attempt"})  # of the user's functions
+_AT_THE_DOOR = (TypeError, RecursionError, MemoryError)  # of a call that did not come about
+
+
+def struck_beside(error: BaseException, function: object) -> bool:
+    """Tell whether an error came from outside, as a call of a function began or had just ended.
+
+    Its traceback goes from our line to some other code than the function's: that of a signal
+    handler. What is raised inside of the function always counts as its own.
+    """
+    code = getattr(function, "__code__", None)
+    frames = error.__traceback__
+    if type(code) is not CodeType or frames is None:
+        return False
+    if frames.tb_frame.f_code.co_name not in _CALLERS:  # one error, raised in several threads
+        return False
+    if frames.tb_next is None:  # raised in our line: into this thread, or since it can't be called
+        return not isinstance(error, _AT_THE_DOOR)
+    return frames.tb_next.tb_frame.f_code is not code
+
+
+def judged(run: Run, intent: Entry, error: BaseException, function: object = None) -> Entry:
+    """Say what an error means that a call has raised, or what it is made of.
+
+    Raises:
+        BaseException: The error, which came from outside, beside the call of this function.
+    """
+    if struck_beside(error, function):
+        raise error
+    if isinstance(error, Exception) and not is_limit(error):
+        return failed(run, intent, error)
+    return interrupted(intent, error)
+
+
 def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False) -> Entry:
     """Say what an error means: another attempt, doubt, or the end.
 
@@ -193,10 +234,10 @@ def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False)
         elapsed = 0.0 if retry.timeout is None else run.since_first(i, kind, monotonic())
         try:
             wait = retry.after(error, number, elapsed, _chance())
-        except Exception as raised:  # noqa: BLE001 - of the user's
+        except BaseException as raised:  # noqa: BLE001 - of the user's
+            if is_interrupt(raised):
+                return interrupted(intent, raised)
             complain("the function in Retry(on=...) raised: no further attempt", error=raised)
-        except BaseException as interrupt:  # noqa: BLE001 - raised again when all is undone
-            return interrupted(intent, interrupt)
     if kind == ACTION and (
         in_doubt or run.has_noted(intent) or policy.doubtful.match(error, sys.exception())
     ):
@@ -301,24 +342,37 @@ def _wait_within(
 ) -> Entry | None:
     """Start a thread and wait for what it tells; None if its time is up."""
     interrupt: BaseException | None = None
+    is_begun = True
     try:
-        if not soon(begin):
-            return surely(run, intent, until)
+        is_begun = soon(begin)
     except BaseException as error:  # noqa: BLE001 - raised again when all is undone
         if claim.acquire(blocking=False):  # the thread has not begun it
-            return not_made(intent, error)
+            return _not_begun(run, intent, error)
         interrupt = error
+    if not is_begun:
+        return surely(run, intent, until)
     while True:
         try:
             handover.wait(until)
             break
         except BaseException as error:  # noqa: BLE001 - raised again when all is undone
-            if interrupt is not None and handover.abandon():
-                break
+            # A compensation has its time: who gave it up would leave it to another process, which
+            # makes it beside this one.
+            if interrupt is not None:
+                run.stop(interrupt)
+                if intent[2] != COMPENSATION and handover.abandon():
+                    break
             interrupt = error
     if interrupt is not None:
         run.stop(interrupt)
     return handover.entry
+
+
+def _not_begun(run: Run, intent: Entry, error: BaseException) -> Entry:
+    """Say that a call was not made, since something has struck before its thread was started."""
+    run.check_goes(error)
+    run.stop(error)
+    return not_made(intent, error)
 
 
 def surely(run: Run, intent: Entry, until: float | None = None) -> Entry:
@@ -327,4 +381,10 @@ def surely(run: Run, intent: Entry, until: float | None = None) -> Entry:
         return attempt(run, intent, until)
     except BaseException as error:  # noqa: BLE001 - of this library's own code
         complain("an attempt ended without a result", error=error)
-        return interrupted(intent, error)
+        entry = interrupted(intent, error)
+        if is_interrupt(error) or is_defect(error):
+            return entry
+        # No signal strikes a thread of ours: it is a fault of what it calls, which would stay.
+        if intent[2] == ACTION:
+            return (*entry[:5], Doubt(error))
+        return (FAILED, *entry[1:5], error) if intent[2] == COMPENSATION else entry

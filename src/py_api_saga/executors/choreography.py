@@ -8,6 +8,7 @@ from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
 
+from py_api_saga.execution import STARTED
 from py_api_saga.executors.attempt import surely
 from py_api_saga.executors.run import not_made
 from py_api_saga.executors.threads import soon, start
@@ -66,10 +67,14 @@ class Pool:
                 tell(entry)
 
         calls = soon(self._thread)
-        if calls is None:
-            work(_be_here)
-        else:
+        if calls is not None:
             calls.put(work)
+            return
+        try:
+            work(_be_here)
+        except BaseException as interrupt:
+            tell(run.cut_off(interrupt, intent))  # nobody else would
+            raise
 
     def _thread(self) -> SimpleQueue[Work] | None:
         """Give what a thread takes its calls from; None if there can be no more threads."""
@@ -108,11 +113,29 @@ def execute(run: Run, limit: int) -> Results:
         try:
             _drive(run, inbox, claims, limit)
             break
-        except BaseException as interrupt:
-            if isinstance(interrupt, Exception):
-                raise  # a defect of ours
-            run.repair(interrupt, partial(_revoked, claims))
+        except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
+            if (error := run.repair(interrupt, partial(_revoked, claims))) is not None:
+                _await_begun(run, inbox, claims)
+                run.give_up(error)
     return run.finish()
+
+
+def _await_begun(run: Run, inbox: Inbox, claims: dict[Entry, threading.Lock]) -> None:
+    """Wait until no thread makes a call: nobody else may make it beside that."""
+    ended = {entry[1:5] for entry in run.execution.entries if entry[0] != STARTED}
+    while True:
+        try:
+            for intent, claim in list(claims.items()):
+                if claim.acquire(blocking=False):  # no thread has begun it, and none will
+                    del claims[intent]
+            while {intent[1:5] for intent in claims} - ended:
+                inbox.wait(None)
+                while inbox.entries:
+                    ended.add(inbox.entries[0][1:5])
+                    inbox.entries.popleft()
+        except BaseException:  # noqa: BLE001, S112 - an error is to be raised already
+            continue
+        return
 
 
 def _revoked(

@@ -143,10 +143,15 @@ class Crew:
         problem = None
         try:
             self._journal.write(*[job.change for job in jobs if job.change is not None])
-        except BaseException as error:  # noqa: BLE001 - each job answers for it
+        except BaseException as error:  # noqa: BLE001 - one job answers for it
             problem = error
-        for job in jobs:
-            job.problem = problem
+        unsettled: list[_Job] = []
+        if problem is not None:  # it has struck one of them; the others are written again
+            unsettled = [job for job in jobs if job.change is None or not job.change.settled]
+            struck = (unsettled or jobs)[0]
+            struck.problem = problem
+            unsettled = [job for job in unsettled if job is not struck]
         with self._news:
             self._is_writing = False
-            self._ready.extend(jobs)
+            self._unwritten[:0] = unsettled
+            self._ready.extend(job for job in jobs if job not in unsettled)

@@ -7,32 +7,33 @@ import threading
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from inspect import CO_COROUTINE
 from time import monotonic
-from types import BuiltinFunctionType
+from types import BuiltinFunctionType, CodeType
 from typing import TYPE_CHECKING
 
 from py_api_saga.context import current
-from py_api_saga.execution import ASK, SUCCEEDED
+from py_api_saga.execution import ASK, SUCCEEDED, Doubt
 from py_api_saga.executors.attempt import (
     answered,
     call_of,
     failed,
     filled,
+    judged,
     note_start,
     overdue,
     running,
 )
 from py_api_saga.executors.choreography import POOL
-from py_api_saga.executors.run import interrupted, not_made
+from py_api_saga.executors.run import Interrupted, interrupted, not_made
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
     from typing import Any
 
     from py_api_saga.definition import Results
     from py_api_saga.execution import Entry
     from py_api_saga.executors.run import Run
-    from py_api_saga.operation import Operation
 
 
 async def execute(
@@ -71,10 +72,12 @@ async def execute(
                     if (run.left or run.execution.at_rest) and driver.idle and run.close():
                         break
                 break
-            except (Exception, GeneratorExit):  # a defect of ours, or the loop throws us away
+            except GeneratorExit:  # the loop throws us away
                 raise
             except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
-                run.repair(interrupt, driver.lost)
+                if (error := run.repair(interrupt, driver.lost)) is not None:
+                    await driver.rest()
+                    run.give_up(error)
         return run.finish()
     except exists:
         pass
@@ -101,36 +104,55 @@ async def _outlast(run: Run, driver: _OneByOne | _AtOnce) -> None:
     A cancel scope of anyio cancels at every turn of the loop until its task has left. What else
     interrupts the rollback is raised here: out of a task of its own it would stop the loop.
     """
-    interrupts: list[BaseException] = []
-
-    async def rollback() -> None:
-        try:
-            await driver.drive()
-        except (KeyboardInterrupt, SystemExit) as interrupt:
-            interrupts.append(interrupt)
-
-    task = asyncio.create_task(rollback())
+    if driver.rollback is None:  # else an interrupt came while it was awaited
+        driver.has_begun = False
+        driver.rollback = asyncio.create_task(_roll_back(driver))
+    task = driver.rollback
     while not task.done():
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError as cancelled:
-            run.stop(cancelled)
+            if run.interrupt is not None and run.interrupt is driver.swallowed:
+                run.interrupt = cancelled  # a scope of anyio cancels again, and knows its own
+            driver.stop(cancelled)
+    driver.rollback = None
     if task.cancelled():  # the loop is going down
+        if not driver.has_begun:  # because of what has struck it just now
+            raise asyncio.CancelledError
         run.left = True
-    else:
-        task.result()
-    if interrupts:
-        raise interrupts[0]
+    elif (interrupt := task.result()) is not None:
+        raise interrupt
+
+
+async def _roll_back(driver: _OneByOne | _AtOnce) -> BaseException | None:
+    """Roll back in a task of its own, and give what has interrupted that."""
+    task = asyncio.current_task()
+    if driver.rollback is None:  # a task that runs at once, or before an interrupt let it be noted
+        driver.rollback = task
+    if driver.rollback is not task:
+        return None
+    driver.has_begun = True
+    try:
+        await driver.drive()
+    except (GeneratorExit, asyncio.CancelledError):
+        raise
+    except BaseException as interrupt:  # noqa: BLE001 - raised by who awaits this
+        return interrupt
+    return None
 
 
 class _Driver:
     """What makes the calls of a run in a task, until none is left or the rollback begins."""
 
-    __slots__ = ("arrived", "run")
+    __slots__ = ("arrived", "has_begun", "is_fresh", "rollback", "run", "swallowed")
 
     def __init__(self, run: Run) -> None:
         """Let the threads of stragglers wake the loop."""
         self.run = run
+        self.rollback: asyncio.Task[BaseException | None] | None = None
+        self.has_begun = False  # to roll back
+        self.is_fresh = False  # the first interrupt, which has come in this turn of the loop
+        self.swallowed: asyncio.CancelledError | None = None
         self.arrived: asyncio.Event | None = None
         if any(operation.policy.timeout is not None for operation in run.operations):
             self._listen()
@@ -155,7 +177,37 @@ class _Driver:
 
     def lost(self, interrupt: BaseException, intent: Entry) -> Entry | None:
         """Say of a call in flight, when an interrupt struck, what came of it if nobody will."""
-        return self.run.cut_off(interrupt, intent)
+        return None if self._is_rolling else self.run.cut_off(interrupt, intent)
+
+    @property
+    def _is_rolling(self) -> bool:
+        """Whether a task of its own is at it, and tells what comes of its calls."""
+        return self.rollback is not None and not self.rollback.done()
+
+    def stop(self, interrupt: BaseException, kind: str = "") -> None:
+        """Stop the run; the first time, a loop that goes down may cancel the rollback with it."""
+        if self.run.interrupt is None:
+            self.is_fresh = True
+            asyncio.get_running_loop().call_soon(self._grow_old)
+        self.run.stop(interrupt, kind)
+
+    def _grow_old(self) -> None:
+        self.is_fresh = False
+
+    def _end_with_loop(self, *, rolling: bool) -> None:
+        """End a rollback whose own task is cancelled, as by a loop at a second Ctrl-C."""
+        if rolling and self.run.interrupt is not None and not self.is_fresh:
+            self.run.left = True
+
+    async def rest(self) -> None:
+        """Wait until nothing that was started is still working, since nobody will go on."""
+        while tasks := [task for task in self._working() if not task.done()]:
+            with suppress(asyncio.CancelledError, Exception):  # an error is to be raised already
+                await asyncio.wait(tasks)
+
+    def _working(self) -> Iterable[asyncio.Task[Any]]:
+        """Give the tasks of this run."""
+        return () if self.rollback is None else (self.rollback,)
 
     async def _pause(self) -> None:
         """Wait until something has arrived or is due."""
@@ -165,9 +217,12 @@ class _Driver:
         elif self.arrived is None:
             await asyncio.sleep(patience or 0.0)
         else:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
+            try:
+                async with asyncio.timeout(patience) as scope:
                     await self.arrived.wait()
+            except TimeoutError:
+                if not scope.expired():  # it has struck from outside
+                    raise
 
     async def _outwait(self, seconds: float) -> None:
         """Wait while a test has stopped the clock, and with it the timers of the loop."""
@@ -195,6 +250,9 @@ class _OneByOne(_Driver):
         """Make the calls."""
         run = self.run
         rolling = run.execution.rolling
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - of a coroutine
+        cancelling = task.cancelling()
         while True:
             if self.arrived is not None:
                 self.arrived.clear()
@@ -208,28 +266,47 @@ class _OneByOne(_Driver):
                     del change  # the first one is large, and a call may take long
                 if run.lost is not None:
                     intent = None
-            if intent is not None:
-                run.tell(await _attempt(run, intent))
+            entry = None if intent is None else await _attempt(run, intent)
+            if task.cancelling() > cancelling:
+                cancelling = task.cancelling()
+                self._end_with_loop(rolling=rolling)
+                _note_cancellation(self, entry)
+            if entry is not None:
+                run.tell(entry)
+                del entry  # its error knows this frame, and must not be known by it
             elif run.waits:
                 await self._pause()
             else:
                 return
 
 
+def _note_cancellation(driver: _Driver, entry: Entry | None) -> None:
+    """Stop a run whose task was cancelled, also if its call has swallowed that."""
+    value = None if entry is None else entry[5]
+    if type(value) is Doubt:
+        value = value.error
+    elif type(value) is Interrupted:
+        value = value[0]
+    if not isinstance(value, asyncio.CancelledError):  # else that one is told
+        driver.swallowed = asyncio.CancelledError()
+        driver.run.stop(driver.swallowed)
+
+
 class _AtOnce(_Driver):
     """Every call that is ready, each in a task."""
 
-    __slots__ = ("_begun", "_ended", "_ends", "_limit", "_news", "_tasks")
+    __slots__ = ("_begun", "_ended", "_ends", "_limit", "_news", "_problem", "_tasks")
 
     def __init__(self, run: Run, limit: int) -> None:
         """Make at most so many at once."""
         super().__init__(run)
         self._news = self.arrived or self._listen()
         self._limit = limit
-        self._tasks: dict[Entry, asyncio.Task[Entry]] = {}
+        self._tasks: dict[Entry, asyncio.Task[None]] = {}
         self._begun: dict[Entry, bool] = {}  # calls that may be made: whether they have begun
-        self._ends: dict[Entry, Callable[[asyncio.Task[Entry]], None]] = {}
+        self._ends: dict[Entry, Callable[[asyncio.Task[None]], None]] = {}
         self._ended: deque[Entry] = deque()
+        self._problem: BaseException | None = None  # that decides nothing about a call
 
     @property
     def idle(self) -> bool:
@@ -240,22 +317,46 @@ class _AtOnce(_Driver):
         """Say of a call that has no task that it was not made, or that nobody hears of it."""
         if intent in self._tasks or any(entry[1] == intent[1] for entry in self._ended):
             return None
+        if self._is_rolling:
+            return None
         if self._begun.pop(intent, False):  # an eager task, which runs before it can be noted
-            return interrupted(intent, interrupt)
+            return self.run.cut_off(interrupt, intent)
         return not_made(intent, interrupt)
 
-    async def _surely(self, intent: Entry) -> Entry:
-        """Attempt a call in a task that nobody would hear of if it ended without an entry."""
+    def _working(self) -> Iterable[asyncio.Task[Any]]:
+        return (*super()._working(), *self._tasks.values())
+
+    async def _surely(self, intent: Entry) -> None:
+        """Attempt a call in a task, and tell here what came of it.
+
+        Not in a callback of the task: the loop keeps what strikes in one to itself.
+        """
+        if self._begun.get(intent) is not False:
+            return  # an interrupt came before this task was noted: its call was told as not made
+        self._begun[intent] = True
         try:
-            if self._begun.get(intent) is not False:
-                # An interrupt came before this task was noted: its call was told as not made.
-                return not_made(intent, asyncio.CancelledError())
-            self._begun[intent] = True
-            return await _attempt(self.run, intent)
+            entry = await _attempt(self.run, intent)
         except GeneratorExit:
             raise
         except BaseException as interrupt:  # noqa: BLE001 - it struck between two lines of ours
-            return interrupted(intent, interrupt)
+            self._tell_struck(intent, interrupt)
+        else:
+            self._tell(intent, entry)
+
+    def _tell_struck(self, intent: Entry, interrupt: BaseException) -> None:
+        """Have it heard what a call has ended with that was not judged."""
+        if self.run.goes(interrupt):
+            self._problem = interrupt
+            self._news.set()
+        else:
+            self._tell(intent, self.run.cut_off(interrupt, intent))
+            self.stop(interrupt, intent[2])
+
+    def _tell(self, intent: Entry, entry: Entry) -> None:
+        """Have it heard what came of a call; harmless if done again."""
+        self._begun.pop(intent, None)
+        self._ended.append(entry)
+        self._news.set()
 
     def _watch(self) -> None:
         """Hear of the end of each task, also if an interrupt came before it was noted."""
@@ -264,18 +365,21 @@ class _AtOnce(_Driver):
             task.remove_done_callback(end)  # a scope that cancels at each turn comes here each time
             task.add_done_callback(end)
 
-    def _end(self, intent: Entry, task: asyncio.Task[Entry]) -> None:
+    def _end(self, intent: Entry, task: asyncio.Task[None]) -> None:
+        """Forget a task, and tell of one that could not do so itself."""
         if intent in self._tasks:
             if task.cancelled():  # before it began, by who cancels all tasks of the loop
-                entry = not_made(intent, asyncio.CancelledError())
-            else:
-                error = task.exception()  # of an interrupt at the very edge of the task
-                entry = task.result() if error is None else interrupted(intent, error)
-            self._ended.append(entry)
-            self._news.set()
+                self._tell(intent, not_made(intent, asyncio.CancelledError()))
+            elif (error := task.exception()) is not None:  # at the very edge of the task
+                self._tell_struck(intent, error)
             del self._tasks[intent]
             self._ends.pop(intent, None)
-            self._begun.pop(intent, None)
+
+    def _sweep(self) -> None:
+        """Forget the tasks of calls that have ended, also if the loop has not called back."""
+        for intent, task in [pair for pair in self._tasks.items() if pair[1].done()]:
+            self._end(intent, task)
+        self._tasks.clear()
 
     def _make(self, intents: list[Entry]) -> None:
         for intent in intents:
@@ -284,6 +388,15 @@ class _AtOnce(_Driver):
             self._ends[intent] = end = partial(self._end, intent)
             task.add_done_callback(end)
 
+    def _hear(self) -> None:
+        """Note what has ended, and whether the time is up."""
+        self.run.look()
+        while self._ended:
+            self.run.receive(self._ended[0])
+            self._ended.popleft()
+        if self._problem is not None:
+            raise self._problem
+
     async def drive(self) -> None:
         """Make the calls."""
         run = self.run
@@ -291,10 +404,7 @@ class _AtOnce(_Driver):
         self._watch()
         while True:
             self._news.clear()
-            run.look()
-            while self._ended:
-                run.receive(self._ended[0])
-                self._ended.popleft()
+            self._hear()
             if run.execution.rolling is not rolling:
                 return
             flying = run.execution.flying
@@ -307,10 +417,14 @@ class _AtOnce(_Driver):
             if run.recorder is None or run.lost is None:
                 self._make(intents)
             if not (run.awaits or run.waits):
+                self._sweep()
+                if self._ended:  # an interrupt at the edge of the last one
+                    continue
                 return
             try:
                 await self._pause()
             except asyncio.CancelledError as cancelled:
+                self._end_with_loop(rolling=rolling)
                 run.stop(cancelled)
                 self._watch()
 
@@ -319,7 +433,8 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
     """Make one call and say what came of it."""
     # Few variables: each takes room in each call that runs, and there may be many.
     operation = run.operations[intent[1]]
-    if not call_of(operation, intent[2])[4]:
+    call = call_of(operation, intent[2])
+    if not call[4]:
         return await _attempt_in_thread(run, intent)
     timeout, scope = operation.policy.timeout, None
     if timeout is not None:
@@ -327,38 +442,57 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
     current.set((running, run, intent, None if timeout is None else monotonic() + timeout))
     note_start(run, operation, intent[1], intent[2])
     task = asyncio.current_task()
+    function, args, keywords = call[:3]
+    value: Any = _NOT_YET
+    called: object = None
     try:
+        if call[3]:
+            args, keywords = filled(run, operation, intent[1], call)
+        called = function
         if scope is None:  # entering one costs as much as the call
-            value = await _called(run, operation, intent)
+            value = await function(*args, **keywords)
         else:
+            value = None
             async with scope:
-                value = await _called(run, operation, intent)
-    except Exception as error:  # noqa: BLE001 - the user's code may raise anything
-        problem = error
-    except BaseException as interrupt:
-        if isinstance(interrupt, GeneratorExit) and _destroyed(task):
+                value = _NOT_YET
+                value = await function(*args, **keywords)
+    except BaseException as error:
+        if isinstance(error, GeneratorExit) and _destroyed(task):
             raise  # nothing may be awaited any more
-        return interrupted(intent, interrupt)
+        if value is not _NOT_YET:  # it has struck before the call, or since
+            raise
+        problem = error
     else:
         if intent[2] == ASK:
             return answered(intent, value)
         return (SUCCEEDED, intent[1], intent[2], intent[3], intent[4], value)
-    try:  # out here only what the caller handles is handled
-        if scope is not None and scope.expired():
-            late = overdue(run, intent[1], intent[2], timeout or 0.0)
-            late.__cause__ = problem
-            return failed(run, intent, late, in_doubt=True)
-        return failed(run, intent, problem)
+    try:
+        return _judged(run, intent, problem, scope, called)  # out here, as in `attempt`
     finally:
         del problem  # it knows this frame, and must not be known by it
 
 
-def _called(run: Run, operation: Operation, intent: Entry) -> Awaitable[Any]:
-    """Make the awaitable of a call."""
-    call = call_of(operation, intent[2])
-    args, keywords = filled(run, operation, intent[1], call) if call[3] else call[1:3]
-    awaitable: Awaitable[Any] = call[0](*args, **keywords)
-    return awaitable
+def _judged(
+    run: Run,
+    intent: Entry,
+    error: BaseException,
+    scope: asyncio.Timeout | None,
+    function: object,
+) -> Entry:
+    """Say what an error means that a coroutine has raised; raises what came from outside."""
+    if not isinstance(error, Exception):
+        return interrupted(intent, error)
+    _, i, kind, _, _, _ = intent
+    if scope is not None and scope.expired():
+        late = overdue(run, i, kind, run.operations[i].policy.timeout or 0.0)
+        late.__cause__ = error
+        return failed(run, intent, late, in_doubt=True)
+    code = getattr(function, "__code__", None)  # what other functions give raises elsewhere
+    is_coroutine = isinstance(code, CodeType) and code.co_flags & CO_COROUTINE
+    return judged(run, intent, error, function if is_coroutine else None)
+
+
+_NOT_YET = object()  # what a call gives until it has returned
 
 
 def _destroyed(task: asyncio.Task[Any] | None) -> bool:
@@ -393,4 +527,5 @@ async def _attempt_in_thread(run: Run, intent: Entry) -> Entry:
         except BaseException as interrupt:  # noqa: BLE001 - raised again when all is undone
             run.stop(interrupt)
             if claim.acquire(blocking=False):  # no thread has begun it
+                run.check_goes(interrupt)
                 return not_made(intent, interrupt)

@@ -28,10 +28,9 @@ def execute(run: Run) -> Results:
             try:
                 drive(run)
                 break
-            except BaseException as interrupt:
-                if isinstance(interrupt, Exception):
-                    raise  # a defect of ours
-                run.repair(interrupt, run.cut_off)
+            except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
+                if (error := run.repair(interrupt, run.cut_off)) is not None:
+                    run.give_up(error)
         return run.finish()
     finally:
         current.set(outer)
@@ -89,9 +88,10 @@ def outlasting(run: Run) -> Iterator[Change]:
     while True:
         try:
             yield from turns(run)
-        except (Exception, GeneratorExit):  # a defect of ours, or nobody goes on
+        except GeneratorExit:  # nobody goes on
             raise
         except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
-            run.repair(interrupt, run.cut_off)
+            if (error := run.repair(interrupt, run.cut_off)) is not None:
+                run.give_up(error)
         else:
             return

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from time import monotonic, sleep
 
-from py_api_saga.compensation import failure
+from py_api_saga.compensation import Trouble, failure
 from py_api_saga.context import current
-from py_api_saga.events import Event, emit, log
-from py_api_saga.exceptions import SagaError
+from py_api_saga.events import Event, emit
+from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.execution import (
     ABORT,
     ACTION,
@@ -21,9 +21,11 @@ from py_api_saga.execution import (
     UNKNOWN,
     Doubt,
     Execution,
+    IllegalMoveError,
     verdict,
 )
 from py_api_saga.executors.inbox import Inbox
+from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain, is_heard
 from py_api_saga.process import OwnLock
 from py_api_saga.status import SagaStatus, Status
@@ -31,6 +33,7 @@ from py_api_saga.status import SagaStatus, Status
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from typing import Never
 
     from py_api_saga.definition import Definition, Results
     from py_api_saga.events import EventKind
@@ -53,8 +56,34 @@ _EVENTS: dict[Status, EventKind] = {
     Status.STUCK: "stuck",
 }
 _VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has to keep
+_MOST_STRIKES = 16  # of an `Exception` in one run: more are no signals, but a fault that stays
 _COMPLETED = SagaStatus.COMPLETED  # looking up a member of an Enum costs 60 ns, a global 5
 _naming = OwnLock()
+
+
+class Interrupted(tuple["BaseException", float]):
+    """The value of RETRY for a compensation that an interrupt has struck: the error and no wait."""
+
+    __slots__ = ()
+
+
+class _Struck:
+    """What a run remembers once an interrupt has come in or around a compensation.
+
+    Attributes:
+        put_off: Operations whose compensation is made again by whoever takes the saga next.
+        again: Operations and generations whose compensation is called once more here.
+        announced: Operations whose compensation is to start, and of which observers know.
+        count: How many an `Exception` has struck between two lines of ours.
+    """
+
+    __slots__ = ("again", "announced", "count", "put_off")
+
+    def __init__(self) -> None:
+        self.put_off: set[int] = set()
+        self.again: set[tuple[int, int]] = set()
+        self.announced: set[int] = set()
+        self.count = 0
 
 
 class Run:
@@ -72,13 +101,15 @@ class Run:
         lost: Why the journal can't be written any more, or is somebody else's to write.
         notes: By attempt, what its code has noted of requests that it has sent, or None.
         unready: What this process lacks for a call, or None: the saga is left to another one.
+        lets_go: It goes on with what another process has left: an `Exception` that strikes it
+            between two lines of ours decides nothing, and leaves the saga to the next one.
     """
 
     __slots__ = (
-        "_begun", "_due", "_first", "_id", "_label", "_latest", "_stopped",
+        "_announced", "_begun", "_due", "_first", "_id", "_label", "_latest", "_stopped", "_struck",
         "_unanswered", "_unmade", "_watched", "deadline", "definition", "drive_late", "execution",
-        "inbox", "interrupt", "left", "lost", "name", "notes", "observers", "operations",
-        "plain", "recorder", "unready",
+        "inbox", "interrupt", "left", "lets_go", "lost", "name", "notes", "observers",
+        "operations", "plain", "recorder", "unready",
     )  # fmt: skip
 
     def __init__(
@@ -108,6 +139,9 @@ class Run:
         self._stopped = False
         self._due: dict[int, float] | None = None
         self._first: dict[tuple[int, str], float] | None = None
+        self._struck: _Struck | None = None
+        self._announced: dict[int, int] | None = None
+        self.lets_go = False
         self.observers = observers
         self._watched = observers != () or is_heard()
         self.execution = Execution(definition, entries, self._watched)
@@ -133,7 +167,11 @@ class Run:
         execution = self.execution
         intent = execution.start()
         if intent is None and execution.trouble is not None and execution.trouble.waiting:
-            intent = min(execution.ready(), key=self._wait_of)
+            waiting = self._waiting()
+            if not waiting:  # what is left is for whoever takes the saga next
+                self.left = not execution.flying
+                return None
+            intent = min(waiting, key=self._wait_of)
             if self._wait_of(intent) > 0:
                 return None
             execution.tell(intent)
@@ -154,10 +192,14 @@ class Run:
                     self._let_go(entry, recorder)
                     return
                 entry = (FAILED, *entry[1:])  # of a straggler, of which nobody takes the answer
-            elif self._ends_rollback(entry):
-                entry = not_made(entry, entry[5])  # recovery makes it
+        value = entry[5]
+        if type(value) is Interrupted or (type(value) is Doubt and value.interrupted):
+            if self._has_let_go and execution.is_flying(entry):
+                self._unanswered += (execution.flying[entry[1]],)
+                return
+            entry = self._weighed(entry)
         execution.tell(entry)
-        if entry[0] in _TROUBLES and not isinstance(entry[5], Exception):
+        if entry[0] in _TROUBLES:
             self._note_trouble(entry)
         if execution.moves and recorder is None:
             self._announce()
@@ -199,9 +241,11 @@ class Run:
         elif entry[0] == IN_DOUBT and entry[5].alive:
             return  # it was noted before, and its straggler lives
         elif execution.trouble is not None and entry[1:5] in execution.trouble.stragglers:
-            if entry[0] == SUCCEEDED:
-                self._emit("landed late", entry[1], attempt=entry[3])
-            self.tell(entry)
+            try:
+                if entry[0] == SUCCEEDED:
+                    self._emit("landed late", entry[1], attempt=entry[3])
+            finally:  # also if an observer raises an interrupt: it is to hear of it once
+                self.tell(entry)
 
     def look(self) -> None:
         """Note all that other threads have told, and whether the time is up."""
@@ -238,7 +282,7 @@ class Run:
         if changed and self.execution.saga is SagaStatus.COMPENSATING:
             self.drive_late(self)
         self.commit()
-        if changed and (self.recorder is None or self.unready is None):
+        if changed and not self.left:
             self._emit("saga ended", outcome=self.execution.saga)
 
     # --- what an attempt says of itself ---------------------------------------------------------
@@ -353,7 +397,16 @@ class Run:
     def waits(self) -> bool:
         """Whether there are calls to make once they have waited their time."""
         trouble = self.execution.trouble
-        return trouble is not None and bool(trouble.waiting) and not self.left
+        if trouble is None or not trouble.waiting or self.left:
+            return False
+        return self._struck is None or not trouble.waiting.keys() <= self._struck.put_off
+
+    def _waiting(self) -> list[Entry]:
+        """List the calls that wait, unless they are left to whoever takes the saga next."""
+        intents = self.execution.ready()
+        if self._struck is None:
+            return intents
+        return [intent for intent in intents if intent[1] not in self._struck.put_off]
 
     def _wait_of(self, intent: Entry) -> float:
         return 0.0 if self._due is None else self._due.get(intent[1], 0.0) - monotonic()
@@ -362,7 +415,7 @@ class Run:
         """Give the seconds until something is to be done if nothing happens; None for never."""
         times = []
         if self.waits:
-            times = [self._wait_of(intent) for intent in self.execution.ready()]
+            times = [self._wait_of(intent) for intent in self._waiting()]
         if self.deadline is not None and not self._stopped:
             times.append(self.deadline - monotonic())
         return max(0.0, min(times)) if times else None
@@ -409,51 +462,145 @@ class Run:
         if self.execution.moves and self.recorder is None:
             self._announce()
 
-    def stop(self, interrupt: BaseException) -> None:
+    def stop(self, interrupt: BaseException, kind: str = "") -> None:
         """Take in an interrupt: roll back and raise it again; a second Ctrl-C ends that too.
 
-        One interrupt may be told several times, by each call that it has struck.
+        So does any `Exception` that strikes from outside, as a time limit does: who throws one
+        wants an end. One interrupt may be told several times, by each call that it has struck.
+
+        Args:
+            interrupt: What was raised.
+            kind: Of the call that has raised it; none if it struck between two lines of ours. One
+                that an action has raised is no second one: others may run beside it.
         """
         if interrupt is self._latest:
             return
         self._latest = interrupt
         if self.interrupt is None:
             self.interrupt = interrupt
-        elif isinstance(interrupt, KeyboardInterrupt):
+        elif isinstance(interrupt, KeyboardInterrupt) or (
+            kind != ACTION and isinstance(interrupt, Exception)
+        ):
             self.left = True
-        if self.recorder is not None and self.unready is not None:
+        if self._has_let_go or (self.recorder is not None and self.unready is not None):
             return  # nothing is decided here any more
+        if not kind and self.goes(interrupt):
+            self.left = True
+            return
         if not (self.execution.backward or self.execution.at_rest):
             self._abort(interrupt)  # after the pivot it is only recorded
         if self.execution.passed:  # nothing rolls back, and the caller wants to be gone
             self.left = True
 
-    def _ends_rollback(self, entry: Entry) -> bool:
-        """Tell whether a second Ctrl-C has struck in a compensation."""
-        what, _, kind, _, _, error = entry
-        again = self.interrupt is not None and error is not self._latest
-        ctrl_c = what == FAILED and kind == COMPENSATION and isinstance(error, KeyboardInterrupt)
-        return again and ctrl_c
+    @property
+    def _has_let_go(self) -> bool:
+        """Whether the saga was let go because of what has struck: nothing is decided any more."""
+        return self.lets_go and self.left and isinstance(self.interrupt, Exception)
+
+    def goes(self, interrupt: BaseException) -> bool:
+        """Tell whether the saga is let go because of what has struck, and decides nothing."""
+        return self.lets_go and isinstance(interrupt, Exception)
+
+    def check_goes(self, interrupt: BaseException) -> None:
+        """Raise what has struck before a call was made if nothing is to be decided: not even that.
+
+        Raises:
+            Exception: That.
+        """
+        if self.goes(interrupt):
+            raise interrupt
+
+    def _weighed(self, entry: Entry) -> Entry:
+        """Say what an interrupt in a compensation means: that it was not made, or is stuck.
+
+        With a journal, whoever takes the saga next makes it again. Without one it is called once
+        more, unless this was the second time, or a second Ctrl-C.
+        """
+        if entry[2] != COMPENSATION or not self.execution.is_flying(entry):
+            return entry
+        _, i, kind, attempt, generation, (interrupt, _) = entry
+        if self._struck is None:
+            self._struck = _Struck()
+        if self.recorder is not None:
+            self._struck.put_off.add(i)
+            return entry
+        self.stop(interrupt, kind)
+        if self.left or (i, generation) in self._struck.again:
+            return (FAILED, i, kind, attempt, generation, interrupt)
+        self._struck.again.add((i, generation))
+        return entry
 
     def repair(
         self, interrupt: BaseException, lost: Callable[[BaseException, Entry], Entry | None]
-    ) -> None:
+    ) -> BaseException | None:
         """Take in an interrupt that struck between two lines of ours, and those that follow it.
 
         Args:
             interrupt: What was raised.
             lost: Says of a call in flight what came of it, or None if somebody else will.
+
+        Returns:
+            None if the run goes on; else what it is to `give_up` for, once what runs has ended.
+
+        Raises:
+            SagaExistsError: The interrupt is none, but says that the journal has such a saga.
         """
         while True:
+            if self._has_let_go:
+                return self.interrupt
+            if isinstance(interrupt, Exception) and self._is_beyond(interrupt):
+                return interrupt
             try:
                 self._fold_again(interrupt, lost)
-            except BaseException as another:
-                if isinstance(another, Exception):
-                    raise  # a defect of ours
+            except BaseException as another:  # noqa: BLE001 - taken in like the first one
                 self.interrupt = interrupt if self.interrupt is None else self.interrupt
                 interrupt = another
             else:
-                return
+                return None
+
+    def _is_beyond(self, error: Exception) -> bool:
+        """Tell whether an error is a defect of ours, or leaves the saga to the next process."""
+        if self.recorder is not None:
+            from py_api_saga.journal.changes import SagaExistsError  # noqa: PLC0415 - a journal's
+
+            if isinstance(error, SagaExistsError):
+                raise error
+        if self._struck is None:
+            self._struck = _Struck()
+        self._struck.count += 1
+        return self._struck.count > _MOST_STRIKES or is_defect(error) or self.goes(error)
+
+    def give_up(self, error: BaseException) -> Never:
+        """Leave the saga as it is, since its machine has contradicted itself, and raise why.
+
+        Nothing more is called and nothing more is written: what was told may be wrong.
+
+        Raises:
+            BaseException: That error, and behind it how the saga is left.
+        """
+        self.left = True
+        behind: SagaError
+        if self.recorder is not None:
+            if self.lost is None:
+                self._lose(JournalError(f"it was left: {type(error).__name__} was raised"))
+            assert self.lost is not None  # noqa: S101 - it is now
+            behind = self.lost
+            error.add_note(f"saga {self.saga_id!r} is open in its journal, for recovery")
+        else:
+            execution = self.execution
+            trouble = (execution.trouble or Trouble()).copied()
+            trouble.reasons.append(error)
+            statuses, results = execution.status.copy(), execution.results.copy()
+            behind = failure(
+                self._identify, self.definition, SagaStatus.STUCK, statuses, results, trouble
+            )
+            error.add_note(f"saga {self.saga_id!r} is stuck: it was left as it was")
+            complain("saga %s was left as it was, with calls to make", self.saga_id)
+        put_behind(error, behind)
+        try:
+            raise error
+        finally:
+            del error, behind
 
     def _fold_again(
         self, interrupt: BaseException, lost: Callable[[BaseException, Entry], Entry | None]
@@ -465,15 +612,28 @@ class Run:
         for intent in list(execution.flying.values()):
             entry = None if intent in unanswered else lost(interrupt, intent)
             if entry is not None:
+                self._keep_quiet(intent)
                 self.tell(entry)
-        self.stop(interrupt)
+        if self.recorder is not None and isinstance(interrupt, JournalError):
+            self._lose(interrupt)
+        else:
+            self.stop(interrupt)
+
+    def _keep_quiet(self, intent: Entry) -> None:
+        """Note that a compensation was announced that has not been made: it is to be so once."""
+        _, i, kind, attempt, _, _ = intent
+        if kind == COMPENSATION and self._announced and self._announced.get(i) == attempt:
+            if self._struck is None:
+                self._struck = _Struck()
+            self._struck.announced.add(i)
 
     def cut_off(self, interrupt: BaseException, intent: Entry) -> Entry:
         """Say of a call around which an interrupt struck that it was made, or not, or in part."""
         _, i, kind, attempt, generation, _ = intent
         if kind != ACTION or (self.recorder is not None and intent in self._unmade):
             return not_made(intent, interrupt)
-        in_a_thread = self.operations[i].policy.timeout is not None  # where it may live on
+        operation = self.operations[i]  # a function with a timeout may live on in its thread
+        in_a_thread = operation.policy.timeout is not None and not operation.action[4]
         return (
             IN_DOUBT,
             i,
@@ -484,18 +644,23 @@ class Run:
         )
 
     def _note_trouble(self, entry: Entry) -> None:
-        what, i, _, attempt, _, value = entry
-        error, wait = value, None
+        what, i, kind, attempt, _, value = entry
+        error, wait, struck = value, None, type(value) is Interrupted
         if what in (RETRY, IN_DOUBT):
             error, wait, _ = verdict(value)
+            struck = struck or (what == IN_DOUBT and value.interrupted)
+        elif what == UNKNOWN and isinstance(error, BaseException):
+            struck = is_interrupt(error)
         if wait is not None and self._is_waiting(i):
             if self._due is None:
                 self._due = {}
             self._due[i] = monotonic() + wait
             if self._watched:
                 self._emit("attempt failed", i, attempt=attempt, error=error, wait=wait)
-        if isinstance(error, BaseException) and not isinstance(error, Exception):
-            self.stop(error)
+        if struck or (isinstance(error, BaseException) and not isinstance(error, Exception)):
+            if is_defect(error):  # in a thread or a task, which could only say that it was struck
+                raise error
+            self.stop(error, kind)
 
     def _is_waiting(self, i: int) -> bool:
         trouble = self.execution.trouble
@@ -553,33 +718,52 @@ class Run:
         operating = current.get()
         current.set(None)  # an observer is no operation, whichever was the last in this thread
         try:
-            emit(event, (log, *self.observers))
+            emit(event, self.observers)
         finally:
             current.set(operating)
 
     def _announce(self) -> None:
-        """Tell the observers of the moves since the last time."""
+        """Tell the observers of the moves since the last time.
+
+        Each move once, and all of them: an interrupt out of an observer is raised in the end.
+        """
         execution = self.execution
         moves, execution.moves = execution.moves, []
-        trouble = execution.trouble
+        interrupt: BaseException | None = None
         for i, status in moves:
-            kind = _EVENTS.get(status)
-            if kind is None:
-                continue
-            attempt, error = execution.tries[i], None
-            if trouble is not None:
-                error = trouble.undo_errors.get(i, trouble.errors.get(i))
-                undone = status in (Status.COMPENSATING, Status.COMPENSATED)
-                if undone or (status is Status.STUCK and i in trouble.undo_errors):
-                    attempt = trouble.undo_tries[i]
-            if status in (
-                Status.RUNNING,
-                Status.SUCCEEDED,
-                Status.COMPENSATING,
-                Status.COMPENSATED,
-            ):
-                error = None
-            self._emit(kind, i, attempt=attempt, error=error)
+            try:
+                self._announce_move(i, status)
+            except BaseException as error:  # noqa: BLE001 - raised in the end
+                interrupt = interrupt or error
+        if interrupt is not None:
+            raise interrupt
+
+    def _announce_move(self, i: int, status: Status) -> None:
+        kind = _EVENTS.get(status)
+        if kind is None:
+            return
+        execution, trouble = self.execution, self.execution.trouble
+        attempt, error = execution.tries[i], None
+        if trouble is not None:
+            error = trouble.undo_errors.get(i, trouble.errors.get(i))
+            undone = status in (Status.COMPENSATING, Status.COMPENSATED)
+            if undone or (status is Status.STUCK and i in trouble.undo_errors):
+                attempt = trouble.undo_tries[i]
+        if status is Status.COMPENSATING:
+            if self._announced is None:
+                self._announced = {}
+            self._announced[i] = attempt  # first: an observer may raise an interrupt
+            if self._struck is not None and i in self._struck.announced:
+                self._struck.announced.remove(i)  # of this call they know
+                return
+        if status in (
+            Status.RUNNING,
+            Status.SUCCEEDED,
+            Status.COMPENSATING,
+            Status.COMPENSATED,
+        ):
+            error = None
+        self._emit(kind, i, attempt=attempt, error=error)
 
     def finish(self) -> Results:
         """Give the results, or raise what the caller is to know.
@@ -642,7 +826,13 @@ class Run:
                 put_behind(interrupt, lost)
                 raise interrupt
             if interrupt is not None and not self.execution.at_rest:
-                interrupt.add_note(f"saga {self.saga_id!r} is open in its journal, for recovery")
+                note = f"saga {self.saga_id!r} is open in its journal, for recovery"
+                interrupt.add_note(note)
+                if isinstance(interrupt, Exception):  # who catches it is to know that as well
+                    put_behind(interrupt, JournalError(note))
+                assert self.recorder is not None  # noqa: S101 - asked by the caller
+                put_off = self._struck is not None and bool(self._struck.put_off)
+                self.recorder.give_back(at_once=put_off)
                 raise interrupt
         finally:
             del lost, interrupt
@@ -672,9 +862,24 @@ def not_made(intent: Entry, interrupt: BaseException) -> Entry:
 
 
 def interrupted(intent: Entry, interrupt: BaseException) -> Entry:
-    """Say of a call that was interrupted that nobody knows what came of it."""
+    """Say of a call that was interrupted that nobody knows what came of it.
+
+    A compensation counts as not made: it is one that may be made again.
+    """
     _, i, kind, attempt, generation, _ = intent
     if kind == ACTION:
         return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt, interrupted=True))
-    what = FAILED if kind == COMPENSATION else UNKNOWN
-    return (what, i, kind, attempt, generation, interrupt)
+    if kind == COMPENSATION:
+        return (RETRY, i, kind, attempt, generation, Interrupted((interrupt, 0.0)))
+    return (UNKNOWN, i, kind, attempt, generation, interrupt)
+
+
+def is_defect(error: BaseException) -> bool:
+    """Tell whether an error is of this library's own making: its lines contradict one another."""
+    if not isinstance(error, (IllegalMoveError, AssertionError)):
+        return False
+    frames = error.__traceback__
+    while frames is not None and frames.tb_next is not None:
+        frames = frames.tb_next
+    module = "" if frames is None else str(frames.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] == __name__.partition(".")[0]

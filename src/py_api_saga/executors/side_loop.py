@@ -197,7 +197,9 @@ def _wait(place: _Place, run: Run, make: Callable[[], Coroutine[Any, Any, Any]])
         del error, strikes
 
 
-def _cancel(_: _Place, waited: _Waited, __: Run, ___: BaseException) -> None:
+def _cancel(_: _Place, waited: _Waited, run: Run, interrupt: BaseException) -> None:
+    if run.goes(interrupt):  # of recovery: then nothing is undone
+        run.stop(interrupt)
     assert waited.task is not None  # noqa: S101 - it was begun before
     waited.task.cancel()
 

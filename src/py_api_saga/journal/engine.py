@@ -37,7 +37,13 @@ from py_api_saga.journal.descriptors import (
 from py_api_saga.journal.gate import Gate, shut
 from py_api_saga.journal.group_commit import GroupCommit, RetiredError
 from py_api_saga.journal.ledger import Ledger, in_progress
-from py_api_saga.journal.opening import PATIENCE, cannot, connect_to_write, mounted_alone
+from py_api_saga.journal.opening import (
+    PATIENCE,
+    cannot,
+    connect_to_write,
+    has_struck,
+    mounted_alone,
+)
 from py_api_saga.journal.owners import owners_at
 from py_api_saga.journal.reading import Reader
 from py_api_saga.journal.reentry import interrupted, is_held
@@ -307,6 +313,8 @@ class Engine:
             if is_open:
                 action()
         except (sqlite3.Error, OSError) as error:
+            if has_struck(error):
+                raise
             raise cannot("written", self.path, error) from error
         finally:
             self.gate.unlock()
@@ -486,6 +494,8 @@ class Engine:
     def _record(self, batch: Batch) -> bool:
         """Settle all changes of a batch, unless the gate is shut; with the turn held."""
         problem: Exception | None = None
+        interrupt: Exception | None = None
+        is_open = is_entered = True
         try:
             for attempt in range(TRIES):
                 if attempt:
@@ -494,13 +504,9 @@ class Engine:
                     if self.connection is None:
                         self._check_before_gate()
                     is_open = self.gate.enter()
-                    if not is_open or not self.queue.enter(batch):
-                        return is_open
-                    begins = any(type(change) is not Append for change in batch.changes)
-                    connection, ledger = self._opened(begins=begins)
-                    for changes in self._rounds(batch):
-                        self._transaction(connection, ledger, batch, changes)
-                    self._restart_wal(connection)
+                    is_entered = is_open and self.queue.enter(batch)
+                    if is_entered:
+                        self._write_rounds(batch)
                     problem = None
                     break
                 except JournalError as error:
@@ -508,14 +514,26 @@ class Engine:
                     break
                 except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
                     problem = error
+                    if has_struck(error):  # it is settled all the same, and that is raised then
+                        interrupt = error
                     self._roll_back()
         finally:
             self.gate.unlock()
         # It has not entered if the gate could not even be opened.
-        if batch.entered or self.queue.enter(batch):
+        if is_entered and (batch.entered or self.queue.enter(batch)):
             with self.queue.lock:
                 self._finish(batch, problem)
-        return True
+        if interrupt is not None:
+            raise interrupt
+        return is_open or is_entered
+
+    def _write_rounds(self, batch: Batch) -> None:
+        """Write all changes of a batch; inside the gate."""
+        begins = any(type(change) is not Append for change in batch.changes)
+        connection, ledger = self._opened(begins=begins)
+        for changes in self._rounds(batch):
+            self._transaction(connection, ledger, batch, changes)
+        self._restart_wal(connection)
 
     def _rounds(self, batch: Batch) -> Iterator[Sequence[Change]]:
         """Give what is to be done, in transactions that have at most one change of each saga.

@@ -23,9 +23,9 @@ of what was refused, and nothing is refused that is written. Others in the batch
 long as it likes. A thread withdraws what it waits for itself, and a loop, by a timer that it has
 while the batch can't be written, what its tasks wait for.
 
-An interrupt (what is no `Exception`: KeyboardInterrupt, SystemExit) may strike a thread at any
-line here. So each step may be done twice, what is settled is never touched again, and a follower
-looks every second whether its leader is gone.
+An interrupt (KeyboardInterrupt, SystemExit, any `Exception` that a signal handler raises) may
+strike a thread at any line here. So each step may be done twice, what is settled is never touched
+again, and a follower looks every second whether its leader is gone.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ import threading
 from collections import deque
 from contextlib import suppress
 from time import monotonic
+from weakref import ref
 
 from py_api_saga.journal.reentry import interrupted, is_held
+from py_api_saga.log import complain
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -112,7 +114,10 @@ class Batch:
                 self.gate.release()
         for loop in self.loops:
             with suppress(RuntimeError):  # that loop is closed: nobody waits there
-                loop.call_soon_threadsafe(self.resolve, loop)
+                if loop.is_closed():
+                    self.queue.unheard.discard((self, loop))
+                else:
+                    loop.call_soon_threadsafe(self.resolve, loop)
         self.told = True
         for change in self.changes:  # else it is a circle, which only the garbage collector ends
             change.waiter = None
@@ -127,6 +132,8 @@ class Batch:
             if not future.done() and (self.told or all(change.settled for change in changes)):
                 future.set_result(None)
         waits[:] = [wait for wait in waits if not wait[0].done()]
+        if not waits:
+            self.queue.unheard.discard((self, loop))
 
     def watch(self, loop: AbstractEventLoop, changes: Iterable[Change]) -> None:
         """Look after these as well, in time."""
@@ -175,6 +182,7 @@ class GroupCommit:
         turn: Held by the leader while it writes, and by whoever closes the file; never by who waits
             at the gate.
         batch: The one that takes changes.
+        unheard: Batches, and the loops in which it is waited for them.
         is_retired: It takes none any more.
         is_in_line: The thread of ours stands at the gate.
     """
@@ -206,6 +214,8 @@ class GroupCommit:
         self.batch = Batch(self)
         self.is_retired = False
         self._handed_over: deque[Batch] = deque()  # their leaders were interrupted
+        self.unheard: set[tuple[Batch, AbstractEventLoop]] = set()
+        self._watched: dict[int, ref[AbstractEventLoop]] = {}  # a set of them is slower
         self._wake = threading.Semaphore(0)
         self._writer: threading.Thread | None = None
         self.is_in_line = False
@@ -230,8 +240,10 @@ class GroupCommit:
                     self._step_down()
                 self._write(changes)
                 break
-            except Exception:
+            except RetiredError:
                 self._step_down()
+                if interrupt is not None:  # what it has struck goes into the next queue
+                    raise interrupt from None
                 raise
             except BaseException as error:
                 if interrupt is not None:
@@ -258,6 +270,8 @@ class GroupCommit:
                     self._lead(batch, GLANCE)
                 if not change.settled:
                     self._see_settled(change, batch, changes)
+            elif isinstance(batch, Batch) and batch.done and not batch.told:
+                batch.tell()  # an interrupt came before that
 
     def _see_settled(self, change: Change, batch: Batch, changes: Sequence[Change]) -> None:
         """Lead a batch or follow, until this change is settled, or withdrawn with such of those."""
@@ -338,12 +352,30 @@ class GroupCommit:
         waits = batch.loops.get(loop)
         if waits is None:
             waits = batch.loops[loop] = []
+            self.unheard.add((batch, loop))
+            watched = self._watched.get(id(loop))
+            if watched is None or watched() is not loop:
+                self._watched[id(loop)] = ref(loop)
+                loop.call_later(GLANCE, self._look_after, loop)
             loop.call_soon(self.wake_writer)  # so the other tasks of this turn join the batch
         future = loop.create_future()
         waits.append((future, changes))
         if batch.shut or self._is_busy:
             batch.watch(loop, changes)
         return future
+
+    def _look_after(self, loop: AbstractEventLoop) -> None:
+        """Do again, in a loop, what it was to call: what strikes there it keeps to itself."""
+        waiting = [batch for batch, where in tuple(self.unheard) if where is loop]
+        for batch in waiting:
+            if batch.told:
+                batch.resolve(loop)
+            elif not batch.shut:
+                self.wake_writer()
+        if waiting:
+            loop.call_later(GLANCE, self._look_after, loop)
+        else:
+            del self._watched[id(loop)]
 
     def _lead(self, batch: Batch, seconds: float) -> bool:
         """Write a batch unless the gate is shut; false if the turn does not come so soon."""
@@ -432,7 +464,10 @@ class GroupCommit:
             batch = self._next()
             if batch.changes:
                 self._is_busy = True
-                self._lead_patiently(batch)
+                try:
+                    self._lead_patiently(batch)
+                except Exception as error:  # noqa: BLE001 - all is settled: nobody waits for this
+                    complain("the thread that writes the journal was struck", error=error)
                 self._is_busy = False
 
     def _next(self) -> Batch:
@@ -454,14 +489,16 @@ class GroupCommit:
 
     def _led(self, batch: Batch) -> bool:
         """Write a batch, or whatever the queue has once it is told; false if the gate is shut."""
-        with self.turn:
-            is_open = self.is_retired or self._record(batch)
-        if batch.done:
-            with self.lock:
-                if batch in self._handed_over:
-                    self._handed_over.remove(batch)
-            if not batch.told:
-                batch.tell()
+        try:
+            with self.turn:
+                is_open = self.is_retired or self._record(batch)
+        finally:
+            if batch.done:
+                with self.lock:
+                    if batch in self._handed_over:
+                        self._handed_over.remove(batch)
+                if not batch.told:
+                    batch.tell()
         return is_open
 
     def _ended(self) -> bool:

@@ -24,6 +24,7 @@ from py_api_saga.journal.changes import (
     SagaExistsError,
     Take,
 )
+from py_api_saga.journal.opening import has_struck
 from py_api_saga.journal.statements import QUERIES
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -115,8 +116,10 @@ class Ledger:
             )
         except sqlite3.OperationalError:
             raise
-        except Exception:  # noqa: BLE001 - it is raised again where it belongs
-            return False
+        except Exception as error:
+            if has_struck(error):
+                raise
+            return False  # it is raised again where it belongs
 
     def _create_all(
         self, connection: sqlite3.Connection, creates: Sequence[Create], now: int
@@ -183,7 +186,10 @@ class Ledger:
                 self._write_one(connection, change, now)
             except sqlite3.OperationalError:
                 raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+            except Exception as error:
+                if has_struck(error):
+                    raise
+                # whatever it is, the others go on
                 connection.execute("ROLLBACK TO one")
                 change.error = _named(change, error)
             connection.execute("RELEASE one")

@@ -11,7 +11,8 @@ import stat
 from collections import namedtuple
 from contextlib import closing, suppress
 
-from py_api_saga.exceptions import JournalError
+from py_api_saga.exceptions import JournalError, SagaError
+from py_api_saga.journal.changes import SagaExistsError
 from py_api_saga.journal.statements import SCHEMA
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -72,6 +73,17 @@ _ADVICE = {
     "full": "make room on the disk",
     "malformed": _STALE,
 }
+
+
+_OWN = (sqlite3.Error, SagaError, SagaExistsError, ValueError, OverflowError, TypeError)
+
+
+def has_struck(error: Exception) -> bool:
+    """Tell whether an error is none of a file, of SQLite or of what is written: a signal handler's.
+
+    What the system raises has its number; a `TimeoutError` of a handler's has none.
+    """
+    return error.errno is None if isinstance(error, OSError) else not isinstance(error, _OWN)
 
 
 def cannot(verb: str, path: str, error: Exception) -> JournalError:

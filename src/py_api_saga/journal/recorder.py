@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from time import monotonic, time
 
+from py_api_saga.exceptions import SagaError
 from py_api_saga.execution import STARTED, UNSTORED
-from py_api_saga.journal.changes import Append, Create, Take, latest
+from py_api_saga.journal.changes import Append, Create, Leave, Take, latest
 from py_api_saga.journal.codec import loads
 from py_api_saga.journal.entries import write_entry
 from py_api_saga.journal.names import NotStorableError
@@ -83,9 +85,8 @@ class Recorder:
         values = self.values
         try:
             text = write_entry(entry, values)
-        except Exception as error:  # noqa: BLE001 - the user's value or codec may raise anything
-            why: object = error if isinstance(error, NotStorableError) else type(error).__name__
-            message = f"the result of the {kind} of {name_of(i)!r} cannot be kept: {why}"
+        except NotStorableError as error:
+            message = f"the result of the {kind} of {name_of(i)!r} cannot be kept: {error}"
             entry = (UNSTORED, i, kind, attempt, generation, (value, TypeError(message)))
             text = write_entry(entry, values)
         if self._texts is None:
@@ -166,6 +167,27 @@ class Recorder:
         claim = self._pending.claim if self._pending is not None else self.claim
         if claim is not None and not claim.over:
             self.journal.leave(claim)
+
+    def give_back(self, *, at_once: bool) -> None:
+        """Drive the saga no longer, as is on record when this returns.
+
+        Never raises an error of the journal: then it is left as it always is.
+
+        Args:
+            at_once: Whether recovery may take it at once, though it was recovery that had it.
+        """
+        claim = self.claim
+        if claim is None or claim.over:
+            return
+        with suppress(SagaError):
+            self.journal.write(Leave(claim))
+            seen = self.journal.find(self.saga_id)
+            late = at_once and seen is not None and seen.due > time()
+            if late and seen is not None and seen.epoch == claim.epoch:
+                take = Take(seen)  # which puts off nothing, and is no try
+                self.journal.write(take)
+                if take.error is None:
+                    self.journal.write(Leave(take.check()))
 
     def claim_again(self) -> bool:
         """Claim the saga that this run has left, unless somebody has gone on with it."""

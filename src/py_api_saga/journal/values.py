@@ -6,6 +6,7 @@ They are tagged JSON; with a codec each is `{"$sealed": text}`.
 from __future__ import annotations
 
 from py_api_saga.exceptions import JournalError, RecordedError
+from py_api_saga.interrupts import is_limit
 from py_api_saga.journal.codec import MAX_VALUE, dumps, loads
 from py_api_saga.journal.names import NotStorableError
 from py_api_saga.journal.tagging import are_plain, tagged
@@ -132,6 +133,8 @@ def _sealed(codec: Codec, text: str) -> dict[str, str]:
     try:
         sealed = codec.encode(text)
     except Exception as error:
+        if is_limit(error):
+            raise
         message = f"its codec cannot seal it: {type(error).__name__}"
         raise NotStorableError(message) from error
     if not isinstance(sealed, str):
