@@ -926,6 +926,36 @@ def test_a_scope_of_the_action_s_own_cancels_nothing_else(world: World) -> None:
     assert asyncio.run(saga.aorchestrator_execute()) == ["STOCK", "CHARGE", "COURIER"]
 
 
+@pytest.mark.parametrize("child", [True, False])
+def test_a_group_of_tasks_that_fails_in_an_action_cancels_nothing_else(
+    world: World, *, child: bool
+) -> None:
+    """It cancels its own task, whether that waits for it or is still in it."""
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise ValueError
+
+    async def charge() -> str:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fails())
+                if not child:
+                    await asyncio.sleep(PATIENCE)
+        except* ValueError:
+            pass
+        return world.do("charge")
+
+    async def inner() -> Any:
+        saga = SagaAssembler.saga().operation(charge)
+        return await saga.operation((world.do, "inner")).aorchestrator_execute()
+
+    saga = steps(world, "stock").operation(inner).operation(charge).operation((world.do, "last"))
+    results = asyncio.run(saga.aorchestrator_execute())
+
+    assert results == ["STOCK", ["CHARGE", "INNER"], "CHARGE", "LAST"]
+
+
 @pytest.mark.parametrize("outer", ["timeout", "anyio", "group"])
 def test_an_outer_scope_that_an_action_defies_gets_its_way(world: World, outer: str) -> None:
     """The saga is undone, and the scope knows its own cancellation."""

@@ -23,13 +23,18 @@ LIMITS = frozenset(
 )
 
 
+# Read past whatever a metaclass makes of these.
+_lineage = type.__dict__["__mro__"].__get__
+_module_of = type.__dict__["__module__"].__get__
+_name_of = type.__dict__["__qualname__"].__get__
 _SHORT = frozenset(name.rpartition(".")[2] for name in LIMITS)  # looked up first: it is faster
 
 
 def is_limit(error: BaseException) -> bool:
     """Tell whether an error is a time limit of a task queue, known by name: nothing is imported."""
-    for kind in type(error).__mro__:
-        if kind.__qualname__ in _SHORT and f"{kind.__module__}.{kind.__qualname__}" in LIMITS:
+    for kind in _lineage(type(error)):
+        name = _name_of(kind)
+        if name in _SHORT and f"{_module_of(kind)}.{name}" in LIMITS:
             return True
     return False
 

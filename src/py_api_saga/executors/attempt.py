@@ -12,6 +12,7 @@ from types import CodeType
 
 from py_api_saga.context import current, recovering
 from py_api_saga.definition import Layout, arrange
+from py_api_saga.error_details import traceback_of
 from py_api_saga.execution import (
     ACTION,
     ASK,
@@ -184,13 +185,13 @@ def struck_beside(error: BaseException, function: object) -> bool:
     handler. What is raised inside of the function always counts as its own.
     """
     code = getattr(function, "__code__", None)
-    frames = error.__traceback__
+    frames = traceback_of(error)
     if type(code) is not CodeType or frames is None:
         return False
     if frames.tb_frame.f_code.co_name not in _CALLERS:  # one error, raised in several threads
         return False
     if frames.tb_next is None:  # raised in our line: into this thread, or since it can't be called
-        return not isinstance(error, _AT_THE_DOOR)
+        return not issubclass(type(error), _AT_THE_DOOR)
     return frames.tb_next.tb_frame.f_code is not code
 
 

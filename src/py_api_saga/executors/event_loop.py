@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections import deque
 from contextlib import suppress
@@ -29,7 +30,7 @@ from py_api_saga.executors.run import Interrupted, interrupted, not_made
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
-    from typing import Any
+    from typing import Any, Self
 
     from py_api_saga.definition import Results
     from py_api_saga.execution import Entry
@@ -241,6 +242,48 @@ class _Driver:
             timer.cancel()
 
 
+class _Leaks:
+    """Count the cancellations of a task that it has not had, for as long as this is entered.
+
+    In Python 3.11 and 3.12 a group of tasks that is being left cancels its own task if one of its
+    children fails, swallows that, and never takes it back from `Task.cancelling`:
+    https://docs.python.org/3/library/asyncio-task.html#asyncio.TaskGroup, "Changed in 3.13".
+    """
+
+    __slots__ = ("_cancel", "_task", "count")
+
+    def __init__(self, task: asyncio.Task[Any]) -> None:
+        self.count = 0
+        self._task: Any = task
+        self._cancel: Callable[..., bool] = task.cancel
+
+    def __enter__(self) -> Self:
+        if _GROUPS_LEAK:  # pragma: no branch - this is an older Python, or another one
+            self._task.cancel = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if isinstance(self._cancel, _Leaks):  # of a saga whose action runs this one
+            self._task.cancel = self._cancel
+        elif _GROUPS_LEAK:  # pragma: no branch - likewise
+            del self._task.cancel
+
+    def __call__(self, *args: Any, **options: Any) -> bool:
+        """Cancel the task, as everybody who does so comes by here."""
+        frame = sys._getframe(1)  # noqa: SLF001 - to know who they are
+        leaks = False
+        if frame.f_globals.get("__name__") == "asyncio.taskgroups":
+            leaks = getattr(frame.f_locals.get("self"), "_exiting", False)
+        cancel: Callable[..., bool] = self
+        while isinstance(cancel, _Leaks):
+            cancel.count += leaks
+            cancel = cancel._cancel  # noqa: SLF001 - of this class
+        return cancel(*args, **options)
+
+
+_GROUPS_LEAK = sys.version_info < (3, 13)
+
+
 class _OneByOne(_Driver):
     """Each call in this very task, after the one before it."""
 
@@ -248,10 +291,14 @@ class _OneByOne(_Driver):
 
     async def drive(self) -> None:
         """Make the calls."""
-        run = self.run
-        rolling = run.execution.rolling
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - of a coroutine
+        with _Leaks(task) as leaks:
+            await self._drive(task, leaks)
+
+    async def _drive(self, task: asyncio.Task[Any], leaks: _Leaks) -> None:
+        run = self.run
+        rolling = run.execution.rolling
         cancelling = task.cancelling()
         while True:
             if self.arrived is not None:
@@ -267,8 +314,8 @@ class _OneByOne(_Driver):
                 if run.lost is not None:
                     intent = None
             entry = None if intent is None else await _attempt(run, intent)
-            if task.cancelling() > cancelling:
-                cancelling = task.cancelling()
+            if task.cancelling() > cancelling + leaks.count:
+                cancelling = task.cancelling() - leaks.count
                 self._end_with_loop(rolling=rolling)
                 _note_cancellation(self, entry)
             if entry is not None:
@@ -287,7 +334,7 @@ def _note_cancellation(driver: _Driver, entry: Entry | None) -> None:
         value = value.error
     elif type(value) is Interrupted:
         value = value[0]
-    if not isinstance(value, asyncio.CancelledError):  # else that one is told
+    if not issubclass(type(value), asyncio.CancelledError):  # else that one is told
         driver.swallowed = asyncio.CancelledError()
         driver.run.stop(driver.swallowed)
 

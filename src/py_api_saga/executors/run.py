@@ -7,6 +7,7 @@ from time import monotonic, sleep
 
 from py_api_saga.compensation import Trouble, failure
 from py_api_saga.context import current
+from py_api_saga.error_details import traceback_of
 from py_api_saga.events import Event, emit
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.execution import (
@@ -478,7 +479,7 @@ class Run:
         self._latest = interrupt
         if self.interrupt is None:
             self.interrupt = interrupt
-        elif isinstance(interrupt, KeyboardInterrupt) or (
+        elif issubclass(type(interrupt), KeyboardInterrupt) or (
             kind != ACTION and isinstance(interrupt, Exception)
         ):
             self.left = True
@@ -563,7 +564,7 @@ class Run:
         if self.recorder is not None:
             from py_api_saga.journal.changes import SagaExistsError  # noqa: PLC0415 - a journal's
 
-            if isinstance(error, SagaExistsError):
+            if type(error) is SagaExistsError:
                 raise error
         if self._struck is None:
             self._struck = _Struck()
@@ -614,7 +615,7 @@ class Run:
             if entry is not None:
                 self._keep_quiet(intent)
                 self.tell(entry)
-        if self.recorder is not None and isinstance(interrupt, JournalError):
+        if self.recorder is not None and type(interrupt) is JournalError:
             self._lose(interrupt)
         else:
             self.stop(interrupt)
@@ -876,9 +877,9 @@ def interrupted(intent: Entry, interrupt: BaseException) -> Entry:
 
 def is_defect(error: BaseException) -> bool:
     """Tell whether an error is of this library's own making: its lines contradict one another."""
-    if not isinstance(error, (IllegalMoveError, AssertionError)):
+    if not issubclass(type(error), (IllegalMoveError, AssertionError)):  # it may be odd
         return False
-    frames = error.__traceback__
+    frames = traceback_of(error)
     while frames is not None and frames.tb_next is not None:
         frames = frames.tb_next
     module = "" if frames is None else str(frames.tb_frame.f_globals.get("__name__"))
