@@ -62,7 +62,9 @@ KINDS = {"interrupt": Struck, "error": StruckError}
 # In these an `Exception` is not heard of: it counts as one of the user's code that they call, and
 # what that raises is logged; or the loop of asyncio calls them back, and logs what they raise.
 SILENT = ("observer(event)", "logger().log(")
-CALLED_BACK = ("_end", "resolve", "wake_writer", "_start_writer", "_look_after")
+CALLED_BACK = (
+    "_end", "resolve", "_set_timer", "wake_writer", "_start_writer", "_look_after", "look_after",
+)  # fmt: skip
 
 
 def is_within(frame: FrameType | None) -> bool:

@@ -29,7 +29,7 @@ from py_api_saga.executors.inbox import Inbox
 from py_api_saga.executors.run import Run
 from py_api_saga.journal import SQLiteJournal, opening
 from py_api_saga.journal.changes import Append, Create
-from py_api_saga.journal.group_commit import GroupCommit, RetiredError
+from py_api_saga.journal.group_commit import Batch, GroupCommit, RetiredError
 from py_api_saga.journal.ledger import Ledger
 from py_api_saga.log import complain
 from py_api_saga.wording import as_text
@@ -575,7 +575,7 @@ def test_what_is_of_a_file_has_its_number() -> None:
 def test_an_interrupt_is_not_lost_when_the_queue_has_retired() -> None:
     """It is raised; what it struck goes into the next queue when it is written again."""
     errors: list[BaseException] = [TimeLimit(), RetiredError()]
-    queue = GroupCommit(lambda _: True, print)
+    queue = GroupCommit(lambda _: True, lambda _: True, print, lambda: print)
 
     def strike(_: object) -> None:
         raise errors.pop(0)
@@ -609,9 +609,9 @@ def test_a_callback_that_is_struck_is_made_up_for(
 ) -> None:
     """The loop logs what strikes in one, and nobody hears of it; nobody waits for ever, either."""
     monkeypatch.setattr("py_api_saga.journal.group_commit.GLANCE", 0.01)
-    for name in ("resolve", "wake_writer"):
-        strike = once(getattr(GroupCommit, name), RuntimeError("struck"))
-        monkeypatch.setattr(GroupCommit, name, strike)
+    for place, name in ((Batch, "resolve"), (GroupCommit, "wake_writer")):
+        strike = once(getattr(place, name), RuntimeError("struck"))
+        monkeypatch.setattr(place, name, strike)
     kept: list[Any] = []
 
     async def main() -> None:

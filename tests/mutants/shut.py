@@ -45,11 +45,10 @@ MUTANTS = (
         (
             Edit(
                 "journal/engine.py",
-                "                    if not is_open or not self.queue.enter(batch):\n",
-                "                    if is_open and not self.queue.enter(batch):\n"
+                "                    if is_entered:\n",
+                "                    if is_open and not is_entered:\n"
                 "                        self.gate._is_inside = False\n"
-                "                        return True\n"
-                "                    if not is_open:\n",
+                "                    if is_entered:\n",
             ),
         ),
     ),
