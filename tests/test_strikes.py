@@ -62,16 +62,19 @@ KINDS = {"interrupt": Struck, "error": StruckError}
 # In these an `Exception` is not heard of: it counts as one of the user's code that they call, and
 # what that raises is logged; or the loop of asyncio calls them back, and logs what they raise.
 SILENT = ("observer(event)", "logger().log(")
-CALLED_BACK = (
-    "_end", "resolve", "_set_timer", "wake_writer", "_start_writer", "_look_after", "look_after",
-)  # fmt: skip
+CALLED_BACK = {
+    "event_loop.py": ("_end",),
+    "group_commit.py": ("resolve", "wake_writer", "_look_after", "look_after"),
+}
 
 
 def is_within(frame: FrameType | None) -> bool:
-    """Tell whether a function of the user's is being run."""
+    """Tell whether a function of the user's is being run, or one that the loop has called back."""
     while frame is not None:
         name, file = frame.f_code.co_name, frame.f_code.co_filename
         if file == depot.__file__ or (file == __file__ and name in ("do", "undo")):
+            return True
+        if file in PLACES and name in CALLED_BACK.get(Path(file).name, ()):
             return True
         frame = frame.f_back
     return False
@@ -84,7 +87,7 @@ def is_heard(tracer: "Tracer") -> bool:
     code, offset, _ = tracer.target
     number = [number for start, number in dis.findlinestarts(code) if start <= offset][-1] or 0
     line = linecache.getline(code.co_filename, number)
-    return code.co_name not in CALLED_BACK and not any(words in line for words in SILENT)
+    return not any(words in line for words in SILENT)
 
 
 @cache
