@@ -5,6 +5,7 @@ import logging
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,18 @@ import depot
 import pytest
 from recorded import Wrapped, chain, seen, status
 from test_thrown_in import Alarm, TimeLimit, cause_of, made, ours
-from world import PATIENCE, Execute, World, in_time, steps
+from world import PATIENCE, Execute, Watch, World, in_time, steps
 
 from py_api_saga import (
     JournalError,
+    Retry,
     SagaAssembler,
     SagaException,
     SagaStatus,
     SagaStuck,
     recover,
     result_of,
+    takeover,
 )
 from py_api_saga.executors import attempt, event_loop, orchestrator
 from py_api_saga.executors.inbox import Inbox
@@ -452,6 +455,56 @@ def test_a_saga_that_nobody_goes_on_with_makes_no_call(journal: Any) -> None:
     assert depot.log == []
 
 
+async def _for_long() -> None:
+    await asyncio.sleep(PATIENCE)
+
+
+@pytest.mark.parametrize(("waits", "at_once"), [("call", False), ("retry", False), ("retry", True)])
+def test_a_recovery_of_coroutines_that_is_struck_lets_its_saga_go(
+    journal: Any, waits: str, *, at_once: bool
+) -> None:
+    """In the thread that waits for their loop: what is cancelled there decides nothing."""
+    again = Retry(ValueError, wait_initial=600, wait_max=600)
+    saga = SagaAssembler.saga(name="depot")
+    saga.operation((depot.ado, "a"), (depot.aundo, "a"), name="a")
+    saga.operation((depot.ado, "b"), (depot.aundo, "b"), name="b", after="a", retry=again)
+    saga.start(journal=journal, saga_id="x", at_once=at_once)
+    failure = depot.fail(ValueError("not yet"))
+    depot.behaviour["b"] = _for_long if waits == "call" else failure
+    watch, limit = Watch(), TimeLimit()
+
+    def has_come() -> None:
+        if waits == "retry":
+            watch.wait_for("attempt failed", "b")
+        while "b" not in depot.log:
+            time.sleep(0.001)
+
+    with Alarm(limit) as alarm:
+        alarm.after(has_come)
+        done = takeover(journal, "x", observers=[watch])
+
+    assert (done.outcome, done.error) == (SagaStatus.RUNNING, limit)
+    assert depot.log == ["a", "b"]
+    depot.behaviour.clear()
+    assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
+    assert not [line for line in depot.log if line.startswith("undo")]
+
+
+def test_what_strikes_a_call_that_has_no_thread_leaves_it_in_doubt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was made in the thread that drives the saga, and nobody else would tell of it."""
+    pool = sys.modules["py_api_saga.executors.choreography"].POOL
+    monkeypatch.setattr("py_api_saga.executors.threads.SHORTLY", ())
+    monkeypatch.setattr(pool, "_thread", lambda: None)
+    monkeypatch.setattr(Inbox, "put", once(Inbox.put, TimeLimit()))
+
+    with pytest.raises(TimeLimit):
+        in_time(steps(world, "a", "b").choreography_execute)
+
+    assert world.log == ["a", "undo a"]
+
+
 # --- in the journal -------------------------------------------------------------------------------
 
 
@@ -635,6 +688,23 @@ def test_a_loop_is_looked_after_as_long_as_something_is_waited_for(
             await asyncio.sleep(0.001)
 
     in_time(lambda: asyncio.run(main()))
+
+
+def test_a_loop_wakes_nobody_for_what_waits_at_the_gate() -> None:
+    """The thread of ours stands there already."""
+    woken: list[object] = []
+    queue = GroupCommit(lambda _: True, lambda _: True, print, lambda: print)
+
+    async def main() -> None:
+        loop, batch = asyncio.get_running_loop(), Batch(queue)
+        batch.shut = True
+        queue.unheard.add((batch, loop))
+        queue._look_after(loop)  # noqa: SLF001
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(queue, "wake_writer", lambda: woken.append(queue))
+        asyncio.run(main())
+    assert not woken
 
 
 def test_a_claim_that_is_over_is_not_given_back_twice(journal: Any) -> None:
