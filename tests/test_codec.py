@@ -277,6 +277,17 @@ PLACES = st.builds(
         | st.tuples(st.just(False), KEYS)
     ).map(tuple),
 )
+
+
+@pytest.mark.parametrize("microseconds", [1, -1, 999_999, -999_999, 1_000_001, 0])
+def test_an_offset_of_less_than_a_second_comes_back(microseconds: int) -> None:
+    """Python writes it down, and reads it as UTC."""
+    zone = timezone(timedelta(microseconds=microseconds))
+    for fold in (0, 1):
+        assert_same(datetime(2026, 11, 29, tzinfo=zone, fold=fold))
+        assert_same(time(12, fold=fold, tzinfo=zone))
+
+
 VALUES = st.recursive(
     HASHABLE | PLACES | st.just(Decimal("-sNaN12")),
     lambda inner: st.one_of(

@@ -7,6 +7,7 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import depot
@@ -289,7 +290,7 @@ def test_a_ctrl_c_is_raised_also_if_nothing_minds_it() -> None:
             return "what?"
         raise AssertionError
 
-    run: Any = None
+    run: Any = SimpleNamespace(goes=lambda _: False)
     with side_loop.SideLoop() as loop, pytest.raises(KeyboardInterrupt):
         loop.call(run, deaf)
     assert loops() == []

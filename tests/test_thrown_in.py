@@ -669,7 +669,7 @@ def test_what_strikes_a_write_for_several_sagas_lets_one_of_them_go(
     jobs = [_Job(turns) for turns in waiting[::-1]]
     waiting.clear()
     for job in jobs:
-        job.change = next(job.steps)
+        job.change = job.context.run(next, job.steps)
     crew._jobs = len(jobs)  # noqa: SLF001
     crew._write_for(jobs)  # noqa: SLF001
     crew.work()

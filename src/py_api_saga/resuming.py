@@ -7,6 +7,7 @@ are folded, RECOVERED is told, and the same executors go on that any run has.
 from __future__ import annotations
 
 import sys
+from contextvars import copy_context
 from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -254,8 +255,12 @@ def drive(run: Run, limit: int | None) -> Results:
     Raises:
         Exception: What says that this process is not set up for it: the saga stays as it is.
     """
+    return copy_context().run(_drive, run, limit)  # what is set there is over with it, surely
+
+
+def _drive(run: Run, limit: int | None) -> Results:
     home = recovering.get()
-    token = recovering.set((None if home is None else home[0], _judge()))
+    recovering.set((None if home is None else home[0], _judge()))
     try:
         if _has_coroutines(run.definition):
             results: Results = _in_side_loop(run, limit)
@@ -267,7 +272,6 @@ def drive(run: Run, limit: int | None) -> Results:
         run.leave()
         if run.unready is not None and run.recorder is not None:
             run.recorder.journal.write(*_giving_back(run))
-        recovering.reset(token)
 
 
 def _in_side_loop(run: Run, limit: int | None) -> Any:
@@ -310,9 +314,11 @@ async def adrive(run: Run, limit: int | None) -> Results:
     try:
         return await in_loop(run, limit)
     finally:
-        if run.unready is not None and run.recorder is not None:
-            await run.recorder.journal.awrite(*_giving_back(run))
-        recovering.reset(token)
+        try:
+            if run.unready is not None and run.recorder is not None:
+                await run.recorder.journal.awrite(*_giving_back(run))
+        finally:
+            recovering.reset(token)
 
 
 def _giving_back(run: Run) -> Iterator[Change]:

@@ -37,9 +37,8 @@ def new_owners(arguments: argparse.Namespace) -> int:
         write("nothing was changed")
         return 1
     with closing(Gate(f"{path}-gate")) as gate:
-        if not gate.enter():
-            raise JournalError(shut(path, gate.path))
-        if problem := _in_use(path):  # since we asked
+        problem = _in_use(path) if gate.enter() else shut(path, gate.path)
+        if problem:  # since we asked
             raise JournalError(problem)
         make_anew(beside, known)
     left = sum(sagas for owner, sagas in owners if owner)

@@ -8,7 +8,7 @@ import threading
 from contextlib import suppress
 from contextvars import copy_context
 from time import monotonic
-from types import CodeType
+from types import FunctionType
 
 from py_api_saga.context import current, recovering
 from py_api_saga.definition import Layout, arrange
@@ -184,15 +184,14 @@ def struck_beside(error: BaseException, function: object) -> bool:
     Its traceback goes from our line to some other code than the function's: that of a signal
     handler. What is raised inside of the function always counts as its own.
     """
-    code = getattr(function, "__code__", None)
     frames = traceback_of(error)
-    if type(code) is not CodeType or frames is None:
+    if type(function) is not FunctionType or frames is None:  # a compiled one has odd frames
         return False
     if frames.tb_frame.f_code.co_name not in _CALLERS:  # one error, raised in several threads
         return False
     if frames.tb_next is None:  # raised in our line: into this thread, or since it can't be called
         return not issubclass(type(error), _AT_THE_DOOR)
-    return frames.tb_next.tb_frame.f_code is not code
+    return frames.tb_next.tb_frame.f_code is not function.__code__
 
 
 def judged(run: Run, intent: Entry, error: BaseException, function: object = None) -> Entry:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import partial
 from inspect import CO_COROUTINE
 from time import monotonic
-from types import BuiltinFunctionType, CodeType
+from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING
 
 from py_api_saga.context import current
@@ -534,8 +534,9 @@ def _judged(
         late = overdue(run, i, kind, run.operations[i].policy.timeout or 0.0)
         late.__cause__ = error
         return failed(run, intent, late, in_doubt=True)
-    code = getattr(function, "__code__", None)  # what other functions give raises elsewhere
-    is_coroutine = isinstance(code, CodeType) and code.co_flags & CO_COROUTINE
+    is_coroutine = (  # what other functions give raises elsewhere
+        type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE
+    )
     return judged(run, intent, error, function if is_coroutine else None)
 
 

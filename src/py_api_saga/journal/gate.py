@@ -78,8 +78,6 @@ class Gate:
             if is_ours(self._file):  # else it was let go when it was closed
                 fcntl.flock(self._file, fcntl.LOCK_UN)
             self._is_inside = False
-            fcntl.flock(self._file, fcntl.LOCK_UN)
-            self._is_inside = False
 
     # --- standing in line ------------------------------------------------------------------------
 

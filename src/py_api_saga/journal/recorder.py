@@ -180,14 +180,19 @@ class Recorder:
         if claim is None or claim.over:
             return
         with suppress(SagaError):
-            self.journal.write(Leave(claim))
+            leave = Leave(claim)
+            leave.until = latest()
+            self.journal.write(leave)
             seen = self.journal.find(self.saga_id)
             late = at_once and seen is not None and seen.due > time()
             if late and seen is not None and seen.epoch == claim.epoch:
                 take = Take(seen)  # which puts off nothing, and is no try
+                take.until = leave.until
                 self.journal.write(take)
                 if take.error is None:
-                    self.journal.write(Leave(take.check()))
+                    leave = Leave(take.check())
+                    leave.until = take.until
+                    self.journal.write(leave)
 
     def claim_again(self) -> bool:
         """Claim the saga that this run has left, unless somebody has gone on with it."""

@@ -182,13 +182,24 @@ def _read_time(_: _Reader, tree: Any) -> Any:
 
 def _read_moment(kind: Any, tree: Any) -> Any:
     if type(tree) is str:
-        return kind.fromisoformat(tree)
+        return _from_iso(kind, tree)
     text, key, *folds = _checked(tree, list)
     if folds not in ([], [1]):
         raise ValueError
-    made = kind.fromisoformat(_checked(text, str)).replace(fold=len(folds))
+    made = _from_iso(kind, _checked(text, str)).replace(fold=len(folds))
     # By the time on the clock, also where the rules of its zone have changed since.
     return made if key is None else made.replace(tzinfo=zone_named(key))
+
+
+def _from_iso(kind: Any, text: str) -> Any:
+    """Read a moment, also one with an offset of less than a second, which CPython takes for UTC."""
+    made = kind.fromisoformat(text)
+    if text[-16:-6] in ("+00:00:00.", "-00:00:00."):
+        from datetime import timedelta, timezone  # noqa: PLC0415 - as above
+
+        offset = timedelta(microseconds=int(text[-16] + text[-6:]))
+        made = made.replace(tzinfo=timezone(offset))
+    return made
 
 
 def _read_result(reader: _Reader, tree: Any) -> Placeholder:
