@@ -744,6 +744,34 @@ def test_an_interrupt_in_the_middle_of_giving_up(
     assert journal.find("b") is None
 
 
+def test_a_loop_is_looked_after_also_while_the_gate_is_shut(
+    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who waits there is told by the thread that stands in line, once it is inside."""
+    monkeypatch.setattr(group_commit, "GLANCE", 0.005)
+    looked = threading.Semaphore(0)
+    look = group_commit.GroupCommit._look_after  # noqa: SLF001 - what a loop calls back
+
+    def count(queue: Any, loop: Any) -> None:
+        look(queue, loop)
+        looked.release()
+
+    monkeypatch.setattr(group_commit.GroupCommit, "_look_after", count)
+    begin(journal, "a")
+
+    async def main() -> bool:
+        with shut(journal):
+            writing = asyncio.ensure_future(journal.awrite(Create("b", "x", "[1]")))
+            for _ in range(3):
+                assert await asyncio.to_thread(looked.acquire, True, PATIENCE)
+            is_waiting = not writing.done()
+        await writing
+        return is_waiting
+
+    assert in_time(lambda: asyncio.run(main()))
+    assert journal.find("b") is not None
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupt_within_a_commit_after_which_the_gate_is_shut(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch, times: int

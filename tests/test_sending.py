@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from world import Execute, World, failure_of, statuses, steps
+from world import PATIENCE, Execute, World, failure_of, statuses, steps
 
 from py_api_saga import Retry, SagaAssembler, current_operation, leaves_doubt
 from py_api_saga import testing as saga_testing
@@ -272,6 +272,30 @@ def test_notes_do_not_pile_up(execute: Execute) -> None:
     saga.operation(look, name="look", after="a99")
 
     assert execute(saga)["look"] < 30
+
+
+def test_what_runs_keeps_its_note(execute_graph: Execute, world: World) -> None:
+    """However many others have sent meanwhile, and are over."""
+    ended = threading.Event()
+
+    def first() -> None:
+        with current_operation().sending():
+            assert ended.wait(PATIENCE)
+        raise ValueError
+
+    def sends() -> None:
+        with current_operation().sending():
+            pass
+
+    saga = SagaAssembler.saga().operation(first, (world.undo, "first"), name="first")
+    saga.operation(sends, name="a0")
+    for number in range(1, 40):
+        saga.operation(sends, name=f"a{number}", after=f"a{number - 1}")
+    saga.operation(ended.set, name="end", after="a39")
+
+    failure_of(execute_graph, saga)
+
+    assert "undo first" in world.log
 
 
 def test_a_note_is_made_in_a_test_of_an_operation_too() -> None:

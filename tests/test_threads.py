@@ -15,7 +15,8 @@ import pytest
 from world import PATIENCE, Execute, World, failure_of, in_time, output_of, steps
 
 from py_api_saga import Retry, SagaAssembler, SagaDefinitionError, SagaException, result_of
-from py_api_saga.executors import threads
+from py_api_saga.executors import choreography, threads
+from py_api_saga.executors.attempt import surely
 from py_api_saga.executors.choreography import MAX_THREADS
 
 
@@ -645,6 +646,27 @@ def test_what_strikes_while_a_thread_starts_is_raised() -> None:
     with pytest.raises(RuntimeError, match="of thought"):
         threads.start(Struck(target=begun.set))
     assert begun.wait(PATIENCE)
+
+
+def test_what_strikes_a_call_that_has_no_thread_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made where an interrupt strikes: what was done is undone, and that is raised."""
+    monkeypatch.setattr(choreography.POOL, "_thread", lambda: None)
+    monkeypatch.setattr(threads, "SHORTLY", ())
+    made = surely
+
+    def struck(run: Any, intent: Any) -> Any:
+        entry = made(run, intent)
+        if intent[1] == 1 and intent[2] == "action":
+            raise KeyboardInterrupt
+        return entry
+
+    monkeypatch.setattr(choreography, "surely", struck)
+    with pytest.raises(KeyboardInterrupt):
+        steps(world, "a", "b").choreography_execute()
+
+    assert world.log == ["a", "b", "undo b", "undo a"]
 
 
 @pytest.mark.parametrize("run", GRAPHS)
