@@ -744,6 +744,21 @@ def test_an_interrupt_in_the_middle_of_giving_up(
     assert journal.find("b") is None
 
 
+def test_a_gate_whose_descriptor_is_somebody_else_s_is_left_alone(tmp_path: Path) -> None:
+    """A daemon that closes all descriptors lets it go so; what has the number is not touched."""
+    here = gate.Gate(str(tmp_path / "sagas.db-gate"))
+    assert here.enter()
+    number = here._file  # noqa: SLF001 - what a daemon closes
+    os.close(number)
+    with (tmp_path / "other").open("w") as other:
+        assert other.fileno() == number
+        here.unlock()
+        assert here.enter()
+        here.unlock()
+    here.close()
+    assert (tmp_path / "other").read_text() == ""
+
+
 def test_a_loop_is_looked_after_also_while_the_gate_is_shut(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
