@@ -41,9 +41,6 @@ OWN_PROCESS = {
 }
 TUTORIAL = "docs/tutorial.md"  # tests/test_tutorial.py does what it says
 
-# What the code of a page imports besides, which only the extra "proof" has.
-NEEDS = {"docs/howto/task-queues.md": ("celery", "dramatiq", "rq")}
-
 # What a reader may type. Each is run by a test, or there is a reason why not.
 COMMANDS = {
     'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test]" && .venv/bin/pytest': (
@@ -130,8 +127,6 @@ def test_the_code_of_a_page_that_is_to_be_alone_runs_in_a_process_of_its_own(
     name: str, tmp_path: Path
 ) -> None:
     """A page that changes its process, or leaves files, does so to a process and a folder."""
-    for package in NEEDS.get(name, ()):
-        pytest.importorskip(package, reason=f"{package} is in the extra `proof`: it is run there")
     paths = [str(tmp_path), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     run = subprocess.run(
         [sys.executable, "-W", "error", pages.__file__, name],

@@ -22,7 +22,7 @@ class Missing(Exception):
 
 
 def package(name: str) -> Any:
-    """Import a package of the extra `proof`."""
+    """Import a package of the extra `test`."""
     try:
         return importlib.import_module(name)
     except ImportError as error:

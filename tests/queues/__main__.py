@@ -1,7 +1,7 @@
 """The proof: `python -m tests.queues`, or `python -m tests.queues --short`.
 
 Prints each case and what is wrong with it; the exit code is 1 if anything is, and 2 if what is
-needed is not installed: `pip install -e ".[proof]"` and `apt-get install redis-server`.
+needed is not installed: `pip install -e ".[test]"` and `apt-get install redis-server`.
 """
 
 from __future__ import annotations
