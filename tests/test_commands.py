@@ -1871,6 +1871,34 @@ def test_a_worker_says_if_a_thread_of_its_fails(
     assert status(journal) is SagaStatus.RUNNING
 
 
+def test_a_worker_without_a_thread_looks_again(
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says so, its own thread stays free for signals, and the next round does the work."""
+    order().start(journal=journal, saga_id="x")
+    start = threading.Thread.start
+    refused: list[threading.Thread] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("saga-worker") and len(refused) < 2:
+            refused.append(thread)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    def proceed() -> None:
+        wait_until(lambda: status(journal) is SagaStatus.COMPLETED)
+        tell()
+
+    with meanwhile(proceed):
+        ended, said = say("worker", "--modules", "depot", "--interval", "0.02")
+
+    assert ended == 0
+    assert said.count("no more threads; it looks again in the next round") == 2
+    assert "x: COMPLETED" in said
+
+
 def test_a_worker_that_must_give_up_lets_what_runs_end(
     say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -240,6 +241,57 @@ def test_without_a_thread_for_a_loop_a_saga_is_tried_again(
     )
     assert depot.log == []
     assert takeover(journal, "x0").outcome is COMPLETED
+
+
+@pytest.mark.parametrize("few", [0, 1])
+def test_recovery_goes_on_with_the_threads_that_there_are(
+    journal: Any, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """Or without any, in the thread that has called it: no saga waits for a second thread."""
+    begun(journal, 3, lambda: chain("a", "b"))
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("saga-recovery"):
+            if len(started) == few:
+                raise RuntimeError("can't start new thread")
+            started.append(thread)
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        found = recover(journal)
+
+    assert [done.outcome for done in found] == [COMPLETED] * 3
+    assert (len(started), sorted(depot.log)) == (few, ["a"] * 3 + ["b"] * 3)
+
+
+def test_a_ctrl_c_of_recovery_without_threads_begins_nothing_more(
+    journal: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The saga that it struck is undone, the others wait, and the interrupt is raised."""
+    begun(journal, 3, lambda: chain("a", "b"))
+    depot.behaviour["b"] = lambda: signal.raise_signal(signal.SIGINT)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("saga-recovery"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(KeyboardInterrupt):
+            recover(journal)
+
+    assert [status(journal, f"x{number}") for number in range(3)].count(COMPENSATED) == 1
+    assert {seen(journal, f"x{number}").status for number in range(3)} == {
+        COMPENSATED,
+        SagaStatus.RUNNING,
+    }
+    depot.behaviour.clear()
+    assert [done.outcome for done in recover(journal)] == [COMPLETED] * 2
 
 
 def test_what_is_cancelled_before_it_begins_is_told() -> None:

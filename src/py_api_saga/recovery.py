@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
 from time import time
@@ -197,6 +197,14 @@ class Recovery:
     def work(self) -> None:
         """Go on with sagas until none is left to begin; each thread that does so adds one."""
         self._crew.work()
+
+    def work_alone(self) -> None:
+        """Do as `work` in this thread, which an interrupt may strike, saga by saga."""
+        while (claimed := self.next()) is not None:
+            self.results.append(done := self._surely(*claimed))
+            if done.error is not None and not isinstance(done.error, Exception):
+                self.stop(done.error)
+                raise done.error
 
     def _begin_turns(self) -> Generator[Change, None, None] | None:
         claimed = self.next()
@@ -395,12 +403,24 @@ def run_recovery(recovery: Recovery, max_workers: int) -> None:
     try:
         with recovery.loop, ThreadPoolExecutor(workers, "saga-recovery") as pool:
             try:
-                for worker in [pool.submit(recovery.work) for _ in range(workers)]:
+                at_work = workers_of(recovery, pool, workers)
+                for worker in at_work:
                     worker.result()
+                if not at_work:
+                    recovery.work_alone()
             finally:
                 recovery.stop()
     finally:
         recovery.leave()
+
+
+def workers_of(recovery: Recovery, pool: ThreadPoolExecutor, most: int) -> list[Future[None]]:
+    """Let so many threads of a pool work, or as many as there can be."""
+    at_work: list[Future[None]] = []
+    with suppress(RuntimeError):  # no more threads; the pool keeps the work, for one that is free
+        for _ in range(most):
+            at_work.append(pool.submit(recovery.work))  # noqa: PERF401 - what is there is kept
+    return at_work
 
 
 async def arecover(

@@ -26,7 +26,7 @@ from py_api_saga.cli.words import error_words, moment, plural, write
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.journal.opening import check_kind
-from py_api_saga.recovery import Readiness
+from py_api_saga.recovery import Readiness, workers_of
 
 if TYPE_CHECKING:
     import argparse
@@ -262,7 +262,10 @@ class Worker:
             self._rounds.append(one)
             if self._is_told:  # in this very moment
                 recovery.stop()
-            one.threads.extend(pool.submit(recovery.work) for _ in range(min(free, len(recovery))))
+            one.threads.extend(workers_of(recovery, pool, min(free, len(recovery))))
+            if not one.threads:
+                recovery.stop()
+                _log("this process can have no more threads; it looks again in the next round")
 
     def _look(self) -> None:
         """Log what has ended since the last look."""
