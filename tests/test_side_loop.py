@@ -13,12 +13,13 @@ from typing import Any
 
 import depot
 import pytest
-from depot import ado, aundo, do, fail
+from depot import ado, aundo, do, fail, undo
 from recorded import Wrapped, chain, seen, status
 from world import PATIENCE, Watch
 
 from py_api_saga import SagaAssembler, SagaStatus, arecover, recover, takeover
 from py_api_saga.executors import side_loop, threads
+from py_api_saga.executors.run import Run
 from py_api_saga.journal import MemoryJournal
 
 COMPLETED, COMPENSATED = SagaStatus.COMPLETED, SagaStatus.COMPENSATED
@@ -412,3 +413,34 @@ def test_what_lands_late_is_undone_in_the_same_loop_while_there_is_one(
     first = "MainThread" if how == "arecover" else "saga-loop"
     assert (undone_in[0], undone_in[1] == "saga-loop") == (first, is_open)
     until(lambda: status(journal) is COMPENSATED and not loops())
+
+
+@pytest.mark.parametrize(
+    "make", [(do, fail), (ado, fail)], ids=["in its thread", "in the loop of recovery"]
+)
+def test_what_lands_while_its_saga_is_being_left_is_undone(
+    in_memory: Any, monkeypatch: pytest.MonkeyPatch, make: tuple[Any, Any]
+) -> None:
+    """It waits until the saga was left, which would else be taken from it in the middle."""
+    lands, watch = threading.Event(), Watch()
+    first, failing = make
+    saga = SagaAssembler.saga()
+    saga.operation((first, "z"), name="z")
+    saga.operation((do, "a"), (undo, "a"), name="a", timeout=0.05)
+    saga.operation((failing, "b"), name="b").start(journal=in_memory, saga_id="x", at_once=True)
+    depot.behaviour["a"] = lambda: str(lands.wait(PATIENCE))
+    leave = Run.leave
+
+    def slowly(run: Run) -> None:
+        if run.execution.at_rest:
+            lands.set()
+            time.sleep(0.1)  # for the straggler to come in between
+        leave(run)
+
+    monkeypatch.setattr(Run, "leave", slowly)
+
+    recover(in_memory, observers=[watch])
+
+    until(lambda: depot.log.count("undo a") == 2)
+    until(lambda: status(in_memory) is COMPENSATED)
+    assert "a" not in depot.standing

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 # Seconds that a thread waits at most before it looks around: a signal that comes just before
 # CPython begins to wait for a lock is handled only when the wait ends.
 GLANCE = 0.25
+PARTING = 5.0  # seconds in which whoever has closed a run has left it, unless it was struck
 
 
 class Inbox:
@@ -30,6 +31,9 @@ class Inbox:
         self._closed = False
         # Held by who looks at the run when it is closed: to sum it up, or to land in it.
         self.late = threading.Lock()
+        # Set once whoever drove the run has left it: what lands goes on with it only then, since
+        # it may need the loop of that thread, or claim what that thread is about to leave.
+        self.left = threading.Event()
 
     def put(self, entry: Entry) -> bool:
         """Hand an entry to whoever drives the run, or say that nobody does any more."""

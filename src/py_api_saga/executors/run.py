@@ -25,7 +25,7 @@ from py_api_saga.execution import (
     IllegalMoveError,
     verdict,
 )
-from py_api_saga.executors.inbox import Inbox
+from py_api_saga.executors.inbox import PARTING, Inbox
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain, is_heard
 from py_api_saga.process import OwnLock
@@ -267,13 +267,14 @@ class Run:
         inbox = self.inbox
         if inbox is None or inbox.put(entry):
             return
+        inbox.left.wait(PARTING)
         with inbox.late:
             if self.recorder is not None and not self._claim_again(self.recorder, entry):
                 return
             try:
                 self._take_in(entry)
             finally:
-                self.leave()
+                self._leave()
 
     def _take_in(self, entry: Entry) -> None:
         """Note what landed after the end, and undo it if that is what is owed."""
@@ -355,7 +356,15 @@ class Run:
             self._announce()
 
     def leave(self) -> None:
-        """Drive the saga no longer, however that came.
+        """Drive the saga no longer, however that came; once: what lands late may have it then."""
+        if self.inbox is None:
+            self._leave()
+        elif not self.inbox.left.is_set():
+            self._leave()
+            self.inbox.left.set()
+
+    def _leave(self) -> None:
+        """Leave the claim.
 
         One that can't be written any more is kept while a straggler of it lives here: whoever
         recovered it would call again what still runs.
@@ -370,7 +379,7 @@ class Run:
             trouble = self.execution.trouble
             assert trouble is not None  # noqa: S101 - it knows of the straggler
             trouble.stragglers -= {entry[1:5]}
-            self.leave()
+            self._leave()
             return False
         try:
             if recorder.claim_again():
@@ -775,8 +784,12 @@ class Run:
         """
         if self.inbox is None:
             return self._sum_up()
-        with self.inbox.late:
-            return self._sum_up()
+        try:
+            with self.inbox.late:
+                return self._sum_up()
+        finally:
+            if self.recorder is None:  # else there is a claim to leave first
+                self.inbox.left.set()
 
     def _sum_up(self) -> Results:
         execution = self.execution
