@@ -51,7 +51,7 @@ class Report(
     errors: dict[int, BaseException]  # of actions
     undo_errors: dict[int, BaseException]
     reasons: list[BaseException]  # why it was stopped, if that is not what the exception names
-    doubted: frozenset[int]  # of which nobody knows whether they happened
+    doubted: frozenset[int]  # which may or may not have happened
     pivot: int  # or -1
 
     __slots__ = ()

@@ -192,7 +192,7 @@ class Run:
                 if execution.is_flying(entry):
                     self._let_go(entry, recorder)
                     return
-                entry = (FAILED, *entry[1:])  # of a straggler, of which nobody takes the answer
+                entry = (FAILED, *entry[1:])  # of a straggler, whose answer nobody takes
         value = entry[5]
         if type(value) is Interrupted or (type(value) is Doubt and value.interrupted):
             if self._has_let_go and execution.is_flying(entry):

@@ -55,7 +55,7 @@ class Gate:
         self._lines: list[int] = []  # descriptors on which a thread waits
 
     def enter(self) -> bool:
-        """Go in, unless another process is inside; harmless for who is inside already."""
+        """Go in, unless another process is inside; harmless for whoever is inside already."""
         if fcntl is None:  # pragma: no cover - Windows
             return True
         if not is_ours(self._file):  # also if a daemon has closed it, and others have its number
@@ -73,7 +73,7 @@ class Gate:
         return True
 
     def unlock(self) -> None:
-        """Let the next one in; harmless for who is not inside, and for who stands in line."""
+        """Let the next one in; harmless for whoever is not inside or stands in line."""
         if self._is_inside and fcntl is not None:
             if is_ours(self._file):  # else it was let go when it was closed
                 fcntl.flock(self._file, fcntl.LOCK_UN)

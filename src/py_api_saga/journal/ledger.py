@@ -45,7 +45,7 @@ def milliseconds(seconds: float) -> int:
 
 
 def taken_over(claim: Claim) -> SagaInProgress:
-    """Make the error for who has lost a saga."""
+    """Make the error for whoever has lost a saga."""
     return SagaInProgress(
         f"saga {claim.saga_id!r} was taken over by another process: that one goes on with it; "
         f"nothing was undone here"
@@ -53,12 +53,12 @@ def taken_over(claim: Claim) -> SagaInProgress:
 
 
 def in_progress(saga_id: str) -> SagaInProgress:
-    """Make the error for who comes when a saga has somebody."""
+    """Make the error for whoever comes when a saga has somebody."""
     return SagaInProgress(f"saga {saga_id!r} is being driven by somebody else")
 
 
 def changed(seen: Summary) -> SagaInProgress:
-    """Make the error for who acts on what is not so any more."""
+    """Make the error for whoever acts on what is not so any more."""
     return SagaInProgress(f"saga {seen.saga_id!r} has changed since it was looked at")
 
 

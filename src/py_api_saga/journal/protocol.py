@@ -55,7 +55,7 @@ class Journal(Protocol):
     def leave(self, claim: Claim) -> None:
         """Stop driving a saga, at once in this process, durably with its next commit.
 
-        Never raises and never waits: for who leaves because the journal can't be written. A claim
+        Never raises and never waits: one may leave because the journal can't be written. A claim
         that is `void` is taken back with it, and of one that is `barred` this process remembers so.
         """
 

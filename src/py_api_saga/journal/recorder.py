@@ -214,7 +214,7 @@ class Recorder:
 
 
 def standing(execution: Execution) -> SagaStatus:
-    """Tell where a saga stands for who looks for work: one with a call to make is never stuck."""
+    """Tell those who look for work where a saga stands; with a call to make, it is never stuck."""
     if execution.saga is SagaStatus.STUCK and not execution.at_rest:
         return SagaStatus.COMPENSATING if execution.rolling else SagaStatus.RUNNING
     return execution.saga

@@ -24,7 +24,7 @@ def is_held(lock: threading.RLock) -> bool:
 
 
 def interrupted() -> JournalError:
-    """Make the error for who would wait for the thread that they have interrupted."""
+    """Make the error for whoever would wait for the thread that they have interrupted."""
     return JournalError(
         "the journal was used within a signal handler or a finalizer that has interrupted its use: "
         "set a flag there, or raise SystemExit"

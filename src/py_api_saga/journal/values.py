@@ -152,7 +152,7 @@ def _sealed(codec: Codec, text: str) -> dict[str, str]:
 
 
 class Trees(Values):
-    """Values that are left as they are written: for who shows a saga and imports nothing."""
+    """Values that are left as they are written: for whoever shows a saga and imports nothing."""
 
     __slots__ = ()
 
