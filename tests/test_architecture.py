@@ -76,7 +76,7 @@ HOUSE = (
     ("recovery", "repair"),
     ("assembler",),
     ("__init__", "py_api_saga"),
-    ("testing", "cli"),
+    ("testing", "cli", "demo"),
 )
 TOP = HOUSE[-1]  # nobody imports these; the modules of such a package may import one another
 ENTRY = "__main__"  # `python -m py_api_saga` is the command
@@ -185,6 +185,14 @@ def test_no_module_needs_itself() -> None:
     order = list(TopologicalSorter(IMPORTS).static_order())
 
     assert set(order) == set(MODULES)
+
+
+def test_the_demo_is_written_as_a_user_writes() -> None:
+    """It imports what is public, so that what it shows can be copied; it lies in no other room."""
+    demo = [module for module in MODULES if room(module) == "demo"]
+
+    assert len(demo) > 1
+    assert {i for one in demo for i in IMPORTS[one] if room(i) != "demo"} == {"__init__", "journal"}
 
 
 def test_no_module_is_called_after_nothing() -> None:

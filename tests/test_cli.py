@@ -217,8 +217,8 @@ def test_ctrl_c_undoes_what_was_done_and_leaves_nothing(start: Start) -> None:
 def test_ctrl_c_in_a_choreography_waits_for_what_runs_and_undoes_it(start: Start) -> None:
     """Operations that were running count, and everything that was done is undone."""
     only_at_once = (
-        "import sys; from py_api_saga import cli; from py_api_saga.cli import demo; "
-        "demo.ACTS = demo.ACTS[4:]; sys.exit(cli.main(['demo', '--pace', '0.25']))"
+        "import sys; from py_api_saga import cli; from py_api_saga.demo import acts; "
+        "acts.ACTS = acts.ACTS[4:]; sys.exit(cli.main(['demo', '--pace', '0.25']))"
     )
     demo = start(command=[sys.executable, "-c", only_at_once])
     demo.read_until("after both")

@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 
 from py_api_saga import Event, SagaException, SagaStatus, cli, testing
-from py_api_saga.cli import casualty, checkout, crash, demo, ledgers, services, shop
-from py_api_saga.cli.ledgers import Line
-from py_api_saga.cli.timeline import Screen, Timeline, wants_colour
+from py_api_saga.demo import acts, casualty, checkout, crash, ledgers, services, shop
+from py_api_saga.demo.ledgers import Line
+from py_api_saga.demo.timeline import Screen, Timeline, wants_colour
 
 MUGS = {"order": "order-1", "item": "mug", "quantity": 2}
 MONEY = {"order": "order-1", "cents": 2400, "card": "4242 4242 4242 4242"}
@@ -280,7 +280,7 @@ def test_a_shop_that_cannot_open_leaves_nothing_behind(
     monkeypatch.setattr(services, "__file__", str(broken))
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
 
-    assert demo.run(0.0) == 1
+    assert acts.run(0.0) == 1
 
     assert capsys.readouterr() == ("", "saga demo: the stock service did not start\n")
     assert list(folder.iterdir()) == []
@@ -484,9 +484,9 @@ def test_the_demo_shows_its_saga_first(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Before anything runs: the eight lines as they are in the code, which are the saga."""
-    monkeypatch.setattr(demo, "_play", interrupt)
+    monkeypatch.setattr(acts, "_play", interrupt)
 
-    assert demo.run(0.0) == 130
+    assert acts.run(0.0) == 130
 
     title, _, blank, *shown, _, _, _, _ = capsys.readouterr().out.splitlines()
     assert title == "saga demo: three services, one saga, 8 orders"
@@ -500,7 +500,7 @@ def test_the_demo_shows_its_saga_first(
         "(cancel, shop, order),",
         'after=["charge"],',
         ")",
-        "# py_api_saga/cli/checkout.py",
+        "# py_api_saga/demo/checkout.py",
     ]
     assert max(map(len, shown)) <= 80
 
@@ -514,11 +514,11 @@ def test_without_sources_the_demo_says_where_its_saga_is(
         raise OSError("could not get source code")
 
     monkeypatch.setattr(inspect, "getsource", getsource)
-    monkeypatch.setattr(demo, "_play", interrupt)
+    monkeypatch.setattr(acts, "_play", interrupt)
 
-    assert demo.run(0.0) == 130
+    assert acts.run(0.0) == 130
 
-    assert capsys.readouterr().out.splitlines()[3:5] == ["   # py_api_saga/cli/checkout.py", ""]
+    assert capsys.readouterr().out.splitlines()[3:5] == ["   # py_api_saga/demo/checkout.py", ""]
 
 
 def test_the_demo_fails_if_something_is_left_over(
@@ -526,11 +526,11 @@ def test_the_demo_fails_if_something_is_left_over(
 ) -> None:
     """A refund that refunds nothing is found in the ledger, however well the saga speaks of it."""
     monkeypatch.setattr(checkout, "refund", lambda *_: None)
-    monkeypatch.setattr(demo, "ACTS", demo.ACTS[2:3])
+    monkeypatch.setattr(acts, "ACTS", acts.ACTS[2:3])
     monkeypatch.setattr(crash, "play_killed", lambda *_: True)
     monkeypatch.setattr(crash, "play_stuck", lambda *_: True)
 
-    assert demo.run(0.0) == 1
+    assert acts.run(0.0) == 1
 
     out = capsys.readouterr().out
     assert "compensated: what was done is undone" in out
@@ -545,11 +545,11 @@ def test_the_demo_fails_if_a_command_says_something_else(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What the second act shows is checked, not only shown."""
-    monkeypatch.setattr(demo, "ACTS", ())
+    monkeypatch.setattr(acts, "ACTS", ())
     monkeypatch.setattr(crash, "play_killed", lambda *_: True)
     monkeypatch.setattr(crash, "_NEEDS_ATTENTION", 0)
 
-    assert demo.run(0.0) == 1
+    assert acts.run(0.0) == 1
 
     assert capsys.readouterr().out.splitlines()[-1].startswith("2 orders: 1 kept")
 
@@ -596,7 +596,7 @@ def test_a_signal_ends_the_demo_by_an_exception(number: int) -> None:
     """Once; a second one does not disturb the cleaning up. Afterwards all is as before."""
     before = signal.getsignal(number)
 
-    with demo.ending_on_signals():
+    with acts.ending_on_signals():
         with pytest.raises(SystemExit) as left:
             signal.raise_signal(number)
         signal.raise_signal(number)
@@ -609,7 +609,7 @@ def test_a_signal_that_is_ignored_stays_ignored() -> None:
     """`nohup saga demo` outlives its terminal."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with demo.ending_on_signals():
+        with acts.ending_on_signals():
             signal.raise_signal(signal.SIGHUP)
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
@@ -620,8 +620,8 @@ def test_an_interrupt_ends_the_demo_quietly(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The status is 130, as a shell expects after Ctrl-C, and a sentence says what was done."""
-    monkeypatch.setattr(demo, "checkout", interrupt)
+    monkeypatch.setattr(acts, "checkout", interrupt)
 
-    assert demo.run(0.0) == 130
+    assert acts.run(0.0) == 130
 
     assert "services ended, ledgers removed" in capsys.readouterr().err

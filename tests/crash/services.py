@@ -14,7 +14,7 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
-from py_api_saga.cli.services import SERVICES, Answer, Ledger, Refusal, Server
+from py_api_saga.demo.services import SERVICES, Answer, Ledger, Refusal, Server
 
 TROUBLES = ("503 before", "500 after", "cut before", "cut after")
 

@@ -72,5 +72,5 @@ def _run(argv: Sequence[str] | None) -> int:
         parser.print_help(sys.stderr)
         return 2
     module, _, function = arguments.run.partition(":")
-    status: int = getattr(import_module(f"{__name__}.{module}"), function)(arguments)
+    status: int = getattr(import_module(f"py_api_saga.{module}"), function)(arguments)
     return status

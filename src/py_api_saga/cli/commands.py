@@ -31,7 +31,7 @@ class Command(NamedTuple):
 
     Attributes:
         name: What is typed.
-        run: Where the function of its arguments is, as "module:function" in this package.
+        run: Where the function of its arguments is, as "module:function" under `py_api_saga`.
         help: What it does, for the list of commands.
         description: The same at length.
         examples: Lines to type.
@@ -133,7 +133,7 @@ _GOES_ON = "It is a decision only, kept with who made it and why; `saga recover`
 COMMANDS = (
     Command(
         "demo",
-        "demo:main",
+        "demo.acts:main",
         "check out orders against three real services, and see what is undone",
         "Starts three HTTP services on this machine (stock, payment, courier), each a process "
         "with a ledger of its own, and checks out orders. Some must fail: watch what is "
@@ -154,7 +154,7 @@ COMMANDS = (
     ),
     Command(
         "list",
-        "listing:main",
+        "cli.listing:main",
         "list sagas, newest first",
         "Lists sagas, newest first: where each stands and since when, how often recovery has "
         "tried it, and whether a living process drives it.",
@@ -184,7 +184,7 @@ COMMANDS = (
     ),
     Command(
         "show",
-        "showing:main",
+        "cli.showing:main",
         "show what has become of a saga, moment by moment",
         "Shows where each operation of a saga stands, and what happened when. Arguments and "
         "results are shown as their types alone; nothing that the journal names is imported.",
@@ -194,7 +194,7 @@ COMMANDS = (
     ),
     Command(
         "why",
-        "reasons:main",
+        "cli.reasons:main",
         "say in plain words why a saga stands where it does, and what can be done",
         "Says what happened to a saga, what stands, what is undone, owed or in doubt, and the "
         "exact commands that are possible now, with what each leads to.",
@@ -204,7 +204,7 @@ COMMANDS = (
     ),
     Command(
         "graph",
-        "showing:graph",
+        "cli.showing:graph",
         "draw a saga as a Mermaid flowchart",
         "Prints the operations of a saga, their order and where each stands as a Mermaid "
         "flowchart, which GitHub, GitLab and Sphinx render.",
@@ -214,7 +214,7 @@ COMMANDS = (
     ),
     Command(
         "check",
-        "health:check",
+        "cli.health:check",
         "tell a monitor whether anything needs attention",
         "Prints one line: how many sagas are stuck, how many are open though nobody has driven "
         "them for a while, and how many recovery has tried three times or more.",
@@ -233,7 +233,7 @@ COMMANDS = (
     ),
     Command(
         "doctor",
-        "health:doctor",
+        "cli.health:doctor",
         "examine the journal's file, and what reads and writes it",
         "Reads the whole file and looks for damage; tells versions, modes and sizes, which "
         "process is writing, and how many sagas dead processes have left. With --new-owners it "
@@ -256,7 +256,7 @@ COMMANDS = (
     ),
     Command(
         "recover",
-        "recovering:recover",
+        "cli.recovering:recover",
         "finish or undo what dead processes have left",
         "Goes on with every open saga that is due and that nobody drives: forward, or with its "
         "rollback. The current directory is looked in for modules, as `python -m` does. Safe to "
@@ -267,7 +267,7 @@ COMMANDS = (
     ),
     Command(
         "worker",
-        "worker:main",
+        "cli.worker:main",
         "recover again and again, until it is told to end",
         "Does what `saga recover` does, at an interval, and writes a line for each saga. At "
         "SIGTERM or Ctrl-C it begins nothing more, lets what runs come to its end, and leaves. "
@@ -308,7 +308,7 @@ COMMANDS = (
     ),
     Command(
         "takeover",
-        "recovering:take_over",
+        "cli.recovering:take_over",
         "go on with one saga at once, even if the process that drives it hangs",
         "Goes on with one open saga, whether it is due or not. With --force also if a living "
         "process drives it: that one is refused at its next write. A call that it has announced "
@@ -322,7 +322,7 @@ COMMANDS = (
     ),
     Command(
         "retry",
-        "deciding:retry",
+        "cli.deciding:retry",
         "call once more what is stuck",
         "Lets a stuck saga go on in its direction: all operations that are stuck are called "
         f"again, or one. {_GOES_ON}",
@@ -338,7 +338,7 @@ COMMANDS = (
     ),
     Command(
         "compensate",
-        "deciding:compensate",
+        "cli.deciding:compensate",
         "undo a saga that is stuck, or that nobody drives",
         f"Lets a saga that was to go forward be undone; refused past its pivot. {_GOES_ON}",
         ("saga compensate checkout-7 --note 'customer has left'",),
@@ -347,7 +347,7 @@ COMMANDS = (
     ),
     Command(
         "cancel",
-        "deciding:cancel",
+        "cli.deciding:cancel",
         "undo a saga that is open and that nobody drives",
         "As `saga compensate`, but only for a saga that waits for recovery; for any other it "
         f"says what to use. {_GOES_ON}",
@@ -357,7 +357,7 @@ COMMANDS = (
     ),
     Command(
         "resolve",
-        "deciding:resolve",
+        "cli.deciding:resolve",
         "say what came of a stuck operation",
         f"Tells what you have found out, or done by hand, about a stuck operation. {_GOES_ON}",
         (
@@ -395,7 +395,7 @@ COMMANDS = (
     ),
     Command(
         "purge",
-        "purging:main",
+        "cli.purging:main",
         "drop the details of sagas that ended long ago",
         "Drops what was written down of sagas that have ended. Their ids stay taken, with how "
         "they ended, so that none of them can run again; --forget gives the ids free as well.",
@@ -419,7 +419,7 @@ COMMANDS = (
     ),
     Command(
         "plan-deploy",
-        "deploying:main",
+        "cli.deploying:main",
         "tell whether every unfinished saga can go on with the code as it is now",
         "Looks up the functions of every open and stuck saga, and holds their recorded arguments "
         "against the signatures, in the code that is here now. Calls nothing.",

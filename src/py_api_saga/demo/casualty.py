@@ -1,6 +1,6 @@
 """The demo's casualty: a process that runs one durable checkout, and is killed in its middle.
 
-    python -m py_api_saga.cli.casualty JOURNAL ORDER-AS-JSON SHOP-AS-JSON COLOUR
+    python -m py_api_saga.demo.casualty JOURNAL ORDER-AS-JSON SHOP-AS-JSON COLOUR
 
 It says on its standard output when a call begins, as `begins charge`, for whoever is to kill it;
 every other line is the timeline's.
@@ -12,8 +12,8 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
-from py_api_saga.cli.checkout import Order, Shop, checkout
-from py_api_saga.cli.timeline import UNDO, Screen, Timeline
+from py_api_saga.demo.checkout import Order, Shop, checkout
+from py_api_saga.demo.timeline import UNDO, Screen, Timeline
 from py_api_saga.journal import SQLiteJournal
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from py_api_saga import Event
 
 BEGINS = "begins "
-MODULES = ("py_api_saga.cli.checkout",)
+MODULES = ("py_api_saga.demo.checkout",)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from py_api_saga import SagaAssembler, SagaException
-from py_api_saga.cli import crash, ledgers
-from py_api_saga.cli.checkout import Order, Shop, checkout
-from py_api_saga.cli.services import DECLINED_CARD, LOST_ANSWER_CARD, UNREACHABLE_CITY
-from py_api_saga.cli.shop import ShopError, open_shop
-from py_api_saga.cli.timeline import UNDO, Screen, Timeline, wants_colour
+from py_api_saga.demo import crash, ledgers
+from py_api_saga.demo.checkout import Order, Shop, checkout
+from py_api_saga.demo.services import DECLINED_CARD, LOST_ANSWER_CARD, UNREACHABLE_CITY
+from py_api_saga.demo.shop import ShopError, open_shop
+from py_api_saga.demo.timeline import UNDO, Screen, Timeline, wants_colour
 
 if TYPE_CHECKING:
     import argparse
@@ -157,7 +157,7 @@ def _show_saga(screen: Screen) -> None:
     body = source.partition("return (\n")[2].partition("\n    )\n")[0]
     for line in textwrap.dedent(body).splitlines():
         screen.line(line)
-    screen.line(screen.paint("# py_api_saga/cli/checkout.py", "dim"))
+    screen.line(screen.paint("# py_api_saga/demo/checkout.py", "dim"))
 
 
 def _play(screen: Screen, number: int, act: Act, shop: Shop) -> bool:

@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from py_api_saga.cli import services
-from py_api_saga.cli.checkout import Shop
+from py_api_saga.demo import services
+from py_api_saga.demo.checkout import Shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
