@@ -75,6 +75,10 @@ HOUSE = (
     ("durable",),
     ("recovery", "repair"),
     ("assembler",),
+    ("story", "story.words"),
+    ("story.saga",),
+    ("story.timeline", "story.remedies"),
+    ("story.detail", "story.why"),
     ("__init__", "py_api_saga"),
     ("testing", "cli", "demo"),
 )

@@ -39,7 +39,7 @@ from py_api_saga import (
     result_of,
     takeover,
 )
-from py_api_saga.cli import health, opening, recovering, words, worker
+from py_api_saga.cli import health, opening, recovering, worker
 from py_api_saga.cli import main as saga
 from py_api_saga.cli.commands import COMMANDS, make_parser
 from py_api_saga.cli.worker import Worker
@@ -49,6 +49,7 @@ from py_api_saga.journal.changes import Append, Create, Take
 from py_api_saga.journal.codec import dumps
 from py_api_saga.journal.gate import Holder
 from py_api_saga.recovery import Recovered, Recovery
+from py_api_saga.story.words import value_type
 
 TESTS = Path(__file__).parent
 PAGE = (TESTS.parent / "docs/reference/command.md").read_text(encoding="utf-8")
@@ -600,7 +601,7 @@ def test_every_kind_of_entry_is_put_into_words(say: Say, journal: SQLiteJournal)
 )
 def test_a_value_is_shown_as_its_type(tree: Any, shown: str) -> None:
     """And as nothing of what it is."""
-    assert words.value_type(tree) == shown
+    assert value_type(tree) == shown
 
 
 def test_a_saga_that_cannot_be_read_is_an_error(say: Say, journal: SQLiteJournal) -> None:

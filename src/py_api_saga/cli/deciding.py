@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 from py_api_saga import repair
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.opening import import_modules, refuse_sealed, to_write
-from py_api_saga.cli.story import fold, goes_back
-from py_api_saga.cli.words import write
+from py_api_saga.cli.printing import write
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.codec import MAX_VALUE, loads
@@ -20,6 +19,7 @@ from py_api_saga.journal.names import UnknownNameError
 from py_api_saga.journal.untagging import untagged
 from py_api_saga.journal.values import Trees
 from py_api_saga.status import MISSING, SagaStatus, Status
+from py_api_saga.story.saga import fold, goes_back
 from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import batches, import_modules, refuse_sealed, to_read
-from py_api_saga.cli.words import plural, write, write_json
+from py_api_saga.cli.printing import write, write_json
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
@@ -16,6 +16,7 @@ from py_api_saga.journal.names import Names
 from py_api_saga.journal.record import read_rows
 from py_api_saga.journal.values import Values
 from py_api_saga.status import SagaStatus, Status
+from py_api_saga.story.words import plural
 
 if TYPE_CHECKING:
     import argparse

@@ -9,7 +9,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
-from py_api_saga.cli.listing import ATTENTION, at_a_glance
+from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import (
     batches,
     each_read,
@@ -18,16 +18,18 @@ from py_api_saga.cli.opening import (
     to_read,
     who_writes,
 )
+from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.cli.renewing import new_owners
-from py_api_saga.cli.story import fold
 from py_api_saga.cli.version import installed
-from py_api_saga.cli.words import duration, plural, table, write, write_json
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE, STATUS_OF
 from py_api_saga.journal.gate import inside
 from py_api_saga.journal.opening import connect_to_read, mounted_alone
 from py_api_saga.journal.values import Trees
 from py_api_saga.status import SagaStatus
+from py_api_saga.story.detail import at_a_glance
+from py_api_saga.story.saga import fold
+from py_api_saga.story.words import duration, plural
 
 if TYPE_CHECKING:
     import argparse

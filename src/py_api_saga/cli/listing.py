@@ -7,9 +7,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read, who_writes
-from py_api_saga.cli.words import age, exact, moment, table, write, write_json
+from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.status import SagaStatus
+from py_api_saga.story.detail import at_a_glance
+from py_api_saga.story.words import age, moment
 
 if TYPE_CHECKING:
     import argparse
@@ -44,21 +46,6 @@ def main(arguments: argparse.Namespace) -> int:
         if more:
             print(f"saga: there are more; --limit is {limit}", file=sys.stderr)
     return ATTENTION if any(seen.status is SagaStatus.STUCK for seen in sagas) else 0
-
-
-def at_a_glance(seen: Summary, *, driven: bool | None) -> dict[str, Any]:
-    """Give the summary of a saga as JSON has it."""
-    return {
-        "saga_id": seen.saga_id,
-        "name": seen.name,
-        "status": seen.status.value,
-        "driven": driven,
-        "tries": seen.tries,
-        "created": exact(seen.created),
-        "changed": exact(seen.changed),
-        "due": exact(seen.due) if seen.due and seen.status in OPEN else None,
-        "purged": seen.digest is not None,
-    }
 
 
 def _write(sagas: Sequence[Summary], listed: Sequence[dict[str, Any]]) -> None:

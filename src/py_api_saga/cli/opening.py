@@ -15,7 +15,6 @@ from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from py_api_saga.cli.arguments import UsageError
-from py_api_saga.cli.words import exact
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import OPEN, PATIENCE
 from py_api_saga.journal.gate import MOMENT, Holder, lingering
@@ -30,6 +29,7 @@ from py_api_saga.journal.opening import (
 from py_api_saga.journal.owners import owners_at, trouble
 from py_api_saga.journal.reading import Reader
 from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.story.words import exact
 from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:

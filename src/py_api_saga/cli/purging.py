@@ -7,9 +7,10 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from py_api_saga.cli.opening import SEALED, batches, to_read, to_write
-from py_api_saga.cli.words import error_words, plural, write
+from py_api_saga.cli.printing import write
 from py_api_saga.journal.values import SealedError
 from py_api_saga.repair import purge_all
+from py_api_saga.story.words import error_words, plural
 
 if TYPE_CHECKING:
     import argparse

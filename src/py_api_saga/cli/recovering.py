@@ -17,12 +17,13 @@ from py_api_saga.cli.opening import (
     sealed_among,
     to_write,
 )
-from py_api_saga.cli.words import error_words, write
+from py_api_saga.cli.printing import write
 from py_api_saga.exceptions import SagaError, SagaException
 from py_api_saga.executors.unready import unready
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.recovery import Recovery, run_recovery, takeover
 from py_api_saga.status import SagaStatus
+from py_api_saga.story.words import error_words
 from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from py_api_saga.cli.opening import codec_of, import_modules, named
+from py_api_saga.cli.printing import write
 from py_api_saga.cli.recovering import (
     begins_nothing,
     left_alone,
@@ -22,11 +23,11 @@ from py_api_saga.cli.recovering import (
     open_to_recover,
     prepare,
 )
-from py_api_saga.cli.words import error_words, moment, plural, write
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.journal.opening import check_kind
 from py_api_saga.recovery import Readiness, workers_of
+from py_api_saga.story.words import error_words, moment, plural
 
 if TYPE_CHECKING:
     import argparse

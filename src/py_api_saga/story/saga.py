@@ -1,9 +1,9 @@
-"""One saga as its rows tell it, for who shows it: nothing that it names is imported."""
+"""A saga as its rows tell it, and where that leads: nothing that it names is imported."""
 
 from __future__ import annotations
 
 from time import time
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.execution import ABORT, RECOVERED, Execution, IllegalMoveError
@@ -12,13 +12,35 @@ from py_api_saga.journal.record import NOTE, PARKED, read_lines, read_rows
 from py_api_saga.journal.values import Trees
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
-    from py_api_saga.cli.opening import ReadOnly
     from py_api_saga.execution import Entry
     from py_api_saga.journal.changes import Row, Summary
-    from py_api_saga.journal.protocol import Journal
+    from py_api_saga.journal.protocol import Codec, Journal
     from py_api_saga.journal.record import Recorded
+
+
+class Source(Protocol):
+    """What sagas are read from: a journal, or what reads one without driving anything in it.
+
+    Attributes:
+        path: Where it is, for messages.
+        codec: What opens sealed values, or None.
+    """
+
+    @property
+    def path(self) -> str: ...  # noqa: D102 - described above
+    @property
+    def codec(self) -> Codec | None: ...  # noqa: D102
+
+    def find(self, saga_id: str) -> Summary | None:
+        """Give the summary of a saga, or None if there is none."""
+
+    def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
+        """Give the rows of sagas by number, each in order."""
+
+    def drives(self, seen: Summary) -> bool | None:
+        """Tell whether a living process drives a saga; None if that is unknown."""
 
 
 class Line(NamedTuple):
@@ -60,7 +82,7 @@ class Story(NamedTuple):
         return None if last is None or last.kind == NOTE else str(last.says.get("reason"))
 
 
-def find(journal: ReadOnly, saga_id: str) -> Summary:
+def find(journal: Source, saga_id: str) -> Summary:
     """Give the summary of a saga.
 
     Raises:
@@ -73,7 +95,7 @@ def find(journal: ReadOnly, saga_id: str) -> Summary:
     return seen
 
 
-def read(journal: ReadOnly, saga_id: str) -> Story:
+def read(journal: Source, saga_id: str) -> Story:
     """Read a saga; what can't be read is in `fault`.
 
     Raises:

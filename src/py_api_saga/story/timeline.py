@@ -1,10 +1,9 @@
-"""What an entry of a journal says, in plain words."""
+"""What happened to a saga, line by line: what each entry of the journal says, in plain words."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.cli.words import error_words, shown, shown_words
 from py_api_saga.execution import (
     ABORT,
     AGAIN,
@@ -24,16 +23,47 @@ from py_api_saga.execution import (
 )
 from py_api_saga.journal.record import NOTE
 from py_api_saga.status import MISSING
+from py_api_saga.story.words import error_words, exact, plural, shown, shown_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from py_api_saga.cli.story import Line
     from py_api_saga.execution import Entry
     from py_api_saga.journal.values import Values
+    from py_api_saga.story.saga import Line, Story
 
 
-class Teller:
+def timeline(story: Story, *, whole: bool) -> list[dict[str, Any]]:
+    """List what happened, in order, as JSON has it; values as their types, unless whole.
+
+    Each has `at`, `what`, `operation`, `kind`, `attempt`, `generation` and `says`; what speaks of
+    no call has None for the last four but `says`. Empty if the details were purged.
+    """
+    if story.recorded is None:
+        return []
+    chronicler = Chronicler(story.recorded.definition.names.all(), story.opens, whole=whole)
+    operations = plural(len(story.recorded.definition.operations), "operation")
+    begun = {"at": exact(story.seen.created), "what": "defined", "operation": None}
+    begun |= {"kind": None, "attempt": None, "generation": None}
+    happened: list[dict[str, Any]] = [begun | {"says": f"written down: {operations}"}]
+    for line in story.lines:
+        call = None if line.entry is None or not line.entry[2] else line.entry[2:5]
+        kind, attempt, generation = (None, None, None) if call is None else call
+        happened.append(
+            {
+                "at": exact(line.at),
+                "what": line.kind,
+                "operation": chronicler.operation(line),
+                "kind": kind,
+                "attempt": attempt,
+                "generation": generation,
+                "says": chronicler.tell(line),
+            }
+        )
+    return happened
+
+
+class Chronicler:
     """Puts what was written down about one saga into words."""
 
     def __init__(self, names: Sequence[str], opens: Values | None, *, whole: bool) -> None:
@@ -102,18 +132,18 @@ class Teller:
         return words if result is MISSING else f"{words}, with {self._value(result)}"
 
 
-_SAY: dict[str, Callable[[Teller, Entry], str]] = {
-    STARTED: Teller._started,  # noqa: SLF001 - the table is of this module
-    SUCCEEDED: Teller._succeeded,  # noqa: SLF001
+_SAY: dict[str, Callable[[Chronicler, Entry], str]] = {
+    STARTED: Chronicler._started,  # noqa: SLF001 - the table is of this module
+    SUCCEEDED: Chronicler._succeeded,  # noqa: SLF001
     UNSTORED: lambda _, entry: f"succeeded, but: {error_words(entry[5][1])}",
-    FAILED: Teller._failed,  # noqa: SLF001
-    RETRY: Teller._retry,  # noqa: SLF001
-    IN_DOUBT: Teller._in_doubt,  # noqa: SLF001
-    HAPPENED: lambda teller, entry: f"it happened, with {teller._value(entry[5])}",  # noqa: SLF001
+    FAILED: Chronicler._failed,  # noqa: SLF001
+    RETRY: Chronicler._retry,  # noqa: SLF001
+    IN_DOUBT: Chronicler._in_doubt,  # noqa: SLF001
+    HAPPENED: lambda chronicler, entry: f"it happened, with {chronicler._value(entry[5])}",  # noqa: SLF001
     NOT_HAPPENED: lambda _, __: "it did not happen",
     UNKNOWN: lambda _, __: "nobody could say whether it happened",
     ABORT: lambda _, entry: f"told to stop: {error_words(entry[5])}",
-    RECOVERED: Teller._recovered,  # noqa: SLF001
-    RESOLVED: Teller._resolved,  # noqa: SLF001
+    RECOVERED: Chronicler._recovered,  # noqa: SLF001
+    RESOLVED: Chronicler._resolved,  # noqa: SLF001
     AGAIN: lambda _, entry: "once more" + ", under a new key" * bool(entry[5]),
 }

@@ -6,23 +6,23 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from py_api_saga.cli.story import ahead, goes_back, pivot_in_doubt
-from py_api_saga.cli.words import is_sealed, opened
 from py_api_saga.execution import ABORT, AGAIN, RESOLVED, Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.recorder import standing
 from py_api_saga.repair import ENDED, buried, may_be_called, succeeded_late
 from py_api_saga.status import SagaStatus, Status
+from py_api_saga.story.saga import ahead, goes_back, pivot_in_doubt
+from py_api_saga.story.words import is_sealed, opened
 from py_api_saga.wording import in_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from py_api_saga.cli.story import Story
     from py_api_saga.execution import Entry
     from py_api_saga.journal.record import Recorded
     from py_api_saga.journal.values import Values
+    from py_api_saga.story.saga import Story
 
 _MOST = 20  # stuck operations for which commands are listed one by one
 

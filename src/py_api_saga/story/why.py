@@ -1,0 +1,187 @@
+"""Why a saga stands where it does, and what can be done, in plain words."""
+
+from __future__ import annotations
+
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from py_api_saga.compensation import Trouble
+from py_api_saga.journal.changes import LONGEST_WAIT
+from py_api_saga.repair import may_be_called, succeeded_late
+from py_api_saga.status import SagaStatus, Status
+from py_api_saga.story.remedies import remedies
+from py_api_saga.story.saga import Story, ahead, goes_back
+from py_api_saga.story.words import error_words, moment
+
+if TYPE_CHECKING:
+    from py_api_saga.execution import Execution
+    from py_api_saga.journal.record import Recorded
+
+_ENDS = {
+    SagaStatus.COMPLETED: "Every operation succeeded. There is nothing to do.",
+    SagaStatus.COMPENSATED: "All that can be undone is undone. There is nothing to do, unless an "
+    "effect that stands must go.",
+}
+
+
+def explained(story: Story, saga: str) -> dict[str, Any]:
+    """Give the reasons and the remedies as JSON has them; `saga` is how each command begins."""
+    operations = []
+    if story.recorded is not None and story.execution is not None:
+        reasons = _Reasons(story, story.recorded, story.execution)
+        operations = [
+            {"name": name, "status": status.value, "says": reasons.tell(i)}
+            for i, (name, status) in enumerate(
+                zip(story.recorded.definition.names.all(), story.execution.status, strict=True)
+            )
+        ]
+    return {
+        "saga_id": story.seen.saga_id,
+        "name": story.seen.name,
+        "status": story.seen.status.value,
+        "driven": story.driven,
+        "says": _in_short(story),
+        "operations": operations,
+        "remedies": [remedy._asdict() for remedy in remedies(story, saga)],
+    }
+
+
+# --- the saga as a whole ---------------------------------------------------------------------
+
+
+def _in_short(story: Story) -> list[str]:
+    """Say in a sentence or two what has become of it."""
+    seen, execution = story.seen, story.execution
+    if story.fault is not None:
+        return ["What was written down cannot be read, so nobody can go on with it."]
+    lines = []
+    if execution is not None and execution.trouble is not None:
+        lines += [f"It was told to stop: {error_words(e)}" for e in execution.trouble.reasons]
+    if seen.status in _ENDS:
+        return [*lines, _ENDS[seen.status]]
+    if execution is None:
+        return lines
+    if seen.status is SagaStatus.STUCK:
+        if story.parked is not None:
+            lines.append("Recovery gave up on it and leaves it alone until a person says go on.")
+        elif execution.rolling:
+            lines.append("Its rollback has ended, and what is STUCK below could not be undone.")
+        elif execution.passed:
+            lines.append(
+                "It has passed its pivot, so it can only go forward, and something failed."
+            )
+        else:
+            lines.append("It can go neither forward nor back before a person decides.")
+    else:
+        lines += [_way(execution, ahead(story) or execution), _who_drives(story)]
+    return lines
+
+
+def _way(execution: Execution, ahead: Execution) -> str:
+    if goes_back(execution):
+        return "It is being undone."
+    if goes_back(ahead):
+        return "It is to be undone, since its deadline has passed or it was left by its process."
+    if ahead.backward:
+        return (
+            "Nobody knows yet whether its pivot happened. If it did not, the saga is undone; if it "
+            "did, it goes forward."
+        )
+    if execution.passed:
+        return "It goes forward. It has passed its pivot, so it cannot be undone any more."
+    return "It goes forward."
+
+
+def _who_drives(story: Story) -> str:
+    seen = story.seen
+    if story.driven:
+        return "A living process is at it; there is nothing to do, unless that process hangs."
+    if story.driven is None:
+        return "Nobody can tell whether a process is at it, so nobody may take it."
+    words = "No process is at it"
+    if seen.tries and seen.due <= time() + LONGEST_WAIT:
+        return f"{words}; recovery may try it again from {moment(seen.due)} on."
+    return f"{words}: the one that was has died or left it, or none has begun. Recovery goes on."
+
+
+# --- its operations --------------------------------------------------------------------------
+
+
+_ONCE_MORE = "; a person said once more, so recovery calls it"
+_IF_PIVOT = ", if the pivot happened"
+_UNLESS_PIVOT = ", and is undone if the pivot did not happen"
+
+
+class _Reasons:
+    """Says of each operation how it stands."""
+
+    def __init__(self, story: Story, recorded: Recorded, execution: Execution) -> None:
+        self._driven = story.driven
+        self._operations = recorded.definition.operations
+        self._execution = execution
+        self._ahead = ahead(story) or execution
+        self._trouble = execution.trouble or Trouble()
+        self._decided = {intent[1] for intent in execution.ready()}  # of what is stuck
+
+    def tell(self, i: int) -> str:  # noqa: PLR0911 - one for each status
+        """Say how an operation stands, and why."""
+        execution, trouble = self._execution, self._trouble
+        error, undo_error = trouble.errors.get(i), trouble.undo_errors.get(i)
+        raised = "" if error is None else f": {error_words(error)}"
+        match execution.status[i]:
+            case Status.PENDING:
+                return self._pending()
+            case Status.RUNNING:
+                return self._running(i, raised)
+            case Status.SUCCEEDED:
+                return self._standing(i)
+            case Status.FAILED:
+                return f"failed, and has no effect{raised}"
+            case Status.IN_DOUBT:
+                return f"may have happened; nobody knows{raised}"
+            case Status.COMPENSATING if undo_error is not None and i in trouble.waiting:
+                return f"its undo is tried again after {error_words(undo_error)}"
+            case Status.COMPENSATING:
+                return f"its undo was called{self._unanswered()}"
+            case Status.COMPENSATED:
+                return "is undone"
+            case Status.SKIPPED:
+                return f"{'may stand' if raised else 'stands'}; nothing undoes it{raised}"
+            case _:
+                return self._stuck(i) + _ONCE_MORE * (i in self._decided)
+
+    def _pending(self) -> str:
+        if goes_back(self._ahead):
+            return "was never started"
+        return "is still to be done" + _IF_PIVOT * self._ahead.backward
+
+    def _running(self, i: int, raised: str) -> str:
+        if i in self._trouble.waiting:
+            return f"is tried again{raised}"
+        return f"was called{self._unanswered()}"
+
+    def _unanswered(self) -> str:
+        if self._driven:
+            return ", and has not answered yet"
+        return ", and nobody knows what came of it: its process died or left"
+
+    def _standing(self, i: int) -> str:
+        owed = self._operations[i].compensation is not None
+        if not goes_back(self._ahead):
+            return "is done" + _UNLESS_PIVOT * (owed and self._ahead.backward)
+        return "stands, and is still to be undone" if owed else "stands; nothing undoes it"
+
+    def _stuck(self, i: int) -> str:
+        trouble = self._trouble
+        if not may_be_called(self._execution, i):
+            return "its undo needs what the action returned, which nobody knows"
+        if i in trouble.undo_errors:
+            return f"its undo raised {error_words(trouble.undo_errors[i])}"
+        if succeeded_late(self._execution, i):
+            return "was given up, and succeeded after all"
+        if i in trouble.too_old:
+            return "the service may have forgotten its idempotency key, so it is not called again"
+        if self._operations[i].policy.park and i in trouble.doubted:
+            return 'nobody knows whether it happened, and on_doubt="park" asks for a person'
+        error, unknown = trouble.errors.get(i), "nobody knows whether it happened"
+        return unknown if error is None else f"its action raised {error_words(error)}"
