@@ -76,6 +76,7 @@ COMMANDS = {
     "umask 077 && sqlite3 -readonly sagas.db \"VACUUM INTO 'copy.db'\"": (
         "needs a program of SQLite's; the page does the same in Python"
     ),
+    "pip install py-api-saga": "installs from a registry, once the version is released",
     "pip install cryptography": "installs from a registry; the extra `test` has it",
 }
 
@@ -231,6 +232,28 @@ def test_every_page_is_in_a_table_of_contents() -> None:
 
     missing = {name for name in PAGES if name.startswith("docs/")} - listed
     assert not missing
+
+
+@pytest.mark.parametrize(
+    "word", ["idempotency", "timeouts", "crash recovery", "Celery", "PostgreSQL", "FastAPI"]
+)
+def test_what_people_look_for_has_a_row(word: str) -> None:
+    """The page that finds by word has the words that are not ours, too."""
+    assert re.search(rf"^\| [^|]*\b{word}\b[^|]*\|", PAGES["docs/by-word.md"], re.MULTILINE)
+
+
+def test_every_page_is_found_by_some_word() -> None:
+    """A page to do a thing, or to understand one, is reached from at least one word."""
+    found = {
+        target.split("#")[0] for target in re.findall(r"\]\(([^)]+)\)", PAGES["docs/by-word.md"])
+    }
+    pages_to_find = {
+        name.removeprefix("docs/")
+        for name in PAGES
+        if name.startswith(("docs/howto/", "docs/explanation/"))
+    }
+
+    assert pages_to_find - found == set()
 
 
 @pytest.mark.parametrize("name", PAGES)
