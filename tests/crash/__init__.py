@@ -7,5 +7,5 @@ each step of each HTTP call. Afterwards `checks.py` looks at the journal and at 
 outside, without this library.
 
 `python -m tests.crash --rounds 3 --seed 1` strikes at every point (`__main__.py`);
-`tests/test_crash.py` is a short run; `python -m tests.mutants durable` breaks what it must notice.
+`test_crash.py` is a short run; `python -m tests.mutants durable` breaks what it must notice.
 """

@@ -1,6 +1,6 @@
 """Write a journal into this folder: sagas in every state, for all later versions to read.
 
-    PYTHONPATH=tests python tests/golden/make_journal.py tests/golden/journal.1.db
+    PYTHONPATH=tests/golden python tests/golden/make_journal.py tests/golden/journal.1.db
 
 A file that was written by a released version is kept for ever and never written again: when the
 format changes, a new one is made beside it.

@@ -6,5 +6,5 @@ a real saga. A *cell* (`cells.py`) is one client at one instant: the saga has to
 it says that the operation failed, undoes nothing, and the ledger has an effect.
 
 `python -m tests.matrix` runs every client at every instant and each manner in which people pass an
-error on (`__main__.py`); `tests/test_matrix.py` runs one cell of each kind.
+error on (`__main__.py`); `test_matrix.py` runs one cell of each kind.
 """

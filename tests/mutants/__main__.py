@@ -19,11 +19,11 @@ from .mutant import NO_TEST, Mutant, caught, places
 
 def _caught_in_the_machine(mutant: Mutant, *, world: bool) -> str:
     which = [machine.WORLD] if world else [machine.STORIES, f"{machine.WORLD} or {machine.MOVES}"]
-    return caught(mutant, "test_machine.py", which)
+    return caught(mutant, "machine", which)
 
 
 def _caught_in_a_crash(mutant: Mutant) -> str:
-    return caught(mutant, "test_crash.py", [mutant.caught_by])
+    return caught(mutant, "crash/test_crash.py", [mutant.caught_by])
 
 
 def _caught_in_a_judgement(mutant: Mutant) -> str:
@@ -31,7 +31,7 @@ def _caught_in_a_judgement(mutant: Mutant) -> str:
 
 
 def _caught_at_the_gate(mutant: Mutant) -> str:
-    return caught(mutant, "test_gate.py", [mutant.caught_by])
+    return caught(mutant, "journal/test_gate.py", [mutant.caught_by])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

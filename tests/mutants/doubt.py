@@ -5,11 +5,13 @@ from __future__ import annotations
 from .mutant import Edit, Mutant
 
 
-def _one(breaks: str, file: str, old: str, new: str, tests: str = "test_evidence.py") -> Mutant:
+def _one(
+    breaks: str, file: str, old: str, new: str, tests: str = "runs/test_evidence.py"
+) -> Mutant:
     return Mutant(breaks, tests, (Edit(file, old, new),))
 
 
-SENDING, DOUBT, RETRY = "test_sending.py", "test_doubt.py", "test_retry.py"
+SENDING, DOUBT, RETRY = "runs/test_sending.py", "runs/test_doubt.py", "runs/test_retry.py"
 MUTANTS = (
     # --- what decides first
     _one(

@@ -44,7 +44,7 @@ def caught(mutant: Mutant, tests: str, which: Sequence[str]) -> str:
 
     Args:
         mutant: How it is broken.
-        tests: The file of the tests.
+        tests: The file of the tests, or their folder.
         which: What `pytest -k` is told, time after time until one fails.
 
     Returns:

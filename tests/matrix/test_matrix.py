@@ -1,6 +1,6 @@
 """A call that has failed in a real client, and what the service has done: one cell of each kind.
 
-A short run of `python -m tests.matrix`; `matrix/__init__.py` says how it works. What is asserted
+A short run of `python -m tests.matrix`; `__init__.py` says how it works. What is asserted
 holds however slow the machine is: a timeout that passes early makes another cell, not a wrong one.
 """
 
@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from matrix import drivers, processes, services, streams
 from matrix.cells import AGAIN, CLIENTS, MANNERS, READING, Told, applies, run
 from matrix.ways import MORE, REFUSALS, WAYS, Yard

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pages import FILE, PAGES, ROOT, Block, blocks_of
+from pages import FILE, PAGES, Block, blocks_of
+from paths import ROOT
 from world import unmeasured
 
 PAGE = "docs/tutorial.md"

@@ -25,6 +25,7 @@ import depot
 import errands
 import pytest
 from depot import ask, do, fail, undo
+from paths import ROOT, SUPPORT
 from recorded import begin, bodies, chain, order, seen, status, stuck
 from world import output_of, unmeasured
 
@@ -51,8 +52,7 @@ from py_api_saga.journal.gate import Holder
 from py_api_saga.recovery import Recovered, Recovery
 from py_api_saga.story.words import value_type
 
-TESTS = Path(__file__).parent
-PAGE = (TESTS.parent / "docs/reference/command.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/reference/command.md").read_text(encoding="utf-8")
 READING = ("list", "show", "why", "graph", "check", "doctor", "plan-deploy")
 
 Say = Callable[..., tuple[int, str]]
@@ -1971,7 +1971,7 @@ class Process:
     """The command as a process of its own, in a folder where its sagas leave files."""
 
     def __init__(self, folder: Path, *arguments: str, script: Path | None = None) -> None:
-        paths = [str(TESTS), str(TESTS.parent / "src")]
+        paths = [str(SUPPORT), str(ROOT / "src")]
         kept = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
         self.folder = folder
         self.said = ""
@@ -2583,7 +2583,7 @@ def test_help_is_there_before_one_has_looked_away() -> None:
     """The command imports what it needs when it needs it."""
     code = "import sys, py_api_saga.cli; print(*sorted(sys.modules))"
     kept = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
-    paths = {**kept, "PYTHONPATH": str(TESTS.parent / "src")}
+    paths = {**kept, "PYTHONPATH": str(ROOT / "src")}
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=paths
     ).stdout.split()

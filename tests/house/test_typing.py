@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 from world import unmeasured
 
-ROOT = Path(__file__).parents[1]
 RIGHT = Path("tests", "typing", "right.py")
 WRONG = Path("tests", "typing", "wrong.py")
 

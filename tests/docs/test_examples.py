@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from paths import ROOT
 from world import unmeasured
 
-ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 PATHS = [*os.environ.get("PYTHONPATH", "").split(os.pathsep), str(ROOT / "src"), str(EXAMPLES)]
 ENVIRONMENT = {

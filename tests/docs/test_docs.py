@@ -12,7 +12,8 @@ from typing import Any
 
 import pages
 import pytest
-from pages import DOCS, FENCE, PAGES, ROOT, blocks_of, is_run, run_page
+from pages import DOCS, FENCE, PAGES, blocks_of, is_run, run_page
+from paths import ROOT
 from world import unmeasured
 
 import py_api_saga
@@ -39,7 +40,7 @@ OWN_PROCESS = {
     "docs/reference/format.md": _JOURNAL,
     "docs/reference/journal.md": _JOURNAL,
 }
-TUTORIAL = "docs/tutorial.md"  # tests/test_tutorial.py does what it says
+TUTORIAL = "docs/tutorial.md"  # tests/docs/test_tutorial.py does what it says
 
 # What a reader may type. Each is run by a test, or there is a reason why not.
 COMMANDS = {
@@ -50,28 +51,28 @@ COMMANDS = {
         ".ci/run runs it on a clean checkout"
     ),
     "python3 -m venv .venv && .venv/bin/pip install -q -e .": "the first part of the same",
-    ".venv/bin/python first.py": "tests/test_tutorial.py",
-    ".venv/bin/python order.py": "tests/test_tutorial.py",
-    ".venv/bin/python recovery.py": "tests/test_tutorial.py",
+    ".venv/bin/python first.py": "tests/docs/test_tutorial.py",
+    ".venv/bin/python order.py": "tests/docs/test_tutorial.py",
+    ".venv/bin/python recovery.py": "tests/docs/test_tutorial.py",
     "sudo apt-get install -y python3-venv": "changes the machine; .ci/run does it where it must",
-    "uv run saga demo": "installs from a registry; what it runs is in tests/test_cli.py",
+    "uv run saga demo": "installs from a registry; what it runs is in tests/command/test_cli.py",
     "uv run pytest": "installs from a registry; what it runs is this",
-    "saga demo": "tests/test_cli.py",
-    "saga demo --pace 0.7": "tests/test_cli.py, at another pace",
-    "saga --version": "tests/test_cli.py",
-    "saga --help": "tests/test_cli.py",
-    "python -m py_api_saga": "tests/test_cli.py",
+    "saga demo": "tests/command/test_cli.py",
+    "saga demo --pace 0.7": "tests/command/test_cli.py, at another pace",
+    "saga --version": "tests/command/test_cli.py",
+    "saga --help": "tests/command/test_cli.py",
+    "python -m py_api_saga": "tests/command/test_cli.py",
     "saga worker --journal sagas.db --modules operations": (
-        "tests/test_commands.py runs one: it does not end by itself"
+        "tests/command runs one: it does not end by itself"
     ),
     "DJANGO_SETTINGS_MODULE=shop.settings saga worker --setup django:setup --journal sagas.db "
-    "--modules shop.operations": "tests/test_commands.py runs one, of another project",
+    "--modules shop.operations": "tests/command runs one, of another project",
     "celery -A celery_tasks worker --pool prefork --loglevel INFO": _WORKERS,
     "rq worker --with-scheduler": _WORKERS,
     "dramatiq dramatiq_tasks": _WORKERS,
-    "python -m tests.crash": "takes minutes; tests/test_crash.py is a short run of it",
+    "python -m tests.crash": "takes minutes; tests/crash/test_crash.py is a short run of it",
     "python -m tests.mutants durable": (
-        "takes minutes; tests/test_crash.py has what they are caught by"
+        "takes minutes; tests/crash/test_crash.py has what they are caught by"
     ),
     "umask 077 && sqlite3 -readonly sagas.db \"VACUUM INTO 'copy.db'\"": (
         "needs a program of SQLite's; the page does the same in Python"

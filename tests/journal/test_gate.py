@@ -19,9 +19,10 @@ from typing import Any
 
 import depot
 import pytest
+from paths import SUPPORT
 from recorded import WHO, begin, bodies, chain, seen, status, stuck
-from test_journal_ownership import said, tell, worker
 from withdrawals import play
+from workers import said, tell, worker
 from world import PATIENCE, in_child, in_time, unmeasured
 
 from py_api_saga import JournalError, SagaStatus, Status, arecover, recover, repair, takeover
@@ -372,7 +373,7 @@ def test_a_worker_that_finds_the_gate_shut_says_so_and_looks_again(
     """And recovers what there is once it can."""
     chain("p").start(journal=journal, saga_id="x")
     go_on = stopped()
-    command = [sys.executable, "-c", WORKER, str(Path(__file__).parent), "worker"]
+    command = [sys.executable, "-c", WORKER, str(SUPPORT), "worker"]
     command += ["--journal", journal.path, "--modules", "depot", "--interval", "0.02"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=unmeasured()) as process:
         while "cannot be used, and is tried again: the journal" not in said(process):

@@ -1,6 +1,6 @@
 """Processes that are killed, paused, forked or starved, and what must hold all the same.
 
-A short run of `python -m tests.crash`; `crash/__init__.py` says how it works.
+A short run of `python -m tests.crash`; `__init__.py` says how it works.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from world import output_of
+
 from crash import checks, harness, sweeps
 from crash.harness import Yard, open_yard
 from crash.services import TROUBLES
-from world import output_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 

@@ -7,9 +7,10 @@ from itertools import groupby
 from pathlib import Path
 
 import pytest
+from paths import ROOT
 from world import unmeasured
 
-SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "core.py"
+SCRIPT = ROOT / "benchmarks" / "core.py"
 
 
 def measure(*options: str, script: Path = SCRIPT) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import subprocess
@@ -15,16 +14,17 @@ from typing import Any
 
 import golden_shop
 import pytest
-from golden.make_journal import VALUES, everything
 from golden_shop import pair
+from make_journal import VALUES, everything
+from paths import search_path
 from world import unmeasured
 
 from py_api_saga import SagaConflict, SagaException, SagaStatus, SagaStuck, Status, recover
 from py_api_saga.definition import Results
 from py_api_saga.journal import SQLiteJournal
 
-TESTS = Path(__file__).parent
-GOLDEN = TESTS / "golden" / "journal.1.db"
+HERE = Path(__file__).parent
+GOLDEN = HERE / "journal.1.db"
 STATUSES = {
     "completed": SagaStatus.COMPLETED,
     "everything": SagaStatus.COMPLETED,
@@ -223,12 +223,11 @@ def test_opening_it_leaves_its_version_as_it_is(path: Path, journal: SQLiteJourn
 def test_the_script_writes_such_a_journal(tmp_path: Path) -> None:
     """What this version writes stands as what the golden file holds."""
     made = tmp_path / "made.db"
-    paths = [str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
 
     subprocess.run(
-        [sys.executable, TESTS / "golden" / "make_journal.py", made],
+        [sys.executable, HERE / "make_journal.py", made],
         check=True,
-        env={**unmeasured(), "PYTHONPATH": os.pathsep.join(paths)},
+        env={**unmeasured(), "PYTHONPATH": search_path(HERE)},
     )
 
     query = "SELECT saga_id, name, status, owner, epoch, tries, digest FROM saga ORDER BY number"

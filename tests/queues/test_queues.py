@@ -10,6 +10,7 @@ import ast
 from pathlib import Path
 
 import pytest
+
 from queues import ledger, operations, page
 from queues.ledger import Line
 

@@ -13,7 +13,7 @@ from typing import Any
 import depot
 import pytest
 from recorded import Wrapped, chain, seen, status
-from test_thrown_in import Alarm, TimeLimit, cause_of, made, ours
+from thrown import Alarm, TimeLimit, cause_of, made, ours
 from world import PATIENCE, Execute, Watch, World, in_time, steps
 
 from py_api_saga import (

@@ -11,8 +11,8 @@ from typing import Any
 
 import depot
 import pytest
-from test_strikes import EVERY as EVERY_PLAIN
-from test_strikes import HOME, KINDS, PLACES, Struck, Tracer, chosen, is_heard, line_of
+from strikes import EVERY as EVERY_PLAIN
+from strikes import HOME, KINDS, PLACES, Struck, Tracer, chosen, is_heard, line_of
 from world import in_time
 
 from py_api_saga import Saga, SagaStatus, Status, recover

@@ -26,9 +26,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import NamedTuple
 
+from paths import ROOT
+
 from py_api_saga import cli
 
-ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 FILES = [
     ROOT / "README.md",
