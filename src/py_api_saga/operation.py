@@ -165,6 +165,15 @@ def _is(function: Any, test: Callable[[Any], bool]) -> bool:
     )
 
 
+def label_of(function: Any) -> str:
+    """Name a callable as the predecessor did: by `__name__`, or else by its type."""
+    try:
+        label = function.__name__
+    except AttributeError:
+        return type(function).__name__
+    return label if isinstance(label, str) else type(function).__name__
+
+
 # --- operations --------------------------------------------------------------------------------
 
 

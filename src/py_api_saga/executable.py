@@ -1,0 +1,281 @@
+"""What can be executed: a saga, or one with the arguments that it was given."""
+
+from __future__ import annotations
+
+from py_api_saga import loops
+from py_api_saga.definition import chained
+from py_api_saga.exceptions import SagaDefinitionError, refused
+from py_api_saga.executors import choreography, orchestrator
+from py_api_saga.operation import label_of
+
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Sequence
+    from typing import Any, Never
+
+    from py_api_saga.definition import Definition, Names, Results
+    from py_api_saga.executors.run import Run
+    from py_api_saga.journal.protocol import Journal
+    from py_api_saga.journal.recorder import Recorder
+    from py_api_saga.operation import Operation
+
+
+class Executable:
+    """Operations that can be run, in each of the four ways, or left to somebody else to run.
+
+    Whoever is one has these attributes, `_chain`, `_graph` and `_run`.
+
+    Attributes:
+        _operations: The operations, in the order of their declaration.
+        _names: Their names.
+        _async: Where the first coroutine function stands, or nothing.
+    """
+
+    __slots__ = ()
+
+    _operations: Sequence[Operation]
+    _names: Names
+    _async: str
+
+    if TYPE_CHECKING:
+
+        def _chain(self) -> Definition: ...
+
+        def _graph(self) -> Definition: ...
+
+        def _run(
+            self,
+            definition: Definition,
+            saga_id: str | None,
+            deadline: float | None,
+            drive_late: Callable[[Run], object],
+            journal: Journal | None = None,
+            limit: int | None = None,
+        ) -> Run: ...
+
+    def orchestrator_execute(
+        self,
+        *,
+        deadline: float | None = None,
+        saga_id: str | None = None,
+        journal: Journal | None = None,
+    ) -> Results:
+        """Run the operations one after the other, in this thread.
+
+        If one fails, those before it are undone in reverse order.
+
+        Args:
+            deadline: Seconds until it stops: nothing more is started, what runs is awaited, and
+                all is undone.
+            saga_id: 1 to 128 letters, digits, "_", "." and "-", that name this run; it begins
+                with another than "-", and is not "." or "..". In a journal an id is used once:
+                given again, the call returns or raises what became of the run that has it, and
+                nothing runs a second time.
+            journal: Where the run is recorded, so that it survives the process; by default the
+                saga's own.
+
+        Returns:
+            What the actions returned, in operation order, also by name.
+
+        Raises:
+            SagaException: An operation failed, or the deadline passed; what was done is undone.
+            SagaStuck: What was done can be neither finished nor undone without a person.
+            SagaDefinitionError: There are no operations, a coroutine function is among them, or
+                an argument is wrong or can't be stored; nothing has run.
+            SagaInProgress: The run that has this id is driven elsewhere, or this one was taken
+                over there.
+            SagaConflict: The run that has this id has another name or other arguments.
+            JournalError: The journal can't be written; recovery goes on with the run. Or another
+                process has kept it for itself for as long as the deadline, or 30 s: it says that
+                the run was not started then.
+            BaseException: What was thrown in from outside, once what was done is undone: a
+                KeyboardInterrupt, SystemExit, the time limit of a task queue, whatever a signal
+                handler raises. With a journal, what it has cut off is left to recovery.
+        """
+        if self._async:
+            self._refuse_async("orchestrator")
+        if loops.looks:
+            loops.say_if_blocked("orchestrator_execute")
+        run = self._run(self._chain(), saga_id, deadline, orchestrator.drive, journal)
+        return orchestrator.execute(run) if run.recorder is None else _durably(run, None)
+
+    def choreography_execute(
+        self,
+        *,
+        deadline: float | None = None,
+        saga_id: str | None = None,
+        max_workers: int | None = None,
+        journal: Journal | None = None,
+    ) -> Results:
+        """Run the operations at once, in threads, each when those it comes after have succeeded.
+
+        If one fails, nothing more is started, what runs is awaited, and what succeeded is undone,
+        at once as well, each operation after those that came after it.
+
+        Args:
+            deadline: As in `orchestrator_execute`.
+            saga_id: As in `orchestrator_execute`.
+            max_workers: Calls at once; by default as many as there are operations, at most 256.
+            journal: As in `orchestrator_execute`.
+
+        Returns:
+            What the actions returned, in operation order, also by name.
+
+        Raises:
+            SagaException: As in `orchestrator_execute`; all errors are in `operation_errors`, and
+                the first of them in operation order is the cause.
+            SagaStuck: As there.
+            SagaDefinitionError: As there; or the pivot has operations neither before nor after
+                it, or a compensation needs the result of an operation that its own does not
+                come after.
+            SagaInProgress, SagaConflict, JournalError, BaseException: As there.
+        """
+        if self._async:
+            self._refuse_async("choreography")
+        if loops.looks:
+            loops.say_if_blocked("choreography_execute")
+        limit = self._limit(max_workers)
+        run = self._run(self._graph(), saga_id, deadline, orchestrator.drive, journal, limit)
+        return choreography.execute(run, limit) if run.recorder is None else _durably(run, limit)
+
+    async def aorchestrator_execute(
+        self,
+        *,
+        deadline: float | None = None,
+        saga_id: str | None = None,
+        journal: Journal | None = None,
+    ) -> Results:
+        """Run the operations one after the other under asyncio, plain functions in threads.
+
+        Cancelling it cancels the coroutine that runs, undoes what was done, and raises the
+        `CancelledError` again. All else is as in `orchestrator_execute`.
+        """
+        running = self._run_async(saga_id, deadline, journal)
+        del self  # built for this run alone, as most are, it takes memory until the run has ended
+        return await running
+
+    async def achoreography_execute(
+        self,
+        *,
+        deadline: float | None = None,
+        saga_id: str | None = None,
+        max_workers: int | None = None,
+        journal: Journal | None = None,
+    ) -> Results:
+        """Run the operations at once under asyncio, plain functions in threads.
+
+        Cancelling it starts nothing more, awaits what runs, undoes what was done, and raises the
+        `CancelledError` again. All else is as in `choreography_execute`.
+        """
+        limit = self._limit(max_workers)
+        running = self._run_async(saga_id, deadline, journal, limit)
+        del self  # likewise
+        return await running
+
+    def start(
+        self,
+        *,
+        saga_id: str | None = None,
+        deadline: float | None = None,
+        journal: Journal | None = None,
+        at_once: bool = False,
+    ) -> str:
+        """Write the run down, and let whoever recovers next run it.
+
+        Args:
+            saga_id: As in `orchestrator_execute`; by default a random one.
+            deadline: As there, from now on.
+            journal: As there.
+            at_once: Whether it is to run as `choreography_execute` does it.
+
+        Returns:
+            The id of the run.
+
+        Raises:
+            SagaDefinitionError: As there; or there is no journal.
+            SagaConflict, JournalError: As there.
+        """
+        from py_api_saga.durable import start  # noqa: PLC0415 - as in `_durably`
+
+        return start(self._to_start(saga_id, deadline, journal, at_once=at_once))
+
+    async def astart(
+        self,
+        *,
+        saga_id: str | None = None,
+        deadline: float | None = None,
+        journal: Journal | None = None,
+        at_once: bool = False,
+    ) -> str:
+        """Do as `start`, without blocking the loop."""
+        from py_api_saga.durable import astart  # noqa: PLC0415 - as in `_durably`
+
+        loops.check_loop("astart")
+        return await astart(self._to_start(saga_id, deadline, journal, at_once=at_once))
+
+    def _to_start(
+        self,
+        saga_id: str | None,
+        deadline: float | None,
+        journal: Journal | None,
+        *,
+        at_once: bool,
+    ) -> Recorder:
+        definition, limit = self._chain(), None
+        if at_once:
+            definition, limit = self._graph(), self._limit(None)
+        run = self._run(definition, saga_id, deadline, orchestrator.drive, journal, limit)
+        if run.recorder is None:
+            raise refused("start: journal", "a journal, here or in the saga", None)
+        return run.recorder
+
+    def _run_async(
+        self,
+        saga_id: str | None,
+        deadline: float | None,
+        journal: Journal | None,
+        limit: int | None = None,
+    ) -> Coroutine[Any, Any, Results]:
+        loops.check_loop("aorchestrator_execute" if limit is None else "achoreography_execute")
+        # Asyncio: 34 ms to import. And of a module: to look up one of a package costs more.
+        from py_api_saga.executors.event_loop import execute, finish_late  # noqa: PLC0415
+
+        definition = self._chain() if limit is None else self._graph()
+        run = self._run(definition, saga_id, deadline, finish_late, journal, limit)
+        if run.recorder is None:
+            return execute(run, limit)
+        from py_api_saga.durable import aexecute  # noqa: PLC0415 - as in `_durably`
+
+        return aexecute(run, limit)
+
+    def _limit(self, max_workers: int | None) -> int:
+        if max_workers is None:
+            return min(max(len(self._operations), 1), choreography.MAX_THREADS)
+        if type(max_workers) is not int or max_workers < 1:
+            raise refused("max_workers", "a whole number of at least 1, or None", max_workers)
+        return max_workers
+
+    def _refuse_async(self, how: str) -> Never:
+        message = f"{self._async}: expected plain functions; await a{how}_execute() instead"
+        raise SagaDefinitionError(message)
+
+    def mermaid(self) -> str:
+        """Draw the operations, each with its undo, as a Mermaid flowchart.
+
+        The arrows are the edges that were declared; a chain if there are none.
+        """
+        from py_api_saga.drawing import flowchart  # noqa: PLC0415 - few draw
+
+        boxes = [
+            (name, op.compensation and f"undo: {label_of(op.compensation[0])}")
+            for name, op in zip(self._names.all(), self._operations, strict=False)
+        ]
+        after: Sequence[Sequence[int]] = [operation.after for operation in self._operations]
+        return flowchart(boxes, after if any(after) else chained(len(boxes))[0])
+
+
+def _durably(run: Run, limit: int | None) -> Results:
+    """Run a saga that has a journal; who has none does not pay for importing what that needs."""
+    from py_api_saga.durable import execute  # noqa: PLC0415 - json: 6 ms to import
+
+    return execute(run, limit)
