@@ -48,7 +48,7 @@ class Tables:
 
     def __init__(self, path: str, synchronous: str = "FULL") -> None:
         """Open the file, which is made if it is not there."""
-        from py_api_saga.journal.statements import QUERIES, SCHEMA  # noqa: PLC0415 - DBOS has none
+        from py_api_saga.journal.sqlite.queries import QUERIES, SCHEMA  # noqa: PLC0415 - DBOS has none
 
         self._create = QUERIES["create"]
         self.commits = 0

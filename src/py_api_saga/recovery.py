@@ -26,9 +26,9 @@ from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.executors.unready import unready
 from py_api_saga.interrupts import is_limit
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Leave, Take, latest
-from py_api_saga.journal.codec import dumps
-from py_api_saga.journal.record import PARKED
-from py_api_saga.journal.values import SealedError, Values
+from py_api_saga.journal.format.json_text import dumps
+from py_api_saga.journal.format.sagas import PARKED
+from py_api_saga.journal.format.values import SealedError, Values
 from py_api_saga.log import complain
 from py_api_saga.loops import check_loop
 from py_api_saga.resuming import adrive, claim_of, drive, note_of, taken, turns

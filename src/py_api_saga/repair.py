@@ -18,11 +18,11 @@ from py_api_saga.execution import (
     IllegalMoveError,
 )
 from py_api_saga.journal.changes import Append, Purge, Take, latest
-from py_api_saga.journal.entries import write_entry
-from py_api_saga.journal.names import NotStorableError
-from py_api_saga.journal.record import digest, read_lines, read_rows
+from py_api_saga.journal.format.entries import write_entry
+from py_api_saga.journal.format.functions import NotStorableError
+from py_api_saga.journal.format.sagas import digest, read_lines, read_rows
+from py_api_saga.journal.format.values import SealedError, Trees, Values
 from py_api_saga.journal.recorder import standing
-from py_api_saga.journal.values import SealedError, Trees, Values
 from py_api_saga.resuming import claim_of, note_of
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.wording import as_text
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from py_api_saga.execution import Entry
     from py_api_saga.journal.changes import Row, Summary
+    from py_api_saga.journal.format.sagas import Recorded
     from py_api_saga.journal.protocol import Journal
-    from py_api_saga.journal.record import Recorded
 
 ENDED = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
 

@@ -32,8 +32,8 @@ from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.unready import unready
 from py_api_saga.journal.changes import OPEN, Leave, Take, latest
-from py_api_saga.journal.codec import dumps
-from py_api_saga.journal.record import (
+from py_api_saga.journal.format.json_text import dumps
+from py_api_saga.journal.format.sagas import (
     NOTE,
     PARKED,
     difference,
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
     from py_api_saga.context import Unready
     from py_api_saga.definition import Definition, Results
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
+    from py_api_saga.journal.format.sagas import Recorded
+    from py_api_saga.journal.format.values import Values
     from py_api_saga.journal.protocol import Journal
-    from py_api_saga.journal.record import Recorded
-    from py_api_saga.journal.values import Values
     from py_api_saga.observer import Observer
 
 

@@ -45,10 +45,11 @@ from py_api_saga.cli import main as saga
 from py_api_saga.cli.commands import COMMANDS, make_parser
 from py_api_saga.cli.worker import Worker
 from py_api_saga.exceptions import JournalError, RecordedError, SagaError
-from py_api_saga.journal import SQLiteJournal, gate, reading
+from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Create, Take
-from py_api_saga.journal.codec import dumps
-from py_api_saga.journal.gate import Holder
+from py_api_saga.journal.format.json_text import dumps
+from py_api_saga.journal.sqlite import gate, reading
+from py_api_saga.journal.sqlite.gate import Holder
 from py_api_saga.recovery import Recovered, Recovery
 from py_api_saga.story.words import value_type
 
@@ -236,7 +237,9 @@ def test_who_only_reads_waits_for_nobody_and_changes_nothing(
     journal.close()
     before = {path.name: path.read_bytes() for path in Path(journal.path).parent.iterdir()}
 
-    monkeypatch.setattr("py_api_saga.journal.gate.Gate.enter", fail(AssertionError("waited")))
+    monkeypatch.setattr(
+        "py_api_saga.journal.sqlite.gate.Gate.enter", fail(AssertionError("waited"))
+    )
     for name in READING[:-1]:
         assert say(*typed(name))[0] in (0, 4)
 

@@ -36,8 +36,9 @@ from py_api_saga import (
     recovery,
 )
 from py_api_saga.executors import event_loop, run, running
-from py_api_saga.journal import SQLiteJournal, engine
+from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Take
+from py_api_saga.journal.sqlite import file as engine
 from py_api_saga.process import OwnLock
 
 from . import checks, points, shop

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from py_api_saga.journal import opening
+from py_api_saga.journal.sqlite import opening
 
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 

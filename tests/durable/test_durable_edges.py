@@ -49,7 +49,7 @@ from py_api_saga import (
 )
 from py_api_saga.journal import MemoryJournal, SQLiteJournal
 from py_api_saga.journal.changes import Append, Create, Take
-from py_api_saga.journal.codec import dumps, loads
+from py_api_saga.journal.format.json_text import dumps, loads
 from py_api_saga.repair import DecisionError, again, purge, purge_all, resolve
 
 # --- values ---------------------------------------------------------------------------------------
@@ -899,7 +899,7 @@ def test_a_definition_is_no_larger_than_what_can_be_read(
     journal: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would be accepted, and parked by whoever is to run it."""
-    monkeypatch.setattr("py_api_saga.journal.plan.MAX_DEFINITION", 300)
+    monkeypatch.setattr("py_api_saga.journal.format.definitions.MAX_DEFINITION", 300)
     saga = SagaAssembler.saga()
     for i in range(5):
         saga.operation((do, f"{i}", "x" * 50), name=f"{i}")

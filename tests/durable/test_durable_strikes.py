@@ -18,8 +18,8 @@ from world import in_time
 from py_api_saga import Saga, SagaStatus, Status, recover
 from py_api_saga.execution import Execution
 from py_api_saga.journal import MemoryJournal, SQLiteJournal
-from py_api_saga.journal.record import read_rows
-from py_api_saga.journal.values import Values
+from py_api_saga.journal.format.sagas import read_rows
+from py_api_saga.journal.format.values import Values
 
 EVERY = EVERY_PLAIN if EVERY_PLAIN == 1 else EVERY_PLAIN * 4  # these take longer
 FILES = {HOME / "durable.py", HOME / "resuming.py", *HOME.glob("journal/*.py")} - {

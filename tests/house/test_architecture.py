@@ -39,26 +39,25 @@ HOUSE = (
     ("definition",),
     ("compensation",),
     ("execution",),
-    (
-        "journal.names",
-        "journal.statements",
-        "journal.codec",
-        "journal.reentry",
-        "journal.descriptors",
-    ),
-    ("journal.tagging",),
-    ("journal.untagging",),
+    ("journal.reentry",),
+    # How a saga is written.
+    ("journal.format", "journal.format.functions", "journal.format.json_text"),
+    ("journal.format.tagging",),
+    ("journal.format.untagging",),
     ("journal.changes",),
-    ("journal.protocol",),  # what a journal promises; how SQLite keeps it is a house of its own
-    ("journal.gate", "journal.owners", "journal.opening", "journal.group_commit"),
-    ("journal.reading", "journal.ledger"),
-    ("journal.engine",),
-    ("journal.engines",),
-    ("journal.sqlite", "journal.memory"),
+    ("journal.protocol",),
+    # Where it is kept.
+    ("journal.sql", "journal.sql.statements", "journal.sql.group_commit"),
+    ("journal.sqlite", "journal.sqlite.queries", "journal.sqlite.descriptors"),
+    ("journal.sqlite.gate", "journal.sqlite.owners", "journal.sqlite.opening"),
+    ("journal.sqlite.reading", "journal.sqlite.writes"),
+    ("journal.sqlite.file",),
+    ("journal.sqlite.files",),
+    ("journal.sqlite.journal", "journal.memory"),
     ("journal",),
-    ("journal.values",),
-    ("journal.entries", "journal.plan"),
-    ("journal.record", "journal.recorder"),
+    ("journal.format.values",),
+    ("journal.format.entries", "journal.format.definitions"),
+    ("journal.format.sagas", "journal.recorder"),
     (
         "executors",
         "executors.inbox",
@@ -288,7 +287,7 @@ def test_a_saga_in_a_journal_loads_no_more_than_it_needs(tmp_path: Path) -> None
         "py_api_saga.journal.memory",
     }
     needless |= {
-        f"py_api_saga.{late}" for late in ("resuming", "journal.protocol", "journal.record")
+        f"py_api_saga.{late}" for late in ("resuming", "journal.protocol", "journal.format.sagas")
     }
     assert set(ran.stdout.split()) & needless == set()
 

@@ -27,14 +27,16 @@ from hypothesis import strategies as st
 
 from py_api_saga import Retry, SagaAssembler, SagaStatus, Status, result_of
 from py_api_saga.definition import Results, positions
-from py_api_saga.journal import MemoryJournal, codec, tagging, untagging
-from py_api_saga.journal.codec import MAX_VALUE, dumps, loads
-from py_api_saga.journal.names import Names, NotStorableError, UnknownNameError
-from py_api_saga.journal.plan import MAX_AGE, Plan, write_definition
-from py_api_saga.journal.record import difference, digest
-from py_api_saga.journal.tagging import MAX_DEPTH, tagged
-from py_api_saga.journal.untagging import untagged
-from py_api_saga.journal.values import Values
+from py_api_saga.journal import MemoryJournal
+from py_api_saga.journal.format import json_text as codec
+from py_api_saga.journal.format import tagging, untagging
+from py_api_saga.journal.format.definitions import MAX_AGE, Plan, write_definition
+from py_api_saga.journal.format.functions import Names, NotStorableError, UnknownNameError
+from py_api_saga.journal.format.json_text import MAX_VALUE, dumps, loads
+from py_api_saga.journal.format.sagas import difference, digest
+from py_api_saga.journal.format.tagging import MAX_DEPTH, tagged
+from py_api_saga.journal.format.untagging import untagged
+from py_api_saga.journal.format.values import Values
 from py_api_saga.placeholder import Placeholder
 from py_api_saga.status import MISSING
 

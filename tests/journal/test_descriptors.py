@@ -17,9 +17,10 @@ from recorded import begin, bodies, seen
 from world import in_child, script
 
 from py_api_saga import JournalError, SagaInProgress, recover
-from py_api_saga.journal import SQLiteJournal, descriptors, owners
+from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append
-from py_api_saga.journal.descriptors import give_back, keep_beside, open_on
+from py_api_saga.journal.sqlite import descriptors, owners
+from py_api_saga.journal.sqlite.descriptors import give_back, keep_beside, open_on
 from py_api_saga.status import SagaStatus
 
 # --- a daemon -------------------------------------------------------------------------------------
@@ -304,7 +305,8 @@ def test_the_end_of_a_process_closes_nothing_that_others_have(tmp_path: Path) ->
     """SQLite would write the log to whatever has the number of its file."""
     code = f"""
     import os
-    from py_api_saga.journal import SQLiteJournal, descriptors
+    from py_api_saga.journal import SQLiteJournal
+    from py_api_saga.journal.sqlite import descriptors
     from py_api_saga.journal.changes import Create
     descriptors._CLONE_FILES = -1
     journal = SQLiteJournal({str(tmp_path / "journal")!r})

@@ -145,7 +145,7 @@ def test_locks_that_threads_hold_in_the_parent_are_not_waited_for(tmp_path: Path
     code = """
 from py_api_saga import definition
 from py_api_saga.executors import run
-from py_api_saga.journal import engines, owners
+from py_api_saga.journal.sqlite import files as engines, owners
 journal, memory, other = SQLiteJournal(P), MemoryJournal(modules=["time"]), SQLiteJournal(Q)
 begin("warm", journal)
 begin("warm", memory)
@@ -188,8 +188,8 @@ in_child(lambda: print(len(saga().choreography_execute())))
 def test_a_parent_in_the_middle_of_something_is_named(tmp_path: Path, how: str) -> None:
     """SQLite may hold a lock of its own then, and a rollback would be one of the parent's."""
     code = """
-from py_api_saga.journal.ledger import Ledger
-from py_api_saga.journal import reading
+from py_api_saga.journal.sqlite.writes import Ledger
+from py_api_saga.journal.sqlite import reading
 journal, closed = SQLiteJournal(P), SQLiteJournal(P + "-closed")
 begin("a", journal)
 if Q != "commit":
@@ -339,7 +339,7 @@ def test_a_signal_handler_that_forks_leaves_a_child_that_is_told(tmp_path: Path)
     """It has interrupted a commit, so the connection is in the middle of something."""
     code = """
 import signal
-from py_api_saga.journal.ledger import Ledger
+from py_api_saga.journal.sqlite.writes import Ledger
 journal = SQLiteJournal(P)
 begin("a", journal)
 def handle(*_):

@@ -27,12 +27,15 @@ from world import PATIENCE, in_child, in_time, unmeasured
 
 from py_api_saga import JournalError, SagaStatus, Status, arecover, recover, repair, takeover
 from py_api_saga.cli import main as saga
-from py_api_saga.journal import SQLiteJournal, changes, engine, gate, group_commit
+from py_api_saga.journal import SQLiteJournal, changes
 from py_api_saga.journal.changes import Append, Change, Create, Take, latest
+from py_api_saga.journal.sql import group_commit
+from py_api_saga.journal.sqlite import file as engine
+from py_api_saga.journal.sqlite import gate
 
 HOLDER = """
 import os, signal, sys
-from py_api_saga.journal.gate import Gate
+from py_api_saga.journal.sqlite.gate import Gate
 for line in sys.stdin:
     gate = Gate(line.strip())
     assert gate.enter()
@@ -418,7 +421,7 @@ def test_a_process_that_stops_within_its_commit_is_waited_for(journal: SQLiteJou
     """Its saga is there when it goes on, and that of whoever gave up is not."""
     script = """
 import signal
-from py_api_saga.journal.ledger import Ledger
+from py_api_saga.journal.sqlite.writes import Ledger
 journal.find("")
 Ledger.note_commit = staticmethod(lambda changes: os.kill(os.getpid(), signal.SIGSTOP))
 begin("theirs")
@@ -586,7 +589,8 @@ def test_who_waits_for_nobody_any_more_lets_the_next_one_in(
 def test_a_process_ends_while_the_gate_is_shut(journal: SQLiteJournal, stopped: Stopped) -> None:
     """Nobody waits at its end for a process that has stopped; nor comes in when nobody is left."""
     script = """
-from py_api_saga.journal import changes, engine
+from py_api_saga.journal import changes
+from py_api_saga.journal.sqlite import file as engine
 changes.PATIENCE = engine.PATIENCE = 0.05
 claim = begin("theirs")
 say("begun")

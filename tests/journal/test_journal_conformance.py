@@ -22,10 +22,10 @@ from py_api_saga.journal.changes import (
     SagaExistsError,
     Take,
 )
+from py_api_saga.journal.format.functions import Names
 from py_api_saga.journal.memory import MemoryJournal
-from py_api_saga.journal.names import Names
 from py_api_saga.journal.protocol import Journal
-from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.status import SagaStatus
 
 Write = Callable[..., None]

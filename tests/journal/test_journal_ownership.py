@@ -18,11 +18,13 @@ from workers import WORKER, said, tell, worker
 from world import in_child, unmeasured
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
-from py_api_saga.journal import MemoryJournal, engines, owners
+from py_api_saga.journal import MemoryJournal
 from py_api_saga.journal.changes import Append, Create, Leave, Purge, Take
-from py_api_saga.journal.ledger import Ledger
-from py_api_saga.journal.owners import owners_at
-from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.journal.sqlite import files as engines
+from py_api_saga.journal.sqlite import owners
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
+from py_api_saga.journal.sqlite.owners import owners_at
+from py_api_saga.journal.sqlite.writes import Ledger
 from py_api_saga.status import SagaStatus
 
 
@@ -393,9 +395,9 @@ def test_who_interrupts_what_opens_or_looks_is_refused_as_well(tmp_path: Path) -
 
 STRIKE = """
 import signal
-from py_api_saga.journal import reading
-from py_api_saga.journal.engine import Engine
-from py_api_saga.journal.ledger import Ledger
+from py_api_saga.journal.sqlite import reading
+from py_api_saga.journal.sqlite.file import Engine
+from py_api_saga.journal.sqlite.writes import Ledger
 
 def strike(holder, name, handle, meanwhile):
     def struck(*args):

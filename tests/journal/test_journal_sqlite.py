@@ -20,8 +20,6 @@ from recorded import begin, bodies, seen
 from world import in_time, unmeasured
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
-from py_api_saga.journal import engine as engine_module
-from py_api_saga.journal import opening, statements
 from py_api_saga.journal.changes import (
     NUMBER_OF,
     Append,
@@ -31,9 +29,12 @@ from py_api_saga.journal.changes import (
     Purge,
     Take,
 )
-from py_api_saga.journal.group_commit import RetiredError
-from py_api_saga.journal.owners import owners_at
-from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.journal.sql import statements
+from py_api_saga.journal.sql.group_commit import RetiredError
+from py_api_saga.journal.sqlite import file as engine_module
+from py_api_saga.journal.sqlite import opening, queries
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
+from py_api_saga.journal.sqlite.owners import owners_at
 from py_api_saga.recovery import recover
 from py_api_saga.status import SagaStatus
 
@@ -173,9 +174,9 @@ def test_a_saga_costs_little_beyond_what_it_says(path: Path, defined: int, most:
 
 def test_statements_have_names_and_descriptions() -> None:
     """The text files are the place to read what is asked of the journal."""
-    assert len(statements.QUERIES) > 20
+    assert len(queries.QUERIES) > 20
     for file in ("queries.sql", "schema.sql"):
-        text = (Path(statements.__file__).parent / file).read_text()
+        text = (Path(queries.__file__).parent / file).read_text()
         for part in text.split("-- name: ")[1:]:
             assert part.splitlines()[1].startswith("-- ")
     assert statements.parse("-- name: one\n-- What it does.\nSELECT 1;\n") == {"one": "SELECT 1"}
@@ -421,7 +422,7 @@ def test_a_journal_that_may_not_be_written_says_so() -> None:
     script = """
 import os, sys
 from py_api_saga.journal.changes import *
-from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
 folder = sys.argv[1]
 if os.getuid() == 0: os.setuid(65534)
 for name in ("file/journal", "folder/journal", "folder/new"):
@@ -789,7 +790,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path: Path) -> None:
     script = """
 import resource, sys
 from py_api_saga.journal.changes import *
-from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.recovery import recover
 from py_api_saga.status import SagaStatus
 journal = SQLiteJournal(sys.argv[1]); size = int(sys.argv[2])
@@ -1066,7 +1067,7 @@ def test_followers_lead_if_nobody_does(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A leader that is gone keeps nobody waiting for long."""
-    monkeypatch.setattr("py_api_saga.journal.group_commit.GLANCE", 0.05)
+    monkeypatch.setattr("py_api_saga.journal.sql.group_commit.GLANCE", 0.05)
     begin(journal)
     gone, here = Create("b", "x", "[1]"), Create("c", "x", "[1]")
     with journal.engine.queue.lock:
@@ -1111,7 +1112,7 @@ def test_the_thread_of_ours_ends_when_nothing_comes(
     def ours() -> list[threading.Thread]:
         return [thread for thread in threading.enumerate() if thread.name == "py-api-saga-journal"]
 
-    monkeypatch.setattr("py_api_saga.journal.group_commit.LINGER", 0.01)
+    monkeypatch.setattr("py_api_saga.journal.sql.group_commit.LINGER", 0.01)
     before = ours()  # another journal's may linger
     begin(journal)
     assert set(ours()) <= set(before)
@@ -1126,7 +1127,7 @@ def test_the_thread_of_ours_stays_while_somebody_waits(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the commit before takes."""
-    monkeypatch.setattr("py_api_saga.journal.group_commit.LINGER", 0.1)
+    monkeypatch.setattr("py_api_saga.journal.sql.group_commit.LINGER", 0.1)
     begin(journal)
     create = Create("b", "x", "[1]")
     thread = threading.Thread(target=journal.write, args=(create,))
@@ -1158,7 +1159,7 @@ def test_signals_under_load(tmp_path: Path) -> None:
 import os, random, signal, sys, threading, time
 from py_api_saga.exceptions import SagaInProgress
 from py_api_saga.journal.changes import *
-from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.recovery import recover
 from py_api_saga.status import SagaStatus
 journal = SQLiteJournal(sys.argv[1]); journal.find("a")
@@ -1227,7 +1228,7 @@ def test_nobody_probes_a_number_of_its_own(tmp_path: Path) -> None:
 def test_numbers_of_statuses_are_those_of_the_schema() -> None:
     """The comments of the schema are what a person reads."""
     for status, number in NUMBER_OF.items():
-        assert f"-- {number} {status.value}" in statements.SCHEMA["saga"]
+        assert f"-- {number} {status.value}" in queries.SCHEMA["saga"]
 
 
 @pytest.mark.parametrize("how", ["write", "awrite"])

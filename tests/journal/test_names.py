@@ -16,7 +16,7 @@ import pytest
 
 import py_api_saga.cli
 from py_api_saga import Retry, SagaStatus
-from py_api_saga.journal.names import Names, NotStorableError, UnknownNameError
+from py_api_saga.journal.format.functions import Names, NotStorableError, UnknownNameError
 
 HERE = __name__
 
@@ -56,11 +56,11 @@ HOSTILE = [
     "posix:system",
     "subprocess:Popen",
     "../../x:y",
-    "py_api_saga.journal.names:os.system",
-    "py_api_saga.journal.names:sys.exit",
-    "py_api_saga.journal.names:sys",
-    "py_api_saga.journal.names:import_module",
-    "py_api_saga.journal.names:Names",
+    "py_api_saga.journal.format.functions:os.system",
+    "py_api_saga.journal.format.functions:sys.exit",
+    "py_api_saga.journal.format.functions:sys",
+    "py_api_saga.journal.format.functions:import_module",
+    "py_api_saga.journal.format.functions:Names",
     "py_api_saga.cli:main",
     "py_api_saga.__main__:main",
     "py_api_saga.retry:Retry.wait",
@@ -296,7 +296,7 @@ def local() -> tuple[Any, Any]:
         (odd, r"is no name that can be found again"),
         (internal, r":__internal' is no name that can be found again"),
         (Clerk.__call__, r":Clerk\.__call__' is no name that can be found again"),
-        (Names, r"py_api_saga\.journal\.names:Names is not public in py_api_saga"),
+        (Names, r"py_api_saga\.journal\.format\.functions:Names is not public in py_api_saga"),
         (py_api_saga.cli.main, r"py_api_saga\.cli:main is not public in py_api_saga"),
     ],
 )

@@ -19,8 +19,9 @@ from world import in_child, script, unmeasured
 
 from py_api_saga import JournalError, recover
 from py_api_saga.cli import main
-from py_api_saga.journal import SQLiteJournal, opening
+from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Create
+from py_api_saga.journal.sqlite import opening
 
 OWNER = """
 from py_api_saga.exceptions import JournalError

@@ -31,12 +31,13 @@ from py_api_saga import (
 from py_api_saga.definition import Definition, Layout
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.execution import ABORT, IN_DOUBT, UNKNOWN, Doubt
-from py_api_saga.journal import MemoryJournal, record
+from py_api_saga.journal import MemoryJournal
 from py_api_saga.journal.changes import Row
-from py_api_saga.journal.entries import read_entry, write_entry
-from py_api_saga.journal.plan import MAX_AGE, Plan, write_definition
-from py_api_saga.journal.record import digest, read_rows
-from py_api_saga.journal.values import Trees, Values
+from py_api_saga.journal.format import sagas as record
+from py_api_saga.journal.format.definitions import MAX_AGE, Plan, write_definition
+from py_api_saga.journal.format.entries import read_entry, write_entry
+from py_api_saga.journal.format.sagas import digest, read_rows
+from py_api_saga.journal.format.values import Trees, Values
 from py_api_saga.operation import Operation
 
 PLAIN = MemoryJournal(modules=["depot"])

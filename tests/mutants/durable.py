@@ -61,12 +61,12 @@ MUTANTS = (
         "test_a_process_that_was_forced_out_writes_and_undoes_nothing",
         (
             Edit(
-                "journal/queries.sql",
+                "journal/sqlite/queries.sql",
                 "SELECT number, ?, ?, ? FROM saga WHERE number = ? AND owner = ? AND epoch = ?;",
                 "SELECT number, ?, ?, ? FROM saga WHERE number = ? AND ? AND ?;",
             ),
             Edit(
-                "journal/ledger.py",
+                "journal/sqlite/writes.py",
                 "if whose is None or whose[1] != claim.epoch or "
                 "whose[0] not in (0, claim.owner):\n",
                 "if whose is None:\n",
@@ -78,7 +78,7 @@ MUTANTS = (
         "test_one_saga_that_was_taken_over_does_not_touch_its_batch",
         (
             Edit(
-                "journal/ledger.py",
+                "journal/sqlite/writes.py",
                 "        if connection.executemany(_APPEND, rows).rowcount != len(rows):\n"
                 "            return False\n",
                 "        connection.executemany(_APPEND, rows)\n",
@@ -90,12 +90,12 @@ MUTANTS = (
         "test_a_process_that_was_forced_out_writes_and_undoes_nothing",
         (
             Edit(
-                "journal/queries.sql",
+                "journal/sqlite/queries.sql",
                 "SET owner = ?, epoch = epoch + 1,",
                 "SET owner = ?, epoch = epoch + 0,",
             ),
             Edit(
-                "journal/ledger.py",
+                "journal/sqlite/writes.py",
                 "claim.epoch = seen.number, self._owner, seen.epoch + 1",
                 "claim.epoch = seen.number, self._owner, seen.epoch",
             ),
@@ -106,7 +106,7 @@ MUTANTS = (
         "test_a_process_that_is_paused_keeps_its_saga",
         (
             Edit(
-                "journal/owners.py",
+                "journal/sqlite/owners.py",
                 "            if not self._locked(owner, exclusive=False):\n"
                 "                return True\n",
                 "            if not self._locked(owner, exclusive=False):\n"
@@ -119,7 +119,7 @@ MUTANTS = (
         "test_nothing_is_lost_wherever_a_process_is_killed",
         (
             Edit(
-                "journal/owners.py",
+                "journal/sqlite/owners.py",
                 "            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, owner)\n"
                 "            return False\n",
                 "            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, owner)\n"
@@ -132,7 +132,7 @@ MUTANTS = (
         "test_a_process_that_looks_for_itself_stays_alive",
         (
             Edit(
-                "journal/owners.py",
+                "journal/sqlite/owners.py",
                 "        if owner in self._mine:\n            return True\n",
                 "",
             ),
@@ -246,7 +246,7 @@ MUTANTS = (
         "test_an_intent_is_synced_before_its_call",
         (
             Edit(
-                "journal/opening.py",
+                "journal/sqlite/opening.py",
                 '("power", "wal"): ("FULL", 2)',
                 '("power", "wal"): ("OFF", 0)',
             ),
@@ -257,7 +257,7 @@ MUTANTS = (
         "test_an_intent_is_synced_before_its_call",
         (
             Edit(
-                "journal/opening.py",
+                "journal/sqlite/opening.py",
                 '("power", "wal"): ("FULL", 2)',
                 '("power", "wal"): ("NORMAL", 1)',
             ),
@@ -268,7 +268,7 @@ MUTANTS = (
         "test_forks_under_load_keep_to_their_own_sagas",
         (
             Edit(
-                "journal/engine.py",
+                "journal/sqlite/file.py",
                 "            if not is_interrupted:\n",
                 "            if is_interrupted:\n",
             ),
@@ -279,7 +279,7 @@ MUTANTS = (
         "test_forks_under_load_keep_to_their_own_sagas",
         (
             Edit(
-                "journal/engine.py",
+                "journal/sqlite/file.py",
                 "        return not self.lost and self.process == os.getpid()\n",
                 "        return not self.lost\n",
             ),
@@ -306,6 +306,6 @@ MUTANTS = (
     Mutant(
         "never begins the WAL anew",
         "test_readers_that_overlap_for_ever_do_not_let_the_wal_grow",
-        (Edit("journal/engine.py", "self._wal_size() < self.big_wal:\n", "self.commits:\n"),),
+        (Edit("journal/sqlite/file.py", "self._wal_size() < self.big_wal:\n", "self.commits:\n"),),
     ),
 )

@@ -10,7 +10,7 @@ MUTANTS = (
         "test_what_is_being_written_is_not_refused",
         (
             Edit(
-                "journal/group_commit.py",
+                "journal/sql/group_commit.py",
                 "                    if not batch.entered:\n",
                 "                    if batch:\n",
             ),
@@ -21,7 +21,7 @@ MUTANTS = (
         "test_a_new_saga_gives_up_at_a_shut_gate",
         (
             Edit(
-                "journal/group_commit.py",
+                "journal/sql/group_commit.py",
                 "                loop.call_soon_threadsafe(batch.look_after, loop)\n",
                 "                pass\n",
             ),
@@ -44,7 +44,7 @@ MUTANTS = (
         "test_who_waits_for_nobody_any_more_lets_the_next_one_in",
         (
             Edit(
-                "journal/engine.py",
+                "journal/sqlite/file.py",
                 "                    if is_entered:\n",
                 "                    if is_open and not is_entered:\n"
                 "                        self.gate._is_inside = False\n"
@@ -57,7 +57,7 @@ MUTANTS = (
         "test_a_journal_that_is_closed_while_the_gate_is_shut_is_opened_anew",
         (
             Edit(
-                "journal/engine.py",
+                "journal/sqlite/file.py",
                 "        self.gate.wait(line)\n"
                 "        with self.queue.turn:\n"
                 "            self.gate.step_out(line)\n",

@@ -30,10 +30,11 @@ from py_api_saga import (
 from py_api_saga.executors import attempt, event_loop, orchestrator
 from py_api_saga.executors.inbox import Inbox
 from py_api_saga.executors.run import Run
-from py_api_saga.journal import SQLiteJournal, opening
+from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Create
-from py_api_saga.journal.group_commit import Batch, GroupCommit, RetiredError
-from py_api_saga.journal.ledger import Ledger
+from py_api_saga.journal.sql.group_commit import Batch, GroupCommit, RetiredError
+from py_api_saga.journal.sqlite import opening
+from py_api_saga.journal.sqlite.writes import Ledger
 from py_api_saga.log import complain
 from py_api_saga.wording import as_text
 
@@ -593,7 +594,7 @@ def test_what_strikes_while_a_file_is_opened_is_raised(
     sqlite: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Though it is of a class that files raise, too."""
-    module = sys.modules["py_api_saga.journal.engine"]
+    module = sys.modules["py_api_saga.journal.sqlite.file"]
     connect = once(module.connect_to_write, TimeoutError())
     monkeypatch.setattr(module, "connect_to_write", connect)
 
@@ -645,7 +646,9 @@ def test_the_thread_that_writes_outlives_what_strikes_it(
 ) -> None:
     """Under asyncio: what it was to write is settled, and those who wait know; that is logged."""
     logged = threading.Event()
-    monkeypatch.setattr("py_api_saga.journal.group_commit.complain", lambda *_, **__: logged.set())
+    monkeypatch.setattr(
+        "py_api_saga.journal.sql.group_commit.complain", lambda *_, **__: logged.set()
+    )
     monkeypatch.setattr(Ledger, "write_together", once(Ledger.write_together, RuntimeError("no")))
 
     async def main() -> Create:
@@ -661,7 +664,7 @@ def test_a_callback_that_is_struck_is_made_up_for(
     sqlite: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop logs what strikes in one, and nobody hears of it; nobody waits for ever, either."""
-    monkeypatch.setattr("py_api_saga.journal.group_commit.GLANCE", 0.01)
+    monkeypatch.setattr("py_api_saga.journal.sql.group_commit.GLANCE", 0.01)
     for place, name in ((Batch, "resolve"), (GroupCommit, "wake_writer")):
         strike = once(getattr(place, name), RuntimeError("struck"))
         monkeypatch.setattr(place, name, strike)
@@ -679,7 +682,7 @@ def test_a_loop_is_looked_after_as_long_as_something_is_waited_for(
     sqlite: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then no timer of it is left."""
-    monkeypatch.setattr("py_api_saga.journal.group_commit.GLANCE", 0.001)
+    monkeypatch.setattr("py_api_saga.journal.sql.group_commit.GLANCE", 0.001)
 
     async def main() -> None:
         await sqlite.awrite(Create("x", None, "[1]"))

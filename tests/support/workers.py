@@ -11,7 +11,7 @@ from world import unmeasured
 WORKER = """
 import os, sys, time
 from py_api_saga.journal.changes import *
-from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.status import SagaStatus
 
 journal = SQLiteJournal(sys.argv[1])

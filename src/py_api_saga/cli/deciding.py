@@ -14,10 +14,10 @@ from py_api_saga.cli.opening import import_modules, refuse_sealed, to_write
 from py_api_saga.cli.printing import write
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import OPEN
-from py_api_saga.journal.codec import MAX_VALUE, loads
-from py_api_saga.journal.names import UnknownNameError
-from py_api_saga.journal.untagging import untagged
-from py_api_saga.journal.values import Trees
+from py_api_saga.journal.format.functions import UnknownNameError
+from py_api_saga.journal.format.json_text import MAX_VALUE, loads
+from py_api_saga.journal.format.untagging import untagged
+from py_api_saga.journal.format.values import Trees
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.story.saga import fold, goes_back
 from py_api_saga.wording import as_text
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from py_api_saga.journal.sqlite import SQLiteJournal
+    from py_api_saga.journal.sqlite.journal import SQLiteJournal
 
 _NEXT = {
     SagaStatus.RUNNING: "`saga recover` goes on with it",

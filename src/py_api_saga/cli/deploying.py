@@ -12,9 +12,9 @@ from py_api_saga.cli.printing import write, write_json
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
-from py_api_saga.journal.names import Names
-from py_api_saga.journal.record import read_rows
-from py_api_saga.journal.values import Values
+from py_api_saga.journal.format.functions import Names
+from py_api_saga.journal.format.sagas import read_rows
+from py_api_saga.journal.format.values import Values
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.words import plural
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from py_api_saga.journal.changes import Row
+    from py_api_saga.journal.format.sagas import Recorded
     from py_api_saga.journal.protocol import Journal
-    from py_api_saga.journal.record import Recorded
     from py_api_saga.operation import Call
 
 _SHOWN = 5  # ids of sagas with the same reason

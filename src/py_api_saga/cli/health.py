@@ -23,9 +23,9 @@ from py_api_saga.cli.renewing import new_owners
 from py_api_saga.cli.version import installed
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE, STATUS_OF
-from py_api_saga.journal.gate import inside
-from py_api_saga.journal.opening import connect_to_read, mounted_alone
-from py_api_saga.journal.values import Trees
+from py_api_saga.journal.format.values import Trees
+from py_api_saga.journal.sqlite.gate import inside
+from py_api_saga.journal.sqlite.opening import connect_to_read, mounted_alone
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import at_a_glance
 from py_api_saga.story.saga import fold
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from py_api_saga.cli.opening import ReadOnly
     from py_api_saga.journal.changes import Summary
-    from py_api_saga.journal.gate import Holder
     from py_api_saga.journal.protocol import Journal
+    from py_api_saga.journal.sqlite.gate import Holder
 
 _MANY = 3  # tries after which a saga deserves a look
 _BIG = 64 << 20  # bytes of a WAL that somebody keeps from being written back

@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import OPEN, PATIENCE
-from py_api_saga.journal.gate import MOMENT, Holder, lingering
-from py_api_saga.journal.names import Names
-from py_api_saga.journal.opening import (
+from py_api_saga.journal.format.functions import Names
+from py_api_saga.journal.sqlite.gate import MOMENT, Holder, lingering
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
+from py_api_saga.journal.sqlite.opening import (
     APPLICATION_ID,
     VERSION,
     cannot,
     check_kind,
     connect_to_read,
 )
-from py_api_saga.journal.owners import owners_at, trouble
-from py_api_saga.journal.reading import Reader
-from py_api_saga.journal.sqlite import SQLiteJournal
+from py_api_saga.journal.sqlite.owners import owners_at, trouble
+from py_api_saga.journal.sqlite.reading import Reader
 from py_api_saga.story.words import exact
 from py_api_saga.wording import as_text
 
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from py_api_saga.journal.changes import Row, Summary
-    from py_api_saga.journal.owners import Owners
     from py_api_saga.journal.protocol import Codec, Journal
+    from py_api_saga.journal.sqlite.owners import Owners
     from py_api_saga.status import SagaStatus
 
 _NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from py_api_saga.cli.opening import SEALED, batches, to_read, to_write
 from py_api_saga.cli.printing import write
-from py_api_saga.journal.values import SealedError
+from py_api_saga.journal.format.values import SealedError
 from py_api_saga.repair import purge_all
 from py_api_saga.story.words import error_words, plural
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.cli.opening import ReadOnly
     from py_api_saga.journal.changes import Summary
-    from py_api_saga.journal.sqlite import SQLiteJournal
+    from py_api_saga.journal.sqlite.journal import SQLiteJournal
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.executors.side_loop import SideLoop
     from py_api_saga.journal.changes import Summary
-    from py_api_saga.journal.sqlite import SQLiteJournal
+    from py_api_saga.journal.sqlite.journal import SQLiteJournal
     from py_api_saga.recovery import Readiness, Recovered
 
 

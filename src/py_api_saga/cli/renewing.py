@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from py_api_saga.cli.opening import ReadOnly, path_of
 from py_api_saga.cli.printing import write
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.gate import Gate, inside, shut
-from py_api_saga.journal.opening import mounted_alone
-from py_api_saga.journal.owners import make_anew, trouble, who_lives
+from py_api_saga.journal.sqlite.gate import Gate, inside, shut
+from py_api_saga.journal.sqlite.opening import mounted_alone
+from py_api_saga.journal.sqlite.owners import make_anew, trouble, who_lives
 from py_api_saga.story.words import plural
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ from py_api_saga.cli.recovering import (
 )
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.executors.side_loop import SideLoop
-from py_api_saga.journal.opening import check_kind
+from py_api_saga.journal.sqlite.opening import check_kind
 from py_api_saga.recovery import Readiness, workers_of
 from py_api_saga.story.words import error_words, moment, plural
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import FrameType
 
-    from py_api_saga.journal.sqlite import SQLiteJournal
+    from py_api_saga.journal.sqlite.journal import SQLiteJournal
     from py_api_saga.recovery import Recovery
 
 _LOOK = 0.1  # seconds between two looks at what runs

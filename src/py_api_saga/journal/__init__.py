@@ -4,7 +4,7 @@ TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from py_api_saga.journal.memory import MemoryJournal
     from py_api_saga.journal.protocol import Codec, Journal
-    from py_api_saga.journal.sqlite import SQLiteJournal
+    from py_api_saga.journal.sqlite.journal import SQLiteJournal
 
 __all__ = ["Codec", "Journal", "MemoryJournal", "SQLiteJournal"]
 
@@ -15,7 +15,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> object:
     """Import one when it is asked for: few programs need both journals, or a protocol."""
-    module = {"MemoryJournal": "memory", "SQLiteJournal": "sqlite"}.get(name, "protocol")
+    module = {"MemoryJournal": "memory", "SQLiteJournal": "sqlite.journal"}.get(name, "protocol")
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

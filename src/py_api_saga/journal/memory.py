@@ -19,8 +19,8 @@ from py_api_saga.journal.changes import (
     Summary,
     Take,
 )
-from py_api_saga.journal.codec import check_codec
-from py_api_saga.journal.names import Names
+from py_api_saga.journal.format.functions import Names
+from py_api_saga.journal.format.json_text import check_codec
 from py_api_saga.journal.reentry import interrupted, is_held
 from py_api_saga.process import OwnLock
 from py_api_saga.status import SagaStatus

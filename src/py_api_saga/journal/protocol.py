@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
-    from py_api_saga.journal.names import Names
+    from py_api_saga.journal.format.functions import Names
     from py_api_saga.status import SagaStatus
 
 

@@ -9,11 +9,11 @@ from time import monotonic, time
 from py_api_saga.exceptions import SagaError
 from py_api_saga.execution import STARTED, UNSTORED
 from py_api_saga.journal.changes import Append, Create, Leave, Take, latest
-from py_api_saga.journal.codec import loads
-from py_api_saga.journal.entries import write_entry
-from py_api_saga.journal.names import NotStorableError
-from py_api_saga.journal.plan import MAX_AGE, Plan, write_definition
-from py_api_saga.journal.values import Values
+from py_api_saga.journal.format.definitions import MAX_AGE, Plan, write_definition
+from py_api_saga.journal.format.entries import write_entry
+from py_api_saga.journal.format.functions import NotStorableError
+from py_api_saga.journal.format.json_text import loads
+from py_api_saga.journal.format.values import Values
 from py_api_saga.status import SagaStatus
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from py_api_saga.execution import Entry
-    from py_api_saga.journal.record import Recorded
-    from py_api_saga.journal.values import Values
+    from py_api_saga.journal.format.sagas import Recorded
+    from py_api_saga.journal.format.values import Values
     from py_api_saga.story.saga import Story
 
 _MOST = 20  # stuck operations for which commands are listed one by one

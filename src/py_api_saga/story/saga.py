@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.execution import ABORT, RECOVERED, Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
-from py_api_saga.journal.record import NOTE, PARKED, read_lines, read_rows
-from py_api_saga.journal.values import Trees
+from py_api_saga.journal.format.sagas import NOTE, PARKED, read_lines, read_rows
+from py_api_saga.journal.format.values import Trees
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from py_api_saga.execution import Entry
     from py_api_saga.journal.changes import Row, Summary
+    from py_api_saga.journal.format.sagas import Recorded
     from py_api_saga.journal.protocol import Codec, Journal
-    from py_api_saga.journal.record import Recorded
 
 
 class Source(Protocol):

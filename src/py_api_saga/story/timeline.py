@@ -21,7 +21,7 @@ from py_api_saga.execution import (
     UNKNOWN,
     UNSTORED,
 )
-from py_api_saga.journal.record import NOTE
+from py_api_saga.journal.format.sagas import NOTE
 from py_api_saga.status import MISSING
 from py_api_saga.story.words import error_words, exact, plural, shown, shown_words
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from py_api_saga.execution import Entry
-    from py_api_saga.journal.values import Values
+    from py_api_saga.journal.format.values import Values
     from py_api_saga.story.saga import Line, Story
 
 

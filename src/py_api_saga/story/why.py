@@ -15,7 +15,7 @@ from py_api_saga.story.words import error_words, moment
 
 if TYPE_CHECKING:
     from py_api_saga.execution import Execution
-    from py_api_saga.journal.record import Recorded
+    from py_api_saga.journal.format.sagas import Recorded
 
 _ENDS = {
     SagaStatus.COMPLETED: "Every operation succeeded. There is nothing to do.",

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from py_api_saga.exceptions import SagaError
-from py_api_saga.journal.codec import dumps
+from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
-    from py_api_saga.journal.values import Values
+    from py_api_saga.journal.format.values import Values
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _TYPES = {"decimal": "Decimal", "uuid": "UUID", "missing": "no value", "sealed": "(sealed)"}

@@ -21,7 +21,7 @@ from py_api_saga.execution import (
     Doubt,
     Execution,
 )
-from py_api_saga.journal.codec import dumps
+from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.status import MISSING, Status
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from py_api_saga.execution import Entry
-    from py_api_saga.journal.values import Values
+    from py_api_saga.journal.format.values import Values
 
 _ERRORS = frozenset({FAILED, ABORT})
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from enum import Enum, Flag
 
 from py_api_saga.definition import Results
-from py_api_saga.journal.names import UnknownNameError
-from py_api_saga.journal.tagging import ATOMS, MAX_DEPTH, SHOWN, are_keys, zone_named
+from py_api_saga.journal.format.functions import UnknownNameError
+from py_api_saga.journal.format.tagging import ATOMS, MAX_DEPTH, SHOWN, are_keys, zone_named
 from py_api_saga.placeholder import Placeholder
 from py_api_saga.status import MISSING
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from py_api_saga.journal.names import Names
+    from py_api_saga.journal.format.functions import Names
 
 
 def untagged(tree: Any, names: Names) -> Any:

@@ -13,7 +13,7 @@ from contextlib import closing, suppress
 
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import SagaExistsError
-from py_api_saga.journal.statements import SCHEMA
+from py_api_saga.journal.sqlite.queries import SCHEMA
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:

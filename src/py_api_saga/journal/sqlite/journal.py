@@ -11,14 +11,14 @@ import sys
 from itertools import islice
 
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal import engines
 from py_api_saga.journal.changes import LONGEST_WAIT, Append
-from py_api_saga.journal.codec import check_codec
-from py_api_saga.journal.gate import inside
-from py_api_saga.journal.group_commit import RetiredError
-from py_api_saga.journal.ledger import milliseconds
-from py_api_saga.journal.names import Names
-from py_api_saga.journal.opening import Options, locate
+from py_api_saga.journal.format.functions import Names
+from py_api_saga.journal.format.json_text import check_codec
+from py_api_saga.journal.sql.group_commit import RetiredError
+from py_api_saga.journal.sqlite import files as engines
+from py_api_saga.journal.sqlite.gate import inside
+from py_api_saga.journal.sqlite.opening import Options, locate
+from py_api_saga.journal.sqlite.writes import milliseconds
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
-    from py_api_saga.journal.engine import Engine
-    from py_api_saga.journal.opening import Durability, JournalMode
     from py_api_saga.journal.protocol import Codec
+    from py_api_saga.journal.sqlite.file import Engine
+    from py_api_saga.journal.sqlite.opening import Durability, JournalMode
     from py_api_saga.status import SagaStatus
 
 

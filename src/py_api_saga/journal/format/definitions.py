@@ -10,8 +10,8 @@ from collections import namedtuple
 
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import SagaDefinitionError
-from py_api_saga.journal.codec import MAX_VALUE, dumps
-from py_api_saga.journal.names import NotStorableError
+from py_api_saga.journal.format.functions import NotStorableError
+from py_api_saga.journal.format.json_text import MAX_VALUE, dumps
 from py_api_saga.operation import PLAIN
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from py_api_saga.definition import Definition, Layout
-    from py_api_saga.journal.values import Values
+    from py_api_saga.journal.format.values import Values
     from py_api_saga.operation import Call, Operation, Policy
     from py_api_saga.retry import Retry
 

@@ -24,8 +24,8 @@ from py_api_saga.journal.changes import (
     SagaExistsError,
     Take,
 )
-from py_api_saga.journal.opening import has_struck
-from py_api_saga.journal.statements import QUERIES
+from py_api_saga.journal.sqlite.opening import has_struck
+from py_api_saga.journal.sqlite.queries import QUERIES
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from functools import cached_property
 from types import BuiltinFunctionType, FunctionType, MethodType, NoneType
 
 from py_api_saga.definition import Results, positions
-from py_api_saga.journal.codec import MAX_DIGITS, MAX_VALUE, dumps
-from py_api_saga.journal.names import NotStorableError
+from py_api_saga.journal.format.functions import NotStorableError
+from py_api_saga.journal.format.json_text import MAX_DIGITS, MAX_VALUE, dumps
 from py_api_saga.placeholder import Placeholder
 from py_api_saga.status import MISSING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, NoReturn, TypeAlias
 
-    from py_api_saga.journal.names import Names
+    from py_api_saga.journal.format.functions import Names
 
 # Levels of one value. Each is up to three levels of JSON, and Python reads some 900 of these.
 MAX_DEPTH = 100

@@ -11,13 +11,13 @@ import os
 import threading
 
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.engine import Engine
 from py_api_saga.journal.reentry import interrupted, is_held
+from py_api_saga.journal.sqlite.file import Engine
 from py_api_saga.process import OwnLock
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from py_api_saga.journal.opening import Options, Place
+    from py_api_saga.journal.sqlite.opening import Options, Place
 
 _engines: dict[tuple[int, int], Engine] = {}
 _inherited: dict[tuple[int, int], list[Engine]] = {}  # of the processes that we descend from

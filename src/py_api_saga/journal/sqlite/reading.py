@@ -11,17 +11,17 @@ import threading
 from functools import partial
 
 from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
-from py_api_saga.journal.descriptors import close_all, open_on, opened_since
-from py_api_saga.journal.opening import cannot, connect_to_read
 from py_api_saga.journal.reentry import interrupted, is_held
-from py_api_saga.journal.statements import QUERIES
+from py_api_saga.journal.sqlite.descriptors import close_all, open_on, opened_since
+from py_api_saga.journal.sqlite.opening import cannot, connect_to_read
+from py_api_saga.journal.sqlite.queries import QUERIES
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
     from typing import Any, TypeVar
 
-    from py_api_saga.journal.descriptors import Kept
+    from py_api_saga.journal.sqlite.descriptors import Kept
     from py_api_saga.status import SagaStatus
 
     T = TypeVar("T")

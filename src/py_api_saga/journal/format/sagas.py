@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.codec import dumps, loads
-from py_api_saga.journal.entries import read_entry
-from py_api_saga.journal.names import UnknownNameError
-from py_api_saga.journal.plan import DEFINED, FORMAT, MAX_AGE, Plan
+from py_api_saga.journal.format.definitions import DEFINED, FORMAT, MAX_AGE, Plan
+from py_api_saga.journal.format.entries import read_entry
+from py_api_saga.journal.format.functions import UnknownNameError
+from py_api_saga.journal.format.json_text import dumps, loads
 from py_api_saga.operation import PLAIN, Operation, Policy, is_async
 from py_api_saga.wording import as_text
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.execution import Entry
     from py_api_saga.journal.changes import Row
-    from py_api_saga.journal.values import Values
+    from py_api_saga.journal.format.values import Values
     from py_api_saga.operation import Call
     from py_api_saga.retry import Retry
 

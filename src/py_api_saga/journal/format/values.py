@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from py_api_saga.exceptions import JournalError, RecordedError
 from py_api_saga.interrupts import is_limit
-from py_api_saga.journal.codec import MAX_VALUE, dumps, loads
-from py_api_saga.journal.names import NotStorableError
-from py_api_saga.journal.tagging import are_plain, tagged
-from py_api_saga.journal.untagging import untagged
+from py_api_saga.journal.format.functions import NotStorableError
+from py_api_saga.journal.format.json_text import MAX_VALUE, dumps, loads
+from py_api_saga.journal.format.tagging import are_plain, tagged
+from py_api_saga.journal.format.untagging import untagged
 from py_api_saga.status import MISSING
 from py_api_saga.wording import as_text
 

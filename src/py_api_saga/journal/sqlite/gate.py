@@ -25,7 +25,7 @@ from contextlib import suppress
 from time import localtime, monotonic, sleep, strftime, time
 
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.descriptors import give_back, is_ours, keep_beside, open_beside
+from py_api_saga.journal.sqlite.descriptors import give_back, is_ours, keep_beside, open_beside
 
 try:
     import fcntl

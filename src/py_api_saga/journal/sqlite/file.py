@@ -27,27 +27,27 @@ from py_api_saga.journal.changes import (
     Take,
     latest,
 )
-from py_api_saga.journal.descriptors import (
+from py_api_saga.journal.reentry import interrupted, is_held
+from py_api_saga.journal.sql.group_commit import GroupCommit, RetiredError
+from py_api_saga.journal.sqlite.descriptors import (
     are_there,
     close_all,
     leave_open,
     open_on,
     opened_since,
 )
-from py_api_saga.journal.gate import Gate, shut
-from py_api_saga.journal.group_commit import GroupCommit, RetiredError
-from py_api_saga.journal.ledger import Ledger, in_progress
-from py_api_saga.journal.opening import (
+from py_api_saga.journal.sqlite.gate import Gate, shut
+from py_api_saga.journal.sqlite.opening import (
     PATIENCE,
     cannot,
     connect_to_write,
     has_struck,
     mounted_alone,
 )
-from py_api_saga.journal.owners import owners_at
-from py_api_saga.journal.reading import Reader
-from py_api_saga.journal.reentry import interrupted, is_held
-from py_api_saga.journal.statements import QUERIES
+from py_api_saga.journal.sqlite.owners import owners_at
+from py_api_saga.journal.sqlite.queries import QUERIES
+from py_api_saga.journal.sqlite.reading import Reader
+from py_api_saga.journal.sqlite.writes import Ledger, in_progress
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from py_api_saga.journal.changes import Change, Summary
-    from py_api_saga.journal.descriptors import Kept
-    from py_api_saga.journal.group_commit import Batch
-    from py_api_saga.journal.opening import Options, Place
-    from py_api_saga.journal.owners import Owners
+    from py_api_saga.journal.sql.group_commit import Batch
+    from py_api_saga.journal.sqlite.descriptors import Kept
+    from py_api_saga.journal.sqlite.opening import Options, Place
+    from py_api_saga.journal.sqlite.owners import Owners
 
 TRIES = 3  # of a transaction
 PAUSE = 0.02  # seconds before the second, twice that before the third

@@ -23,13 +23,14 @@ def parse(text: str) -> dict[str, str]:
     return statements
 
 
-def read(file: str) -> Mapping[str, str]:
-    """Give the statements of a file beside this one, also if that is inside an archive."""
-    loader: Any = globals()["__loader__"]  # as in `pkgutil.get_data`: 1 ms to import
-    path = os.path.join(os.path.dirname(__file__), file)  # noqa: PTH118, PTH120 - pathlib: 5 ms
+def read(module: Mapping[str, Any], file: str) -> Mapping[str, str]:
+    """Give the statements of a file that lies beside a module, also if that is inside an archive.
+
+    Args:
+        module: What the module calls `globals()`.
+        file: The name of the file.
+    """
+    loader = module["__loader__"]  # as in `pkgutil.get_data`: 1 ms to import
+    path = os.path.join(os.path.dirname(module["__file__"]), file)  # noqa: PTH118, PTH120 - pathlib: 5 ms
     data: bytes = loader.get_data(path)
     return parse(data.decode())
-
-
-SCHEMA = read("schema.sql")
-QUERIES = read("queries.sql")

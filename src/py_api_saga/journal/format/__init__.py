@@ -1,0 +1,1 @@
+"""How a saga is written: functions, values, entries, definitions, as JSON text."""

@@ -1,0 +1,1 @@
+"""A journal in one SQLite file, which any number of processes of one machine share."""
