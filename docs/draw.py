@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from py_api_saga.drawing import state_diagram
-from py_api_saga.execution import LEGAL, SAGA_LEGAL
+from py_api_saga.status import LEGAL, SAGA_LEGAL
 
 SVG = "http://www.w3.org/2000/svg"  # a name, not an address
 FOLDER = Path(__file__).parent / "_generated"

@@ -20,7 +20,20 @@ from py_api_saga.exceptions import (
 from py_api_saga.executable import Executable
 from py_api_saga.executors import orchestrator
 from py_api_saga.executors.run import Run
-from py_api_saga.operation import PLAIN, Call, Operation, Policy, label_of, plain_call, read_call
+from py_api_saga.operation import (
+    ARGS,
+    FUNCTION,
+    IS_ASYNC,
+    KEYWORDS,
+    NEEDS,
+    PLAIN,
+    Call,
+    Operation,
+    Policy,
+    label_of,
+    plain_call,
+    read_call,
+)
 from py_api_saga.placeholder import OWN, Placeholder
 from py_api_saga.wording import in_line
 
@@ -264,9 +277,9 @@ class Saga(Executable):
         else:
             label = label_of(function)
         if undo is not None:
-            if undo[3]:
+            if undo[NEEDS]:
                 undo = self._check_undo(undo, name or self._names.preview(label), self._position)
-            if undo[4]:
+            if undo[IS_ASYNC]:
                 self._note_async("compensation", self._position)
         if is_async:
             self._note_async("action", self._position)
@@ -280,7 +293,7 @@ class Saga(Executable):
         if options:
             if policy.pivot:
                 self._pivot = self._position - 1
-            if policy.ask is not None and policy.ask[4]:
+            if policy.ask is not None and policy.ask[IS_ASYNC]:
                 self._note_async("on_doubt", self._position)
         self._operations.append(operation)
         return self
@@ -464,10 +477,12 @@ class Saga(Executable):
 
     def _check_undo(self, undo: Call, name: str, position: int) -> Call:
         """Check the names in a compensation; the operation's own becomes `OWN`."""
-        for need in undo[3]:
+        function, args, keywords, needs, is_async = undo
+        for need in needs:
             if need not in (OWN, name):
                 self._place(need, position, "result_of")
-        return (*undo[:3], tuple(OWN if need == name else need for need in undo[3]), undo[4])
+        needs = tuple(OWN if need == name else need for need in needs)
+        return function, args, keywords, needs, is_async
 
     def _note_async(self, role: str, position: int) -> None:
         self._async = self._async or f"operation {position}: the {role} is a coroutine function"
@@ -551,7 +566,7 @@ class Saga(Executable):
                     )
                     raise SagaDefinitionError(message)
         for i, operation in enumerate(operations):
-            if operation.compensation is not None and operation.compensation[3]:
+            if operation.compensation is not None and operation.compensation[NEEDS]:
                 self._check_ancestors(i, operation, operation.compensation, after)
         definition.after, definition.followers, definition.is_chain = after, followers, False
         return definition
@@ -560,7 +575,7 @@ class Saga(Executable):
         self, i: int, operation: Operation, undo: Call, after: Sequence[Sequence[int]]
     ) -> None:
         known = reachable(i, after)
-        for need in undo[3]:
+        for need in undo[NEEDS]:
             place = i if need == OWN else self._names.get(operation.scope + need)
             if place is not None and place != i and not known.issuperset(self._ends(place)):
                 message = (
@@ -603,7 +618,7 @@ def _on_crash(value: Any) -> Literal["resume", "compensate"]:
 def _described(operation: Operation, i: int, names: Sequence[str]) -> str:
     text = in_line(names[i])
     if operation.compensation is not None:
-        text += f" ⇄ {in_line(label_of(operation.compensation[0]))}"
+        text += f" ⇄ {in_line(label_of(operation.compensation[FUNCTION]))}"
     if operation.after:
         text += f" (after {', '.join(in_line(names[j]) for j in operation.after)})"
     return text
@@ -661,5 +676,5 @@ def _on_doubt(value: Any, do: Call, position: int) -> tuple[bool, Call | None]:
         raise refused(
             where, '"proceed", "park" or a function that is called like the action', value
         )
-    call = partial(value, *do[1], **do[2])
+    call = partial(value, *do[ARGS], **do[KEYWORDS])
     return False, read_call(call, "on_doubt", position)

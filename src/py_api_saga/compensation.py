@@ -14,12 +14,10 @@ from py_api_saga.wording import as_text
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, TypeAlias
+    from typing import Any
 
     from py_api_saga.definition import Definition
-
-Attempt: TypeAlias = tuple[int, str, int, int]  # operation, kind, attempt, generation
-
+    from py_api_saga.entries import Attempt
 
 _OWED = frozenset({Status.SUCCEEDED, Status.IN_DOUBT, Status.STUCK})  # when a rollback begins
 _PENDING = Status.PENDING
@@ -73,7 +71,9 @@ class Trouble:
 
     def alive(self, i: int, *kinds: str) -> bool:
         """Tell whether an abandoned attempt of an operation, of these kinds, may still land."""
-        return any(late[0] == i and (not kinds or late[1] in kinds) for late in self.stragglers)
+        return any(
+            late == i and (not kinds or kind in kinds) for late, kind, _, _ in self.stragglers
+        )
 
 
 def debts(

@@ -6,7 +6,7 @@ from py_api_saga import loops
 from py_api_saga.definition import chained
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.executors import choreography, orchestrator
-from py_api_saga.operation import label_of
+from py_api_saga.operation import FUNCTION, label_of
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class Executable:
         from py_api_saga.drawing import flowchart  # noqa: PLC0415 - few draw
 
         boxes = [
-            (name, op.compensation and f"undo: {label_of(op.compensation[0])}")
+            (name, op.compensation and f"undo: {label_of(op.compensation[FUNCTION])}")
             for name, op in zip(self._names.all(), self._operations, strict=False)
         ]
         after: Sequence[Sequence[int]] = [operation.after for operation in self._operations]

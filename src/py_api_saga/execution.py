@@ -4,27 +4,8 @@ It does no I/O: it calls no user code, reads no clock, never sleeps, draws no ra
 needs those is told to it as a verdict. Its state is the fold of the entries it was told, so the
 live path and recovery are the same code: `Execution(definition, entries)`.
 
-An entry is a plain tuple (a named one costs more than the rest of a turn):
-
-    (what, operation index, kind of call, attempt, generation, value)
-
-    STARTED        a call is about to be made; `ready` lists these
-    SUCCEEDED      it returned value
-    UNSTORED       it returned value[0], which the journal can't keep; value[1] says why
-    FAILED         it raised value, and is not called again
-    RETRY          it raised value[0], and is called again after value[1] seconds; of a compensation
-                   also: an interrupt, value[0], has struck it, and it counts as not made
-    IN_DOUBT       nobody knows what came of the action; value is a `Doubt`
-    HAPPENED       asked: the action took effect, with the result value
-    NOT_HAPPENED   asked: it did not
-    UNKNOWN        asked: nobody knows
-    ABORT          the run is to stop, for the reason value (operation -1)
-    RECOVERED      a process took over after a crash; value is a set of operations whose keys are
-                   too old to be used again (operation -1)
-    RESOLVED       a person decided: value is (status, result)
-    AGAIN          a person said: once more, value tells whether under a new key
-
-What needs no call follows while telling, is never told, and obeys the same table of moves.
+What is told, and how, is in `entries`. What needs no call follows while telling, is never told, and
+obeys the same table of moves.
 """
 
 from __future__ import annotations
@@ -34,83 +15,40 @@ from heapq import heapify, heappop, heappush
 
 from py_api_saga.compensation import Trouble, debts
 from py_api_saga.definition import Results, arrange
+from py_api_saga.entries import (
+    ABORT,
+    ACTION,
+    AGAIN,
+    ASK,
+    COMPENSATION,
+    FAILED,
+    HAPPENED,
+    IN_DOUBT,
+    NOT_HAPPENED,
+    RECOVERED,
+    RESOLVED,
+    RETRY,
+    STARTED,
+    SUCCEEDED,
+    UNKNOWN,
+    UNSTORED,
+    attempt_of,
+    index_of,
+    kind_of,
+    started,
+)
+from py_api_saga.operation import NEEDS
 from py_api_saga.placeholder import OWN
-from py_api_saga.status import MISSING, SagaStatus, Status
+from py_api_saga.status import LEGAL, MISSING, SAGA_LEGAL, SagaStatus, Status
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, ClassVar, Final, TypeAlias
+    from typing import Any, ClassVar, Final
 
     from py_api_saga.definition import Definition
+    from py_api_saga.entries import Attempt, Entry
 
-LEGAL: Final = {
-    Status.PENDING: frozenset({Status.RUNNING}),
-    Status.RUNNING: frozenset(
-        {Status.RUNNING, Status.SUCCEEDED, Status.FAILED, Status.IN_DOUBT, Status.STUCK}
-    ),
-    Status.IN_DOUBT: frozenset(
-        {
-            Status.RUNNING,  # called again after a crash
-            Status.SUCCEEDED,  # it happened
-            Status.FAILED,  # it did not
-            Status.COMPENSATING,
-            Status.SKIPPED,
-            Status.STUCK,  # parked
-        }
-    ),
-    Status.SUCCEEDED: frozenset({Status.COMPENSATING, Status.SKIPPED}),
-    Status.COMPENSATING: frozenset({Status.COMPENSATING, Status.COMPENSATED, Status.STUCK}),
-    Status.COMPENSATED: frozenset({Status.COMPENSATING}),  # a late landing
-    Status.FAILED: frozenset({Status.COMPENSATING}),  # a late landing
-    Status.SKIPPED: frozenset(),
-    Status.STUCK: frozenset(  # a person decided, or a compensation landed late
-        {
-            Status.RUNNING,
-            Status.SUCCEEDED,
-            Status.FAILED,
-            Status.COMPENSATING,
-            Status.COMPENSATED,
-            Status.SKIPPED,
-        }
-    ),
-}
-SAGA_LEGAL: Final = {
-    SagaStatus.RUNNING: frozenset(
-        {SagaStatus.COMPLETED, SagaStatus.COMPENSATING, SagaStatus.STUCK}
-    ),
-    SagaStatus.COMPENSATING: frozenset({SagaStatus.COMPENSATED, SagaStatus.STUCK}),
-    SagaStatus.STUCK: frozenset(  # a person decided, or something landed late
-        {
-            SagaStatus.RUNNING,
-            SagaStatus.COMPENSATING,
-            SagaStatus.COMPLETED,
-            SagaStatus.COMPENSATED,
-        }
-    ),
-    SagaStatus.COMPENSATED: frozenset({SagaStatus.COMPENSATING}),  # a late landing
-    SagaStatus.COMPLETED: frozenset(),
-}
-
-# The kinds of calls, and what is told of them.
-ACTION: Final = "action"
-COMPENSATION: Final = "compensation"
-ASK: Final = "ask"
-STARTED: Final = "started"
-SUCCEEDED: Final = "succeeded"
-UNSTORED: Final = "unstored"
-FAILED: Final = "failed"
-RETRY: Final = "retry"
-IN_DOUBT: Final = "in doubt"
-HAPPENED: Final = "happened"
-NOT_HAPPENED: Final = "not happened"
-UNKNOWN: Final = "unknown"
-ABORT: Final = "abort"
-RECOVERED: Final = "recovered"
-RESOLVED: Final = "resolved"
-AGAIN: Final = "again"
-
-Entry: TypeAlias = "tuple[str, int, str, int, int, Any]"
 _OPEN = frozenset({Status.IN_DOUBT, Status.STUCK})  # nobody knows, or can go on
 _LIVES = (
     "may still be running, in a call that was given up; if that has ended for sure, as with its "
@@ -128,39 +66,6 @@ _SAGA_RUNNING, _SAGA_COMPENSATING, _SAGA_COMPLETED, _SAGA_COMPENSATED, _SAGA_STU
     SagaStatus.RUNNING, SagaStatus.COMPENSATING, SagaStatus.COMPLETED, SagaStatus.COMPENSATED,
     SagaStatus.STUCK,
 )  # fmt: skip
-
-
-class Doubt:
-    """Why it is not known what came of an action.
-
-    Attributes:
-        error: What was raised.
-        wait: Seconds until the next attempt; None if there is none.
-        alive: The attempt was abandoned and may still land.
-        interrupted: By what ends the run, which may be gone on with elsewhere.
-    """
-
-    __slots__ = ("alive", "error", "interrupted", "wait")
-
-    def __init__(
-        self,
-        error: BaseException,
-        wait: float | None = None,
-        *,
-        alive: bool = False,
-        interrupted: bool = False,
-    ) -> None:
-        """Doubt because of an error."""
-        self.error, self.wait = error, wait
-        self.alive, self.interrupted = alive, interrupted
-
-
-def verdict(value: Any) -> tuple[BaseException, float | None, bool]:
-    """Give the error, the wait and whether it lives, of IN_DOUBT or RETRY."""
-    if type(value) is Doubt:
-        return value.error, value.wait, value.alive
-    error, wait = value
-    return error, wait, False
 
 
 class IllegalMoveError(Exception):
@@ -264,11 +169,11 @@ class Execution:
                 self._TAKE[what](self, entry)
                 self.entries.append(entry)
                 return
-            value = value[0]  # nobody else goes on from what a compensation returned
+            value, _ = value  # nobody else goes on from what a compensation returned
         flight, trouble = self.flying.pop(i, None), self.trouble
         if flight is None:
             self._land(entry, value)
-        elif flight[3] != attempt or flight[2] != kind or flight[4] != generation:
+        elif flight[3] != attempt or flight[2] != kind or flight[4] != generation:  # a straggler
             self.flying[i] = flight
             self._land(entry, value)
         elif kind == ACTION:  # in flight, so the moves are legal: it is RUNNING or COMPENSATING
@@ -344,8 +249,8 @@ class Execution:
 
     def is_flying(self, entry: Entry) -> bool:
         """Tell whether an entry speaks of a call that is in flight, and not of a straggler."""
-        flight = self.flying.get(entry[1])
-        return flight is not None and flight[2:5] == entry[2:5]
+        flight = self.flying.get(index_of(entry))
+        return flight is not None and attempt_of(flight) == attempt_of(entry)
 
     def generation(self, i: int, kind: str) -> int:
         """Give the generation of the key of an operation's action or compensation, from 1."""
@@ -356,18 +261,18 @@ class Execution:
     def lacks_result(self, i: int) -> bool:
         """Tell whether an operation's compensation needs a result that nobody knows."""
         undo = self.definition.operations[i].compensation
-        return undo is not None and OWN in undo[3] and self.results[i] is MISSING
+        return undo is not None and OWN in undo[NEEDS] and self.results[i] is MISSING
 
     # --- told ----------------------------------------------------------------------------------
 
     def _take_off(self, intent: Entry) -> None:
         """Take an intent off the list of what is ready, if that is where it is from."""
         self._check_ready(intent)
-        heap = self._heap
-        if heap and heap[0] == (~intent[1] if self.rolling else intent[1]):
+        i, heap = index_of(intent), self._heap
+        if heap and heap[0] == (~i if self.rolling else i):
             heappop(heap)
         else:
-            self._unlist(intent[1])
+            self._unlist(i)
 
     def _resume(self, i: int, kind: str, trouble: Trouble) -> None:
         """Forget what an operation has waited for."""
@@ -378,7 +283,7 @@ class Execution:
 
     def _take_unstored(self, entry: Entry) -> None:
         """Take in a success that nobody could go on from in another process."""
-        i, (value, error) = entry[1], entry[5]
+        _, i, _, _, _, (value, error) = entry
         if not self.is_flying(entry):
             self._land(entry, value)
             return
@@ -400,19 +305,19 @@ class Execution:
 
     def _take_failure(self, entry: Entry) -> None:
         """Take in FAILED, RETRY or IN_DOUBT."""
-        what, i, kind, attempt, generation, value = entry
+        what, i, kind, _, _, value = entry
         error, wait, alive = value, None, False
         if what != FAILED:
-            error, wait, alive = verdict(value)
+            error, wait, alive = value.error, value.wait, value.alive
         if not self.is_flying(entry):
-            self._bury((i, kind, attempt, generation))
+            self._bury(attempt_of(entry))
             return
         if kind == ASK:
             raise IllegalMoveError(_NO_ANSWER)
         trouble = self._trouble()
         del self.flying[i]
         if alive:
-            trouble.stragglers |= {(i, kind, attempt, generation)}
+            trouble.stragglers |= {attempt_of(entry)}
         if kind == COMPENSATION:
             trouble.undo_errors[i] = error  # a rollback may be left while this one waits
             if wait is not None and not alive:
@@ -434,14 +339,14 @@ class Execution:
 
     def _take_answer(self, entry: Entry) -> None:
         """Take in HAPPENED, NOT_HAPPENED or UNKNOWN."""
-        what, i = entry[0], entry[1]
-        if not self.is_flying(entry) or entry[2] != ASK:
+        what, i, kind, _, _, value = entry
+        if not self.is_flying(entry) or kind != ASK:
             message = f"{self._name(i)}: nobody asked"
             raise IllegalMoveError(message)
         trouble = self._trouble()
         del self.flying[i]
         if what == HAPPENED:
-            self._succeed(i, entry[5])
+            self._succeed(i, value)
             trouble.doubted.discard(i)
             if self.rolling:
                 self._enlist(i)
@@ -472,7 +377,8 @@ class Execution:
         if self.saga is _SAGA_STUCK and not self.rolling and may_have_passed:
             message = "the pivot may have happened: resolve it first"
             raise IllegalMoveError(message)
-        self._trouble().reasons.append(entry[5])
+        _, _, _, _, _, reason = entry
+        self._trouble().reasons.append(reason)
         if not self.passed:
             self.backward = True
         self._turn()
@@ -481,10 +387,11 @@ class Execution:
         trouble = self._trouble()
         trouble.stragglers = frozenset()
         trouble.answered = frozenset()
-        trouble.too_old = frozenset(entry[5])
+        _, _, _, _, _, too_old = entry
+        trouble.too_old = frozenset(too_old)
         flying, self.flying = self.flying, {}
         for i, intent in flying.items():
-            if intent[2] == ACTION:
+            if kind_of(intent) == ACTION:
                 trouble.doubted.add(i)
                 self._move(i, _IN_DOUBT)
         for i in [i for i in trouble.waiting if i in trouble.doubted and not self.rolling]:
@@ -506,7 +413,7 @@ class Execution:
         self._turn()
 
     def _take_resolved(self, entry: Entry) -> None:
-        i, (status, result) = entry[1], entry[5]
+        _, i, _, _, _, (status, result) = entry
         wrong = self._not_to_be(i, status)
         if wrong:
             message = f"{self._name(i)} {wrong}"
@@ -548,7 +455,8 @@ class Execution:
         return ""
 
     def _take_again(self, entry: Entry) -> None:
-        i, trouble, wrong = entry[1], self.trouble, ""
+        _, i, _, _, _, new_key = entry
+        trouble, wrong = self.trouble, ""
         if trouble is None or self.status[i] is not _STUCK or i in self.flying:
             wrong = "is not stuck"
         elif (~i if self.rolling else i) in self._heap:
@@ -560,7 +468,7 @@ class Execution:
         if wrong:
             message = f"{self._name(i)} {wrong}"
             raise IllegalMoveError(message)
-        if entry[5]:
+        if new_key:
             self._next_generation(i, COMPENSATION if self.rolling else ACTION)
         self._push(i)
 
@@ -610,26 +518,26 @@ class Execution:
     def _intent(self, i: int) -> Entry:
         trouble = self.trouble
         if trouble is None:
-            return (STARTED, i, ACTION, self.tries[i] + 1, 1, None)
+            return started(i, ACTION, self.tries[i] + 1, 1)
         if self.status[i] is _SUCCEEDED:
             attempt = trouble.undo_tries.get(i, 0) + 1  # not the first, if a person said so
-            return (STARTED, i, COMPENSATION, attempt, self.generation(i, COMPENSATION), None)
+            return started(i, COMPENSATION, attempt, self.generation(i, COMPENSATION))
         kind = self._kind(i)
         tries = trouble.undo_tries.get(i, 0) if kind == COMPENSATION else self.tries[i]
         attempt = tries + (kind != ASK)  # a question belongs to the attempt it asks about
-        wait = trouble.waiting.get(i)
-        return (STARTED, i, kind, attempt, self.generation(i, kind), wait)
+        return started(i, kind, attempt, self.generation(i, kind), trouble.waiting.get(i))
 
     def _check_ready(self, entry: Entry) -> None:
-        i = entry[1]
+        _, i, kind, attempt, generation, _ = entry
         mark, heap = ~i if self.rolling else i, self._heap
         listed = bool(heap) and (heap[0] == mark or mark in heap)
         if not listed and not (self.trouble and i in self.trouble.waiting):
             message = f"{self._name(i)}: no call is ready"
             raise IllegalMoveError(message)
-        intent = self._intent(i)
-        if entry[2:5] != intent[2:5]:
-            message = f"{self._name(i)}: expected the intent {intent[2:5]}, got {entry[2:5]}"
+        _, _, *expected, _ = self._intent(i)
+        if [kind, attempt, generation] != expected:
+            got = (kind, attempt, generation)
+            message = f"{self._name(i)}: expected the intent {tuple(expected)}, got {got}"
             raise IllegalMoveError(message)
 
     def _push(self, i: int) -> None:
@@ -708,17 +616,18 @@ class Execution:
             self._move(i, _FAILED)
             self.backward = True
 
-    def _bury(self, straggler: tuple[int, str, int, int]) -> None:
+    def _bury(self, straggler: Attempt) -> None:
         """Forget an abandoned attempt, which has ended."""
         if self.trouble is None or straggler not in self.trouble.stragglers:
-            message = f"{self._name(straggler[0])}: attempt {straggler[2]} is not running"
+            i, _, attempt, _ = straggler
+            message = f"{self._name(i)}: attempt {attempt} is not running"
             raise IllegalMoveError(message)
         self.trouble.stragglers -= {straggler}
 
     def _land(self, entry: Entry, value: Any) -> None:
         """Take in that an abandoned attempt has succeeded after all."""
-        _, i, kind, attempt, generation, _ = entry
-        self._bury((i, kind, attempt, generation))
+        _, i, kind, _, _, _ = entry
+        self._bury(attempt_of(entry))
         trouble, status = self._trouble(), self.status[i]
         if kind == COMPENSATION:
             if status is _STUCK:
@@ -831,4 +740,3 @@ class Execution:
         RESOLVED: _take_resolved,
         AGAIN: _take_again,
     }
-    KINDS: ClassVar = frozenset({STARTED, SUCCEEDED, *_TAKE})

@@ -18,7 +18,7 @@ from py_api_saga.placeholder import SCANNED, Placeholder, placeholders
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
-    from typing import Any, Literal, TypeAlias
+    from typing import Any, Final, Literal, TypeAlias
 
     from py_api_saga.retry import Retry
 
@@ -61,11 +61,18 @@ OnDoubt: TypeAlias = 'Literal["proceed", "park"] | Callable[..., Answer | Awaita
 
 # A function, its arguments and keywords, the operations whose results stand in these, and whether
 # it is a coroutine function. A plain tuple: there are two in each operation, and any other object
-# costs as much as all the rest of reading one.
+# costs as much as all the rest of reading one. Who wants one part says which; who wants several
+# unpacks it.
 Call: TypeAlias = (
     "tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any], tuple[str, ...], bool]"
 )
 
+
+FUNCTION: Final = 0
+ARGS: Final = 1
+KEYWORDS: Final = 2
+NEEDS: Final = 3
+IS_ASYNC: Final = 4
 
 _NO_KEYWORDS: Mapping[str, Any] = {}
 # Most arguments are of these types, which is seen faster than that they are none of SCANNED.

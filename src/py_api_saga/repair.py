@@ -8,15 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from py_api_saga import entries
 from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, check_journal
-from py_api_saga.execution import (
-    ABORT,
-    AGAIN,
-    RECOVERED,
-    RESOLVED,
-    Execution,
-    IllegalMoveError,
-)
+from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import Append, Purge, Take, latest
 from py_api_saga.journal.format.entries import write_entry
 from py_api_saga.journal.format.functions import NotStorableError
@@ -30,7 +24,7 @@ from py_api_saga.wording import as_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from py_api_saga.execution import Entry
+    from py_api_saga.entries import Entry
     from py_api_saga.journal.changes import Row, Summary
     from py_api_saga.journal.format.sagas import Recorded
     from py_api_saga.journal.protocol import Journal
@@ -94,7 +88,7 @@ def resolve(
                 "succeeded after all, as is on record"
             )
             raise DecisionError(message)
-        return [*buried(ended=ended), (RESOLVED, i, "", 0, 0, (status, result))]
+        return [*buried(ended=ended), entries.resolved(i, status, result)]
 
     return _decide(journal, saga_id, f"resolve {operation} as {status.value}", decide, who, why)
 
@@ -139,7 +133,7 @@ def again(
                 "returned, which nobody knows; resolve it instead"
             )
             raise DecisionError(message)
-        return [*buried(ended=ended), *((AGAIN, i, "", 0, 0, new_key) for i in able)]
+        return [*buried(ended=ended), *(entries.again(i, new_key=new_key) for i in able)]
 
     did = f"retry{'' if operation is None else ' ' + operation}{' --new-key' * new_key}"
     return _decide(journal, saga_id, did, decide, who, why)
@@ -161,7 +155,7 @@ def compensate(journal: Journal, saga_id: str, *, who: str, why: str) -> SagaSta
                 "resolved"
             )
             raise DecisionError(message)
-        return [(ABORT, -1, "", 0, 0, InterruptedError(f"{who} said so: {why}"))]
+        return [entries.abort(InterruptedError(f"{who} said so: {why}"))]
 
     return _decide(journal, saga_id, "compensate", decide, who, why)
 
@@ -237,7 +231,7 @@ def succeeded_late(execution: Execution, i: int) -> bool:
 
 def buried(*, ended: bool) -> list[Entry]:
     """Tell, as after a crash, that no call of a saga is running any more."""
-    return [(RECOVERED, -1, "", 0, 0, frozenset())] if ended else []
+    return [entries.recovered()] if ended else []
 
 
 def _see_said(text: object, expected: str) -> None:

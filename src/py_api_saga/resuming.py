@@ -14,20 +14,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from py_api_saga.compensation import Trouble, failure
 from py_api_saga.context import recovering
+from py_api_saga.entries import ACTION, COMPENSATION, STARTED, recovered
 from py_api_saga.exceptions import (
     JournalError,
     SagaConflict,
     SagaException,
     SagaInProgress,
 )
-from py_api_saga.execution import (
-    ACTION,
-    COMPENSATION,
-    RECOVERED,
-    STARTED,
-    Execution,
-    IllegalMoveError,
-)
+from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.unready import unready
@@ -43,6 +37,7 @@ from py_api_saga.journal.format.sagas import (
     reading,
 )
 from py_api_saga.journal.recorder import Recorder
+from py_api_saga.operation import IS_ASYNC
 from py_api_saga.status import SagaStatus
 
 if TYPE_CHECKING:
@@ -212,7 +207,7 @@ def _resume(
         raise _contradiction(seen, error) from error
     execution = run.execution
     if execution.entries and not execution.at_rest:  # else it was never begun, or needs nobody
-        execution.tell((RECOVERED, -1, "", 0, 0, _too_old(recorded, execution)))
+        execution.tell(recovered(_too_old(recorded, execution)))
     return run
 
 
@@ -235,12 +230,14 @@ def _too_old(recorded: Recorded, execution: Execution) -> frozenset[int]:
     latest = time() - recorded.plan.max_age
     kind = COMPENSATION if execution.rolling else ACTION
     return frozenset(
-        entry[1]
-        for entry, at in zip(recorded.entries, recorded.times, strict=True)
+        i
+        for (what, i, of, _, generation, _), at in zip(
+            recorded.entries, recorded.times, strict=True
+        )
         if at < latest
-        and entry[0] == STARTED
-        and entry[2] == kind
-        and entry[4] == execution.generation(entry[1], kind)
+        and what == STARTED
+        and of == kind
+        and generation == execution.generation(i, kind)
     )
 
 
@@ -335,7 +332,7 @@ def _giving_back(run: Run) -> Iterator[Change]:
 
 def _has_coroutines(definition: Definition) -> bool:
     for operation in definition.operations:
-        undo, ask = operation.compensation, operation.policy.ask
-        if operation.action[4] or (undo and undo[4]) or (ask and ask[4]):
+        calls = (operation.action, operation.compensation, operation.policy.ask)
+        if any(call is not None and call[IS_ASYNC] for call in calls):
             return True
     return False

@@ -1,7 +1,6 @@
 """Where an operation stands, and where its saga stands.
 
-A leaf, so that the exceptions can name the statuses which the machine derives; which of them may
-follow which is a table in `execution`.
+A leaf, so that the exceptions can name the statuses which the machine derives.
 """
 
 from __future__ import annotations
@@ -41,6 +40,56 @@ class SagaStatus(_Status):
     COMPLETED = "completed"  # every operation succeeded
     COMPENSATED = "compensated"  # everything that can be undone is undone
     STUCK = "stuck"  # an operation needs a person
+
+
+# Which status may follow which.
+LEGAL: Final = {
+    Status.PENDING: frozenset({Status.RUNNING}),
+    Status.RUNNING: frozenset(
+        {Status.RUNNING, Status.SUCCEEDED, Status.FAILED, Status.IN_DOUBT, Status.STUCK}
+    ),
+    Status.IN_DOUBT: frozenset(
+        {
+            Status.RUNNING,  # called again after a crash
+            Status.SUCCEEDED,  # it happened
+            Status.FAILED,  # it did not
+            Status.COMPENSATING,
+            Status.SKIPPED,
+            Status.STUCK,  # parked
+        }
+    ),
+    Status.SUCCEEDED: frozenset({Status.COMPENSATING, Status.SKIPPED}),
+    Status.COMPENSATING: frozenset({Status.COMPENSATING, Status.COMPENSATED, Status.STUCK}),
+    Status.COMPENSATED: frozenset({Status.COMPENSATING}),  # a late landing
+    Status.FAILED: frozenset({Status.COMPENSATING}),  # a late landing
+    Status.SKIPPED: frozenset(),
+    Status.STUCK: frozenset(  # a person decided, or a compensation landed late
+        {
+            Status.RUNNING,
+            Status.SUCCEEDED,
+            Status.FAILED,
+            Status.COMPENSATING,
+            Status.COMPENSATED,
+            Status.SKIPPED,
+        }
+    ),
+}
+SAGA_LEGAL: Final = {
+    SagaStatus.RUNNING: frozenset(
+        {SagaStatus.COMPLETED, SagaStatus.COMPENSATING, SagaStatus.STUCK}
+    ),
+    SagaStatus.COMPENSATING: frozenset({SagaStatus.COMPENSATED, SagaStatus.STUCK}),
+    SagaStatus.STUCK: frozenset(  # a person decided, or something landed late
+        {
+            SagaStatus.RUNNING,
+            SagaStatus.COMPENSATING,
+            SagaStatus.COMPLETED,
+            SagaStatus.COMPENSATED,
+        }
+    ),
+    SagaStatus.COMPENSATED: frozenset({SagaStatus.COMPENSATING}),  # a late landing
+    SagaStatus.COMPLETED: frozenset(),
+}
 
 
 class _Missing:

@@ -18,7 +18,7 @@ from world import unmeasured
 
 import py_api_saga
 from py_api_saga.events import _LEVELS
-from py_api_saga.execution import LEGAL, SAGA_LEGAL
+from py_api_saga.status import LEGAL, SAGA_LEGAL
 
 _JOURNAL = "keeps a journal, and modules with what it may name, in a folder of its own"
 _WORKERS = "needs a Redis; `python -m tests.queues` runs it as it stands"

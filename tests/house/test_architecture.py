@@ -29,7 +29,7 @@ HOUSE = (
         "wording",
         "process",
     ),  # leaves: they know nothing of the rest
-    ("report",),
+    ("entries", "report"),
     ("exceptions",),
     ("known_errors",),
     ("error_details",),

@@ -29,8 +29,8 @@ from py_api_saga import (
     result_of,
 )
 from py_api_saga.definition import Definition, Layout
+from py_api_saga.entries import ABORT, IN_DOUBT, UNKNOWN, Setback
 from py_api_saga.exceptions import RecordedError
-from py_api_saga.execution import ABORT, IN_DOUBT, UNKNOWN, Doubt
 from py_api_saga.journal import MemoryJournal
 from py_api_saga.journal.changes import Row
 from py_api_saga.journal.format import sagas as record
@@ -289,7 +289,7 @@ def test_errors_come_back_as_stand_ins() -> None:
     values = Values(PLAIN)
     for entry in (
         (ABORT, -1, "", 0, 0, KeyboardInterrupt()),
-        (IN_DOUBT, 0, "action", 1, 1, Doubt(TimeoutError("late"), 1.5, alive=True)),
+        (IN_DOUBT, 0, "action", 1, 1, Setback(TimeoutError("late"), 1.5, alive=True)),
         (UNKNOWN, 0, "ask", 1, 1, OSError("no answer")),
         (UNKNOWN, 0, "ask", 1, 1, None),
     ):

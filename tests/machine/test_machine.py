@@ -40,7 +40,7 @@ from py_api_saga import (
     happened,
 )
 from py_api_saga.definition import Definition
-from py_api_saga.execution import (
+from py_api_saga.entries import (
     ABORT,
     ACTION,
     ASK,
@@ -48,19 +48,16 @@ from py_api_saga.execution import (
     FAILED,
     HAPPENED,
     IN_DOUBT,
-    LEGAL,
     NOT_HAPPENED,
     RETRY,
-    SAGA_LEGAL,
     STARTED,
     SUCCEEDED,
     UNKNOWN,
-    Doubt,
     Entry,
-    Execution,
-    IllegalMoveError,
+    Setback,
 )
-from py_api_saga.status import MISSING
+from py_api_saga.execution import Execution, IllegalMoveError
+from py_api_saga.status import LEGAL, MISSING, SAGA_LEGAL
 
 Execute = Callable[..., Any]
 
@@ -152,7 +149,7 @@ def a_failure_undoes_what_was_done() -> Dialogue:
     d.retry("c")
     d.fail("c")
     d.start("a")
-    d.end(RETRY, "a", (ValueError(), 0.0))
+    d.end(RETRY, "a", Setback(ValueError(), 0.0))
     d.do("a")
     return d
 
@@ -363,8 +360,8 @@ def test_who_does_not_watch_is_told_of_what_is_unexpected() -> None:
         (SUCCEEDED, 2, ACTION, 1, 1, None),
         (FAILED, 0, ACTION, 2, 1, ValueError()),
         (FAILED, 2, ACTION, 1, 1, ValueError()),
-        (RETRY, 0, COMPENSATION, 1, 1, (ValueError(), 1.0)),
-        (IN_DOUBT, 2, ACTION, 1, 1, Doubt(ValueError())),
+        (RETRY, 0, COMPENSATION, 1, 1, Setback(ValueError(), 1.0)),
+        (IN_DOUBT, 2, ACTION, 1, 1, Setback(ValueError())),
         (HAPPENED, 0, ACTION, 1, 1, None),
         (NOT_HAPPENED, 0, ASK, 1, 1, None),
         (UNKNOWN, 2, ASK, 1, 1, None),
@@ -397,8 +394,8 @@ def test_a_question_has_no_result() -> None:
     for what, value in (
         (SUCCEEDED, None),
         (FAILED, ValueError()),
-        (RETRY, (ValueError(), 1.0)),
-        (IN_DOUBT, Doubt(ValueError())),
+        (RETRY, Setback(ValueError(), 1.0)),
+        (IN_DOUBT, Setback(ValueError())),
     ):
         d.refuse((what, *question[1:5], value))
 
@@ -479,7 +476,7 @@ def test_what_is_ready_first_is_started_in_one_step() -> None:
     """`start` tells the first intent and gives it; it never starts what has to wait."""
     d = graph(Op(), Op())
     assert d.x.start() == (STARTED, 0, ACTION, 1, 1, None)
-    d.end(RETRY, "a", (ValueError("a"), 0.0))
+    d.end(RETRY, "a", Setback(ValueError("a"), 0.0))
     assert d.x.start() == (STARTED, 1, ACTION, 1, 1, None)
     assert d.x.start() is None
     assert [entry[:2] for entry in d.x.entries] == [(STARTED, 0), (RETRY, 0), (STARTED, 1)]
@@ -544,7 +541,7 @@ def test_between_attempts_an_operation_is_running_but_not_in_flight() -> None:
     d = one()
     intent = d.start("a")
     assert d.x.is_flying(intent)
-    d.end(RETRY, "a", (ValueError("a"), 2.5))
+    d.end(RETRY, "a", Setback(ValueError("a"), 2.5))
 
     assert d.stand() == "running"
     assert d.x.flying == {}
@@ -638,7 +635,7 @@ def test_several_failures_are_all_kept() -> None:
     d = graph(Op(), Op(), Op(), Op())
     d.start("a", "b", "c")
     d.end(FAILED, "b", second := ValueError("b"))
-    d.end(RETRY, "c", (third := ValueError("c"), 0.0))
+    d.end(RETRY, "c", Setback(third := ValueError("c"), 0.0))
     assert d.ready() == ""
     d.end(FAILED, "a", first := ValueError("a"))
 
@@ -975,7 +972,11 @@ def test_while_a_straggler_lives_nothing_is_asked() -> None:
 
 @pytest.mark.parametrize(
     ("what", "value"),
-    [(FAILED, ValueError()), (RETRY, (ValueError(), 1.0)), (IN_DOUBT, Doubt(TimeoutError()))],
+    [
+        (FAILED, ValueError()),
+        (RETRY, Setback(ValueError(), 1.0)),
+        (IN_DOUBT, Setback(TimeoutError())),
+    ],
 )
 def test_a_late_failure_only_ends_the_straggler(what: str, value: Any) -> None:
     """Doubt stays: an earlier effect is not disproved."""
@@ -1026,7 +1027,7 @@ def test_landing_while_being_undone() -> None:
     d.land(late)
     assert d.stand() == "compensating"
     assert d.ready() == ""
-    d.end(RETRY, "a", (ValueError(), 0.0))
+    d.end(RETRY, "a", Setback(ValueError(), 0.0))
     assert d.intents("a") == [(STARTED, 0, COMPENSATION, 2, 1, 0.0)]
     d.do("a")
     assert d.saga == "compensating"
@@ -1173,7 +1174,7 @@ def test_an_abort_ends_the_retries() -> None:
     d = one()
     d.start("a")
     d.abort()
-    d.end(RETRY, "a", (ValueError("a"), 0.0))
+    d.end(RETRY, "a", Setback(ValueError("a"), 0.0))
 
     assert d.stand() == "failed"
     assert d.saga == "compensated"

@@ -155,10 +155,11 @@ MUTANTS = (
         (
             Edit(
                 "execution.py",
-                "            if intent[2] == ACTION:\n"
+                "            if kind_of(intent) == ACTION:\n"
                 "                trouble.doubted.add(i)\n"
                 "                self._move(i, _IN_DOUBT)\n",
-                "            if intent[2] == ACTION:\n                self._move(i, _IN_DOUBT)\n",
+                "            if kind_of(intent) == ACTION:\n"
+                "                self._move(i, _IN_DOUBT)\n",
             ),
         ),
     ),

@@ -79,8 +79,8 @@ MUTANTS = (
     _one(
         "restarts the numbers of an action's attempts after a crash",
         "execution.py",
-        "        trouble.too_old = frozenset(entry[5])\n",
-        "        trouble.too_old = frozenset(entry[5])\n"
+        "        trouble.too_old = frozenset(too_old)\n",
+        "        trouble.too_old = frozenset(too_old)\n"
         "        self.tries = [0] * len(self.tries)\n",
     ),
     _one(
@@ -136,8 +136,8 @@ MUTANTS = (
     _one(
         "compensates without the result that it needs",
         "execution.py",
-        "OWN in undo[3] and self.results[i] is MISSING\n",
-        "OWN in undo[3] and self.results[i] is None\n",
+        "OWN in undo[NEEDS] and self.results[i] is MISSING\n",
+        "OWN in undo[NEEDS] and self.results[i] is None\n",
     ),
     _one(
         "asks, and believes NOT_HAPPENED, while a straggler lives",
@@ -155,7 +155,7 @@ MUTANTS = (
     _one(
         "loses a straggler",
         "execution.py",
-        "            trouble.stragglers |= {(i, kind, attempt, generation)}\n",
+        "            trouble.stragglers |= {attempt_of(entry)}\n",
         "            pass\n",
     ),
     _one(
@@ -263,14 +263,14 @@ MUTANTS = (
     _one(
         "takes a call past its timeout for one that has ended",
         "executors/attempt.py",
-        "    return (IN_DOUBT, i, kind, number, generation, Doubt(late, alive=True))\n",
-        "    return failed(run, intent, late, in_doubt=True)\n",
+        "    return in_doubt(intent, late, alive=True)\n",
+        "    return meaning(run, intent, late, is_doubtful=True)\n",
     ),
     _one(
         "takes a lost reply for a failure",
         "executors/attempt.py",
-        "in_doubt or run.has_noted(intent) or policy.doubtful.match(error, sys.exception())",
-        "in_doubt",
+        "is_doubtful or run.has_noted(intent) or policy.doubtful.match(error, sys.exception())",
+        "is_doubtful",
     ),
     _one(
         "does not undo what lands when the run is over",

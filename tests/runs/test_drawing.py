@@ -10,7 +10,7 @@ from world import World, failure_of, steps
 
 from py_api_saga import SagaAssembler, Status
 from py_api_saga.drawing import escaped, flowchart, state_diagram
-from py_api_saga.execution import LEGAL, SAGA_LEGAL
+from py_api_saga.status import LEGAL, SAGA_LEGAL
 
 
 def reserve(*_: object) -> None:

@@ -31,14 +31,8 @@ from py_api_saga import (
     result_of,
 )
 from py_api_saga.compensation import failure
-from py_api_saga.execution import (
-    ABORT,
-    COMPENSATION,
-    RECOVERED,
-    RESOLVED,
-    SUCCEEDED,
-    Execution,
-)
+from py_api_saga.entries import ABORT, COMPENSATION, RECOVERED, RESOLVED, SUCCEEDED
+from py_api_saga.execution import Execution
 from py_api_saga.executors import attempt as attempts
 from py_api_saga.executors import choreography, event_loop, orchestrator
 from py_api_saga.operation import Call

@@ -18,7 +18,7 @@ import pytest
 from py_api_saga import NOT_HAPPENED as NO
 from py_api_saga import SagaAssembler, SagaStatus, Status, result_of
 from py_api_saga.compensation import Trouble
-from py_api_saga.execution import (
+from py_api_saga.entries import (
     ABORT,
     ACTION,
     AGAIN,
@@ -27,26 +27,23 @@ from py_api_saga.execution import (
     FAILED,
     HAPPENED,
     IN_DOUBT,
-    LEGAL,
     NOT_HAPPENED,
     RECOVERED,
     RESOLVED,
     RETRY,
-    SAGA_LEGAL,
     STARTED,
     SUCCEEDED,
     UNKNOWN,
-    Doubt,
-    Execution,
-    IllegalMoveError,
+    Setback,
 )
-from py_api_saga.status import MISSING
+from py_api_saga.execution import Execution, IllegalMoveError
+from py_api_saga.status import LEGAL, MISSING, SAGA_LEGAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from py_api_saga.definition import Definition
-    from py_api_saga.execution import Entry
+    from py_api_saga.entries import Entry
 
 NAMES = "abcdefgh"
 Attempt: TypeAlias = tuple[int, str, int, int]  # operation, kind of call, attempt, generation
@@ -223,7 +220,7 @@ class Dialogue:
     def retry(self, name: str, wait: float = 1.0) -> None:
         """Begin and fail, to be called again after a wait."""
         self.start(name)
-        self.end(RETRY, name, (ValueError(name), wait))
+        self.end(RETRY, name, Setback(ValueError(name), wait))
 
     def doubt(self, name: str, *, wait: float | None = None, alive: bool = False) -> Attempt:
         """Begin, and never learn what came of it."""
@@ -233,7 +230,7 @@ class Dialogue:
     def lose(self, name: str, *, wait: float | None = None, alive: bool = False) -> Attempt:
         """Never learn what came of a call in flight."""
         _, i, kind, attempt, generation, _ = self.x.flying[NAMES.index(name)]
-        self.end(IN_DOUBT, name, Doubt(TimeoutError(name), wait, alive=alive))
+        self.end(IN_DOUBT, name, Setback(TimeoutError(name), wait, alive=alive))
         return i, kind, attempt, generation
 
     def land(self, attempt: Attempt, what: str = SUCCEEDED, value: object = "late") -> None:
@@ -429,14 +426,14 @@ class World(Dialogue):
         if how == "fail":
             return FAILED, ValueError("failed")
         if how == "retry":
-            return RETRY, (ValueError("failed"), self.choose(0.0, 1.0))
+            return RETRY, Setback(ValueError("failed"), self.choose(0.0, 1.0))
         books.doubted.add(i)
         books.asked.discard(i)
         self.effect[i] = self.effect[i] or self.choose(False, True)
         if "alive" in how:
             books.late.add(intent[1:5])
         wait = 1.0 if "again" in how else None
-        return IN_DOUBT, Doubt(TimeoutError("in doubt"), wait, alive="alive" in how)
+        return IN_DOUBT, Setback(TimeoutError("in doubt"), wait, alive="alive" in how)
 
     def _finish_undo(self, i: int, intent: Entry) -> tuple[str, object]:
         how = self.choose(
@@ -452,11 +449,11 @@ class World(Dialogue):
         if how == "fail":
             return FAILED, ValueError("not undone")
         if how == "retry":
-            return RETRY, (ValueError("not undone"), 1.0)
+            return RETRY, Setback(ValueError("not undone"), 1.0)
         if "alive" in how:
             self.books.late.add(intent[1:5])
         wait = 1.0 if "again" in how else None
-        return IN_DOUBT, Doubt(TimeoutError("in doubt"), wait, alive="alive" in how)
+        return IN_DOUBT, Setback(TimeoutError("in doubt"), wait, alive="alive" in how)
 
     def undone(self, i: int, generation: int) -> None:
         """Note that a compensation was reported as done: once under each key."""
@@ -488,7 +485,7 @@ class World(Dialogue):
         if self.choose(False, True) and self.wild:
             what = self.choose(FAILED, RETRY, IN_DOUBT)
             error = ValueError("late")
-            values = {FAILED: error, RETRY: (error, 1.0), IN_DOUBT: Doubt(error)}
+            values = {FAILED: error, RETRY: Setback(error, 1.0), IN_DOUBT: Setback(error)}
             self.told((what, *attempt, values[what]))
             assert self.x.status[i] is status, "a late failure only ends the straggler"
             return
@@ -567,9 +564,9 @@ class World(Dialogue):
         kind = self.choose(ACTION, COMPENSATION, ASK)
         value: Any = ValueError("wrong")
         if what == RETRY:
-            value = (value, 1.0)
+            value = Setback(value, 1.0)
         elif what == IN_DOUBT:
-            value = Doubt(value)
+            value = Setback(value)
         elif what == RESOLVED:
             value = (self.choose(*Status), None)
         entry = (what, i, kind, self.choose(1, 2, 3), self.choose(1, 2), value)

@@ -12,29 +12,31 @@ from types import FunctionType
 
 from py_api_saga.context import current, recovering
 from py_api_saga.definition import Layout, arrange
-from py_api_saga.error_details import traceback_of
-from py_api_saga.execution import (
+from py_api_saga.entries import (
     ACTION,
     ASK,
     COMPENSATION,
-    FAILED,
-    HAPPENED,
-    IN_DOUBT,
-    NOT_HAPPENED,
-    RETRY,
     SUCCEEDED,
-    UNKNOWN,
-    Doubt,
+    failed,
+    happened,
+    in_doubt,
+    index_of,
+    interrupted,
+    kind_of,
+    not_happened,
+    not_made,
+    retry,
+    unknown,
+    unready,
 )
+from py_api_saga.error_details import traceback_of
 from py_api_saga.executors.inbox import GLANCE
-from py_api_saga.executors.run import UNREADY, interrupted, is_defect, not_made, unnoticed
+from py_api_saga.executors.run import is_defect, unnoticed
 from py_api_saga.executors.running import Running
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.interrupts import is_interrupt, is_limit
 from py_api_saga.log import complain
-from py_api_saga.operation import NOT_HAPPENED as ANSWER_NO
-from py_api_saga.operation import PLAIN, Happened
-from py_api_saga.operation import UNKNOWN as ANSWER_UNKNOWN
+from py_api_saga.operation import ARGS, KEYWORDS, NOT_HAPPENED, PLAIN, UNKNOWN, Happened
 from py_api_saga.placeholder import OWN, resolve
 from py_api_saga.status import MISSING
 
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from py_api_saga.execution import Entry
+    from py_api_saga.entries import Entry
     from py_api_saga.executors.run import Run
     from py_api_saga.operating import CurrentOperation
     from py_api_saga.operation import Call, Operation
@@ -147,30 +149,29 @@ def filled(
         return known
 
     done: dict[int, Any] = {}
-    args = tuple([resolve(arg, result, done) for arg in call[1]])
-    return args, {name: resolve(value, result, done) for name, value in call[2].items()}
+    args = tuple([resolve(arg, result, done) for arg in call[ARGS]])
+    return args, {name: resolve(value, result, done) for name, value in call[KEYWORDS].items()}
 
 
 def answered(intent: Entry, answer: object) -> Entry:
     """Say what an `on_doubt` function has answered; what is no answer is UNKNOWN."""
-    _, i, kind, number, generation, _ = intent
     if isinstance(answer, Happened):
-        return (HAPPENED, i, kind, number, generation, answer.result)
-    if answer is ANSWER_NO:
-        return (NOT_HAPPENED, i, kind, number, generation, None)
-    if answer is not ANSWER_UNKNOWN:
+        return happened(intent, answer.result)
+    if answer is NOT_HAPPENED:
+        return not_happened(intent)
+    if answer is not UNKNOWN:
         complain(
             "an on_doubt function must return happened(result), NOT_HAPPENED or UNKNOWN, got %s",
             type(answer).__name__,
         )
-    return (UNKNOWN, i, kind, number, generation, None)
+    return unknown(intent)
 
 
 def note_start(run: Run, operation: Operation, i: int, kind: str) -> None:
     """Note when the first attempt began, if the policy counts from there."""
     policy = operation.policy
-    retry = policy.retry if kind == ACTION else policy.compensation_retry
-    if retry is not None and retry.timeout is not None:
+    rule = policy.retry if kind == ACTION else policy.compensation_retry
+    if rule is not None and rule.timeout is not None:
         run.since_first(i, kind, monotonic())
 
 
@@ -203,11 +204,11 @@ def judged(run: Run, intent: Entry, error: BaseException, function: object = Non
     if struck_beside(error, function):
         raise error
     if isinstance(error, Exception) and not is_limit(error):
-        return failed(run, intent, error)
+        return meaning(run, intent, error)
     return interrupted(intent, error)
 
 
-def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False) -> Entry:
+def meaning(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = False) -> Entry:
     """Say what an error means: another attempt, doubt, or the end.
 
     Not to be called where the error is handled: what is handled here is the caller's affair.
@@ -216,35 +217,36 @@ def failed(run: Run, intent: Entry, error: Exception, *, in_doubt: bool = False)
         run: The run.
         intent: The call.
         error: What it raised.
-        in_doubt: Whether it is in doubt, whatever the type of the error.
+        is_doubtful: Whether it is in doubt, whatever the type of the error.
     """
-    _, i, kind, number, generation, _ = intent
+    _, i, kind, number, _, _ = intent
     home = recovering.get()
-    if home is not None and run.recorder is not None and not in_doubt:
-        lacking = home[1](error)
+    if home is not None and run.recorder is not None and not is_doubtful:
+        _, lacks = home
+        lacking = lacks(error)
         if lacking is not None:
-            return (UNREADY, i, kind, number, generation, lacking)
+            return unready(intent, lacking)
     policy = run.definition.operations[i].policy
     if kind not in (ACTION, COMPENSATION):
         complain("an on_doubt function raised", error=error)
-        return (UNKNOWN, i, kind, number, generation, error)
+        return unknown(intent, error)
     wait = None
-    retry = policy.retry if kind == ACTION else policy.compensation_retry
-    if retry is not None:
-        elapsed = 0.0 if retry.timeout is None else run.since_first(i, kind, monotonic())
+    rule = policy.retry if kind == ACTION else policy.compensation_retry
+    if rule is not None:
+        elapsed = 0.0 if rule.timeout is None else run.since_first(i, kind, monotonic())
         try:
-            wait = retry.after(error, number, elapsed, _chance())
+            wait = rule.after(error, number, elapsed, _chance())
         except BaseException as raised:  # noqa: BLE001 - of the user's
             if is_interrupt(raised):
                 return interrupted(intent, raised)
             complain("the function in Retry(on=...) raised: no further attempt", error=raised)
     if kind == ACTION and (
-        in_doubt or run.has_noted(intent) or policy.doubtful.match(error, sys.exception())
+        is_doubtful or run.has_noted(intent) or policy.doubtful.match(error, sys.exception())
     ):
-        return (IN_DOUBT, i, kind, number, generation, Doubt(error, wait))
+        return in_doubt(intent, error, wait)
     if wait is not None:
-        return (RETRY, i, kind, number, generation, (error, wait))
-    return (FAILED, i, kind, number, generation, error)
+        return retry(intent, error, wait)
+    return failed(intent, error)
 
 
 def _chance() -> float:
@@ -297,7 +299,7 @@ def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
 
     If no thread is to be had, not even shortly, it is made in this one, and outlasts its time.
     """
-    i = intent[1]
+    i = index_of(intent)
     until = monotonic() + timeout
     handover = _Handover()
     run.open_inbox()
@@ -325,11 +327,11 @@ def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
 
 def _given_up(run: Run, intent: Entry, timeout: float) -> Entry:
     """Say of a call whose time is up that nobody knows what came of it."""
-    _, i, kind, number, generation, _ = intent
+    _, i, kind, _, _, _ = intent
     late = overdue(run, i, kind, timeout)
     if kind not in (ACTION, COMPENSATION):
-        return failed(run, intent, late)
-    return (IN_DOUBT, i, kind, number, generation, Doubt(late, alive=True))
+        return meaning(run, intent, late)
+    return in_doubt(intent, late, alive=True)
 
 
 def _wait_within(
@@ -360,7 +362,7 @@ def _wait_within(
             # makes it beside this one.
             if interrupt is not None:
                 run.stop(interrupt)
-                if intent[2] != COMPENSATION and handover.abandon():
+                if kind_of(intent) != COMPENSATION and handover.abandon():
                     break
             interrupt = error
     if interrupt is not None:
@@ -381,10 +383,8 @@ def surely(run: Run, intent: Entry, until: float | None = None) -> Entry:
         return attempt(run, intent, until)
     except BaseException as error:  # noqa: BLE001 - of this library's own code
         complain("an attempt ended without a result", error=error)
-        entry = interrupted(intent, error)
-        if is_interrupt(error) or is_defect(error):
-            return entry
+        kind = kind_of(intent)
+        if is_interrupt(error) or is_defect(error) or kind == ASK:
+            return interrupted(intent, error)
         # No signal strikes a thread of ours: it is a fault of what it calls, which would stay.
-        if intent[2] == ACTION:
-            return (*entry[:5], Doubt(error))
-        return (FAILED, *entry[1:5], error) if intent[2] == COMPENSATION else entry
+        return in_doubt(intent, error) if kind == ACTION else failed(intent, error)

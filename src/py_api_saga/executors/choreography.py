@@ -8,9 +8,8 @@ from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
 
-from py_api_saga.execution import STARTED
+from py_api_saga.entries import STARTED, attempt_of, not_made, what_of
 from py_api_saga.executors.attempt import surely
-from py_api_saga.executors.run import not_made
 from py_api_saga.executors.threads import soon, start
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from py_api_saga.definition import Results
-    from py_api_saga.execution import Entry
+    from py_api_saga.entries import Entry
     from py_api_saga.executors.inbox import Inbox
     from py_api_saga.executors.run import Run
 
@@ -122,16 +121,16 @@ def execute(run: Run, limit: int) -> Results:
 
 def _await_begun(run: Run, inbox: Inbox, claims: dict[Entry, threading.Lock]) -> None:
     """Wait until no thread makes a call: nobody else may make it beside that."""
-    ended = {entry[1:5] for entry in run.execution.entries if entry[0] != STARTED}
+    ended = {attempt_of(entry) for entry in run.execution.entries if what_of(entry) != STARTED}
     while True:
         try:
             for intent, claim in list(claims.items()):
                 if claim.acquire(blocking=False):  # no thread has begun it, and none will
                     del claims[intent]
-            while {intent[1:5] for intent in claims} - ended:
+            while {attempt_of(intent) for intent in claims} - ended:
                 inbox.wait(None)
                 while inbox.entries:
-                    ended.add(inbox.entries[0][1:5])
+                    ended.add(attempt_of(inbox.entries[0]))
                     inbox.entries.popleft()
         except BaseException:  # noqa: BLE001, S112 - an error is to be raised already
             continue

@@ -14,26 +14,35 @@ from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING
 
 from py_api_saga.context import current
-from py_api_saga.execution import ASK, SUCCEEDED, Doubt
+from py_api_saga.entries import (
+    ASK,
+    Setback,
+    index_of,
+    interrupted,
+    kind_of,
+    not_made,
+    succeeded,
+    value_of,
+)
 from py_api_saga.executors.attempt import (
     answered,
     call_of,
-    failed,
     filled,
     judged,
+    meaning,
     note_start,
     overdue,
     running,
 )
 from py_api_saga.executors.choreography import POOL
-from py_api_saga.executors.run import Interrupted, interrupted, not_made
+from py_api_saga.operation import IS_ASYNC, NEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from typing import Any, Self
 
     from py_api_saga.definition import Results
-    from py_api_saga.execution import Entry
+    from py_api_saga.entries import Entry
     from py_api_saga.executors.run import Run
 
 
@@ -329,11 +338,9 @@ class _OneByOne(_Driver):
 
 def _note_cancellation(driver: _Driver, entry: Entry | None) -> None:
     """Stop a run whose task was cancelled, also if its call has swallowed that."""
-    value = None if entry is None else entry[5]
-    if type(value) is Doubt:
+    value = None if entry is None else value_of(entry)
+    if type(value) is Setback:
         value = value.error
-    elif type(value) is Interrupted:
-        value = value[0]
     if not issubclass(type(value), asyncio.CancelledError):  # else that one is told
         driver.swallowed = asyncio.CancelledError()
         driver.run.stop(driver.swallowed)
@@ -362,7 +369,7 @@ class _AtOnce(_Driver):
 
     def lost(self, interrupt: BaseException, intent: Entry) -> Entry | None:
         """Say of a call that has no task that it was not made, or that nobody hears of it."""
-        if intent in self._tasks or any(entry[1] == intent[1] for entry in self._ended):
+        if intent in self._tasks or index_of(intent) in map(index_of, self._ended):
             return None
         if self._is_rolling:
             return None
@@ -397,7 +404,7 @@ class _AtOnce(_Driver):
             self._news.set()
         else:
             self._tell(intent, self.run.cut_off(interrupt, intent))
-            self.stop(interrupt, intent[2])
+            self.stop(interrupt, kind_of(intent))
 
     def _tell(self, intent: Entry, entry: Entry) -> None:
         """Have it heard what came of a call; harmless if done again."""
@@ -424,8 +431,9 @@ class _AtOnce(_Driver):
 
     def _sweep(self) -> None:
         """Forget the tasks of calls that have ended, also if the loop has not called back."""
-        for intent, task in [pair for pair in self._tasks.items() if pair[1].done()]:
-            self._end(intent, task)
+        for intent, task in [*self._tasks.items()]:
+            if task.done():
+                self._end(intent, task)
         self._tasks.clear()
 
     def _make(self, intents: list[Entry]) -> None:
@@ -479,22 +487,22 @@ class _AtOnce(_Driver):
 async def _attempt(run: Run, intent: Entry) -> Entry:
     """Make one call and say what came of it."""
     # Few variables: each takes room in each call that runs, and there may be many.
-    operation = run.operations[intent[1]]
-    call = call_of(operation, intent[2])
-    if not call[4]:
+    operation = run.operations[index_of(intent)]
+    call = call_of(operation, kind_of(intent))
+    if not call[IS_ASYNC]:
         return await _attempt_in_thread(run, intent)
     timeout, scope = operation.policy.timeout, None
     if timeout is not None:
         scope = asyncio.timeout(timeout)
     current.set((running, run, intent, None if timeout is None else monotonic() + timeout))
-    note_start(run, operation, intent[1], intent[2])
+    note_start(run, operation, index_of(intent), kind_of(intent))
     task = asyncio.current_task()
-    function, args, keywords = call[:3]
+    function, args, keywords, _, _ = call
     value: Any = _NOT_YET
     called: object = None
     try:
-        if call[3]:
-            args, keywords = filled(run, operation, intent[1], call)
+        if call[NEEDS]:
+            args, keywords = filled(run, operation, index_of(intent), call)
         called = function
         if scope is None:  # entering one costs as much as the call
             value = await function(*args, **keywords)
@@ -510,9 +518,7 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
             raise
         problem = error
     else:
-        if intent[2] == ASK:
-            return answered(intent, value)
-        return (SUCCEEDED, intent[1], intent[2], intent[3], intent[4], value)
+        return answered(intent, value) if kind_of(intent) == ASK else succeeded(intent, value)
     try:
         return _judged(run, intent, problem, scope, called)  # out here, as in `attempt`
     finally:
@@ -533,7 +539,7 @@ def _judged(
     if scope is not None and scope.expired():
         late = overdue(run, i, kind, run.operations[i].policy.timeout or 0.0)
         late.__cause__ = error
-        return failed(run, intent, late, in_doubt=True)
+        return meaning(run, intent, late, is_doubtful=True)
     is_coroutine = (  # what other functions give raises elsewhere
         type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from py_api_saga.context import current
-from py_api_saga.execution import SUCCEEDED
+from py_api_saga.entries import SUCCEEDED
 from py_api_saga.executors.attempt import attempt
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -53,7 +53,7 @@ def _made_at_once(run: Run) -> bool:
     execution = run.execution
     while not run.left and (intent := execution.start()) is not None:
         entry = attempt(run, intent)
-        if entry[0] is SUCCEEDED:
+        if entry[0] is SUCCEEDED:  # a function that reads it is one call more for each operation
             execution.tell(entry)
         else:
             run.tell(entry)

@@ -7,11 +7,7 @@ from time import monotonic, sleep
 
 from py_api_saga.compensation import Trouble, failure
 from py_api_saga.context import current
-from py_api_saga.error_details import traceback_of
-from py_api_saga.events import Event, emit
-from py_api_saga.exceptions import JournalError, SagaError
-from py_api_saga.execution import (
-    ABORT,
+from py_api_saga.entries import (
     ACTION,
     COMPENSATION,
     FAILED,
@@ -20,14 +16,24 @@ from py_api_saga.execution import (
     RETRY,
     SUCCEEDED,
     UNKNOWN,
-    Doubt,
-    Execution,
-    IllegalMoveError,
-    verdict,
+    UNREADY,
+    Setback,
+    abort,
+    attempt_of,
+    failed,
+    in_doubt,
+    index_of,
+    not_made,
+    what_of,
 )
+from py_api_saga.error_details import traceback_of
+from py_api_saga.events import Event, emit
+from py_api_saga.exceptions import JournalError, SagaError
+from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.executors.inbox import PARTING, Inbox
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain, is_heard
+from py_api_saga.operation import IS_ASYNC
 from py_api_saga.process import OwnLock
 from py_api_saga.status import SagaStatus, Status
 
@@ -37,15 +43,14 @@ if TYPE_CHECKING:
     from typing import Never
 
     from py_api_saga.definition import Definition, Results
+    from py_api_saga.entries import Entry
     from py_api_saga.events import EventKind
-    from py_api_saga.execution import Entry
     from py_api_saga.journal.changes import Change
     from py_api_saga.journal.recorder import Recorder
     from py_api_saga.observer import Observer
 
 MAX_KEY = 255  # characters
 _FEW = 16  # notes that are not looked through for what is over
-UNREADY = "unready"  # told of a call to a run, never to the machine: this process lacks something
 _TROUBLES = frozenset({FAILED, RETRY, IN_DOUBT, UNKNOWN})
 _EVENTS: dict[Status, EventKind] = {
     Status.RUNNING: "operation started",
@@ -60,12 +65,6 @@ _VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has 
 _MOST_STRIKES = 16  # of an `Exception` in one run: more are no signals, but a fault that stays
 _COMPLETED = SagaStatus.COMPLETED  # looking up a member of an Enum costs 60 ns, a global 5
 _naming = OwnLock()
-
-
-class Interrupted(tuple["BaseException", float]):
-    """The value of RETRY for a compensation that an interrupt has struck: the error and no wait."""
-
-    __slots__ = ()
 
 
 class _Struck:
@@ -185,22 +184,22 @@ class Run:
         if self.deadline is not None:  # first: what comes after it does not complete the saga
             self._check_deadline()
         execution, recorder = self.execution, self.recorder
+        what, i, _, _, _, value = entry
         if recorder is not None:
-            if entry[0] in _VALUED:
+            if what in _VALUED:
                 entry = recorder.accept(entry, self.name_of)
-            elif entry[0] == UNREADY:
+            elif what == UNREADY:
                 if execution.is_flying(entry):
                     self._let_go(entry, recorder)
                     return
-                entry = (FAILED, *entry[1:])  # of a straggler, whose answer nobody takes
-        value = entry[5]
-        if type(value) is Interrupted or (type(value) is Doubt and value.interrupted):
+                entry = failed(entry, value)  # of a straggler, whose answer nobody takes
+        if type(value) is Setback and value.interrupted:
             if self._has_let_go and execution.is_flying(entry):
-                self._unanswered += (execution.flying[entry[1]],)
+                self._unanswered += (execution.flying[i],)
                 return
             entry = self._weighed(entry)
         execution.tell(entry)
-        if entry[0] in _TROUBLES:
+        if what_of(entry) in _TROUBLES:
             self._note_trouble(entry)
         if execution.moves and recorder is None:
             self._announce()
@@ -237,14 +236,15 @@ class Run:
         after it was noted and before it was taken off the list.
         """
         execution = self.execution
+        what, i, _, attempt, _, value = entry
         if execution.is_flying(entry):
             self.tell(entry)
-        elif entry[0] == IN_DOUBT and entry[5].alive:
+        elif what == IN_DOUBT and value.alive:
             return  # it was noted before, and its straggler lives
-        elif execution.trouble is not None and entry[1:5] in execution.trouble.stragglers:
+        elif execution.trouble is not None and attempt_of(entry) in execution.trouble.stragglers:
             try:
-                if entry[0] == SUCCEEDED:
-                    self._emit("landed late", entry[1], attempt=entry[3])
+                if what == SUCCEEDED:
+                    self._emit("landed late", i, attempt=attempt)
             finally:  # also if an observer raises an interrupt: it is to hear of it once
                 self.tell(entry)
 
@@ -378,7 +378,7 @@ class Run:
         if self.lost is not None:  # nothing can be written; the last straggler gives it back
             trouble = self.execution.trouble
             assert trouble is not None  # noqa: S101 - it knows of the straggler
-            trouble.stragglers -= {entry[1:5]}
+            trouble.stragglers -= {attempt_of(entry)}
             self._leave()
             return False
         try:
@@ -387,7 +387,7 @@ class Run:
         except SagaError as error:
             complain("saga %s: a late landing was not recorded", self.saga_id, error=error)
             return False
-        name = self.name_of(entry[1])
+        name = self.name_of(index_of(entry))
         complain("saga %s: operation %s landed late, and others went on", self.saga_id, name)
         return False
 
@@ -416,10 +416,10 @@ class Run:
         intents = self.execution.ready()
         if self._struck is None:
             return intents
-        return [intent for intent in intents if intent[1] not in self._struck.put_off]
+        return [intent for intent in intents if index_of(intent) not in self._struck.put_off]
 
     def _wait_of(self, intent: Entry) -> float:
-        return 0.0 if self._due is None else self._due.get(intent[1], 0.0) - monotonic()
+        return 0.0 if self._due is None else self._due.get(index_of(intent), 0.0) - monotonic()
 
     def patience(self) -> float | None:
         """Give the seconds until something is to be done if nothing happens; None for never."""
@@ -468,7 +468,7 @@ class Run:
     # --- stopping -------------------------------------------------------------------------------
 
     def _abort(self, reason: BaseException) -> None:
-        self.execution.tell((ABORT, -1, "", 0, 0, reason))
+        self.execution.tell(abort(reason))
         if self.execution.moves and self.recorder is None:
             self._announce()
 
@@ -526,17 +526,17 @@ class Run:
         With a journal, whoever takes the saga next makes it again. Without one it is called once
         more, unless this was the second time, or a second Ctrl-C.
         """
-        if entry[2] != COMPENSATION or not self.execution.is_flying(entry):
+        _, i, kind, _, generation, setback = entry
+        if kind != COMPENSATION or not self.execution.is_flying(entry):
             return entry
-        _, i, kind, attempt, generation, (interrupt, _) = entry
         if self._struck is None:
             self._struck = _Struck()
         if self.recorder is not None:
             self._struck.put_off.add(i)
             return entry
-        self.stop(interrupt, kind)
+        self.stop(setback.error, kind)
         if self.left or (i, generation) in self._struck.again:
-            return (FAILED, i, kind, attempt, generation, interrupt)
+            return failed(entry, setback.error)
         self._struck.again.add((i, generation))
         return entry
 
@@ -639,26 +639,18 @@ class Run:
 
     def cut_off(self, interrupt: BaseException, intent: Entry) -> Entry:
         """Say of a call around which an interrupt struck that it was made, or not, or in part."""
-        _, i, kind, attempt, generation, _ = intent
+        _, i, kind, _, _, _ = intent
         if kind != ACTION or (self.recorder is not None and intent in self._unmade):
             return not_made(intent, interrupt)
         operation = self.operations[i]  # a function with a timeout may live on in its thread
-        in_a_thread = operation.policy.timeout is not None and not operation.action[4]
-        return (
-            IN_DOUBT,
-            i,
-            kind,
-            attempt,
-            generation,
-            Doubt(interrupt, alive=in_a_thread, interrupted=True),
-        )
+        in_a_thread = operation.policy.timeout is not None and not operation.action[IS_ASYNC]
+        return in_doubt(intent, interrupt, alive=in_a_thread, interrupted=True)
 
     def _note_trouble(self, entry: Entry) -> None:
         what, i, kind, attempt, _, value = entry
-        error, wait, struck = value, None, type(value) is Interrupted
-        if what in (RETRY, IN_DOUBT):
-            error, wait, _ = verdict(value)
-            struck = struck or (what == IN_DOUBT and value.interrupted)
+        error, wait, struck = value, None, False
+        if type(value) is Setback:
+            error, wait, struck = value.error, value.wait, value.interrupted
         elif what == UNKNOWN and isinstance(error, BaseException):
             struck = is_interrupt(error)
         if wait is not None and self._is_waiting(i):
@@ -864,28 +856,6 @@ def put_behind(error: BaseException, exception: BaseException) -> None:
         seen.add(id(error))
         error = error.__context__
     error.__context__ = exception
-
-
-def not_made(intent: Entry, interrupt: BaseException) -> Entry:
-    """Say of a call that an interrupt came before it: an undo is made now, an action never."""
-    _, i, kind, attempt, generation, _ = intent
-    if kind == COMPENSATION:
-        return (RETRY, i, kind, attempt, generation, (interrupt, 0.0))
-    what = FAILED if kind == ACTION else UNKNOWN
-    return (what, i, kind, attempt, generation, interrupt)
-
-
-def interrupted(intent: Entry, interrupt: BaseException) -> Entry:
-    """Say of a call that was interrupted that nobody knows what came of it.
-
-    A compensation counts as not made: it is one that may be made again.
-    """
-    _, i, kind, attempt, generation, _ = intent
-    if kind == ACTION:
-        return (IN_DOUBT, i, kind, attempt, generation, Doubt(interrupt, interrupted=True))
-    if kind == COMPENSATION:
-        return (RETRY, i, kind, attempt, generation, Interrupted((interrupt, 0.0)))
-    return (UNKNOWN, i, kind, attempt, generation, interrupt)
 
 
 def is_defect(error: BaseException) -> bool:

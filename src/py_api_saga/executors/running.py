@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from time import monotonic
 
-from py_api_saga.execution import ACTION, COMPENSATION
+from py_api_saga.entries import ACTION, COMPENSATION, attempt_of, index_of, kind_of
 from py_api_saga.status import MISSING
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from typing import Any, Self
 
-    from py_api_saga.execution import Entry
+    from py_api_saga.entries import Entry
     from py_api_saga.executors.run import Run
     from py_api_saga.operating import Direction
 
@@ -54,28 +54,29 @@ class Running:
 
     @property
     def operation(self) -> str:
-        return self.run.name_of(self.intent[1])
+        return self.run.name_of(index_of(self.intent))
 
     @property
     def direction(self) -> Direction:
-        kind: Any = self.intent[2]  # one of three words, though an entry says any
+        kind: Any = kind_of(self.intent)  # one of three words, though an entry says any
         direction: Direction = kind
         return direction
 
     @property
     def attempt(self) -> int:
-        return self.intent[3]
+        _, _, attempt, _ = attempt_of(self.intent)
+        return attempt
 
     @property
     def idempotency_key(self) -> str:
-        _, i, kind, _, generation, _ = self.intent
+        i, kind, _, generation = attempt_of(self.intent)
         if kind != COMPENSATION:
             return self.action_key
         return self.run.key(i, kind, generation)
 
     @property
     def action_key(self) -> str:
-        i = self.intent[1]
+        i = index_of(self.intent)
         return self.run.key(i, ACTION, self.run.execution.generation(i, ACTION))
 
     @property
@@ -87,8 +88,9 @@ class Running:
     def remaining(self) -> float | None:
         limits = [] if self.until is None else [self.until]
         run = self.run
-        if self.intent[2] == ACTION and run.deadline is not None and not run.execution.passed:
-            limits.append(run.deadline)  # which does not limit undoing, nor what must go forward
+        is_limited = kind_of(self.intent) == ACTION and not run.execution.passed
+        if is_limited and run.deadline is not None:  # not undoing, nor what must go forward
+            limits.append(run.deadline)
         return max(0.0, min(limits) - monotonic()) if limits else None
 
     def sending(self) -> Request:

@@ -6,8 +6,8 @@ import os
 from contextlib import suppress
 from time import monotonic, time
 
+from py_api_saga.entries import STARTED, unstored, what_of
 from py_api_saga.exceptions import SagaError
-from py_api_saga.execution import STARTED, UNSTORED
 from py_api_saga.journal.changes import Append, Create, Leave, Take, latest
 from py_api_saga.journal.format.definitions import MAX_AGE, Plan, write_definition
 from py_api_saga.journal.format.entries import write_entry
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from py_api_saga.definition import Definition
-    from py_api_saga.execution import Entry, Execution
+    from py_api_saga.entries import Entry
+    from py_api_saga.execution import Execution
     from py_api_saga.journal.changes import Change, Claim
     from py_api_saga.journal.protocol import Journal
 
@@ -81,17 +82,18 @@ class Recorder:
             entry: What came of a call.
             name_of: Gives the name of an operation.
         """
-        _, i, kind, attempt, generation, value = entry
+        what, i, kind, attempt, generation, value = entry
         values = self.values
         try:
             text = write_entry(entry, values)
         except NotStorableError as error:
             message = f"the result of the {kind} of {name_of(i)!r} cannot be kept: {error}"
-            entry = (UNSTORED, i, kind, attempt, generation, (value, TypeError(message)))
+            entry = unstored(entry, value, TypeError(message))
+            what = what_of(entry)
             text = write_entry(entry, values)
         if self._texts is None:
             self._texts = {}
-        self._texts[entry[:5]] = text
+        self._texts[what, i, kind, attempt, generation] = text
         return entry
 
     @property
@@ -135,9 +137,11 @@ class Recorder:
         return self._pending
 
     def _line(self, entry: Entry, texts: dict[tuple[Any, ...], str]) -> str:
-        if entry[0] is STARTED:
-            return f'["started",{entry[1]},"{entry[2]}",{entry[3]},{entry[4]}]'
-        return texts.get(entry[:5]) or write_entry(entry, self.values)
+        what, i, kind, attempt, generation, _ = entry
+        if what is STARTED:
+            return f'["started",{i},"{kind}",{attempt},{generation}]'
+        text = texts.get((what, i, kind, attempt, generation))
+        return text or write_entry(entry, self.values)
 
     def settled(self, change: Change, execution: Execution) -> Change | None:
         """Note that a change is settled, and give the next one if more was told meanwhile.

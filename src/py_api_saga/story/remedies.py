@@ -6,7 +6,8 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from py_api_saga.execution import ABORT, AGAIN, RESOLVED, Execution, IllegalMoveError
+from py_api_saga.entries import abort, again, resolved, value_of
+from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.recorder import standing
 from py_api_saga.repair import ENDED, buried, may_be_called, succeeded_late
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from py_api_saga.execution import Entry
+    from py_api_saga.entries import Entry
     from py_api_saga.journal.format.sagas import Recorded
     from py_api_saga.journal.format.values import Values
     from py_api_saga.story.saga import Story
@@ -71,7 +72,7 @@ def _modules(recorded: Recorded, opens: Values | None) -> tuple[list[str], bool]
         roles = (operation.get(role) or {} for role in ("retry", "compensation_retry"))
         names += [operation["do"][0], operation.get("undo", [""])[0], operation.get("ask")]
         names += [role.get("on") for role in roles]
-    todo: list[Any] = [recorded.tree["operations"], *(entry[5] for entry in recorded.entries)]
+    todo: list[Any] = [recorded.tree["operations"], *map(value_of, recorded.entries)]
     is_left = False
     while todo:
         tree = opened(todo.pop(), opens, whole=False)
@@ -102,18 +103,17 @@ def _for_stuck(
 ) -> Iterator[Remedy]:
     stuck = [i for i, status in enumerate(execution.status) if status is Status.STUCK]
     names = recorded.definition.names.all()
-    again = [_again(i) for i in stuck if may_be_called(execution, i)]
-    leads, ended = _possible(recorded, execution, *again)
-    if (again or not stuck) and leads is not None:
+    able = [again(i) for i in stuck if may_be_called(execution, i)]
+    leads, ended = _possible(recorded, execution, *able)
+    if (able or not stuck) and leads is not None:
         way = "undone" if goes_back(execution) else "done"
-        which = "what is stuck" + " and can be called" * (len(again) < len(stuck))
+        which = "what is stuck" + " and can be called" * (len(able) < len(stuck))
         does = f"calls once more {which}, so that it is {way} after all"
         does = does if stuck else "lets recovery try it again"
         yield Remedy(typed("retry", *ended), _SURELY * len(ended) + does)
     for i in stuck[:_MOST]:
         for status, option in _OPTIONS.items():
-            decision = (RESOLVED, i, "", 0, 0, (status, None))
-            leads, ended = _possible(recorded, execution, decision)
+            leads, ended = _possible(recorded, execution, resolved(i, status, None))
             is_untrue = status is Status.FAILED and succeeded_late(execution, i)
             if leads is not None and not is_untrue:
                 does = f"{_MEANING[status, execution.rolling]}; {_LEADS[leads]}"
@@ -129,7 +129,7 @@ def _may_turn(recorded: Recorded, execution: Execution) -> bool:
     """Tell whether a saga goes forward, and a person may have it undone."""
     if execution.backward or execution.passed:
         return False
-    return _after(recorded, execution, (ABORT, -1, "", 0, 0, InterruptedError())) is not None
+    return _after(recorded, execution, abort(InterruptedError())) is not None
 
 
 def _unless_passed(execution: Execution) -> str:
@@ -159,10 +159,6 @@ _LEADS = {
     SagaStatus.COMPENSATED: "the saga is then compensated",
     SagaStatus.STUCK: "the saga stays stuck for what else is stuck",
 }
-
-
-def _again(i: int) -> Entry:
-    return (AGAIN, i, "", 0, 0, False)
 
 
 def _possible(

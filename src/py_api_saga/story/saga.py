@@ -5,8 +5,9 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
+from py_api_saga.entries import abort, recovered
 from py_api_saga.exceptions import JournalError, SagaError
-from py_api_saga.execution import ABORT, RECOVERED, Execution, IllegalMoveError
+from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.format.sagas import NOTE, PARKED, read_lines, read_rows
 from py_api_saga.journal.format.values import Trees
@@ -14,7 +15,7 @@ from py_api_saga.journal.format.values import Trees
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from py_api_saga.execution import Entry
+    from py_api_saga.entries import Entry
     from py_api_saga.journal.changes import Row, Summary
     from py_api_saga.journal.format.sagas import Recorded
     from py_api_saga.journal.protocol import Codec, Journal
@@ -129,7 +130,8 @@ def fold(rows: Sequence[Row], values: Trees) -> tuple[Recorded, Execution, tuple
         raise JournalError(message) from error
     entries = iter(recorded.entries)
     lines = []
-    for at, (kind, *rest) in read_lines(rows)[1]:
+    _, written = read_lines(rows)
+    for at, (kind, *rest) in written:
         if kind in (NOTE, PARKED):
             lines.append(Line(at, kind, None, rest[0]))
         else:
@@ -144,9 +146,9 @@ def ahead(story: Story) -> Execution | None:
         return execution
     found = Execution(recorded.definition, execution.entries)
     if execution.entries:
-        found.tell((RECOVERED, -1, "", 0, 0, frozenset()))
+        found.tell(recovered())
     if recorded.plan.until is not None and recorded.plan.until < time():
-        found.tell((ABORT, -1, "", 0, 0, TimeoutError()))
+        found.tell(abort(TimeoutError()))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.execution import (
+from py_api_saga.entries import (
     ABORT,
     AGAIN,
     ASK,
@@ -20,6 +20,10 @@ from py_api_saga.execution import (
     SUCCEEDED,
     UNKNOWN,
     UNSTORED,
+    attempt_of,
+    index_of,
+    kind_of,
+    value_of,
 )
 from py_api_saga.journal.format.sagas import NOTE
 from py_api_saga.status import MISSING
@@ -28,7 +32,7 @@ from py_api_saga.story.words import error_words, exact, plural, shown, shown_wor
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from py_api_saga.execution import Entry
+    from py_api_saga.entries import Entry
     from py_api_saga.journal.format.values import Values
     from py_api_saga.story.saga import Line, Story
 
@@ -47,8 +51,9 @@ def timeline(story: Story, *, whole: bool) -> list[dict[str, Any]]:
     begun |= {"kind": None, "attempt": None, "generation": None}
     happened: list[dict[str, Any]] = [begun | {"says": f"written down: {operations}"}]
     for line in story.lines:
-        call = None if line.entry is None or not line.entry[2] else line.entry[2:5]
-        kind, attempt, generation = (None, None, None) if call is None else call
+        kind, attempt, generation = None, None, None
+        if line.entry is not None and kind_of(line.entry):
+            _, kind, attempt, generation = attempt_of(line.entry)
         happened.append(
             {
                 "at": exact(line.at),
@@ -74,7 +79,8 @@ class Chronicler:
 
     def operation(self, line: Line) -> str | None:
         """Name the operation that a line speaks of, if it speaks of one."""
-        return self._names[line.entry[1]] if line.entry is not None and line.entry[1] >= 0 else None
+        i = -1 if line.entry is None else index_of(line.entry)
+        return self._names[i] if i >= 0 else None
 
     def tell(self, line: Line) -> str:
         """Say what happened."""
@@ -100,34 +106,41 @@ class Chronicler:
         return f"{what.get(kind, 'is called')}, attempt {attempt}{key}"
 
     def _succeeded(self, entry: Entry) -> str:
-        if entry[2] == COMPENSATION:
-            return f"undone; the undo returned {self._value(entry[5])}"
-        return f"succeeded, and returned {self._value(entry[5])}"
+        if kind_of(entry) == COMPENSATION:
+            return f"undone; the undo returned {self._value(value_of(entry))}"
+        return f"succeeded, and returned {self._value(value_of(entry))}"
+
+    def _unstored(self, entry: Entry) -> str:
+        _, error = value_of(entry)
+        return f"succeeded, but: {error_words(error)}"
 
     def _failed(self, entry: Entry) -> str:
-        undo = "its undo " * (entry[2] == COMPENSATION)
-        return f"{undo}failed: {error_words(entry[5])}"
+        undo = "its undo " * (kind_of(entry) == COMPENSATION)
+        return f"{undo}failed: {error_words(value_of(entry))}"
 
     def _retry(self, entry: Entry) -> str:
-        undo = "its undo " * (entry[2] == COMPENSATION)
-        error, wait = entry[5]
-        return f"{undo}failed: {error_words(error)}; once more in {wait:g} s"
+        undo = "its undo " * (kind_of(entry) == COMPENSATION)
+        setback = value_of(entry)
+        return f"{undo}failed: {error_words(setback.error)}; once more in {setback.wait:g} s"
 
     def _in_doubt(self, entry: Entry) -> str:
-        doubt = entry[5]
+        doubt = value_of(entry)
         words = f"nobody knows what came of it: {error_words(doubt.error)}"
-        if entry[2] == COMPENSATION:
+        if kind_of(entry) == COMPENSATION:
             words = f"nobody knows what came of its undo: {error_words(doubt.error)}"
         if doubt.alive:
             words += "; the attempt was abandoned and may still land"
         return words if doubt.wait is None else f"{words}; once more in {doubt.wait:g} s"
 
     def _recovered(self, entry: Entry) -> str:
-        old = [self._names[i] for i in sorted(entry[5]) if 0 <= i < len(self._names)]
+        old = [self._names[i] for i in sorted(value_of(entry)) if 0 <= i < len(self._names)]
         return "recovery took over" + f"; too old to be called again: {', '.join(old)}" * bool(old)
 
+    def _happened(self, entry: Entry) -> str:
+        return f"it happened, with {self._value(value_of(entry))}"
+
     def _resolved(self, entry: Entry) -> str:
-        status, result = entry[5]
+        status, result = value_of(entry)
         words = f"resolved as {status.name}"
         return words if result is MISSING else f"{words}, with {self._value(result)}"
 
@@ -135,15 +148,15 @@ class Chronicler:
 _SAY: dict[str, Callable[[Chronicler, Entry], str]] = {
     STARTED: Chronicler._started,  # noqa: SLF001 - the table is of this module
     SUCCEEDED: Chronicler._succeeded,  # noqa: SLF001
-    UNSTORED: lambda _, entry: f"succeeded, but: {error_words(entry[5][1])}",
+    UNSTORED: Chronicler._unstored,  # noqa: SLF001
     FAILED: Chronicler._failed,  # noqa: SLF001
     RETRY: Chronicler._retry,  # noqa: SLF001
     IN_DOUBT: Chronicler._in_doubt,  # noqa: SLF001
-    HAPPENED: lambda chronicler, entry: f"it happened, with {chronicler._value(entry[5])}",  # noqa: SLF001
+    HAPPENED: Chronicler._happened,  # noqa: SLF001
     NOT_HAPPENED: lambda _, __: "it did not happen",
     UNKNOWN: lambda _, __: "nobody could say whether it happened",
-    ABORT: lambda _, entry: f"told to stop: {error_words(entry[5])}",
+    ABORT: lambda _, entry: f"told to stop: {error_words(value_of(entry))}",
     RECOVERED: Chronicler._recovered,  # noqa: SLF001
     RESOLVED: Chronicler._resolved,  # noqa: SLF001
-    AGAIN: lambda _, entry: "once more" + ", under a new key" * bool(entry[5]),
+    AGAIN: lambda _, entry: "once more" + ", under a new key" * bool(value_of(entry)),
 }

@@ -6,6 +6,7 @@ from time import time
 from typing import TYPE_CHECKING, Any
 
 from py_api_saga.compensation import Trouble
+from py_api_saga.entries import index_of
 from py_api_saga.journal.changes import LONGEST_WAIT
 from py_api_saga.repair import may_be_called, succeeded_late
 from py_api_saga.status import SagaStatus, Status
@@ -121,7 +122,7 @@ class _Reasons:
         self._execution = execution
         self._ahead = ahead(story) or execution
         self._trouble = execution.trouble or Trouble()
-        self._decided = {intent[1] for intent in execution.ready()}  # of what is stuck
+        self._decided = {index_of(intent) for intent in execution.ready()}  # of what is stuck
 
     def tell(self, i: int) -> str:  # noqa: PLR0911 - one for each status
         """Say how an operation stands, and why."""

@@ -12,7 +12,7 @@ from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps
-from py_api_saga.operation import PLAIN
+from py_api_saga.operation import ARGS, FUNCTION, KEYWORDS, PLAIN
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -146,8 +146,8 @@ def _name(function: object, where: str, values: Values) -> str:
 
 def _check_arguments(call: Call, where: str, values: Values) -> None:
     """Say which argument can't be stored, if one can't."""
-    numbered = [(f"argument {number}", arg) for number, arg in enumerate(call[1], 1)]
-    named = [(f"argument {name!r}", value) for name, value in call[2].items()]
+    numbered = [(f"argument {number}", arg) for number, arg in enumerate(call[ARGS], 1)]
+    named = [(f"argument {name!r}", value) for name, value in call[KEYWORDS].items()]
     for which, value in numbered + named:
         try:
             values.write(value)
@@ -172,7 +172,7 @@ def _add_policy(tree: dict[str, Any], policy: Policy, name: str, values: Values)
     if policy.park:
         tree["park"] = True
     if policy.ask is not None:
-        tree["ask"] = _name(policy.ask[0], f"{where} on_doubt", values)
+        tree["ask"] = _name(policy.ask[FUNCTION], f"{where} on_doubt", values)
 
 
 def _doubtful_tree(meant: ErrorTypes, where: str, values: Values) -> list[str]:

@@ -5,12 +5,12 @@ A value that is None is left out. The format is described for users in the refer
 
 from __future__ import annotations
 
-from py_api_saga.exceptions import RecordedError
-from py_api_saga.execution import (
+from py_api_saga.entries import (
     ABORT,
     FAILED,
     HAPPENED,
     IN_DOUBT,
+    KINDS,
     RECOVERED,
     RESOLVED,
     RETRY,
@@ -18,9 +18,10 @@ from py_api_saga.execution import (
     SUCCEEDED,
     UNKNOWN,
     UNSTORED,
-    Doubt,
-    Execution,
+    WORDS,
+    Setback,
 )
+from py_api_saga.exceptions import RecordedError
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.status import MISSING, Status
 
@@ -28,7 +29,7 @@ TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
-    from py_api_saga.execution import Entry
+    from py_api_saga.entries import Entry
     from py_api_saga.journal.format.values import Values
 
 _ERRORS = frozenset({FAILED, ABORT})
@@ -50,15 +51,17 @@ def write_entry(entry: Entry, values: Values) -> str:
     if what in _ERRORS or what == UNKNOWN:
         tree = values.write_error(value)
     elif what == RETRY:
-        tree = [values.write_error(value[0]), value[1]]
+        tree = [values.write_error(value.error), value.wait]
     elif what == IN_DOUBT:
         tree = [values.write_error(value.error), value.wait, value.alive, value.interrupted]
     elif what == UNSTORED:
-        tree = values.write_error(value[1])
+        _, error = value
+        tree = values.write_error(error)
     elif what == RECOVERED:
         tree = sorted(value)
     elif what == RESOLVED:
-        tree = [value[0].value, values.tree(value[1])]
+        status, result = value
+        tree = [status.value, values.tree(result)]
     else:  # AGAIN
         tree = bool(value)
     return f"{head},{dumps(tree)}]"
@@ -71,9 +74,9 @@ def read_entry(tree: Any, values: Values, operations: int) -> Entry:
         ValueError: It is none, or speaks of an operation that there is not.
         UnknownNameError: A value names a type that the journal does not allow.
     """
-    what, i, kind, attempt, generation, *rest = tree
+    what, i, kind, attempt, generation, *more = tree
     alone = what in (ABORT, RECOVERED)
-    known = what in Execution.KINDS and kind in ("action", "compensation", "ask", "")
+    known = what in WORDS and kind in _KINDS
     if (
         not known
         or any(type(number) is not int for number in (i, attempt, generation))
@@ -81,7 +84,7 @@ def read_entry(tree: Any, values: Values, operations: int) -> Entry:
     ):
         message = "an entry is of no kind that this version knows"
         raise ValueError(message)
-    value: Any = rest[0] if rest else None
+    value: Any = next(iter(more), None)
     if what in (SUCCEEDED, HAPPENED):
         value = values.read(value)
     elif what == UNSTORED:
@@ -91,17 +94,20 @@ def read_entry(tree: Any, values: Values, operations: int) -> Entry:
         if value is None and what in _ERRORS:
             value = RecordedError("builtins.Exception", "unknown")
     elif what == RETRY:
-        value = (values.read_error(value[0]), float(value[1]))
+        error, wait, *_ = value
+        value = Setback(values.read_error(error) or RecordedError("", ""), float(wait))
     elif what == IN_DOUBT:
         error, wait, alive, interrupted = value
         reason = values.read_error(error) or RecordedError("", "")
-        value = Doubt(reason, wait, alive=bool(alive), interrupted=bool(interrupted))
+        value = Setback(reason, wait, alive=bool(alive), interrupted=bool(interrupted))
     elif what == RECOVERED:
         value = frozenset(value or ())
     elif what == RESOLVED:
-        value = (Status(value[0]), values.read(value[1]))
-    return (_KIND[what], i, _KIND[kind], attempt, generation, value)
+        status, result, *_ = value
+        value = (Status(status), values.read(result))
+    return (_SAME[what], i, _SAME[kind], attempt, generation, value)
 
 
-# The machine tells kinds apart by identity where it is in a hurry; JSON makes new strings.
-_KIND = {kind: kind for kind in (*Execution.KINDS, "action", "compensation", "ask", "")}
+_KINDS = (*KINDS, "")
+# The machine tells words apart by identity where it is in a hurry; JSON makes new strings.
+_SAME = {word: word for word in (*WORDS, *_KINDS)}

@@ -24,7 +24,7 @@ from py_api_saga.wording import as_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from py_api_saga.execution import Entry
+    from py_api_saga.entries import Entry
     from py_api_saga.journal.changes import Row
     from py_api_saga.journal.format.values import Values
     from py_api_saga.operation import Call
@@ -184,7 +184,8 @@ def _read_policy(item: dict[str, Any], do: Call, find: Callable[[str], Any]) -> 
     ask: Call | None = None
     if "ask" in item:
         function = find(str(item["ask"]))
-        ask = (function, *do[1:4], is_async(function))
+        _, args, keywords, needs, _ = do
+        ask = (function, args, keywords, needs, is_async(function))
     return Policy(
         _read_retry(item.get("retry"), find),
         _read_retry(item.get("compensation_retry"), find),
