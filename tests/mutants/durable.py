@@ -1,16 +1,18 @@
-"""Ways to break the durable code; a test of `test_crash.py` notices each."""
+"""Ways to break the durable code; a test of crashes notices each."""
 
 from __future__ import annotations
 
 from .mutant import Edit, Mutant
 
+CRASH = "crash/test_crash.py"
 MUTANTS = (
     Mutant(
         "makes a call before its intent is written",
-        "test_nothing_is_lost_wherever_a_process_is_killed",
+        f"{CRASH}::test_nothing_is_lost_wherever_a_process_is_killed",
         (
             Edit(
                 "executors/orchestrator.py",
+                "turns",
                 "        if run.recorder is not None:\n"
                 "            yield from run.writing(intent)\n"
                 "            if run.lost is not None:\n"
@@ -29,10 +31,11 @@ MUTANTS = (
     ),
     Mutant(
         "writes the intents of a graph after its calls have begun",
-        "test_nothing_is_lost_wherever_a_process_is_killed",
+        f"{CRASH}::test_nothing_is_lost_wherever_a_process_is_killed",
         (
             Edit(
                 "executors/choreography.py",
+                "_drive",
                 "        if run.commit(*intents):\n"
                 "            for intent in intents:\n"
                 "                claims[intent] = claim = threading.Lock()\n"
@@ -47,10 +50,11 @@ MUTANTS = (
     ),
     Mutant(
         "tells of an end that is not written",
-        "test_nothing_is_lost_wherever_a_process_is_killed",
+        f"{CRASH}::test_nothing_is_lost_wherever_a_process_is_killed",
         (
             Edit(
                 "executors/orchestrator.py",
+                "turns",
                 "        if run.recorder is not None:\n",
                 "        if run.recorder is not None and intent is not None:\n",
             ),
@@ -58,15 +62,17 @@ MUTANTS = (
     ),
     Mutant(
         "does not fence",
-        "test_a_process_that_was_forced_out_writes_and_undoes_nothing",
+        f"{CRASH}::test_a_process_that_was_forced_out_writes_and_undoes_nothing",
         (
             Edit(
                 "journal/sqlite/queries.sql",
+                "",
                 "SELECT number, ?, ?, ? FROM saga WHERE number = ? AND owner = ? AND epoch = ?;",
                 "SELECT number, ?, ?, ? FROM saga WHERE number = ? AND ? AND ?;",
             ),
             Edit(
                 "journal/sqlite/writes.py",
+                "Ledger._is_there",
                 "if whose is None or whose[1] != claim.epoch or "
                 "whose[0] not in (0, claim.owner):\n",
                 "if whose is None:\n",
@@ -75,10 +81,11 @@ MUTANTS = (
     ),
     Mutant(
         "does not see that a row was refused",
-        "test_one_saga_that_was_taken_over_does_not_touch_its_batch",
+        f"{CRASH}::test_one_saga_that_was_taken_over_does_not_touch_its_batch",
         (
             Edit(
                 "journal/sqlite/writes.py",
+                "Ledger._append_all",
                 "        if connection.executemany(_APPEND, rows).rowcount != len(rows):\n"
                 "            return False\n",
                 "        connection.executemany(_APPEND, rows)\n",
@@ -87,15 +94,17 @@ MUTANTS = (
     ),
     Mutant(
         "claims without a new epoch",
-        "test_a_process_that_was_forced_out_writes_and_undoes_nothing",
+        f"{CRASH}::test_a_process_that_was_forced_out_writes_and_undoes_nothing",
         (
             Edit(
                 "journal/sqlite/queries.sql",
+                "",
                 "SET owner = ?, epoch = epoch + 1,",
                 "SET owner = ?, epoch = epoch + 0,",
             ),
             Edit(
                 "journal/sqlite/writes.py",
+                "Ledger._taken",
                 "claim.epoch = seen.number, self._owner, seen.epoch + 1",
                 "claim.epoch = seen.number, self._owner, seen.epoch",
             ),
@@ -103,10 +112,11 @@ MUTANTS = (
     ),
     Mutant(
         "takes every other process for dead",
-        "test_a_process_that_is_paused_keeps_its_saga",
+        f"{CRASH}::test_a_process_that_is_paused_keeps_its_saga",
         (
             Edit(
                 "journal/sqlite/owners.py",
+                "Owners.alive",
                 "            if not self._locked(owner, exclusive=False):\n"
                 "                return True\n",
                 "            if not self._locked(owner, exclusive=False):\n"
@@ -116,10 +126,11 @@ MUTANTS = (
     ),
     Mutant(
         "takes every other process for alive",
-        "test_nothing_is_lost_wherever_a_process_is_killed",
+        f"{CRASH}::test_nothing_is_lost_wherever_a_process_is_killed",
         (
             Edit(
                 "journal/sqlite/owners.py",
+                "Owners.alive",
                 "            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, owner)\n"
                 "            return False\n",
                 "            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, owner)\n"
@@ -129,10 +140,11 @@ MUTANTS = (
     ),
     Mutant(
         "probes its own lock",
-        "test_a_process_that_looks_for_itself_stays_alive",
+        f"{CRASH}::test_a_process_that_looks_for_itself_stays_alive",
         (
             Edit(
                 "journal/sqlite/owners.py",
+                "Owners.alive",
                 "        if owner in self._mine:\n            return True\n",
                 "",
             ),
@@ -140,10 +152,11 @@ MUTANTS = (
     ),
     Mutant(
         "makes keys of what only this process knows",
-        "test_nothing_is_lost_wherever_a_process_is_killed",
+        f"{CRASH}::test_nothing_is_lost_wherever_a_process_is_killed",
         (
             Edit(
                 "executors/run.py",
+                "Run.key",
                 "        if self.recorder is None and self._label is not None:\n",
                 "        if self._label is not None:\n",
             ),
@@ -151,10 +164,11 @@ MUTANTS = (
     ),
     Mutant(
         "forgets that a crash left doubt",
-        "test_doubt_outlives_a_refusal_after_the_crash",
+        f"{CRASH}::test_doubt_outlives_a_refusal_after_the_crash",
         (
             Edit(
                 "execution.py",
+                "Execution._take_recovered",
                 "            if kind_of(intent) == ACTION:\n"
                 "                trouble.doubted.add(i)\n"
                 "                self._move(i, _IN_DOUBT)\n",
@@ -165,10 +179,11 @@ MUTANTS = (
     ),
     Mutant(
         "undoes what has landed late under the key of the first undo",
-        "test_what_lands_late_is_undone_under_another_key",
+        f"{CRASH}::test_what_lands_late_is_undone_under_another_key",
         (
             Edit(
                 "execution.py",
+                "Execution._undone",
                 "            self._next_generation(i, COMPENSATION)\n",
                 "",
             ),
@@ -176,10 +191,11 @@ MUTANTS = (
     ),
     Mutant(
         "goes on though the journal could not be written",
-        "test_a_commit_that_fails_once_is_followed_by_nothing",
+        f"{CRASH}::test_a_commit_that_fails_once_is_followed_by_nothing",
         (
             Edit(
                 "executors/run.py",
+                "Run.writing",
                 "                    change = recorder.settled(change, self.execution)\n"
                 "            except SagaError as error:\n"
                 "                self._lose(error)\n",
@@ -191,10 +207,11 @@ MUTANTS = (
     ),
     Mutant(
         "goes on with a saga before what it has told is written",
-        "test_nothing_is_lost_wherever_a_process_is_killed",
+        f"{CRASH}::test_nothing_is_lost_wherever_a_process_is_killed",
         (
             Edit(
                 "executors/crew.py",
+                "Crew._go_on",
                 "                    self._unwritten.append(job)\n",
                 "                    self._ready.append(job)\n",
             ),
@@ -202,10 +219,11 @@ MUTANTS = (
     ),
     Mutant(
         "keeps what an exception has left",
-        "test_a_saga_that_its_process_has_left_is_an_orphan_at_once",
+        f"{CRASH}::test_a_saga_that_its_process_has_left_is_an_orphan_at_once",
         (
             Edit(
                 "journal/recorder.py",
+                "Recorder.leave",
                 "        if claim is not None and not claim.over:\n",
                 "        if False:\n",
             ),
@@ -213,10 +231,11 @@ MUTANTS = (
     ),
     Mutant(
         "recovers forward though a rollback had begun",
-        "test_a_rollback_is_finished_wherever_it_is_killed",
+        f"{CRASH}::test_a_rollback_is_finished_wherever_it_is_killed",
         (
             Edit(
                 "resuming.py",
+                "_resume",
                 "            recorder,\n            recorded.entries,\n        )\n",
                 "            recorder,\n"
                 '            [e for e in recorded.entries if e[0] not in ("failed", "in doubt")\n'
@@ -227,10 +246,11 @@ MUTANTS = (
     ),
     Mutant(
         "runs a completed saga again",
-        "test_a_saga_that_has_ended_is_not_run_again",
+        f"{CRASH}::test_a_saga_that_has_ended_is_not_run_again",
         (
             Edit(
                 "durable.py",
+                "execute",
                 "    there = known(run)\n    return there if isinstance(there, Results) "
                 "else drive(*there)\n",
                 "    from py_api_saga.executors.run import Run\n"
@@ -244,10 +264,11 @@ MUTANTS = (
     ),
     Mutant(
         "does not sync the journal",
-        "test_an_intent_is_synced_before_its_call",
+        f"{CRASH}::test_an_intent_is_synced_before_its_call",
         (
             Edit(
                 "journal/sqlite/opening.py",
+                "",
                 '("power", "wal"): ("FULL", 2)',
                 '("power", "wal"): ("OFF", 0)',
             ),
@@ -255,10 +276,11 @@ MUTANTS = (
     ),
     Mutant(
         "syncs the journal only at checkpoints",
-        "test_an_intent_is_synced_before_its_call",
+        f"{CRASH}::test_an_intent_is_synced_before_its_call",
         (
             Edit(
                 "journal/sqlite/opening.py",
+                "",
                 '("power", "wal"): ("FULL", 2)',
                 '("power", "wal"): ("NORMAL", 1)',
             ),
@@ -266,10 +288,11 @@ MUTANTS = (
     ),
     Mutant(
         "keeps its connection open over a fork",
-        "test_forks_under_load_keep_to_their_own_sagas",
+        f"{CRASH}::test_forks_under_load_keep_to_their_own_sagas",
         (
             Edit(
                 "journal/sqlite/file.py",
+                "Engine.pause",
                 "            if not is_interrupted:\n",
                 "            if is_interrupted:\n",
             ),
@@ -277,10 +300,11 @@ MUTANTS = (
     ),
     Mutant(
         "lets a child of a fork use the engine of its parent",
-        "test_forks_under_load_keep_to_their_own_sagas",
+        f"{CRASH}::test_forks_under_load_keep_to_their_own_sagas",
         (
             Edit(
                 "journal/sqlite/file.py",
+                "Engine.is_usable",
                 "        return not self.lost and self.process == os.getpid()\n",
                 "        return not self.lost\n",
             ),
@@ -288,25 +312,45 @@ MUTANTS = (
     ),
     Mutant(
         "lets a child have a lock that a thread of its parent holds",
-        "test_a_fork_waits_for_who_is_inside_a_lock",
+        f"{CRASH}::test_a_fork_waits_for_who_is_inside_a_lock",
         (
             Edit(
                 "definition.py",
+                "",
                 'if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on '
                 "Windows\n",
                 "if False:\n",
             ),
-            Edit("process.py", "        process = os.getpid()\n", "        process = 0\n"),
+            Edit(
+                "process.py",
+                "OwnLock.own",
+                "        process = os.getpid()\n",
+                "        process = 0\n",
+            ),
         ),
     ),
     Mutant(
         "does not count the tries of recovery",
-        "test_a_poisonous_saga_is_parked_and_the_others_finish",
-        (Edit("recovery.py", "Take(seen, counted=True,", "Take(seen, counted=False,"),),
+        f"{CRASH}::test_a_poisonous_saga_is_parked_and_the_others_finish",
+        (
+            Edit(
+                "recovery.py",
+                "Recovery._batch",
+                "Take(seen, counted=True,",
+                "Take(seen, counted=False,",
+            ),
+        ),
     ),
     Mutant(
         "never begins the WAL anew",
-        "test_readers_that_overlap_for_ever_do_not_let_the_wal_grow",
-        (Edit("journal/sqlite/file.py", "self._wal_size() < self.big_wal:\n", "self.commits:\n"),),
+        f"{CRASH}::test_readers_that_overlap_for_ever_do_not_let_the_wal_grow",
+        (
+            Edit(
+                "journal/sqlite/file.py",
+                "Engine._restart_wal",
+                "self._wal_size() < self.big_wal:\n",
+                "self.commits:\n",
+            ),
+        ),
     ),
 )

@@ -1,4 +1,4 @@
-"""Ways to break the machine and its executors; some test of `test_machine.py` notices each."""
+"""Ways to break the machine and its executors; some test in `tests/machine` notices each."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ MOVES = "test_every_listed_move"
 STORIES = f"not {WORLD} and not {MOVES}"  # they say what is wrong, so they come first
 
 
-def _one(breaks: str, file: str, old: str, new: str) -> Mutant:
-    return Mutant(breaks, "", (Edit(file, old, new),))
+def _one(breaks: str, file: str, where: str, old: str, new: str) -> Mutant:
+    return Mutant(breaks, "machine", (Edit(file, where, old, new),))
 
 
 MUTANTS = (
@@ -18,48 +18,56 @@ MUTANTS = (
     _one(
         "starts an action before what it comes after is done",
         "execution.py",
+        "Execution._succeed",
         "                if blockers[j]:\n                    continue\n            heappush",
         "                if False:\n                    continue\n            heappush",
     ),
     _one(
         "undoes an operation before what was built on it",
         "execution.py",
+        "Execution._settle",
         "                    blockers[j] -= 1\n                    if blockers[j]:\n",
         "                    blockers[j] -= 1\n                    if False:\n",
     ),
     _one(
         "begins a rollback at both ends",
         "compensation.py",
+        "debts",
         "[i for i in sorted(owed) if i not in blockers]",
         "sorted(owed)",
     ),
     _one(
         "starts actions after a rollback was decided",
         "execution.py",
+        "Execution._turn",
         "            self._heap = [pivot] if open_pivot and pivot in self._heap else []\n",
         "",
     ),
     _one(
         "undoes while an action is in flight",
         "execution.py",
+        "Execution._turn",
         "            if not open_pivot and not self.flying:",
         "            if not open_pivot:",
     ),
     _one(
         "rolls back in declaration order",
         "execution.py",
+        "Execution.ready",
         "sorted(self.trouble.waiting, reverse=self.rolling)",
         "sorted(self.trouble.waiting)",
     ),
     _one(
         "lets a stuck compensation hold up the others",
         "execution.py",
+        "Execution._take_failure",
         "                self._move(i, _STUCK)\n                self._settle(i)\n",
         "                self._move(i, _STUCK)\n",
     ),
     _one(
         "forgets a call that is ready when it is asked for it",
         "execution.py",
+        "Execution.ready",
         "        for mark in marks:\n            heappush(heap, mark)\n",
         "",
     ),
@@ -67,18 +75,21 @@ MUTANTS = (
     _one(
         "compensates the operation that declared failure",
         "execution.py",
+        "Execution._give_up",
         "            self._move(i, _FAILED)\n            self.backward = True",
         "            self._move(i, _IN_DOUBT)\n            self.backward = True",
     ),
     _one(
         "restarts the numbers of a compensation's attempts",
         "execution.py",
+        "Execution._intent",
         "attempt = trouble.undo_tries.get(i, 0) + 1",
         "attempt = 1",
     ),
     _one(
         "restarts the numbers of an action's attempts after a crash",
         "execution.py",
+        "Execution._take_recovered",
         "        trouble.too_old = frozenset(too_old)\n",
         "        trouble.too_old = frozenset(too_old)\n"
         "        self.tries = [0] * len(self.tries)\n",
@@ -86,18 +97,21 @@ MUTANTS = (
     _one(
         "retries an action though the saga rolls back",
         "execution.py",
+        "Execution._turn",
         "            while trouble.waiting:\n",
         "            while False:\n",
     ),
     _one(
         "keeps the wait of a retry after a crash",
         "execution.py",
+        "Execution._take_recovered",
         "            trouble.waiting[i] = 0.0\n",
         "            pass\n",
     ),
     _one(
         "says COMPENSATED though something is stuck",
         "execution.py",
+        "Execution._turn",
         "elif self.rolling and _STUCK not in self.status:",
         "elif self.rolling:",
     ),
@@ -105,6 +119,7 @@ MUTANTS = (
     _one(
         "forgets a doubt when a later attempt fails",
         "execution.py",
+        "Execution._take_failure",
         "            if wait is not None and not alive and not self.backward:\n",
         "            if what != IN_DOUBT:\n                trouble.doubted.discard(i)\n"
         "            if wait is not None and not alive and not self.backward:\n",
@@ -112,42 +127,49 @@ MUTANTS = (
     _one(
         "calls again after a crash what was to be parked",
         "execution.py",
+        "Execution._may_call",
         "i not in trouble.crashed or operation.policy.park or i in trouble.too_old",
         "i not in trouble.crashed or i in trouble.too_old",
     ),
     _one(
         "calls again what is too old",
         "execution.py",
+        "Execution._may_call",
         "i not in trouble.crashed or operation.policy.park or i in trouble.too_old",
         "i not in trouble.crashed or operation.policy.park",
     ),
     _one(
         "calls a compensation again that is too old",
         "execution.py",
+        "Execution._may_call",
         "                or (status is _COMPENSATING and i in trouble.too_old)\n",
         "",
     ),
     _one(
         "compensates what was to be parked",
         "execution.py",
+        "Execution._may_call",
         "(status is _IN_DOUBT and operation.policy.park)",
         "False",
     ),
     _one(
         "compensates without the result that it needs",
         "execution.py",
+        "Execution.lacks_result",
         "OWN in undo[NEEDS] and self.results[i] is MISSING\n",
         "OWN in undo[NEEDS] and self.results[i] is None\n",
     ),
     _one(
         "asks, and believes NOT_HAPPENED, while a straggler lives",
         "execution.py",
+        "Execution._kind",
         "            and not trouble.alive(i)  # nobody can say yet what it will have done\n",
         "",
     ),
     _one(
         "undoes what is known not to have happened",
         "execution.py",
+        "Execution._take_answer",
         "                self._move(i, _FAILED)\n                self._settle(i)\n",
         "                self._enlist(i)\n",
     ),
@@ -155,36 +177,42 @@ MUTANTS = (
     _one(
         "loses a straggler",
         "execution.py",
+        "Execution._take_failure",
         "            trouble.stragglers |= {attempt_of(entry)}\n",
         "            pass\n",
     ),
     _one(
         "calls an action again while its straggler lives",
         "execution.py",
+        "Execution._take_failure",
         "            if wait is not None and not alive and not self.backward:",
         "            if wait is not None and not self.backward:",
     ),
     _one(
         "calls a compensation again while its straggler lives",
         "execution.py",
+        "Execution._take_failure",
         "            if wait is not None and not alive:\n",
         "            if wait is not None:\n",
     ),
     _one(
         "undoes a late landing under the key that was used",
         "execution.py",
+        "Execution._undone",
         "            self._next_generation(i, COMPENSATION)\n            self._push(i)\n",
         "            self._push(i)\n",
     ),
     _one(
         "does not undo what lands while it is undone",
         "execution.py",
+        "Execution._land",
         "undoing = status in (_COMPENSATING, _COMPENSATED, _FAILED)",
         "undoing = status in (_COMPENSATED, _FAILED)",
     ),
     _one(
         "forgets a landing when a late compensation ends",
         "execution.py",
+        "Execution._land",
         "                self._move(i, _COMPENSATED)\n                self._undone(i)\n",
         "                self._move(i, _COMPENSATED)\n",
     ),
@@ -192,42 +220,49 @@ MUTANTS = (
     _one(
         "rolls back when something fails after the pivot",
         "execution.py",
+        "Execution._give_up",
         "        elif self.passed:\n            self._move(i, _STUCK)\n",
         "        elif False:\n            pass\n",
     ),
     _one(
         "rolls back when it is stopped after the pivot",
         "execution.py",
+        "Execution._take_abort",
         "        if not self.passed:\n            self.backward = True\n",
         "        self.backward = True\n",
     ),
     _one(
         "calls a pivot that did not happen though it was stopped",
         "execution.py",
+        "Execution._turn",
         "is _IN_DOUBT and self._is_known_not(pivot):",
         "is None:",
     ),
     _one(
         "rolls back while the pivot is in doubt",
         "execution.py",
+        "Execution._turn",
         "open_pivot = pivot >= 0 and self.status[pivot] in _OPEN",
         "open_pivot = False",
     ),
     _one(
         "lets a person fail an operation after the pivot",
         "execution.py",
+        "Execution._not_to_be",
         "        if self.passed:\n            allowed -= {_FAILED}\n",
         "",
     ),
     _one(
         "does not free what came before when a person settles an operation",
         "execution.py",
+        "Execution._take_resolved",
         "            if self.rolling:\n                self._settle(i)\n            else:\n",
         "            if self.rolling:\n                pass\n            else:\n",
     ),
     _one(
         "goes backward after a crash though the pivot has passed",
         "execution.py",
+        "Execution._take_recovered",
         '== "resume" or self.passed',
         '== "resume"',
     ),
@@ -235,12 +270,14 @@ MUTANTS = (
     _one(
         "names the last error instead of the first",
         "compensation.py",
+        "failure",
         "failed, error = next(iter(errors.items()))",
         "failed, error = list(errors.items())[-1]",
     ),
     _one(
         "loses the errors of compensations",
         "compensation.py",
+        "failure",
         "texts = [as_text(raised, str) for raised in undo_errors.values()]",
         "texts = None",
     ),
@@ -248,6 +285,7 @@ MUTANTS = (
     _one(
         "tells of a call only when it has ended",
         "executors/orchestrator.py",
+        "_made_at_once",
         "    while not run.left and (intent := execution.start()) is not None:\n"
         "        entry = attempt(run, intent)\n",
         "    while not run.left and (intent := next(iter(execution.ready(1)), None)) is not None:\n"
@@ -257,24 +295,28 @@ MUTANTS = (
     _one(
         "swallows an interrupt",
         "executors/run.py",
+        "Run.stop",
         "            self.interrupt = interrupt\n",
         "            pass\n",
     ),
     _one(
         "takes a call past its timeout for one that has ended",
         "executors/attempt.py",
+        "_given_up",
         "    return in_doubt(intent, late, alive=True)\n",
         "    return meaning(run, intent, late, is_doubtful=True)\n",
     ),
     _one(
         "takes a lost reply for a failure",
         "executors/attempt.py",
+        "meaning",
         "is_doubtful or run.has_noted(intent) or policy.doubtful.match(error, sys.exception())",
         "is_doubtful",
     ),
     _one(
         "does not undo what lands when the run is over",
         "executors/run.py",
+        "Run._take_in",
         "        if changed and self.execution.saga is SagaStatus.COMPENSATING:\n",
         "        if False:\n",
     ),

@@ -1,16 +1,18 @@
-"""Ways to break what is done at a shut gate; a test of `test_gate.py` notices each."""
+"""Ways to break what is done at a shut gate; a test of the gate notices each."""
 
 from __future__ import annotations
 
 from .mutant import Edit, Mutant
 
+GATE = "journal/test_gate.py"
 MUTANTS = (
     Mutant(
         "withdraws what is being written",
-        "test_what_is_being_written_is_not_refused",
+        f"{GATE}::test_what_is_being_written_is_not_refused",
         (
             Edit(
                 "journal/sql/group_commit.py",
+                "GroupCommit.withdraw",
                 "                    if not batch.entered:\n",
                 "                    if batch:\n",
             ),
@@ -18,10 +20,11 @@ MUTANTS = (
     ),
     Mutant(
         "looks after nobody in a loop",
-        "test_a_new_saga_gives_up_at_a_shut_gate",
+        f"{GATE}::test_a_new_saga_gives_up_at_a_shut_gate",
         (
             Edit(
                 "journal/sql/group_commit.py",
+                "GroupCommit._shut",
                 "                loop.call_soon_threadsafe(batch.look_after, loop)\n",
                 "                pass\n",
             ),
@@ -29,10 +32,11 @@ MUTANTS = (
     ),
     Mutant(
         "gives up a saga that runs",
-        "test_a_saga_that_runs_waits_without_limit",
+        f"{GATE}::test_a_saga_that_runs_waits_without_limit",
         (
             Edit(
                 "journal/recorder.py",
+                "Recorder.next",
                 "                self._status = status\n        return",
                 "                self._status = status\n"
                 "                self._pending.until = latest(self.deadline)\n        return",
@@ -41,10 +45,11 @@ MUTANTS = (
     ),
     Mutant(
         "keeps the gate though nobody wants to write any more",
-        "test_who_waits_for_nobody_any_more_lets_the_next_one_in",
+        f"{GATE}::test_who_waits_for_nobody_any_more_lets_the_next_one_in",
         (
             Edit(
                 "journal/sqlite/file.py",
+                "Engine._record",
                 "                    if is_entered:\n",
                 "                    if is_open and not is_entered:\n"
                 "                        self.gate._is_inside = False\n"
@@ -54,10 +59,11 @@ MUTANTS = (
     ),
     Mutant(
         "keeps the turn while it stands in line",
-        "test_a_journal_that_is_closed_while_the_gate_is_shut_is_opened_anew",
+        f"{GATE}::test_a_journal_that_is_closed_while_the_gate_is_shut_is_opened_anew",
         (
             Edit(
                 "journal/sqlite/file.py",
+                "Engine._stand_in_line",
                 "        self.gate.wait(line)\n"
                 "        with self.queue.turn:\n"
                 "            self.gate.step_out(line)\n",
