@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.definition import Definition
     from py_api_saga.entries import Attempt
+    from py_api_saga.report import Why
 
 _OWED = frozenset({Status.SUCCEEDED, Status.IN_DOUBT, Status.STUCK})  # when a rollback begins
 _PENDING = Status.PENDING
@@ -105,6 +106,7 @@ def failure(
     statuses: list[Status],
     results: list[Any],
     trouble: Trouble,
+    stuck: dict[int, Why],
 ) -> SagaException:
     """Add up what went wrong to the exception that the caller gets.
 
@@ -115,6 +117,7 @@ def failure(
         statuses: By operation; the exception keeps this and what follows.
         results: By operation.
         trouble: What went wrong.
+        stuck: Why each operation is stuck that is.
     """
     errors = trouble.errors
     failed: int | None
@@ -154,7 +157,7 @@ def failure(
         if errors and trouble.reasons
         else [],
         frozenset(trouble.doubted),
-        definition.pivot,
+        stuck,
     )
     return exception
 

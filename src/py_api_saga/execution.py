@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.definition import Definition
     from py_api_saga.entries import Attempt, Entry
+    from py_api_saga.report import Why
 
 _OPEN = frozenset({Status.IN_DOUBT, Status.STUCK})  # nobody knows, or can go on
 _LIVES = (
@@ -262,6 +263,27 @@ class Execution:
         """Tell whether an operation's compensation needs a result that nobody knows."""
         undo = self.definition.operations[i].compensation
         return undo is not None and OWN in undo[NEEDS] and self.results[i] is MISSING
+
+    def why_stuck(self) -> dict[int, Why]:
+        """Say why each operation is stuck that is."""
+        return {i: self._why_stuck(i) for i, at in enumerate(self.status) if at is _STUCK}
+
+    def _why_stuck(self, i: int) -> Why:  # noqa: PLR0911 - one for each reason
+        trouble, policy = self._trouble(), self.definition.operations[i].policy
+        is_doubted = i in trouble.doubted
+        if self.rolling and self.lacks_result(i):
+            return "lacks a result"
+        if i in trouble.undo_errors:
+            return "compensation raised"
+        if is_doubted and self.results[i] is not MISSING:
+            return "landed late"
+        if i in trouble.too_old:
+            return "key too old"
+        if is_doubted and i == self.definition.pivot:
+            return "asked in vain" if i in trouble.answered else "not asked"
+        if is_doubted and policy.park:
+            return "parked"
+        return "action raised"
 
     # --- told ----------------------------------------------------------------------------------
 

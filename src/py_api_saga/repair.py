@@ -14,7 +14,7 @@ from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import Append, Purge, Take, latest
 from py_api_saga.journal.format.entries import write_entry
 from py_api_saga.journal.format.functions import NotStorableError
-from py_api_saga.journal.format.sagas import digest, read_lines, read_rows
+from py_api_saga.journal.format.sagas import digest, folding, read_lines, read_rows
 from py_api_saga.journal.format.values import SealedError, Trees, Values
 from py_api_saga.journal.recorder import standing
 from py_api_saga.resuming import claim_of, note_of
@@ -297,13 +297,10 @@ def _decided(
     values = Values(journal)
     try:
         recorded = read_rows(journal.rows([seen.number])[seen.number], Trees(journal))
+        with folding():
+            execution = Execution(recorded.definition, recorded.entries)
     except JournalError as error:
         message = f"saga {seen.saga_id!r}: {error}"
-        raise JournalError(message) from error
-    try:
-        execution = Execution(recorded.definition, recorded.entries)
-    except IllegalMoveError as error:
-        message = f"the entries of saga {seen.saga_id!r} contradict each other: {error}"
         raise JournalError(message) from error
     lines = []
     try:

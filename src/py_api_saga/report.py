@@ -9,8 +9,54 @@ from py_api_saga.wording import as_text, in_line
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any, Final, Literal, TypeAlias
+
+# Why an operation is stuck: `Execution.why_stuck` tells which it is.
+Why: TypeAlias = (
+    'Literal["lacks a result", "compensation raised", "landed late", "key too old", '
+    '"parked", "asked in vain", "not asked", "action raised"]'
+)
+# In words, and how these go on from what the action raised; "" where that does not matter.
+_WHY: Final[Mapping[Why, tuple[str, str]]] = {
+    "lacks a result": (
+        "its compensation needs what the action returned, which nobody knows",
+        ", and ",
+    ),
+    "compensation raised": ("its compensation raised", ""),
+    "landed late": ("it was given up, and succeeded after all", ""),
+    "key too old": (
+        "the service may have forgotten its idempotency key, so it is not called again",
+        ", and ",
+    ),
+    "parked": ('nobody knows whether it happened, and on_doubt="park" asks for a person', ", so "),
+    "asked in vain": (
+        "nobody knows whether it happened, and it is the pivot: on_doubt= could not tell either",
+        ", so ",
+    ),
+    "not asked": (
+        "nobody knows whether it happened, and it is the pivot: a function in on_doubt= can tell",
+        ", so ",
+    ),
+    "action raised": ("nobody knows whether it happened", ""),  # unless something was raised
+}
+
+
+def why_stuck(why: Why, error: BaseException | None, undo_error: BaseException | None) -> str:
+    """Say why an operation is stuck, as exceptions and the command do.
+
+    Args:
+        why: The reason.
+        error: What its action raised last, if anything.
+        undo_error: What its compensation raised last, if anything.
+    """
+    words, joint = _WHY[why]
+    if why == "compensation raised":
+        return f"{words} {as_text(undo_error)}"
+    if error is not None and (joint or why == "action raised"):
+        raised = f"its action raised {as_text(error)}"
+        return f"{raised}{joint}{words}" if joint else raised
+    return words
 
 
 class OperationReport(
@@ -35,7 +81,7 @@ class Report(
     namedtuple(  # noqa: PYI024 - likewise
         "Report",
         "identify outcome name_all after statuses results failed passed errors undo_errors reasons "
-        "doubted pivot",
+        "doubted stuck",
     )
 ):
     """What became of a whole saga; lists are by operation index, maps hold what is rare."""
@@ -52,7 +98,7 @@ class Report(
     undo_errors: dict[int, BaseException]
     reasons: list[BaseException]  # why it was stopped, if that is not what the exception names
     doubted: frozenset[int]  # which may or may not have happened
-    pivot: int  # or -1
+    stuck: dict[int, Why]
 
     __slots__ = ()
 
@@ -107,8 +153,9 @@ class Report(
         ):
             if operations:
                 lines.append(f"{words}: {', '.join(map(self.said, operations))}")
-        for i in self.having(Status.STUCK):
-            lines.append(f"STUCK {self.said(i)}: {self._why_stuck(i)}")
+        for i, why in self.stuck.items():
+            said = why_stuck(why, self.errors.get(i), self.undo_errors.get(i))
+            lines.append(f"STUCK {self.said(i)}: {said}")
         return lines
 
     def _unfinished(self) -> list[tuple[str, list[int]]]:
@@ -122,16 +169,6 @@ class Report(
             ("not undone", self.having(Status.COMPENSATING)),
             ("not started", self.having(Status.PENDING) if self.passed else []),
         ]
-
-    def _why_stuck(self, i: int) -> str:
-        if i in self.undo_errors:
-            return f"its compensation raised {as_text(self.undo_errors[i])}"
-        unknown = "nobody knows whether it happened"
-        if i == self.pivot and i in self.doubted:  # else doubt leads to its compensation
-            unknown += ", and it is the pivot: a function in on_doubt= can tell"
-            if i in self.errors:
-                return f"its action raised {as_text(self.errors[i])}, so {unknown}"
-        return f"its action raised {as_text(self.errors[i])}" if i in self.errors else unknown
 
     def portable(self) -> Report:
         """Copy it with what can't be pickled as text."""

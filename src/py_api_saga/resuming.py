@@ -21,7 +21,7 @@ from py_api_saga.exceptions import (
     SagaException,
     SagaInProgress,
 )
-from py_api_saga.execution import Execution, IllegalMoveError
+from py_api_saga.execution import Execution
 from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.unready import unready
@@ -32,6 +32,7 @@ from py_api_saga.journal.format.sagas import (
     PARKED,
     difference,
     digest,
+    folding,
     read_lines,
     read_rows,
     reading,
@@ -144,10 +145,8 @@ def taken(
 def _answer(seen: Summary, recorded: Recorded) -> Results:
     """Give the results of a saga that has ended, or raise what was raised then."""
     definition = recorded.definition
-    try:
+    with folding(f"the entries of saga {seen.saga_id!r}"):
         execution = Execution(definition, recorded.entries)
-    except IllegalMoveError as error:
-        raise _contradiction(seen, error) from error
     if seen.status is SagaStatus.COMPLETED:
         return execution.returned()
     raise _failure(seen, recorded, execution)
@@ -166,6 +165,7 @@ def _failure(seen: Summary, recorded: Recorded, execution: Execution) -> SagaExc
         execution.status,
         execution.results,
         trouble,
+        execution.why_stuck(),
     )
     cause: Any = exception.operation_error  # never a text, which is for what was never run
     exception.__cause__ = cause
@@ -185,14 +185,14 @@ def _resume(
     """Fold what is recorded and tell that another process takes over.
 
     Raises:
-        JournalError: The entries contradict one another.
+        JournalError: The entries contradict each other.
     """
     definition, plan = recorded.definition, recorded.plan
     recorder = Recorder.resumed(journal, claim, seen.status, len(recorded.entries))
     left = None if plan.until is None else max(0.0, plan.until - time())
     in_loop = plan.in_loop or _has_coroutines(definition)
     drive_late = _finish_late if in_loop else orchestrator.drive
-    try:
+    with folding(f"the entries of saga {seen.saga_id!r}"):
         run = Run(
             definition,
             plan.name,
@@ -203,16 +203,10 @@ def _resume(
             recorder,
             recorded.entries,
         )
-    except IllegalMoveError as error:
-        raise _contradiction(seen, error) from error
     execution = run.execution
     if execution.entries and not execution.at_rest:  # else it was never begun, or needs nobody
         execution.tell(recovered(_too_old(recorded, execution)))
     return run
-
-
-def _contradiction(seen: Summary, error: IllegalMoveError) -> JournalError:
-    return JournalError(f"the entries of saga {seen.saga_id!r} contradict one another: {error}")
 
 
 def _finish_late(run: Run) -> None:

@@ -692,7 +692,7 @@ def test_why_names_exactly_what_is_possible_in_a_rollback(say: Say, journal: SQL
     ended, said = say("why", "x")
 
     assert ended == 0
-    assert "its undo raised OSError('no bank')" in said
+    assert "its compensation raised OSError('no bank')" in said
     assert "failed, and has no effect: ValueError('no courier')" in said
     assert "if you have undone it by hand; the saga is then compensated" in said
     assert remedies(say, "why", "x") == [
@@ -918,26 +918,49 @@ def test_why_of_a_rollback_that_was_left(say: Say, journal: SQLiteJournal) -> No
 
 
 def test_why_of_what_may_have_happened(say: Say, journal: SQLiteJournal) -> None:
-    """Doubt is not hidden, neither while it is open nor after it was given up."""
+    """Doubt is not hidden, and the exception says of it what the command says."""
     lost = ["in doubt", 0, "action", 1, 1, [["m.Lost", "reply"], None, True, False]]
     called = ["started", 0, "action", 1, 1]
     recovered = ["recovered", -1, "", 0, 0, []]
+    asked = [["started", 0, "ask", 1, 1], ["unknown", 0, "ask", 1, 1]]
+    unknown = "nobody knows whether it happened"
+    pivot = f"{unknown}, and it is the pivot"
+    park = 'on_doubt="park" asks for a person'
+    needs = "its compensation needs what the action returned, which nobody knows"
     cases: list[tuple[str, dict[str, Any], list[Any], str]] = [
-        ("park", {"on_doubt": "park"}, [called, lost], 'on_doubt="park" asks for a person'),
-        ("ask", {"on_doubt": ask}, [called, recovered], "may have happened; nobody knows"),
-        ("old", {}, [called, ["recovered", -1, "", 0, 0, [0]]], "may have forgotten its"),
-        ("lost", {}, [called, lost], "its undo needs what the action returned"),
-        ("pivot", {"pivot": True}, [called, lost], "its action raised Lost('reply')"),
+        (
+            "park",
+            {"on_doubt": "park"},
+            [called, lost],
+            f"its action raised Lost('reply'), so {unknown}, and {park}",
+        ),
+        ("crash", {"on_doubt": "park"}, [called, recovered], f"{unknown}, and {park}"),
+        ("old", {}, [called, ["recovered", -1, "", 0, 0, [0]]], "the service may have forgotten"),
+        ("lost", {}, [called, lost], f"its action raised Lost('reply'), and {needs}"),
+        (
+            "pivot",
+            {"pivot": True},
+            [called, lost],
+            f"its action raised Lost('reply'), so {pivot}: a function in on_doubt= can tell",
+        ),
+        (
+            "vain",
+            {"pivot": True, "on_doubt": ask},
+            [called, [*lost[:5], [["m.Lost", "reply"], None, False, False]], *asked],
+            f"its action raised Lost('reply'), so {pivot}: on_doubt= could not tell either",
+        ),
     ]
     for saga_id, options, rows, expected in cases:
         made = SagaAssembler.saga()
         result = result_of() if saga_id == "lost" else 1
-        undoing = {} if saga_id == "pivot" else {"compensation": (undo, "a", result)}
+        undoing = {} if "pivot" in options else {"compensation": (undo, "a", result)}
         made.operation((do, "a"), *undoing.values(), name="a", **options)
         made.operation((do, "b"), name="b").start(journal=journal, saga_id=saga_id)
         append(journal, dumps(rows), SagaStatus.STUCK, saga_id)
         ended, said = say("why", saga_id)
-        assert (ended, expected in said) == (0, True), said
+        assert (ended, f"  a  STUCK    {expected}" in said) == (0, True), said
+        with pytest.raises(SagaStuck, match=re.escape(f"STUCK a: {expected}")):
+            made.orchestrator_execute(journal=journal, saga_id=saga_id)
     assert "the attempt was abandoned and may still land" in say("show", "lost")[1]
 
     made = SagaAssembler.saga().operation((do, "a"), name="a").operation((do, "b"), name="b")
@@ -954,7 +977,8 @@ def test_why_of_what_cannot_be_undone_for_want_of_a_result(
     made.operation((do, "a"), (undo, "a", result_of()), name="a")
     depot.behaviour.update({"a": fail(ConnectionResetError("lost")), "undo z": fail(OSError())})
     run(made, journal)
-    true = "its undo needs what the action returned, which nobody knows"
+    raised = "its action raised ConnectionResetError('lost')"
+    true = f"{raised}, and its compensation needs what the action returned, which nobody knows"
 
     said = say("why", "x")[1]
     assert "calls once more what is stuck and can be called" in said
@@ -987,7 +1011,7 @@ def test_why_of_what_was_given_up_and_succeeded_after_all(say: Say, journal: SQL
     wait_until(lambda: "succeeded, and returned" in say("show", "x")[1])
     wait_until(lambda: not journal.drives(seen(journal, "x")))
 
-    assert "a  STUCK    was given up, and succeeded after all" in say("why", "x")[1]
+    assert "a  STUCK    it was given up, and succeeded after all" in say("why", "x")[1]
     assert remedies(say, "why", "x") == [
         "saga retry x",
         "saga resolve x a --succeeded JSON --note TEXT",
@@ -1017,7 +1041,7 @@ def test_why_of_a_saga_that_needs_a_decision_before_either_way(
     said = say("why", "x")[1]
 
     assert "It can go neither forward nor back before a person decides." in said
-    assert 'on_doubt="park" asks for a person' in said
+    assert "and it is the pivot: a function in on_doubt= can tell" in said
     assert "saga resolve x b --failed --note TEXT" in said
     assert "saga compensate" not in said
 
@@ -1160,7 +1184,7 @@ def test_what_a_person_has_said_of_one_operation_is_told(say: Say, journal: SQLi
 
     assert say("retry", "x", "b")[0] == 0
 
-    raised = "STUCK   its undo raised OSError('down')"
+    raised = "STUCK   its compensation raised OSError('down')"
     told = f"b  {raised}; a person said once more, so recovery calls it"
     assert told in say("why", "x")[1]
     assert f"a  {raised}\n" in say("why", "x")[1]

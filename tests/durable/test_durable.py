@@ -302,7 +302,7 @@ def test_entries_that_contradict_one_another_are_no_answer(execute: Execute, jou
     execute(chain("a", "b"), journal=journal, saga_id="x")
     start, other = '["started",0,"action",1,1]', '["started",1,"action",1,1]'
 
-    with pytest.raises(JournalError, match="entries of saga 'x' contradict one another"):
+    with pytest.raises(JournalError, match="entries of saga 'x' contradict each other"):
         execute(
             chain("a", "b"),
             journal=Renamed(journal, start, other, journal.find("x").number),

@@ -421,7 +421,7 @@ def test_a_saga_whose_entries_contradict_one_another_is_parked(open_journal: Any
     (done,) = recover(journal)
 
     assert done.outcome is SagaStatus.STUCK
-    assert "contradict one another" in str(done.error)
+    assert "contradict each other" in str(done.error)
     journal.rows = good
     with pytest.raises(SagaStuck, match=r"was parked: .*contradict"):
         saga.orchestrator_execute(journal=journal, saga_id="x")

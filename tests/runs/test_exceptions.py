@@ -294,8 +294,8 @@ def test_the_message_of_what_is_parked(execute: Execute, world: World) -> None:
         """
         operation 'charge' failed: TimeoutError('no reply')
           compensated: reserve
-          STUCK charge: its action raised TimeoutError('no reply')
-        """,
+          STUCK charge: its action raised TimeoutError('no reply'), so nobody knows whether it happened, and on_doubt="park" asks for a person
+        """,  # noqa: E501
     )
 
 

@@ -261,6 +261,7 @@ def test_what_a_crash_left_and_nobody_knows_is_said_so() -> None:
         execution.status,
         execution.results,
         execution.trouble,
+        execution.why_stuck(),
     )
 
     assert isinstance(exception, SagaStuck)

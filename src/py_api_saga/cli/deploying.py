@@ -10,10 +10,10 @@ from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import batches, import_modules, refuse_sealed, to_read
 from py_api_saga.cli.printing import write, write_json
 from py_api_saga.exceptions import JournalError
-from py_api_saga.execution import Execution, IllegalMoveError
+from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.format.functions import Names
-from py_api_saga.journal.format.sagas import read_rows
+from py_api_saga.journal.format.sagas import folding, read_rows
 from py_api_saga.journal.format.values import Values
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.words import plural
@@ -66,8 +66,9 @@ def reasons_against(rows: Sequence[Row], values: Values) -> list[str]:
     """List why a saga could not go on; empty if it could."""
     try:
         recorded = read_rows(rows, values, values.names.find)
-        execution = Execution(recorded.definition, recorded.entries)
-    except (JournalError, IllegalMoveError, LookupError) as error:
+        with folding():
+            execution = Execution(recorded.definition, recorded.entries)
+    except JournalError as error:
         return [str(error)]
     return list(_misfits(recorded, execution))
 

@@ -601,8 +601,9 @@ class Run:
             trouble = (execution.trouble or Trouble()).copied()
             trouble.reasons.append(error)
             statuses, results = execution.status.copy(), execution.results.copy()
+            stuck = execution.why_stuck()
             behind = failure(
-                self._identify, self.definition, SagaStatus.STUCK, statuses, results, trouble
+                self._identify, self.definition, SagaStatus.STUCK, statuses, results, trouble, stuck
             )
             error.add_note(f"saga {self.saga_id!r} is stuck: it was left as it was")
             complain("saga %s was left as it was, with calls to make", self.saga_id)
@@ -801,13 +802,14 @@ class Run:
         trouble = execution.trouble
         assert trouble is not None  # noqa: S101 - else it would have completed
         statuses, results = execution.status, execution.results
+        stuck = execution.why_stuck() if outcome is SagaStatus.STUCK else {}
         # Errors know the frames they have passed; frames that know the errors would close a
         # circle, which keeps the whole run until the garbage collector comes.
         if execution.at_rest and not trouble.stragglers:
             execution.entries, execution.trouble = [], None
         else:  # something may still land
             statuses, results, trouble = statuses.copy(), results.copy(), trouble.copied()
-        exception = failure(self._identify, definition, outcome, statuses, results, trouble)
+        exception = failure(self._identify, definition, outcome, statuses, results, trouble, stuck)
         cause = exception.operation_error
         if cause is not interrupt and isinstance(cause, BaseException):
             exception.__cause__ = cause

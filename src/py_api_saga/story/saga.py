@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from py_api_saga.entries import abort, recovered
 from py_api_saga.exceptions import JournalError, SagaError
-from py_api_saga.execution import Execution, IllegalMoveError
+from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN
-from py_api_saga.journal.format.sagas import NOTE, PARKED, read_lines, read_rows
+from py_api_saga.journal.format.sagas import NOTE, PARKED, folding, read_lines, read_rows
 from py_api_saga.journal.format.values import Trees
 
 if TYPE_CHECKING:
@@ -123,11 +123,8 @@ def fold(rows: Sequence[Row], values: Trees) -> tuple[Recorded, Execution, tuple
         JournalError: They can't be read, or contradict each other.
     """
     recorded = read_rows(rows, values)
-    try:
+    with folding():
         execution = Execution(recorded.definition, recorded.entries)
-    except (IllegalMoveError, LookupError) as error:
-        message = f"the journal's entries contradict each other: {error}"
-        raise JournalError(message) from error
     entries = iter(recorded.entries)
     lines = []
     _, written = read_lines(rows)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from py_api_saga.compensation import Trouble
 from py_api_saga.entries import index_of
 from py_api_saga.journal.changes import LONGEST_WAIT
-from py_api_saga.repair import may_be_called, succeeded_late
+from py_api_saga.report import why_stuck
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.remedies import remedies
 from py_api_saga.story.saga import Story, ahead, goes_back
@@ -122,6 +122,7 @@ class _Reasons:
         self._execution = execution
         self._ahead = ahead(story) or execution
         self._trouble = execution.trouble or Trouble()
+        self._stuck = execution.why_stuck()
         self._decided = {index_of(intent) for intent in execution.ready()}  # of what is stuck
 
     def tell(self, i: int) -> str:  # noqa: PLR0911 - one for each status
@@ -149,7 +150,8 @@ class _Reasons:
             case Status.SKIPPED:
                 return f"{'may stand' if raised else 'stands'}; nothing undoes it{raised}"
             case _:
-                return self._stuck(i) + _ONCE_MORE * (i in self._decided)
+                why = why_stuck(self._stuck[i], error, undo_error)
+                return why + _ONCE_MORE * (i in self._decided)
 
     def _pending(self) -> str:
         if goes_back(self._ahead):
@@ -171,18 +173,3 @@ class _Reasons:
         if not goes_back(self._ahead):
             return "is done" + _UNLESS_PIVOT * (owed and self._ahead.backward)
         return "stands, and is still to be undone" if owed else "stands; nothing undoes it"
-
-    def _stuck(self, i: int) -> str:
-        trouble = self._trouble
-        if not may_be_called(self._execution, i):
-            return "its undo needs what the action returned, which nobody knows"
-        if i in trouble.undo_errors:
-            return f"its undo raised {error_words(trouble.undo_errors[i])}"
-        if succeeded_late(self._execution, i):
-            return "was given up, and succeeded after all"
-        if i in trouble.too_old:
-            return "the service may have forgotten its idempotency key, so it is not called again"
-        if self._operations[i].policy.park and i in trouble.doubted:
-            return 'nobody knows whether it happened, and on_doubt="park" asks for a person'
-        error, unknown = trouble.errors.get(i), "nobody knows whether it happened"
-        return unknown if error is None else f"its action raised {error_words(error)}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import JournalError
+from py_api_saga.execution import IllegalMoveError
 from py_api_saga.journal.format.definitions import DEFINED, FORMAT, MAX_AGE, Plan
 from py_api_saga.journal.format.entries import read_entry
 from py_api_saga.journal.format.functions import UnknownNameError
@@ -75,6 +76,16 @@ def reading(what: str = "the journal's entries") -> Iterator[None]:
         raise
     except Exception as error:
         message = f"{what} cannot be read: {as_text(error, str)}"
+        raise JournalError(message) from error
+
+
+@contextmanager
+def folding(what: str = "the journal's entries") -> Iterator[None]:
+    """Have entries that the machine refuses be a JournalError."""
+    try:
+        yield
+    except (IllegalMoveError, LookupError) as error:
+        message = f"{what} contradict each other: {error}"
         raise JournalError(message) from error
 
 
