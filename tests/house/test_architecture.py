@@ -66,7 +66,7 @@ HOUSE = (
         "executors.unready",
     ),
     ("executors.run",),
-    ("executors.running", "executors.side_loop"),
+    ("executors.running", "executors.side_loop", "executors.calling"),
     ("executors.attempt",),
     ("executors.orchestrator", "executors.choreography"),
     ("executors.event_loop",),  # with the pool of threads that the choreography has

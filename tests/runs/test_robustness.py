@@ -35,6 +35,7 @@ from py_api_saga.entries import ABORT, COMPENSATION, RECOVERED, RESOLVED, SUCCEE
 from py_api_saga.execution import Execution
 from py_api_saga.executors import attempt as attempts
 from py_api_saga.executors import choreography, event_loop, orchestrator
+from py_api_saga.executors.calling import filled
 from py_api_saga.operation import Call
 from py_api_saga.status import MISSING
 
@@ -276,7 +277,7 @@ def test_a_result_that_nobody_knows_is_no_argument() -> None:
     call: Call = (broken, (result_of(),), {}, ("",), False)
 
     with pytest.raises(LookupError, match="the result of 'charge' is not known"):
-        attempts.filled(run, operation, 0, call)
+        filled(run, operation, 0, call)
 
 
 def test_a_person_may_settle_a_doubt_while_the_rest_is_awaited() -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from contextlib import suppress
 from contextvars import copy_context
 from time import monotonic
 from types import FunctionType
 
 from py_api_saga.context import current, recovering
-from py_api_saga.definition import Layout, arrange
 from py_api_saga.entries import (
     ACTION,
     ASK,
@@ -30,37 +28,23 @@ from py_api_saga.entries import (
     unready,
 )
 from py_api_saga.error_details import traceback_of
+from py_api_saga.executors.calling import NEVER_AWAITABLE, call_of, filled, not_awaited
 from py_api_saga.executors.inbox import GLANCE
 from py_api_saga.executors.run import is_defect, unnoticed
 from py_api_saga.executors.running import Running
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.interrupts import is_interrupt, is_limit
 from py_api_saga.log import complain
-from py_api_saga.operation import ARGS, KEYWORDS, NOT_HAPPENED, PLAIN, UNKNOWN, Happened
-from py_api_saga.placeholder import OWN, resolve
-from py_api_saga.status import MISSING
+from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Happened
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
+    from collections.abc import Callable
 
     from py_api_saga.entries import Entry
     from py_api_saga.executors.run import Run
     from py_api_saga.operating import CurrentOperation
-    from py_api_saga.operation import Call, Operation
-
-# Asking a type for an attribute that it lacks costs 400 ns.
-_NEVER_AWAITABLE = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict, set})
-
-
-def call_of(operation: Operation, kind: str) -> Call:
-    """Give the call that a kind names; it is there, or the machine would not have listed it."""
-    if kind == ACTION:
-        return operation.action
-    call = operation.compensation if kind == COMPENSATION else operation.policy.ask
-    assert call is not None  # noqa: S101
-    return call
+    from py_api_saga.operation import Operation
 
 
 def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
@@ -102,11 +86,11 @@ def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
             problem = error
         else:
             returned = type(value)
-            if returned in _NEVER_AWAITABLE or not hasattr(returned, "__await__"):
+            if returned in NEVER_AWAITABLE or not hasattr(returned, "__await__"):
                 if kind == ASK:
                     return answered(intent, value)
                 return (SUCCEEDED, i, kind, number, generation, value)
-            problem, called = _not_awaited(run, i, kind, value), None
+            problem, called = not_awaited(run, i, kind, value), None
     try:
         return judged(run, intent, problem, called)  # out here only what the caller handles is
     finally:
@@ -116,41 +100,6 @@ def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
 def running(run: Run, intent: Entry, until: float | None) -> CurrentOperation:
     """Give the operation that is running, as the code that it calls sees it."""
     return Running(run, intent, until)
-
-
-def _not_awaited(run: Run, i: int, kind: str, awaitable: Any) -> TypeError:
-    """Make the error for a plain function that has returned an awaitable, and end that."""
-    with suppress(Exception):  # the user's; it is ended so that it does not warn, and no more
-        end = getattr(awaitable, "close", None) or getattr(awaitable, "cancel", None)
-        if end is not None:
-            end()
-    return TypeError(
-        f"the {kind} of operation {run.name_of(i)!r} returned an awaitable, which a plain "
-        "function must not: write it as `async def`, and run the saga under asyncio"
-    )
-
-
-def filled(
-    run: Run, operation: Operation, i: int, call: Call
-) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """Put the results in the place of the placeholders.
-
-    Raises:
-        LookupError: A result is not known, since its operation was resolved without one.
-    """
-    results, names = run.execution.results, run.definition.names
-
-    def result(name: str) -> object:
-        place = i if name == OWN else names.get(operation.scope + name)
-        known = arrange(place, results) if isinstance(place, Layout) else results[place or 0]
-        if known is MISSING:
-            message = f"the result of {name or run.name_of(i)!r} is not known"
-            raise LookupError(message)
-        return known
-
-    done: dict[int, Any] = {}
-    args = tuple([resolve(arg, result, done) for arg in call[ARGS]])
-    return args, {name: resolve(value, result, done) for name, value in call[KEYWORDS].items()}
 
 
 def answered(intent: Entry, answer: object) -> Entry:

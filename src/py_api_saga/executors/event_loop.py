@@ -26,14 +26,13 @@ from py_api_saga.entries import (
 )
 from py_api_saga.executors.attempt import (
     answered,
-    call_of,
-    filled,
     judged,
     meaning,
     note_start,
     overdue,
     running,
 )
+from py_api_saga.executors.calling import call_of, filled
 from py_api_saga.executors.choreography import POOL
 from py_api_saga.operation import IS_ASYNC, NEEDS
 
