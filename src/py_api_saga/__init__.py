@@ -13,16 +13,16 @@ from py_api_saga.exceptions import (
     SagaInProgress,
     SagaStuck,
 )
+from py_api_saga.observer import Observer
 from py_api_saga.operation import NOT_HAPPENED, UNKNOWN, happened
 from py_api_saga.placeholder import result_of
+from py_api_saga.retry import Retry
 from py_api_saga.status import SagaStatus, Status
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from py_api_saga.evidence import leaves_doubt
-    from py_api_saga.observer import Observer
     from py_api_saga.recovery import Recovered, arecover, recover, takeover
-    from py_api_saga.retry import Retry
 
 __all__ = [
     "NOT_HAPPENED",
@@ -54,9 +54,7 @@ __all__ = [
 
 
 _LATE = {  # name -> its module
-    "Observer": "observer",
     "Recovered": "recovery",
-    "Retry": "retry",
     "arecover": "recovery",
     "leaves_doubt": "evidence",
     "recover": "recovery",
@@ -69,7 +67,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
-    """Import what few runs need when it is asked for: json, sqlite3, dataclasses."""
+    """Import what few runs need when it is asked for: json, sqlite3."""
     if name not in _LATE:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

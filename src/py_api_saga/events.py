@@ -1,51 +1,27 @@
 """What an execution tells its observers, and the log as the first of them."""
 
-from __future__ import annotations
-
-from collections import namedtuple
+from collections.abc import Callable
+from typing import Literal, NamedTuple, TypeAlias
 
 from py_api_saga.interrupts import is_limit
 from py_api_saga.log import DEBUG, ERROR, INFO, WARNING, complain, logger
+from py_api_saga.status import SagaStatus
 from py_api_saga.wording import in_line
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Literal, NamedTuple, TypeAlias
-
-    from py_api_saga.status import SagaStatus
-
-    EventKind: TypeAlias = Literal[
-        "saga started",
-        "operation started",
-        "attempt failed",
-        "succeeded",
-        "failed",
-        "in doubt",
-        "compensating",
-        "compensated",
-        "stuck",
-        "landed late",
-        "let go",
-        "saga ended",
-    ]
-
-    class _Event(NamedTuple):
-        kind: EventKind
-        saga_id: str
-        saga_name: str | None = None
-        operation: str | None = None
-        attempt: int | None = None
-        error: BaseException | None = None
-        wait: float | None = None
-        outcome: SagaStatus | None = None
-
-else:  # a typed one needs `typing`, and 1 ms
-    _Event = namedtuple(  # noqa: PYI024 - as above
-        "_Event",
-        "kind saga_id saga_name operation attempt error wait outcome",
-        defaults=(None,) * 6,
-    )
+EventKind: TypeAlias = Literal[
+    "saga started",
+    "operation started",
+    "attempt failed",
+    "succeeded",
+    "failed",
+    "in doubt",
+    "compensating",
+    "compensated",
+    "stuck",
+    "landed late",
+    "let go",
+    "saga ended",
+]
 
 _LEVELS: dict[EventKind, int] = {
     "saga started": INFO,
@@ -63,7 +39,7 @@ _LEVELS: dict[EventKind, int] = {
 }
 
 
-class Event(_Event):
+class Event(NamedTuple):
     """Something that happened in a run. Never holds arguments or results.
 
     Attributes:
@@ -77,7 +53,14 @@ class Event(_Event):
         outcome: How it ended, with "saga ended".
     """
 
-    __slots__ = ()
+    kind: EventKind
+    saga_id: str
+    saga_name: str | None = None
+    operation: str | None = None
+    attempt: int | None = None
+    error: BaseException | None = None
+    wait: float | None = None
+    outcome: SagaStatus | None = None
 
 
 def log(event: Event, /) -> None:

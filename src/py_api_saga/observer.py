@@ -1,11 +1,8 @@
-"""What is told of a run as it goes on; a module of its own, for checkers and readers only."""
+"""What is told of a run as it goes on."""
 
-from __future__ import annotations
+from typing import Protocol
 
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from py_api_saga.events import Event
+from py_api_saga.events import Event
 
 
 class Observer(Protocol):

@@ -1,27 +1,59 @@
 """When to call again what has failed.
 
-Imported when it is asked for: dataclasses take 12 ms, and many sagas try nothing again.
+Written by hand: `dataclasses`, which would write half of it, takes longer to import than the whole
+library.
 """
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from collections.abc import Callable
+from datetime import timedelta
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Never,
+    Self,
+    TypeAlias,
+    TypeVar,
+    dataclass_transform,
+)
 
 from py_api_saga.exceptions import MAX_SECONDS, refused, seconds
 from py_api_saga.placeholder import Placeholder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from datetime import timedelta
-
+    from dataclasses import KW_ONLY, Field
 
 WAITS = ("wait_initial", "wait_max", "wait_jitter", "wait_exp_base")
-RetryWhen: TypeAlias = "Callable[[Exception], bool | float | timedelta]"
-RetryOn: TypeAlias = "type[Exception] | tuple[type[Exception], ...] | RetryWhen"
+T = TypeVar("T")
+RetryWhen: TypeAlias = Callable[[Exception], bool | float | timedelta]
+RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | RetryWhen
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass_transform(frozen_default=True)
+def _frozen(kind: type[T], /) -> type[T]:
+    """Tell type checkers that a class is like a frozen dataclass."""
+    return kind
+
+
+class _AsDataclass:
+    """What `dataclasses` asks of a class of its own, made when it asks: for `replace`, `fields`."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, policy: Retry | None, owner: type[Retry]) -> Any:
+        from dataclasses import field, make_dataclass  # noqa: PLC0415 - whoever asks has it
+
+        types, options = Retry.__init__.__annotations__, Retry.__init__.__kwdefaults__ or {}
+        fields: list[Any] = [("on", types["on"])]
+        for name, default in options.items():
+            fields.append((name, types[name], field(default=default, kw_only=True)))
+        return getattr(make_dataclass("Retry", fields, frozen=True), self.name)
+
+
+@_frozen
 class Retry:
     """When to call again what has failed, and how long to wait before.
 
@@ -49,16 +81,39 @@ class Retry:
 
     OPTIONS: ClassVar = ("attempts", "timeout", *WAITS)
 
-    on: RetryOn
-    _: KW_ONLY
-    attempts: int | None = 3
-    timeout: float | None = None
-    wait_initial: float = 0.1
-    wait_max: float = 5.0
-    wait_jitter: float = 1.0
-    wait_exp_base: float = 2.0
+    __slots__ = ("on", *OPTIONS)
+    __match_args__ = ("on",)
+    if TYPE_CHECKING:  # so that a dataclass can be made of it, with options that have defaults
+        __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+        on: RetryOn
+        _: KW_ONLY
+        attempts: int | None = 3
+        timeout: float | None = None
+        wait_initial: float = 0.1
+        wait_max: float = 5.0
+        wait_jitter: float = 1.0
+        wait_exp_base: float = 2.0
+    else:
+        __dataclass_fields__ = _AsDataclass()
+        __dataclass_params__ = _AsDataclass()
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        on: RetryOn,
+        *,
+        attempts: int | None = 3,
+        timeout: float | None = None,
+        wait_initial: float = 0.1,
+        wait_max: float = 5.0,
+        wait_jitter: float = 1.0,
+        wait_exp_base: float = 2.0,
+    ) -> None:
+        self.__setstate__(
+            (on, attempts, timeout, wait_initial, wait_max, wait_jitter, wait_exp_base)
+        )
+        self._check()
+
+    def _check(self) -> None:
         """Refuse what would be found out only in the middle of a failure."""
         expected = "exception types or a function of the error"
         on: Any = self.on  # whatever a caller without a type checker has given
@@ -75,6 +130,39 @@ class Retry:
             if getattr(self, name) is None:
                 raise refused(f"Retry: {name}", "a number", None)
             seconds(getattr(self, name), f"Retry: {name}")
+
+    def __getstate__(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in Retry.__slots__)
+
+    def __setstate__(self, values: tuple[Any, ...]) -> None:
+        for name, value in zip(Retry.__slots__, values, strict=True):
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: object) -> Never:
+        message = f"cannot assign to field {name!r}: a Retry is frozen; make another one"
+        raise AttributeError(message)
+
+    def __delattr__(self, name: str) -> Never:
+        message = f"cannot delete field {name!r}: a Retry is frozen"
+        raise AttributeError(message)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.__getstate__() == other.__getstate__()
+
+    def __hash__(self) -> int:
+        return hash(self.__getstate__())
+
+    def __repr__(self) -> str:
+        fields = zip(Retry.__slots__, self.__getstate__(), strict=True)
+        return (
+            f"{type(self).__qualname__}({', '.join(f'{name}={value!r}' for name, value in fields)})"
+        )
+
+    def __replace__(self, **changes: Any) -> Self:
+        """Make another one, as `copy.replace` and `dataclasses.replace` do."""
+        return type(self)(**{name: getattr(self, name) for name in Retry.__slots__} | changes)
 
     def after(self, error: Exception, attempt: int, elapsed: float, chance: float) -> float | None:
         """Decide what follows a failed attempt: the seconds to wait, or None for "give up".
@@ -109,7 +197,8 @@ class Retry:
             return min(self.wait_max, wait + self.wait_jitter * chance)
         if again is False:
             return None
-        again = getattr(again, "total_seconds", lambda: again)()  # of a timedelta: 1 ms to import
+        if isinstance(again, timedelta):
+            again = again.total_seconds()
         if isinstance(again, (int, float)) and 0 <= again <= MAX_SECONDS:
             return float(again)
         message = f"the function in Retry(on=...) must return a bool or seconds, got {again!r}"

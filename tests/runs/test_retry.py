@@ -717,10 +717,37 @@ def test_a_policy_is_data() -> None:
     assert len({policy, Retry((ValueError, Busy), attempts=4, timeout=9.5)}) == 1
     assert copy.deepcopy(policy) == policy
     assert pickle.loads(pickle.dumps(policy)) == policy  # noqa: S301 - our own bytes
-    assert dataclasses.replace(policy, attempts=5).attempts == 5
-    assert "attempts=4" in repr(policy)
-    with pytest.raises(AttributeError):
+    assert policy != 4
+    assert repr(policy) == (
+        f"Retry(on={(ValueError, Busy)!r}, attempts=4, timeout=9.5, wait_initial=0.1, "
+        "wait_max=5.0, wait_jitter=1.0, wait_exp_base=2.0)"
+    )
+    with pytest.raises(AttributeError, match="frozen"):
         policy.attempts = 5  # type: ignore[misc]
+    with pytest.raises(AttributeError, match="frozen"):
+        del policy.attempts
+    match policy:
+        case Retry(on):
+            assert on == (ValueError, Busy)
+
+
+def test_a_policy_is_a_dataclass_to_whoever_asks() -> None:
+    """It can be replaced in part, taken apart, and be the base of a dataclass."""
+    policy = Retry(ValueError, attempts=4)
+
+    @dataclasses.dataclass(frozen=True)
+    class Patient(Retry):
+        """Tries for longer."""
+
+        attempts: int | None = 40
+
+    assert dataclasses.replace(policy, attempts=5) == Retry(ValueError, attempts=5)
+    assert policy.__replace__(timeout=5) == Retry(ValueError, attempts=4, timeout=5)
+    with pytest.raises(SagaDefinitionError, match="attempts"):
+        dataclasses.replace(policy, attempts=0)
+    assert [field.name for field in dataclasses.fields(policy)][:3] == ["on", "attempts", "timeout"]
+    assert dataclasses.asdict(policy)["wait_max"] == 5.0
+    assert Patient(ValueError).attempts == 40
 
 
 def test_the_defaults_are_those_of_stamina() -> None:
