@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from py_api_saga.compensation import Trouble
 from py_api_saga.entries import index_of
@@ -125,7 +125,7 @@ class _Reasons:
         self._stuck = execution.why_stuck()
         self._decided = {index_of(intent) for intent in execution.ready()}  # of what is stuck
 
-    def tell(self, i: int) -> str:  # noqa: PLR0911 - one for each status
+    def tell(self, i: int) -> str:  # noqa: C901, PLR0911 - one for each status
         """Say how an operation stands, and why."""
         execution, trouble = self._execution, self._trouble
         error, undo_error = trouble.errors.get(i), trouble.undo_errors.get(i)
@@ -149,9 +149,11 @@ class _Reasons:
                 return "is undone"
             case Status.SKIPPED:
                 return f"{'may stand' if raised else 'stands'}; nothing undoes it{raised}"
-            case _:
+            case Status.STUCK:
                 why = why_stuck(self._stuck[i], error, undo_error)
                 return why + _ONCE_MORE * (i in self._decided)
+            case forgotten:  # pragma: no cover - as the type checker sees
+                assert_never(forgotten)
 
     def _pending(self) -> str:
         if goes_back(self._ahead):
