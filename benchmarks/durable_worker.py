@@ -249,7 +249,7 @@ def hold(name: str, place: str, sagas: int) -> None:
 
 def recover(place: str, how: str) -> dict[str, float]:
     """Seconds from the opening of the journal until nothing is left."""
-    from py_api_saga.recovery import arecover, recover  # noqa: PLC0415 - DBOS has none
+    from py_api_saga.durable.recovery import arecover, recover  # noqa: PLC0415 - DBOS has none
 
     prefix = "durable_operations:"
     now_plain = {f"{prefix}{name}_async": f"{prefix}{name}" for name in ACTIONS}
@@ -319,7 +319,7 @@ def crowd(name: str, place: str, sagas: int, seconds: float) -> dict[str, float]
 
     operations.pause = lambda _operation, _order: asyncio.sleep(seconds)
     if name == THIS:
-        importlib.import_module("py_api_saga.recovery")
+        importlib.import_module("py_api_saga.durable.recovery")
     gc.collect()
     before = peak()
     return {"seconds": asyncio.run(main()), "before": before, "peak": peak()}

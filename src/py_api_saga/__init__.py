@@ -21,8 +21,8 @@ from py_api_saga.status import SagaStatus, Status
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
+    from py_api_saga.durable.recovery import Recovered, arecover, recover, takeover
     from py_api_saga.evidence import leaves_doubt
-    from py_api_saga.recovery import Recovered, arecover, recover, takeover
 
 __all__ = [
     "NOT_HAPPENED",
@@ -54,11 +54,11 @@ __all__ = [
 
 
 _LATE = {  # name -> its module
-    "Recovered": "recovery",
-    "arecover": "recovery",
+    "Recovered": "durable.recovery",
+    "arecover": "durable.recovery",
     "leaves_doubt": "evidence",
-    "recover": "recovery",
-    "takeover": "recovery",
+    "recover": "durable.recovery",
+    "takeover": "durable.recovery",
 }
 
 

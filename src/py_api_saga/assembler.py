@@ -18,7 +18,7 @@ from py_api_saga.exceptions import (
     seconds,
 )
 from py_api_saga.executable import Executable
-from py_api_saga.executors import orchestrator
+from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
 from py_api_saga.operation import (
     ARGS,
@@ -507,16 +507,15 @@ class Saga(Executable):
             journal = self.journal
         if journal is None:
             return Run(definition, self.name, observers, saga_id, deadline, drive_late)
-        from py_api_saga.journal.recorder import begin  # noqa: PLC0415 - as in `_durably`
+        from py_api_saga.durable.recorder import begin  # noqa: PLC0415 - as in `_durably`
+        from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - likewise
 
         definition.on_crash = _on_crash(self.on_crash)
         age = seconds(self.max_doubt_age, "saga: max_doubt_age")
-        in_loop = drive_late is not orchestrator.drive
+        in_loop = drive_late is not make_calls
         journal = check_journal(journal, "saga")
         recorder = begin(journal, definition, self.name, saga_id, deadline, age, limit, in_loop)
-        return Run(
-            definition, self.name, observers, recorder.saga_id, deadline, drive_late, recorder
-        )
+        return DurableRun(definition, self.name, observers, deadline, drive_late, recorder)
 
     def _snapshot(self) -> tuple[Operation, ...]:
         if not self._operations:

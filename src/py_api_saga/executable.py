@@ -5,7 +5,10 @@ from __future__ import annotations
 from py_api_saga import loops
 from py_api_saga.definition import chained
 from py_api_saga.exceptions import SagaDefinitionError, refused
-from py_api_saga.executors import choreography, orchestrator
+from py_api_saga.executors.choreography import MAX_THREADS
+from py_api_saga.executors.driving import drive
+from py_api_saga.executors.orchestrator import make_calls
+from py_api_saga.executors.run import Run
 from py_api_saga.operation import FUNCTION, label_of
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -14,9 +17,8 @@ if TYPE_CHECKING:
     from typing import Any, Never
 
     from py_api_saga.definition import Definition, Names, Results
-    from py_api_saga.executors.run import Run
+    from py_api_saga.durable.recorder import Recorder
     from py_api_saga.journal.protocol import Journal
-    from py_api_saga.journal.recorder import Recorder
     from py_api_saga.operation import Operation
 
 
@@ -96,8 +98,8 @@ class Executable:
             self._refuse_async("orchestrator")
         if loops.looks:
             loops.say_if_blocked("orchestrator_execute")
-        run = self._run(self._chain(), saga_id, deadline, orchestrator.drive, journal)
-        return orchestrator.execute(run) if run.recorder is None else _durably(run, None)
+        run = self._run(self._chain(), saga_id, deadline, make_calls, journal)
+        return drive(run, None) if type(run) is Run else _durably(run, None)
 
     def choreography_execute(
         self,
@@ -135,8 +137,8 @@ class Executable:
         if loops.looks:
             loops.say_if_blocked("choreography_execute")
         limit = self._limit(max_workers)
-        run = self._run(self._graph(), saga_id, deadline, orchestrator.drive, journal, limit)
-        return choreography.execute(run, limit) if run.recorder is None else _durably(run, limit)
+        run = self._run(self._graph(), saga_id, deadline, make_calls, journal, limit)
+        return drive(run, limit) if type(run) is Run else _durably(run, limit)
 
     async def aorchestrator_execute(
         self,
@@ -195,7 +197,7 @@ class Executable:
             SagaDefinitionError: As there; or there is no journal.
             SagaConflict, JournalError: As there.
         """
-        from py_api_saga.durable import start  # noqa: PLC0415 - as in `_durably`
+        from py_api_saga.durable.beginning import start  # noqa: PLC0415 - as in `_durably`
 
         return start(self._to_start(saga_id, deadline, journal, at_once=at_once))
 
@@ -208,7 +210,7 @@ class Executable:
         at_once: bool = False,
     ) -> str:
         """Do as `start`, without blocking the loop."""
-        from py_api_saga.durable import astart  # noqa: PLC0415 - as in `_durably`
+        from py_api_saga.durable.beginning import astart  # noqa: PLC0415 - as in `_durably`
 
         loops.check_loop("astart")
         return await astart(self._to_start(saga_id, deadline, journal, at_once=at_once))
@@ -221,11 +223,13 @@ class Executable:
         *,
         at_once: bool,
     ) -> Recorder:
+        from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - as in `_durably`
+
         definition, limit = self._chain(), None
         if at_once:
             definition, limit = self._graph(), self._limit(None)
-        run = self._run(definition, saga_id, deadline, orchestrator.drive, journal, limit)
-        if run.recorder is None:
+        run = self._run(definition, saga_id, deadline, make_calls, journal, limit)
+        if not isinstance(run, DurableRun):
             raise refused("start: journal", "a journal, here or in the saga", None)
         return run.recorder
 
@@ -242,15 +246,17 @@ class Executable:
 
         definition = self._chain() if limit is None else self._graph()
         run = self._run(definition, saga_id, deadline, finish_late, journal, limit)
-        if run.recorder is None:
+        if type(run) is Run:
             return execute(run, limit)
-        from py_api_saga.durable import aexecute  # noqa: PLC0415 - as in `_durably`
+        from py_api_saga.durable.beginning import aexecute  # noqa: PLC0415 - as in `_durably`
+        from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - likewise
 
+        assert isinstance(run, DurableRun)  # noqa: S101 - there is no other kind
         return aexecute(run, limit)
 
     def _limit(self, max_workers: int | None) -> int:
         if max_workers is None:
-            return min(max(len(self._operations), 1), choreography.MAX_THREADS)
+            return min(max(len(self._operations), 1), MAX_THREADS)
         if type(max_workers) is not int or max_workers < 1:
             raise refused("max_workers", "a whole number of at least 1, or None", max_workers)
         return max_workers
@@ -276,6 +282,8 @@ class Executable:
 
 def _durably(run: Run, limit: int | None) -> Results:
     """Run a saga that has a journal; who has none does not pay for importing what that needs."""
-    from py_api_saga.durable import execute  # noqa: PLC0415 - json: 6 ms to import
+    from py_api_saga.durable.beginning import execute  # noqa: PLC0415 - json: 6 ms to import
+    from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - likewise
 
+    assert isinstance(run, DurableRun)  # noqa: S101 - there is no other kind
     return execute(run, limit)

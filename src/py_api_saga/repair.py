@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from py_api_saga import entries
+from py_api_saga.durable.knowing import claim_of, note_of
+from py_api_saga.durable.recorder import standing
 from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, check_journal
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import Append, Purge, Take, latest
@@ -16,8 +18,6 @@ from py_api_saga.journal.format.entries import write_entry
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.sagas import digest, folding, read_lines, read_rows
 from py_api_saga.journal.format.values import SealedError, Trees, Values
-from py_api_saga.journal.recorder import standing
-from py_api_saga.resuming import claim_of, note_of
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.wording import as_text
 

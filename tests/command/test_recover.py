@@ -29,9 +29,9 @@ from recorded import order, seen, status
 
 from py_api_saga import SagaAssembler, SagaStatus
 from py_api_saga.cli import recovering
+from py_api_saga.durable.recovery import Recovered
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.journal import SQLiteJournal
-from py_api_saga.recovery import Recovered
 
 
 def test_recovery_says_what_became_of_each_saga(say: Say, journal: SQLiteJournal) -> None:

@@ -21,9 +21,9 @@ from recorded import chain, order, seen, status
 
 from py_api_saga import SagaAssembler, SagaStatus
 from py_api_saga.cli import recovering, worker
+from py_api_saga.durable.recovery import Recovery
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal import SQLiteJournal
-from py_api_saga.recovery import Recovery
 
 
 def test_a_worker_recovers_until_it_is_told_to_end(say: Say, journal: SQLiteJournal) -> None:

@@ -33,8 +33,8 @@ from py_api_saga import (
     cli,
     definition,
     events,
-    recovery,
 )
+from py_api_saga.durable import recovery
 from py_api_saga.executors import event_loop, run, running
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Take

@@ -14,8 +14,9 @@ import pytest
 from depot import ado, fail
 from recorded import Unreadable, Wrapped, chain, order, status
 
-from py_api_saga import Event, SagaAssembler, SagaStatus, recover, recovery
-from py_api_saga.executors.crew import Crew
+from py_api_saga import Event, SagaAssembler, SagaStatus, recover
+from py_api_saga.durable import recovery
+from py_api_saga.durable.crew import Crew
 from py_api_saga.journal.changes import Append, Change
 
 COMPLETED = SagaStatus.COMPLETED

@@ -31,10 +31,10 @@ from py_api_saga import (
     arecover,
     happened,
     recover,
-    recovery,
     result_of,
     takeover,
 )
+from py_api_saga.durable import recovery
 from py_api_saga.journal import Journal, MemoryJournal
 from py_api_saga.journal.changes import Append, Change, Take
 from py_api_saga.repair import purge, resolve
@@ -454,7 +454,7 @@ def test_a_deadline_that_has_passed_means_backward(
     """It is a time of day, for whichever process comes next."""
     with pytest.raises(JournalError):
         chain("a", "b").orchestrator_execute(journal=Faulty(journal, 1), saga_id="x", deadline=HOUR)
-    monkeypatch.setattr("py_api_saga.resuming.time", lambda: time.time() + 2 * HOUR)
+    monkeypatch.setattr("py_api_saga.durable.knowing.time", lambda: time.time() + 2 * HOUR)
 
     (done,) = recover(journal)
 

@@ -43,10 +43,10 @@ from py_api_saga import (
     arecover,
     happened,
     recover,
-    recovery,
     result_of,
     takeover,
 )
+from py_api_saga.durable import recovery
 from py_api_saga.journal import MemoryJournal, SQLiteJournal
 from py_api_saga.journal.changes import Append, Create, Take
 from py_api_saga.journal.format.json_text import dumps, loads

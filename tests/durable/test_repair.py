@@ -24,10 +24,10 @@ from py_api_saga import (
     result_of,
     takeover,
 )
+from py_api_saga.durable.knowing import claim_of
 from py_api_saga.journal import MemoryJournal, SQLiteJournal
 from py_api_saga.journal.changes import Take
 from py_api_saga.repair import DecisionError, again, compensate, purge, purge_all, resolve
-from py_api_saga.resuming import claim_of
 
 
 def stuck_forward(journal: Any) -> None:

@@ -26,7 +26,7 @@ from py_api_saga import (
     recover,
     takeover,
 )
-from py_api_saga.executors.unready import unready
+from py_api_saga.durable.unready import unready
 from py_api_saga.journal import MemoryJournal
 
 RUNNING, COMPLETED, COMPENSATED = (

@@ -19,6 +19,7 @@ import pytest
 from recorded import begin, bodies, seen
 from world import in_time, unmeasured
 
+from py_api_saga.durable.recovery import recover
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import (
     NUMBER_OF,
@@ -35,7 +36,6 @@ from py_api_saga.journal.sqlite import file as engine_module
 from py_api_saga.journal.sqlite import opening, queries
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.owners import owners_at
-from py_api_saga.recovery import recover
 from py_api_saga.status import SagaStatus
 
 DEFINED = (
@@ -791,7 +791,7 @@ def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path: Path) -> None:
 import resource, sys
 from py_api_saga.journal.changes import *
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
-from py_api_saga.recovery import recover
+from py_api_saga.durable.recovery import recover
 from py_api_saga.status import SagaStatus
 journal = SQLiteJournal(sys.argv[1]); size = int(sys.argv[2])
 journal.find("a")
@@ -1160,7 +1160,7 @@ import os, random, signal, sys, threading, time
 from py_api_saga.exceptions import SagaInProgress
 from py_api_saga.journal.changes import *
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
-from py_api_saga.recovery import recover
+from py_api_saga.durable.recovery import recover
 from py_api_saga.status import SagaStatus
 journal = SQLiteJournal(sys.argv[1]); journal.find("a")
 stop, told, wrong = [], set(), []

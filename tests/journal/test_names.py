@@ -64,8 +64,8 @@ HOSTILE = [
     "py_api_saga.cli:main",
     "py_api_saga.__main__:main",
     "py_api_saga.retry:Retry.wait",
-    "py_api_saga.recovery:recover",
-    "py_api_saga.recovery:takeover",
+    "py_api_saga.durable.recovery:recover",
+    "py_api_saga.durable.recovery:takeover",
     "py_api_saga_evil:charge",
     "shop.operations:os",
     "shop.operations:os.system",
@@ -360,7 +360,7 @@ def test_names_are_sent_without_what_was_found_by_them(shop: Any) -> None:
 def test_a_hostile_name_is_refused_and_nothing_is_imported_or_called(name: str) -> None:
     """A journal is input: somebody else may have written it."""
     names = Names(["shop.operations"])
-    import_module("py_api_saga.recovery")  # else it makes classes, by `eval`
+    import_module("py_api_saga.durable.recovery")  # else it makes classes, by `eval`
     loaded = set(sys.modules)
 
     with mock.patch("os.system") as system, mock.patch.object(builtins, "eval") as evaluate:

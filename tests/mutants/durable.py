@@ -11,40 +11,20 @@ MUTANTS = (
         f"{CRASH}::test_nothing_is_lost_wherever_a_process_is_killed",
         (
             Edit(
-                "executors/orchestrator.py",
+                "executors/turns.py",
                 "turns",
-                "        if run.recorder is not None:\n"
-                "            yield from run.writing(intent)\n"
-                "            if run.lost is not None:\n"
-                "                intent = None\n"
-                "        if intent is not None:\n"
-                "            run.tell(attempt(run, intent))\n",
-                "        told = None if intent is None else attempt(run, intent)\n"
-                "        if run.recorder is not None:\n"
-                "            yield from run.writing(intent)\n"
-                "            if run.lost is not None:\n"
-                "                intent = None\n"
-                "        if intent is not None:\n"
-                "            run.tell(told)\n",
-            ),
-        ),
-    ),
-    Mutant(
-        "writes the intents of a graph after its calls have begun",
-        f"{CRASH}::test_nothing_is_lost_wherever_a_process_is_killed",
-        (
-            Edit(
-                "executors/choreography.py",
-                "_drive",
-                "        if run.commit(*intents):\n"
-                "            for intent in intents:\n"
-                "                claims[intent] = claim = threading.Lock()\n"
-                "                POOL.make(run, intent, claim, inbox.put)\n",
-                "        for intent in intents:\n"
-                "            claims[intent] = claim = threading.Lock()\n"
-                "            POOL.make(run, intent, claim, inbox.put)\n"
-                "        __import__('time').sleep(0.05)\n"
-                "        run.commit(*intents)\n",
+                "        while run.must_write(intents):\n"
+                "            yield WRITE\n"
+                "        if intents:\n"
+                "            yield intents\n",
+                "        told = [*intents]\n"
+                "        if told:\n"
+                "            yield told\n"
+                "            __import__('time').sleep(0.05)\n"
+                "        while run.must_write(intents):\n"
+                "            yield WRITE\n"
+                "        if told:\n"
+                "            pass\n",
             ),
         ),
     ),
@@ -53,10 +33,10 @@ MUTANTS = (
         f"{CRASH}::test_nothing_is_lost_wherever_a_process_is_killed",
         (
             Edit(
-                "executors/orchestrator.py",
+                "executors/turns.py",
                 "turns",
-                "        if run.recorder is not None:\n",
-                "        if run.recorder is not None and intent is not None:\n",
+                "        while run.must_write(intents):\n",
+                "        while intents and run.must_write(intents):\n",
             ),
         ),
     ),
@@ -155,10 +135,10 @@ MUTANTS = (
         f"{CRASH}::test_nothing_is_lost_wherever_a_process_is_killed",
         (
             Edit(
-                "executors/run.py",
-                "Run.key",
-                "        if self.recorder is None and self._label is not None:\n",
-                "        if self._label is not None:\n",
+                "durable/run.py",
+                "DurableRun._unique_id",
+                "        return self.saga_id\n",
+                "        return super()._unique_id\n",
             ),
         ),
     ),
@@ -194,14 +174,10 @@ MUTANTS = (
         f"{CRASH}::test_a_commit_that_fails_once_is_followed_by_nothing",
         (
             Edit(
-                "executors/run.py",
-                "Run.writing",
-                "                    change = recorder.settled(change, self.execution)\n"
-                "            except SagaError as error:\n"
-                "                self._lose(error)\n",
-                "                    change = recorder.settled(change, self.execution)\n"
-                "            except SagaError:\n"
-                "                pass\n",
+                "durable/run.py",
+                "DurableRun.must_write",
+                "            except SagaError as error:\n                self._lose(error)\n",
+                "            except SagaError:\n                pass\n",
             ),
         ),
     ),
@@ -234,13 +210,11 @@ MUTANTS = (
         f"{CRASH}::test_a_rollback_is_finished_wherever_it_is_killed",
         (
             Edit(
-                "resuming.py",
+                "durable/knowing.py",
                 "_resume",
-                "            recorder,\n            recorded.entries,\n        )\n",
-                "            recorder,\n"
-                '            [e for e in recorded.entries if e[0] not in ("failed", "in doubt")\n'
-                '             and e[2] != "compensation"],\n'
-                "        )\n",
+                "recorder, recorded.entries\n",
+                "recorder, [e for e in recorded.entries if e[0] not in ('failed', 'in doubt') "
+                "and e[2] != 'compensation']\n",
             ),
         ),
     ),
@@ -249,16 +223,16 @@ MUTANTS = (
         f"{CRASH}::test_a_saga_that_has_ended_is_not_run_again",
         (
             Edit(
-                "durable.py",
+                "durable/beginning.py",
                 "execute",
                 "    there = known(run)\n    return there if isinstance(there, Results) "
-                "else drive(*there)\n",
+                "else go_on(*there)\n",
                 "    from py_api_saga.executors.run import Run\n"
                 "    there = known(run)\n"
                 "    if isinstance(there, Results):\n"
-                "        return orchestrator.execute(Run(run.definition, run.name, (), "
-                "run.saga_id, None, orchestrator.drive))\n"
-                "    return drive(*there)\n",
+                "        return drive(Run(run.definition, run.name, (), run.saga_id, None, print), "
+                "None)\n"
+                "    return go_on(*there)\n",
             ),
         ),
     ),

@@ -35,11 +35,11 @@ MUTANTS = (
         f"{GATE}::test_a_saga_that_runs_waits_without_limit",
         (
             Edit(
-                "journal/recorder.py",
+                "durable/recorder.py",
                 "Recorder.next",
-                "                self._status = status\n        return",
-                "                self._status = status\n"
-                "                self._pending.until = latest(self.deadline)\n        return",
+                "            self._status = status\n        return",
+                "            self._status = status\n"
+                "            self.pending.until = latest(self.deadline)\n        return",
             ),
         ),
     ),

@@ -272,7 +272,7 @@ def test_what_a_crash_left_and_nobody_knows_is_said_so() -> None:
 def test_a_result_that_nobody_knows_is_no_argument() -> None:
     """A person may have a compensation called whose argument nobody knows: it fails, in words."""
     saga = SagaAssembler.saga().operation(broken, name="charge")
-    run = saga._run(saga._chain(), None, None, orchestrator.drive)  # noqa: SLF001 - as above
+    run = saga._run(saga._chain(), None, None, orchestrator.make_calls)  # noqa: SLF001 - as above
     operation = run.operations[0]
     call: Call = (broken, (result_of(),), {}, ("",), False)
 
@@ -313,7 +313,7 @@ def test_results_travel_twice() -> None:
 def test_a_call_that_was_taken_back_is_not_made(world: World) -> None:
     """A thread that finds its call claimed by who has thought better of it does nothing."""
     saga = SagaAssembler.saga().operation((world.do, "a"))
-    run = saga._run(saga._graph(), None, None, orchestrator.drive)  # noqa: SLF001 - no interrupt
+    run = saga._run(saga._graph(), None, None, orchestrator.make_calls)  # noqa: SLF001 - no interrupt
     intent = run.start()
     assert intent is not None
     claim = threading.Lock()
@@ -435,7 +435,7 @@ def test_a_coroutine_that_is_thrown_away_awaits_nothing(world: World) -> None:
     saga = SagaAssembler.saga().operation((go_on.wait, 5))
 
     async def main() -> None:
-        run = saga._run(saga._chain(), None, None, orchestrator.drive)  # noqa: SLF001
+        run = saga._run(saga._chain(), None, None, orchestrator.make_calls)  # noqa: SLF001
         intent = run.start()
         assert intent is not None
         attempt = event_loop._attempt_in_thread(run, intent)  # noqa: SLF001
@@ -591,15 +591,15 @@ def test_a_call_that_an_interrupt_has_struck_is_not_made_or_in_doubt_or_heard_of
         intent = run.start()
         assert intent is not None
 
-        not_begun = driver.lost(KeyboardInterrupt(), intent)
+        not_begun = driver.fate_of(KeyboardInterrupt(), intent)
         driver._begun[intent] = True  # noqa: SLF001
-        begun = driver.lost(KeyboardInterrupt(), intent)
+        begun = driver.fate_of(KeyboardInterrupt(), intent)
         driver._ended.append(intent)  # noqa: SLF001
 
         assert not_begun is not None
         assert not_begun[0] == "failed"
         assert begun is not None
         assert begun[0] == "in doubt"
-        assert driver.lost(KeyboardInterrupt(), intent) is None
+        assert driver.fate_of(KeyboardInterrupt(), intent) is None
 
     asyncio.run(main())

@@ -23,12 +23,12 @@ from py_api_saga import (
     recover,
     takeover,
 )
+from py_api_saga.durable.crew import Crew, _Job
+from py_api_saga.durable.recovery import Recovery
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.executors import attempt
-from py_api_saga.executors.crew import Crew, _Job
 from py_api_saga.interrupts import LIMITS, is_limit
 from py_api_saga.journal.changes import Append
-from py_api_saga.recovery import Recovery
 
 COMPENSATED, COMPENSATING, COMPLETED, RUNNING, STUCK = (
     SagaStatus.COMPENSATED,
@@ -568,7 +568,7 @@ def test_a_limit_while_a_recovered_saga_is_read_does_not_park_it(
     def strike(*_: object) -> None:
         raise limit
 
-    monkeypatch.setattr("py_api_saga.recovery.taken", strike)
+    monkeypatch.setattr("py_api_saga.durable.recovery.taken", strike)
     (done,) = recover(journal)
 
     assert done.outcome is RUNNING
@@ -598,7 +598,7 @@ def test_what_strikes_a_write_for_several_sagas_lets_one_of_them_go(
     recovery = Recovery(Raising(journal))
     recovery.batch = 3
     claimed = [recovery.next() for _ in range(3)]
-    waiting = [recovery._turns(*one) for one in claimed if one is not None]  # noqa: SLF001
+    waiting = [recovery._steps(*one) for one in claimed if one is not None]  # noqa: SLF001
     crew = Crew(recovery.journal, lambda: waiting.pop() if waiting else None)
     jobs = [_Job(turns) for turns in waiting[::-1]]
     waiting.clear()

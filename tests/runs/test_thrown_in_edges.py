@@ -27,9 +27,9 @@ from py_api_saga import (
     result_of,
     takeover,
 )
-from py_api_saga.executors import attempt, event_loop, orchestrator
+from py_api_saga.durable import knowing
+from py_api_saga.executors import attempt, event_loop
 from py_api_saga.executors.inbox import Inbox
-from py_api_saga.executors.run import Run
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Create
 from py_api_saga.journal.sql.group_commit import Batch, GroupCommit, RetiredError
@@ -132,7 +132,7 @@ def test_a_defect_waits_for_the_threads_and_for_no_call_that_none_has_begun(
 
 def test_a_run_that_was_lost_and_has_a_defect_says_both(journal: Any) -> None:
     """The journal's error is behind the defect."""
-    run = chain("a")._run(chain("a")._chain(), "x", None, print, journal)  # noqa: SLF001
+    run: Any = chain("a")._run(chain("a")._chain(), "x", None, print, journal)  # noqa: SLF001
     lost = run.lost = JournalError("the disk is full")
 
     with pytest.raises(AssertionError) as caught:
@@ -268,7 +268,7 @@ def test_a_call_of_a_rollback_that_goes_on_is_not_told_by_others(world: World) -
     async def main() -> None:
         driver, intent = driver_of(world, "a")
         driver.rollback = asyncio.ensure_future(asyncio.sleep(0))
-        assert driver.lost(TimeLimit(), intent) is None
+        assert driver.fate_of(TimeLimit(), intent) is None
         await driver.rollback
         driver.rollback = None
         await asyncio.create_task(event_loop._roll_back(driver))  # noqa: SLF001
@@ -433,7 +433,7 @@ def test_what_strikes_the_task_of_a_recovered_call_lets_its_saga_go(
 
 def test_a_recovered_saga_that_is_struck_in_a_wait_decides_nothing(journal: Any) -> None:
     """What runs is awaited; a call that was not made is told by nobody."""
-    run: Run = chain("a", "b")._run(chain("a", "b")._chain(), "x", None, print, journal)  # noqa: SLF001
+    run: Any = chain("a", "b")._run(chain("a", "b")._chain(), "x", None, print, journal)  # noqa: SLF001
     run.lets_go = True
     limit = TimeLimit()
 
@@ -447,8 +447,8 @@ def test_a_recovered_saga_that_is_struck_in_a_wait_decides_nothing(journal: Any)
 
 def test_a_saga_that_nobody_goes_on_with_makes_no_call(journal: Any) -> None:
     """As when a crew of recovery ends with its process."""
-    run: Run = chain("a")._run(chain("a")._chain(), "x", None, print, journal)  # noqa: SLF001
-    steps_of_it: Any = orchestrator.outlasting(run)
+    run: Any = chain("a")._run(chain("a")._chain(), "x", None, print, journal)  # noqa: SLF001
+    steps_of_it: Any = knowing.steps(run, None)
     next(steps_of_it)
 
     steps_of_it.close()
@@ -712,8 +712,7 @@ def test_a_loop_wakes_nobody_for_what_waits_at_the_gate() -> None:
 
 def test_a_claim_that_is_over_is_not_given_back_twice(journal: Any) -> None:
     """Nothing is written."""
-    run: Run = chain("a")._run(chain("a")._chain(), "x", None, print, journal)  # noqa: SLF001
-    assert run.recorder is not None
+    run: Any = chain("a")._run(chain("a")._chain(), "x", None, print, journal)  # noqa: SLF001
     run.recorder.give_back(at_once=True)
 
     assert journal.find("x") is None
@@ -734,7 +733,7 @@ def test_a_saga_that_others_have_claimed_is_not_taken_to_give_it_back(
     depot.behaviour["undo a"] = strike
     with pytest.raises(SystemExit):
         saga.orchestrator_execute(journal=journal, saga_id="x")
-    module = sys.modules["py_api_saga.journal.recorder"]
+    module = sys.modules["py_api_saga.durable.recorder"]
     take = module.Take
 
     def late(found: Any) -> Any:

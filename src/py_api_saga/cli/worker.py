@@ -23,10 +23,10 @@ from py_api_saga.cli.recovering import (
     open_to_recover,
     prepare,
 )
+from py_api_saga.durable.recovery import Readiness, workers_of
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.journal.sqlite.opening import check_kind
-from py_api_saga.recovery import Readiness, workers_of
 from py_api_saga.story.words import error_words, moment, plural
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import FrameType
 
+    from py_api_saga.durable.recovery import Recovery
     from py_api_saga.journal.sqlite.journal import SQLiteJournal
-    from py_api_saga.recovery import Recovery
 
 _LOOK = 0.1  # seconds between two looks at what runs
 _LAST_WORDS = 1.0  # seconds for which a process that has to go tries to say so

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from time import monotonic
 from types import FunctionType
 
-from py_api_saga.context import current, recovering
+from py_api_saga.context import current
 from py_api_saga.entries import (
     ACTION,
     ASK,
@@ -169,12 +169,8 @@ def meaning(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = Fa
         is_doubtful: Whether it is in doubt, whatever the type of the error.
     """
     _, i, kind, number, _, _ = intent
-    home = recovering.get()
-    if home is not None and run.recorder is not None and not is_doubtful:
-        _, lacks = home
-        lacking = lacks(error)
-        if lacking is not None:
-            return unready(intent, lacking)
+    if not is_doubtful and (lacking := run.lacks(error)) is not None:
+        return unready(intent, lacking)
     policy = run.definition.operations[i].policy
     if kind not in (ACTION, COMPENSATION):
         complain("an on_doubt function raised", error=error)
@@ -253,10 +249,10 @@ def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
     handover = _Handover()
     run.open_inbox()
 
-    claim = threading.Lock()
+    permit = threading.Lock()
 
     def body() -> None:
-        if claim.acquire(blocking=False):
+        if permit.acquire(blocking=False):
             entry = surely(run, intent, until)
             if not handover.put(entry):
                 run.land(entry)
@@ -266,7 +262,7 @@ def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
         return start(threading.Thread(target=target, args=(body,), name=name, daemon=True))
 
     try:
-        return _wait_within(run, intent, begin, claim, handover, until) or _given_up(
+        return _wait_within(run, intent, begin, permit, handover, until) or _given_up(
             run, intent, timeout
         )
     except BaseException:
@@ -287,7 +283,7 @@ def _wait_within(
     run: Run,
     intent: Entry,
     begin: Callable[[], bool],
-    claim: threading.Lock,
+    permit: threading.Lock,
     handover: _Handover,
     until: float,
 ) -> Entry | None:
@@ -297,7 +293,7 @@ def _wait_within(
     try:
         is_begun = soon(begin)
     except BaseException as error:  # noqa: BLE001 - raised again when all is undone
-        if claim.acquire(blocking=False):  # the thread has not begun it
+        if permit.acquire(blocking=False):  # the thread has not begun it
             return _not_begun(run, intent, error)
         interrupt = error
     if not is_begun:

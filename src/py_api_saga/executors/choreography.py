@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from py_api_saga.entries import STARTED, attempt_of, not_made, what_of
 from py_api_saga.executors.attempt import surely
 from py_api_saga.executors.threads import soon, start
+from py_api_saga.executors.turns import WAIT, WRITE, turns
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -48,11 +49,11 @@ class Pool:
         self._idle: list[SimpleQueue[Work]] = []
 
     def make(
-        self, run: Run, intent: Entry, claim: threading.Lock, tell: Callable[[Entry], object]
+        self, run: Run, intent: Entry, permit: threading.Lock, tell: Callable[[Entry], object]
     ) -> None:
         """Make a call in a thread, in a copy of this context, and tell there what came of it.
 
-        Whoever gets the claim first decides whether it is made: the thread, or who has thought
+        Whoever gets the permit first decides whether it is made: the thread, or who has thought
         better of it. If no thread is to be had, not even shortly, it is made in this one.
         """
         if self._process != os.getpid():  # pragma: no cover - a child ends without telling coverage
@@ -60,7 +61,7 @@ class Pool:
         context = copy_context()
 
         def work(rest: Callable[[], object]) -> None:
-            entry = context.run(surely, run, intent) if claim.acquire(blocking=False) else None
+            entry = context.run(surely, run, intent) if permit.acquire(blocking=False) else None
             rest()  # first: who hears of it may have the next call
             if entry is not None:
                 tell(entry)
@@ -107,27 +108,27 @@ def execute(run: Run, limit: int) -> Results:
         BaseException: The interrupt that ended it, once all is undone.
     """
     inbox = run.open_inbox()
-    claims: dict[Entry, threading.Lock] = {}
+    permits: dict[Entry, threading.Lock] = {}
     while True:
         try:
-            _drive(run, inbox, claims, limit)
+            _drive(run, inbox, permits, limit)
             break
         except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
-            if (error := run.repair(interrupt, partial(_revoked, claims))) is not None:
-                _await_begun(run, inbox, claims)
+            if (error := run.repair(interrupt, partial(_revoked, permits))) is not None:
+                _await_begun(run, inbox, permits)
                 run.give_up(error)
     return run.finish()
 
 
-def _await_begun(run: Run, inbox: Inbox, claims: dict[Entry, threading.Lock]) -> None:
+def _await_begun(run: Run, inbox: Inbox, permits: dict[Entry, threading.Lock]) -> None:
     """Wait until no thread makes a call: nobody else may make it beside that."""
     ended = {attempt_of(entry) for entry in run.execution.entries if what_of(entry) != STARTED}
     while True:
         try:
-            for intent, claim in list(claims.items()):
-                if claim.acquire(blocking=False):  # no thread has begun it, and none will
-                    del claims[intent]
-            while {attempt_of(intent) for intent in claims} - ended:
+            for intent, permit in list(permits.items()):
+                if permit.acquire(blocking=False):  # no thread has begun it, and none will
+                    del permits[intent]
+            while {attempt_of(intent) for intent in permits} - ended:
                 inbox.wait(None)
                 while inbox.entries:
                     ended.add(attempt_of(inbox.entries[0]))
@@ -138,28 +139,23 @@ def _await_begun(run: Run, inbox: Inbox, claims: dict[Entry, threading.Lock]) ->
 
 
 def _revoked(
-    claims: dict[Entry, threading.Lock], interrupt: BaseException, intent: Entry
+    permits: dict[Entry, threading.Lock], interrupt: BaseException, intent: Entry
 ) -> Entry | None:
     """Take back a call that no thread has begun."""
-    claim = claims.get(intent)
-    if claim is None or claim.acquire(blocking=False):
+    permit = permits.get(intent)
+    if permit is None or permit.acquire(blocking=False):
         return not_made(intent, interrupt)
     return None
 
 
-def _drive(run: Run, inbox: Inbox, claims: dict[Entry, threading.Lock], limit: int) -> None:
+def _drive(run: Run, inbox: Inbox, permits: dict[Entry, threading.Lock], limit: int) -> None:
     """Make every call that is ready, as far as the limit goes, until none is left."""
-    execution = run.execution
-    while True:
-        run.look()
-        intents = []
-        while len(execution.flying) < limit and (intent := run.start()) is not None:
-            intents.append(intent)
-        if run.commit(*intents):
-            for intent in intents:
-                claims[intent] = claim = threading.Lock()
-                POOL.make(run, intent, claim, inbox.put)
-        if run.awaits or run.waits:
+    for turn in turns(run, limit):
+        if turn == WRITE:
+            run.write()
+        elif turn == WAIT:
             run.pause()
-        elif run.close():  # pragma: no branch - a straggler landed in this very moment
-            return
+        else:
+            for intent in turn:
+                permits[intent] = permit = threading.Lock()
+                POOL.make(run, intent, permit, inbox.put)

@@ -49,7 +49,7 @@ async def execute(
     run: Run,
     limit: int | None,
     exists: type[Exception] | tuple[()] = (),
-    answer: Callable[[Run], Awaitable[Results]] | None = None,
+    answer: Callable[[], Awaitable[Results]] | None = None,
 ) -> Results:
     """Run a saga to its end, with at most so many calls at once, each in a task of its own.
 
@@ -60,7 +60,7 @@ async def execute(
     Args:
         run: The run; once this is over it drives its saga no longer.
         limit: Of calls.
-        exists: What says that the journal has a saga with this id.
+        exists: What says that there is a saga with this id already.
         answer: Answers for that one. Given, not left to a coroutine around this one: there may be
             many, and each takes a quarter of a kilobyte.
 
@@ -84,7 +84,7 @@ async def execute(
             except GeneratorExit:  # the loop throws us away
                 raise
             except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
-                if (error := run.repair(interrupt, driver.lost)) is not None:
+                if (error := run.repair(interrupt, driver.fate_of)) is not None:
                     await driver.rest()
                     run.give_up(error)
         return run.finish()
@@ -94,7 +94,7 @@ async def execute(
         current.set(outer)
         run.leave()
     assert answer is not None  # noqa: S101 - it comes with what says that it is needed
-    return await answer(run)
+    return await answer()
 
 
 def finish_late(run: Run) -> None:
@@ -184,7 +184,7 @@ class _Driver:
         """Whether nothing that was started is still working."""
         return True
 
-    def lost(self, interrupt: BaseException, intent: Entry) -> Entry | None:
+    def fate_of(self, interrupt: BaseException, intent: Entry) -> Entry | None:
         """Say of a call in flight, when an interrupt struck, what came of it if nobody will."""
         return None if self._is_rolling else self.run.cut_off(interrupt, intent)
 
@@ -315,13 +315,10 @@ class _OneByOne(_Driver):
             if run.execution.rolling is not rolling:
                 return
             intent = run.start()
-            if run.recorder is not None:
-                for change in run.writing(intent):
-                    await run.recorder.journal.awrite(change)
-                    del change  # the first one is large, and a call may take long
-                if run.lost is not None:
-                    intent = None
-            entry = None if intent is None else await _attempt(run, intent)
+            intents = [] if intent is None else [intent]
+            while run.must_write(intents):
+                await run.awrite()
+            entry = await _attempt(run, intents[0]) if intents else None
             if task.cancelling() > cancelling + leaks.count:
                 cancelling = task.cancelling() - leaks.count
                 self._end_with_loop(rolling=rolling)
@@ -366,7 +363,7 @@ class _AtOnce(_Driver):
         """Whether nothing that was started is still working."""
         return not (self._tasks or self._ended)
 
-    def lost(self, interrupt: BaseException, intent: Entry) -> Entry | None:
+    def fate_of(self, interrupt: BaseException, intent: Entry) -> Entry | None:
         """Say of a call that has no task that it was not made, or that nobody hears of it."""
         if intent in self._tasks or index_of(intent) in map(index_of, self._ended):
             return None
@@ -465,11 +462,9 @@ class _AtOnce(_Driver):
             intents = []
             while len(flying) < self._limit and (intent := run.start()) is not None:
                 intents.append(intent)
-            if run.recorder is not None:
-                for change in run.writing(*intents):
-                    await run.recorder.journal.awrite(change)
-            if run.recorder is None or run.lost is None:
-                self._make(intents)
+            while run.must_write(intents):
+                await run.awrite()
+            self._make(intents)
             if not (run.awaits or run.waits):
                 self._sweep()
                 if self._ended:  # an interrupt at the edge of the last one
@@ -565,13 +560,13 @@ async def _attempt_in_thread(run: Run, intent: Entry) -> Entry:
         with suppress(RuntimeError):  # as when a straggler wakes a loop
             loop.call_soon_threadsafe(future.set_result, entry)
 
-    claim = threading.Lock()
+    permit = threading.Lock()
     made = False
     while True:
         try:
             if not made:
                 made = True
-                POOL.make(run, intent, claim, tell)
+                POOL.make(run, intent, permit, tell)
             while not future.done():
                 await asyncio.wait({future})
             return future.result()
@@ -579,6 +574,6 @@ async def _attempt_in_thread(run: Run, intent: Entry) -> Entry:
             raise
         except BaseException as interrupt:  # noqa: BLE001 - raised again when all is undone
             run.stop(interrupt)
-            if claim.acquire(blocking=False):  # no thread has begun it
+            if permit.acquire(blocking=False):  # no thread has begun it
                 run.check_goes(interrupt)
                 return not_made(intent, interrupt)

@@ -11,12 +11,10 @@ from py_api_saga.entries import (
     ACTION,
     COMPENSATION,
     FAILED,
-    HAPPENED,
     IN_DOUBT,
     RETRY,
     SUCCEEDED,
     UNKNOWN,
-    UNREADY,
     Setback,
     abort,
     attempt_of,
@@ -28,7 +26,6 @@ from py_api_saga.entries import (
 )
 from py_api_saga.error_details import traceback_of
 from py_api_saga.events import Event, emit
-from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.executors.inbox import PARTING, Inbox
 from py_api_saga.interrupts import is_interrupt
@@ -39,14 +36,13 @@ from py_api_saga.status import SagaStatus, Status
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from typing import Never
 
     from py_api_saga.definition import Definition, Results
     from py_api_saga.entries import Entry
     from py_api_saga.events import EventKind
-    from py_api_saga.journal.changes import Change
-    from py_api_saga.journal.recorder import Recorder
+    from py_api_saga.exceptions import SagaError
     from py_api_saga.observer import Observer
 
 MAX_KEY = 255  # characters
@@ -61,7 +57,6 @@ _EVENTS: dict[Status, EventKind] = {
     Status.COMPENSATED: "compensated",
     Status.STUCK: "stuck",
 }
-_VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has to keep
 _MOST_STRIKES = 16  # of an `Exception` in one run: more are no signals, but a fault that stays
 _COMPLETED = SagaStatus.COMPLETED  # looking up a member of an Enum costs 60 ns, a global 5
 _naming = OwnLock()
@@ -96,20 +91,14 @@ class Run:
         inbox: What other threads tell it, if there are any.
         drive_late: How a thread that lands after the end goes on with it.
         observers: Functions of an event.
-        recorder: What writes it into a journal, or None.
-        plain: Nobody but the machine is to hear of a success: no journal, no observer, no clock.
-        lost: Why the journal can't be written any more, or is somebody else's to write.
+        plain: Nobody but the machine is to hear of a success: no observer, no clock.
         notes: By attempt, what its code has noted of requests that it has sent, or None.
-        unready: What this process lacks for a call, or None: the saga is left to another one.
-        lets_go: It goes on with what another process has left: an `Exception` that strikes it
-            between two lines of ours decides nothing, and leaves the saga to the next one.
     """
 
     __slots__ = (
-        "_announced", "_begun", "_due", "_first", "_id", "_label", "_latest", "_stopped", "_struck",
-        "_unanswered", "_unmade", "_watched", "deadline", "definition", "drive_late", "execution",
-        "inbox", "interrupt", "left", "lets_go", "lost", "name", "notes", "observers",
-        "operations", "plain", "recorder", "unready",
+        "_announced", "_due", "_first", "_id", "_label", "_latest", "_stopped", "_struck",
+        "_watched", "deadline", "definition", "drive_late", "execution", "inbox", "interrupt",
+        "left", "name", "notes", "observers", "operations", "plain",
     )  # fmt: skip
 
     def __init__(
@@ -120,7 +109,6 @@ class Run:
         saga_id: str | None,
         seconds: float | None,
         drive_late: Callable[[Run], object],
-        recorder: Recorder | None = None,
         entries: Iterable[Entry] = (),
     ) -> None:
         """Begin a run, which may last for so many seconds, or go on with one."""
@@ -141,22 +129,15 @@ class Run:
         self._first: dict[tuple[int, str], float] | None = None
         self._struck: _Struck | None = None
         self._announced: dict[int, int] | None = None
-        self.lets_go = False
         self.observers = observers
         self._watched = observers != () or is_heard()
         self.execution = Execution(definition, entries, self._watched)
-        self.recorder = recorder
-        self.plain = recorder is None and seconds is None and not self._watched
-        if recorder is None:
-            if self._watched:
-                self._emit("saga started")
-        else:
-            self.lost: SagaError | None = None
-            self.unready: BaseException | None = None
-            self._unanswered: tuple[Entry, ...] = ()
-            self._begun = recorder.claim is not None
-            self._unmade: tuple[Entry | None, ...] = ()
-            self.execution.moves.clear()
+        self.plain = seconds is None and not self._watched
+        if self._watched:
+            self._begin()
+
+    def _begin(self) -> None:
+        self._emit("saga started")
 
     # --- what an executor asks and tells --------------------------------------------------------
 
@@ -175,7 +156,7 @@ class Run:
             if self._wait_of(intent) > 0:
                 return None
             execution.tell(intent)
-        if execution.moves and self.recorder is None:
+        if execution.moves:
             self._announce()
         return intent
 
@@ -183,51 +164,24 @@ class Run:
         """Note what came of a call."""
         if self.deadline is not None:  # first: what comes after it does not complete the saga
             self._check_deadline()
-        execution, recorder = self.execution, self.recorder
-        what, i, _, _, _, value = entry
-        if recorder is not None:
-            if what in _VALUED:
-                entry = recorder.accept(entry, self.name_of)
-            elif what == UNREADY:
-                if execution.is_flying(entry):
-                    self._let_go(entry, recorder)
-                    return
-                entry = failed(entry, value)  # of a straggler, whose answer nobody takes
+        execution = self.execution
+        _, _, _, _, _, value = entry
         if type(value) is Setback and value.interrupted:
-            if self._has_let_go and execution.is_flying(entry):
-                self._unanswered += (execution.flying[i],)
-                return
             entry = self._weighed(entry)
         execution.tell(entry)
         if what_of(entry) in _TROUBLES:
             self._note_trouble(entry)
-        if execution.moves and recorder is None:
+        if execution.moves:
             self._announce()
-
-    def _let_go(self, entry: Entry, recorder: Recorder) -> None:
-        """Call nothing more, since this process lacks something, and decide nothing.
-
-        The call stays without an answer, as after a crash. What else runs is awaited, and counts.
-        """
-        _, i, _, attempt, _, error = entry
-        intent = self.execution.flying[i]
-        if intent in self._unanswered:  # told again after an interrupt
-            return
-        self.left = True
-        self._unanswered += (intent,)
-        if self.unready is None:
-            self.unready = error
-            error.add_note(f"saga {self.saga_id!r} stays open in its journal, for another process")
-        recorder.let_go()
-        self._emit("let go", i, attempt=attempt, error=error)
 
     @property
     def awaits(self) -> bool:
         """Whether a call is in flight that will have an answer."""
-        flying = self.execution.flying
-        if self.recorder is None or not self._unanswered:
-            return bool(flying)
-        return len(flying) > len(self._unanswered)
+        return bool(self.execution.flying)
+
+    def lacks(self, error: BaseException) -> BaseException | None:  # noqa: ARG002 - others look
+        """Give what says in an error that this process is not set up for a call, or None."""
+        return None
 
     def receive(self, entry: Entry) -> None:
         """Note what another thread has told: the end of a call in flight, or of a straggler.
@@ -269,12 +223,7 @@ class Run:
             return
         inbox.left.wait(PARTING)
         with inbox.late:
-            if self.recorder is not None and not self._claim_again(self.recorder, entry):
-                return
-            try:
-                self._take_in(entry)
-            finally:
-                self._leave()
+            self._take_in(entry)
 
     def _take_in(self, entry: Entry) -> None:
         """Note what landed after the end, and undo it if that is what is owed."""
@@ -304,92 +253,29 @@ class Run:
         """Tell whether an attempt has noted a request that was not refused; asked at its end."""
         return self.notes is not None and bool(self.notes.pop(intent, None))
 
-    # --- the journal ----------------------------------------------------------------------------
+    # --- what is to outlast the process ---------------------------------------------------------
 
-    def commit(self, *intents: Entry | None) -> bool:
-        """Make durable all that was told; say whether the calls of these intents may start."""
-        if self.recorder is None:
-            return True
-        for change in self.writing(*intents):
-            self.recorder.journal.write(change)
-        return self.lost is None
-
-    def writing(self, *intents: Entry | None) -> Iterator[Change]:
-        """Give what makes durable all that was told; the next one once it is settled.
-
-        If it can't be written `lost` says why: no further call starts, and what runs is to be
-        awaited.
+    def must_write(self, intents: list[Entry]) -> bool:  # noqa: ARG002 - in memory
+        """Tell whether something is to be made durable, by `write`, before calls start.
 
         Args:
-            intents: The calls that are to start then.
+            intents: Of these calls; those that must not start after all are taken out.
         """
-        recorder = self.recorder
-        assert recorder is not None  # noqa: S101 - asked by the callers
-        if self.lost is None:
-            self._unmade = intents
-            try:
-                change = recorder.next(self.execution)
-                while change is not None:
-                    yield change
-                    change = recorder.settled(change, self.execution)
-            except SagaError as error:
-                self._lose(error)
-        self._committed(intents)
+        return False
 
-    def _lose(self, error: SagaError) -> None:
-        self.lost, self.left = error, True
-        if self.recorder is None or not self.recorder.is_refused:  # else it is not in there
-            error.add_note(f"saga {self.saga_id!r} stays as it is in its journal")
+    def write(self) -> None:
+        """Make durable what must be."""
 
-    def _committed(self, intents: tuple[Entry | None, ...]) -> None:
-        self._unmade = ()
-        if self.lost is not None:
-            for intent in intents:
-                if intent is not None:
-                    self.execution.tell(not_made(intent, self.lost))
-            return
-        if not self._begun:
-            self._begun = True
-            if self._watched:
-                self._emit("saga started")
-        if self.execution.moves:
-            self._announce()
+    async def awrite(self) -> None:
+        """Make durable what must be, without blocking the loop."""
+
+    def commit(self) -> None:
+        """Make durable all that was told."""
 
     def leave(self) -> None:
         """Drive the saga no longer, however that came; once: what lands late may have it then."""
-        if self.inbox is None:
-            self._leave()
-        elif not self.inbox.left.is_set():
-            self._leave()
+        if self.inbox is not None:
             self.inbox.left.set()
-
-    def _leave(self) -> None:
-        """Leave the claim.
-
-        One that can't be written any more is kept while a straggler of it lives here: whoever
-        recovered it would call again what still runs.
-        """
-        trouble = self.execution.trouble
-        kept = self.recorder is not None and self.lost is not None
-        if self.recorder is not None and not (kept and trouble and trouble.stragglers):
-            self.recorder.leave()
-
-    def _claim_again(self, recorder: Recorder, entry: Entry) -> bool:
-        if self.lost is not None:  # nothing can be written; the last straggler gives it back
-            trouble = self.execution.trouble
-            assert trouble is not None  # noqa: S101 - it knows of the straggler
-            trouble.stragglers -= {attempt_of(entry)}
-            self._leave()
-            return False
-        try:
-            if recorder.claim_again():
-                return True
-        except SagaError as error:
-            complain("saga %s: a late landing was not recorded", self.saga_id, error=error)
-            return False
-        name = self.name_of(index_of(entry))
-        complain("saga %s: operation %s landed late, and others went on", self.saga_id, name)
-        return False
 
     def open_inbox(self, wake: Callable[[], object] | None = None) -> Inbox:
         """Let other threads tell the run something."""
@@ -469,7 +355,7 @@ class Run:
 
     def _abort(self, reason: BaseException) -> None:
         self.execution.tell(abort(reason))
-        if self.execution.moves and self.recorder is None:
+        if self.execution.moves:
             self._announce()
 
     def stop(self, interrupt: BaseException, kind: str = "") -> None:
@@ -492,24 +378,17 @@ class Run:
             kind != ACTION and isinstance(interrupt, Exception)
         ):
             self.left = True
-        if self._has_let_go or (self.recorder is not None and self.unready is not None):
-            return  # nothing is decided here any more
-        if not kind and self.goes(interrupt):
-            self.left = True
-            return
+        self._heed(interrupt, kind)
+
+    def _heed(self, interrupt: BaseException, kind: str) -> None:  # noqa: ARG002 - see `stop`
         if not (self.execution.backward or self.execution.at_rest):
             self._abort(interrupt)  # after the pivot it is only recorded
         if self.execution.passed:  # nothing rolls back, and the caller wants to be gone
             self.left = True
 
-    @property
-    def _has_let_go(self) -> bool:
-        """Whether the saga was let go because of what has struck: nothing is decided any more."""
-        return self.lets_go and self.left and isinstance(self.interrupt, Exception)
-
-    def goes(self, interrupt: BaseException) -> bool:
+    def goes(self, interrupt: BaseException) -> bool:  # noqa: ARG002 - in memory none does
         """Tell whether the saga is let go because of what has struck, and decides nothing."""
-        return self.lets_go and isinstance(interrupt, Exception)
+        return False
 
     def check_goes(self, interrupt: BaseException) -> None:
         """Raise what has struck before a call was made if nothing is to be decided: not even that.
@@ -523,125 +402,106 @@ class Run:
     def _weighed(self, entry: Entry) -> Entry:
         """Say what an interrupt in a compensation means: that it was not made, or is stuck.
 
-        With a journal, whoever takes the saga next makes it again. Without one it is called once
-        more, unless this was the second time, or a second Ctrl-C.
+        It is called once more, unless this was the second time, or a second Ctrl-C.
         """
         _, i, kind, _, generation, setback = entry
         if kind != COMPENSATION or not self.execution.is_flying(entry):
             return entry
-        if self._struck is None:
-            self._struck = _Struck()
-        if self.recorder is not None:
-            self._struck.put_off.add(i)
-            return entry
+        struck = self._strikes()
         self.stop(setback.error, kind)
-        if self.left or (i, generation) in self._struck.again:
+        if self.left or (i, generation) in struck.again:
             return failed(entry, setback.error)
-        self._struck.again.add((i, generation))
+        struck.again.add((i, generation))
         return entry
 
+    def _strikes(self) -> _Struck:
+        if self._struck is None:
+            self._struck = _Struck()
+        return self._struck
+
     def repair(
-        self, interrupt: BaseException, lost: Callable[[BaseException, Entry], Entry | None]
+        self, interrupt: BaseException, fate_of: Callable[[BaseException, Entry], Entry | None]
     ) -> BaseException | None:
         """Take in an interrupt that struck between two lines of ours, and those that follow it.
 
         Args:
             interrupt: What was raised.
-            lost: Says of a call in flight what came of it, or None if somebody else will.
+            fate_of: Says of a call in flight what came of it, or None if somebody else will.
 
         Returns:
             None if the run goes on; else what it is to `give_up` for, once what runs has ended.
-
-        Raises:
-            SagaExistsError: The interrupt is none, but says that the journal has such a saga.
         """
         while True:
-            if self._has_let_go:
-                return self.interrupt
-            if isinstance(interrupt, Exception) and self._is_beyond(interrupt):
-                return interrupt
+            if (error := self._beyond(interrupt)) is not None:
+                return error
             try:
-                self._fold_again(interrupt, lost)
+                self._fold_again(interrupt, fate_of)
             except BaseException as another:  # noqa: BLE001 - taken in like the first one
                 self.interrupt = interrupt if self.interrupt is None else self.interrupt
                 interrupt = another
             else:
                 return None
 
-    def _is_beyond(self, error: Exception) -> bool:
-        """Tell whether an error is a defect of ours, or leaves the saga to the next process."""
-        if self.recorder is not None:
-            from py_api_saga.journal.changes import SagaExistsError  # noqa: PLC0415 - a journal's
-
-            if type(error) is SagaExistsError:
-                raise error
-        if self._struck is None:
-            self._struck = _Struck()
-        self._struck.count += 1
-        return self._struck.count > _MOST_STRIKES or is_defect(error) or self.goes(error)
+    def _beyond(self, interrupt: BaseException) -> BaseException | None:
+        """Give what the run can't go on after: a defect of ours, or a fault that stays."""
+        if not isinstance(interrupt, Exception):
+            return None
+        struck = self._strikes()
+        struck.count += 1
+        return interrupt if struck.count > _MOST_STRIKES or is_defect(interrupt) else None
 
     def give_up(self, error: BaseException) -> Never:
         """Leave the saga as it is, since its machine has contradicted itself, and raise why.
 
-        Nothing more is called and nothing more is written: what was told may be wrong.
+        Nothing more is called, nor made durable: what was told may be wrong.
 
         Raises:
             BaseException: That error, and behind it how the saga is left.
         """
         self.left = True
-        behind: SagaError
-        if self.recorder is not None:
-            if self.lost is None:
-                self._lose(JournalError(f"it was left: {type(error).__name__} was raised"))
-            assert self.lost is not None  # noqa: S101 - it is now
-            behind = self.lost
-            error.add_note(f"saga {self.saga_id!r} is open in its journal, for recovery")
-        else:
-            execution = self.execution
-            trouble = (execution.trouble or Trouble()).copied()
-            trouble.reasons.append(error)
-            statuses, results = execution.status.copy(), execution.results.copy()
-            stuck = execution.why_stuck()
-            behind = failure(
-                self._identify, self.definition, SagaStatus.STUCK, statuses, results, trouble, stuck
-            )
-            error.add_note(f"saga {self.saga_id!r} is stuck: it was left as it was")
-            complain("saga %s was left as it was, with calls to make", self.saga_id)
+        behind = self._given_up(error)
         put_behind(error, behind)
         try:
             raise error
         finally:
             del error, behind
 
+    def _given_up(self, error: BaseException) -> SagaError:
+        """Say how the saga is left."""
+        execution = self.execution
+        trouble = (execution.trouble or Trouble()).copied()
+        trouble.reasons.append(error)
+        statuses, results = execution.status.copy(), execution.results.copy()
+        stuck = execution.why_stuck()
+        error.add_note(f"saga {self.saga_id!r} is stuck: it was left as it was")
+        complain("saga %s was left as it was, with calls to make", self.saga_id)
+        return failure(
+            self._identify, self.definition, SagaStatus.STUCK, statuses, results, trouble, stuck
+        )
+
     def _fold_again(
-        self, interrupt: BaseException, lost: Callable[[BaseException, Entry], Entry | None]
+        self, interrupt: BaseException, fate_of: Callable[[BaseException, Entry], Entry | None]
     ) -> None:
         entries = self.execution.entries
         self.execution = execution = Execution(self.definition, entries, self._watched)
         execution.moves.clear()
-        unanswered = () if self.recorder is None else self._unanswered
         for intent in list(execution.flying.values()):
-            entry = None if intent in unanswered else lost(interrupt, intent)
+            entry = fate_of(interrupt, intent)
             if entry is not None:
                 self._keep_quiet(intent)
                 self.tell(entry)
-        if self.recorder is not None and type(interrupt) is JournalError:
-            self._lose(interrupt)
-        else:
-            self.stop(interrupt)
+        self.stop(interrupt)
 
     def _keep_quiet(self, intent: Entry) -> None:
         """Note that a compensation was announced that has not been made: it is to be so once."""
         _, i, kind, attempt, _, _ = intent
         if kind == COMPENSATION and self._announced and self._announced.get(i) == attempt:
-            if self._struck is None:
-                self._struck = _Struck()
-            self._struck.announced.add(i)
+            self._strikes().announced.add(i)
 
     def cut_off(self, interrupt: BaseException, intent: Entry) -> Entry:
         """Say of a call around which an interrupt struck that it was made, or not, or in part."""
         _, i, kind, _, _, _ = intent
-        if kind != ACTION or (self.recorder is not None and intent in self._unmade):
+        if kind != ACTION:
             return not_made(intent, interrupt)
         operation = self.operations[i]  # a function with a timeout may live on in its thread
         in_a_thread = operation.policy.timeout is not None and not operation.action[IS_ASYNC]
@@ -680,6 +540,11 @@ class Run:
         return self.saga_id
 
     @property
+    def _unique_id(self) -> str:
+        """What keys begin with: in memory a `saga_id` is a label, which may be given again."""
+        return self.run_id if self._label is None else f"{self._label}-{self.run_id}"
+
+    @property
     def run_id(self) -> str:
         """A random id, 32 hexadecimal digits, made when first asked for, in whatever thread."""
         if self._id is None:
@@ -689,14 +554,8 @@ class Run:
         return self._id
 
     def key(self, i: int, kind: str, generation: int) -> str:
-        """Give the idempotency key of an operation's action or compensation.
-
-        Without a journal a `saga_id` is a label, which may be given again: keys carry the random
-        id of the run.
-        """
-        run = self.saga_id
-        if self.recorder is None and self._label is not None:
-            run += f"-{self.run_id}"
+        """Give the idempotency key of an operation's action or compensation."""
+        run = self._unique_id
         end = f":{kind}" if generation == 1 else f":{kind}:{generation}"
         name = self.name_of(i)
         key = f"{run}:{name}{end}"
@@ -781,13 +640,10 @@ class Run:
             with self.inbox.late:
                 return self._sum_up()
         finally:
-            if self.recorder is None:  # else there is a claim to leave first
-                self.inbox.left.set()
+            self.inbox.left.set()
 
     def _sum_up(self) -> Results:
         execution = self.execution
-        if self.recorder is not None:
-            self._sum_up_durably()
         outcome = execution.saga
         if self.left and not execution.at_rest:
             outcome = SagaStatus.STUCK
@@ -820,30 +676,6 @@ class Run:
             raise interrupt
         finally:
             del exception, interrupt, cause, trouble
-
-    def _sum_up_durably(self) -> None:
-        """Raise what the caller is to know if the saga has not ended, and its journal is open."""
-        if self.left and self.lost is None:  # what has come since the second interrupt
-            self.commit()
-        lost: BaseException | None = self.lost if self.unready is None else self.unready
-        interrupt = self.interrupt
-        try:
-            if lost is not None:
-                if interrupt is None:
-                    raise lost
-                put_behind(interrupt, lost)
-                raise interrupt
-            if interrupt is not None and not self.execution.at_rest:
-                note = f"saga {self.saga_id!r} is open in its journal, for recovery"
-                interrupt.add_note(note)
-                if isinstance(interrupt, Exception):  # who catches it is to know that as well
-                    put_behind(interrupt, JournalError(note))
-                assert self.recorder is not None  # noqa: S101 - asked by the caller
-                put_off = self._struck is not None and bool(self._struck.put_off)
-                self.recorder.give_back(at_once=put_off)
-                raise interrupt
-        finally:
-            del lost, interrupt
 
 
 def unnoticed(began: float, seconds: float) -> float:

@@ -6,10 +6,10 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from py_api_saga.durable.recorder import standing
 from py_api_saga.entries import abort, again, resolved, value_of
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
-from py_api_saga.journal.recorder import standing
 from py_api_saga.repair import ENDED, buried, may_be_called, succeeded_late
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.saga import ahead, goes_back, pivot_in_doubt

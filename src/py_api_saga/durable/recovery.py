@@ -12,7 +12,10 @@ from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from py_api_saga.context import recovering
-from py_api_saga.durable import in_thread
+from py_api_saga.durable.beginning import in_thread
+from py_api_saga.durable.crew import Crew
+from py_api_saga.durable.knowing import ago_on, claim_of, go_on, note_of, steps, taken
+from py_api_saga.durable.unready import unready
 from py_api_saga.exceptions import (
     JournalError,
     SagaError,
@@ -21,9 +24,7 @@ from py_api_saga.exceptions import (
     check_journal,
     refused,
 )
-from py_api_saga.executors.crew import Crew
 from py_api_saga.executors.side_loop import SideLoop
-from py_api_saga.executors.unready import unready
 from py_api_saga.interrupts import is_limit
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Leave, Take, latest
 from py_api_saga.journal.format.json_text import dumps
@@ -31,7 +32,6 @@ from py_api_saga.journal.format.sagas import PARKED
 from py_api_saga.journal.format.values import SealedError, Values
 from py_api_saga.log import complain
 from py_api_saga.loops import check_loop
-from py_api_saga.resuming import adrive, claim_of, drive, note_of, taken, turns
 from py_api_saga.status import SagaStatus
 from py_api_saga.wording import as_text
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Generator, Iterable, Sequence
 
-    from py_api_saga.executors.run import Run
+    from py_api_saga.durable.run import DurableRun
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
     from py_api_saga.journal.protocol import Journal
     from py_api_saga.observer import Observer
@@ -72,7 +72,7 @@ class _Begun(NamedTuple):
 
     claim: Claim
     seen: Summary
-    run: Run | None = None
+    run: DurableRun | None = None
     limit: int | None = None
     error: BaseException | None = None
 
@@ -140,7 +140,7 @@ class Recovery:
         self._rows: dict[int, Sequence[Row]] = {}  # of what is claimed, read at once
         self._order = {summary.saga_id: i for i, summary in enumerate(self._todo)}
         self.results: list[Recovered] = []
-        self._crew = Crew(journal, self._begin_turns)
+        self._crew = Crew(journal, self._begin_steps)
         self._stopped = False
         self.problem: BaseException | None = None
         self._readiness = readiness or Readiness()
@@ -206,20 +206,20 @@ class Recovery:
                 self.stop(done.error)
                 raise done.error
 
-    def _begin_turns(self) -> Generator[Change, None, None] | None:
+    def _begin_steps(self) -> Generator[Change, None, None] | None:
         claimed = self.next()
-        return None if claimed is None else self._turns(*claimed)
+        return None if claimed is None else self._steps(*claimed)
 
-    def _turns(self, claim: Claim, seen: Summary) -> Generator[Change, None, None]:
+    def _steps(self, claim: Claim, seen: Summary) -> Generator[Change, None, None]:
         """Go on with a saga, step by step; nothing that it raises stops the others."""
         run = error = None
         recovering.set((self.loop, unready))  # in a context of this saga alone
         try:
             run, limit = self.open(claim, seen)
             if seen.tries:  # it may kill this process too, with what others have not written yet
-                drive(run, limit)
+                go_on(run, limit)
             else:
-                yield from turns(run, limit)
+                yield from steps(run, limit)
         except BaseException as raised:  # noqa: BLE001 - it is in the result
             error = raised
         self.results.append(self.result(claim, seen, run, error))
@@ -262,12 +262,12 @@ class Recovery:
         run = error = None
         try:
             run, limit = self.open(claim, seen)
-            drive(run, limit)
+            go_on(run, limit)
         except BaseException as raised:  # noqa: BLE001 - it is in what is returned
             error = raised
         return self.result(claim, seen, run, error)
 
-    def open(self, claim: Claim, seen: Summary) -> tuple[Run, int | None]:
+    def open(self, claim: Claim, seen: Summary) -> tuple[DurableRun, int | None]:
         """Read a saga that was claimed."""
         if self._max_tries is not None and seen.tries >= self._max_tries:
             message = f"recovery was tried {seen.tries} times, and the saga has not ended"
@@ -287,7 +287,7 @@ class Recovery:
         return opened
 
     def result(
-        self, claim: Claim, seen: Summary, run: Run | None, error: BaseException | None
+        self, claim: Claim, seen: Summary, run: DurableRun | None, error: BaseException | None
     ) -> Recovered:
         """Say what came of a saga; park what can't be read."""
         lacking = None if run is None else run.unready
@@ -299,7 +299,7 @@ class Recovery:
         return self._result(claim, seen, run, error)
 
     def _result(
-        self, claim: Claim, seen: Summary, run: Run | None, error: BaseException | None
+        self, claim: Claim, seen: Summary, run: DurableRun | None, error: BaseException | None
     ) -> Recovered:
         if error is None:
             return Recovered(seen.saga_id, SagaStatus.COMPLETED)
@@ -333,7 +333,7 @@ def backoff(tries: int) -> float:
 def _tell_if_in_a_loop() -> None:
     """Say so once if this thread has a loop, which we keep from running."""
     asyncio = sys.modules.get("asyncio")
-    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001 - as in `resuming`
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001 - as in `knowing`
         _tell_of_the_loop()
 
 
@@ -497,7 +497,7 @@ class _Crowd:
         recovery = self._recovery
         if run is not None:
             try:
-                await adrive(run, limit)
+                await ago_on(run, limit)
             except BaseException as raised:  # noqa: BLE001 - it is in the result
                 error = raised
         if error is not None:  # which may have to be written

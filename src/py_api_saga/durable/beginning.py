@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from py_api_saga.definition import Results
-from py_api_saga.executors import choreography, orchestrator
+from py_api_saga.executors.driving import drive
 from py_api_saga.journal.changes import SagaExistsError
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -11,12 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from py_api_saga.executors.run import Run
-    from py_api_saga.journal.recorder import Recorder
+    from py_api_saga.durable.recorder import Recorder
+    from py_api_saga.durable.run import DurableRun
 
 
-def execute(run: Run, limit: int | None) -> Results:
-    """Run a saga that has a journal or, if its id is there, give what became of it.
+def execute(run: DurableRun, limit: int | None) -> Results:
+    """DurableRun a saga that has a journal or, if its id is there, give what became of it.
 
     Raises:
         SagaConflict: The id is that of another saga.
@@ -26,38 +28,36 @@ def execute(run: Run, limit: int | None) -> Results:
         BaseException: The interrupt that ended it, once all is undone.
     """
     try:
-        if limit is None:
-            return orchestrator.execute(run)
-        return choreography.execute(run, limit)
+        return drive(run, limit)
     except SagaExistsError:
         pass
     finally:
         run.leave()
     if run.interrupt is not None:
         raise run.interrupt
-    from py_api_saga.resuming import drive, known  # noqa: PLC0415 - 2 ms, and a new saga needs none
+    from py_api_saga.durable.knowing import go_on, known  # noqa: PLC0415 - 2 ms, and a new saga needs none
 
     there = known(run)
-    return there if isinstance(there, Results) else drive(*there)
+    return there if isinstance(there, Results) else go_on(*there)
 
 
-def aexecute(run: Run, limit: int | None) -> Coroutine[Any, Any, Results]:
+def aexecute(run: DurableRun, limit: int | None) -> Coroutine[Any, Any, Results]:
     """Do as `execute`, under asyncio."""
     from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
 
-    return in_loop(run, limit, SagaExistsError, _answer_known)
+    return in_loop(run, limit, SagaExistsError, partial(_answer_known, run))
 
 
-async def _answer_known(run: Run) -> Results:
+async def _answer_known(run: DurableRun) -> Results:
     if run.interrupt is not None:
         raise run.interrupt
-    from py_api_saga.resuming import adrive, known  # noqa: PLC0415 - likewise
+    from py_api_saga.durable.knowing import ago_on, known  # noqa: PLC0415 - likewise
 
     there = await in_thread(known, run, undo=_give_back)
-    return there if isinstance(there, Results) else await adrive(*there)
+    return there if isinstance(there, Results) else await ago_on(*there)
 
 
-def _give_back(there: Results | tuple[Run, int | None]) -> None:
+def _give_back(there: Results | tuple[DurableRun, int | None]) -> None:
     if not isinstance(there, Results):
         there[0].leave()
 
@@ -93,7 +93,7 @@ def start(recorder: Recorder) -> str:
     create = recorder.undriven()
     recorder.journal.write(create)
     if isinstance(create.error, SagaExistsError):
-        from py_api_saga.resuming import namesake  # noqa: PLC0415 - likewise
+        from py_api_saga.durable.knowing import namesake  # noqa: PLC0415 - likewise
 
         namesake(recorder)
     else:
@@ -106,7 +106,7 @@ async def astart(recorder: Recorder) -> str:
     create = recorder.undriven()
     await recorder.journal.awrite(create)
     if isinstance(create.error, SagaExistsError):
-        from py_api_saga.resuming import namesake  # noqa: PLC0415 - likewise
+        from py_api_saga.durable.knowing import namesake  # noqa: PLC0415 - likewise
 
         await in_thread(namesake, recorder)
     else:

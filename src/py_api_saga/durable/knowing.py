@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from py_api_saga.compensation import Trouble, failure
 from py_api_saga.context import recovering
+from py_api_saga.durable.recorder import Recorder
+from py_api_saga.durable.run import DurableRun
+from py_api_saga.durable.unready import unready
 from py_api_saga.entries import ACTION, COMPENSATION, STARTED, recovered
 from py_api_saga.exceptions import (
     JournalError,
@@ -22,9 +25,10 @@ from py_api_saga.exceptions import (
     SagaInProgress,
 )
 from py_api_saga.execution import Execution
-from py_api_saga.executors import choreography, orchestrator
-from py_api_saga.executors.run import Run
-from py_api_saga.executors.unready import unready
+from py_api_saga.executors.attempt import attempt
+from py_api_saga.executors.driving import drive
+from py_api_saga.executors.orchestrator import make_calls
+from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.journal.changes import OPEN, Leave, Take, latest
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.journal.format.sagas import (
@@ -37,7 +41,6 @@ from py_api_saga.journal.format.sagas import (
     read_rows,
     reading,
 )
-from py_api_saga.journal.recorder import Recorder
 from py_api_saga.operation import IS_ASYNC
 from py_api_saga.status import SagaStatus
 
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.context import Unready
     from py_api_saga.definition import Definition, Results
+    from py_api_saga.executors.run import Run
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
     from py_api_saga.journal.format.sagas import Recorded
     from py_api_saga.journal.format.values import Values
@@ -85,10 +89,9 @@ def _conflict(saga_id: str, reason: str) -> NoReturn:
     raise SagaConflict(message)
 
 
-def known(run: Run) -> Results | tuple[Run, int | None]:
+def known(run: DurableRun) -> Results | tuple[DurableRun, int | None]:
     """Answer for a saga that is there: its results, or a run that goes on with it."""
     recorder = run.recorder
-    assert recorder is not None  # noqa: S101 - asked by the callers
     journal, values = recorder.journal, recorder.values
     seen, rows = namesake(recorder)
     if seen.status not in OPEN:
@@ -134,7 +137,7 @@ def taken(
     seen: Summary,
     observers: tuple[Observer, ...],
     rows: Sequence[Row] | None = None,
-) -> tuple[Run, int | None]:
+) -> tuple[DurableRun, int | None]:
     """Go on with a saga that was claimed; its rows may have been read since."""
     if rows is None:
         rows = journal.rows([claim.number])[claim.number]
@@ -181,7 +184,7 @@ def _resume(
     seen: Summary,
     recorded: Recorded,
     observers: tuple[Observer, ...],
-) -> Run:
+) -> DurableRun:
     """Fold what is recorded and tell that another process takes over.
 
     Raises:
@@ -191,17 +194,10 @@ def _resume(
     recorder = Recorder.resumed(journal, claim, seen.status, len(recorded.entries))
     left = None if plan.until is None else max(0.0, plan.until - time())
     in_loop = plan.in_loop or _has_coroutines(definition)
-    drive_late = _finish_late if in_loop else orchestrator.drive
+    drive_late = _finish_late if in_loop else make_calls
     with folding(f"the entries of saga {seen.saga_id!r}"):
-        run = Run(
-            definition,
-            plan.name,
-            observers,
-            seen.saga_id,
-            left,
-            drive_late,
-            recorder,
-            recorded.entries,
+        run = DurableRun(
+            definition, plan.name, observers, left, drive_late, recorder, recorded.entries
         )
     execution = run.execution
     if execution.entries and not execution.at_rest:  # else it was never begun, or needs nobody
@@ -240,32 +236,30 @@ def _judge() -> Unready:
     return partial(unready, handled=sys.exception())
 
 
-def drive(run: Run, limit: int | None) -> Results:
-    """Run to the end; coroutine functions in the loop of this recovery, or else a new one.
+def go_on(run: DurableRun, limit: int | None) -> Results:
+    """DurableRun to the end; coroutine functions in the loop of this recovery, or else a new one.
 
     Raises:
         Exception: What says that this process is not set up for it: the saga stays as it is.
     """
-    return copy_context().run(_drive, run, limit)  # what is set there is over with it, surely
+    return copy_context().run(_go_on, run, limit)  # what is set there is over with it, surely
 
 
-def _drive(run: Run, limit: int | None) -> Results:
+def _go_on(run: DurableRun, limit: int | None) -> Results:
     home = recovering.get()
     recovering.set((None if home is None else home[0], _judge()))
     try:
         if _has_coroutines(run.definition):
             results: Results = _in_side_loop(run, limit)
             return results
-        if limit is None:
-            return orchestrator.execute(run)
-        return choreography.execute(run, limit)
+        return drive(run, limit)
     finally:
         run.leave()
-        if run.unready is not None and run.recorder is not None:
+        if run.unready is not None:
             run.recorder.journal.write(*_giving_back(run))
 
 
-def _in_side_loop(run: Run, limit: int | None) -> Any:
+def _in_side_loop(run: DurableRun, limit: int | None) -> Any:
     """Let a loop in a thread of ours run it: that of this recovery, if there is one."""
     import asyncio  # noqa: PLC0415 - 34 ms to import
 
@@ -274,31 +268,51 @@ def _in_side_loop(run: Run, limit: int | None) -> Any:
     loop, judge = recovering.get() or (None, _judge())
     # A loop that this thread has kept from running can't be waited for.
     if loop is not None and asyncio._get_running_loop() is None:  # noqa: SLF001 - it raises nothing
-        return loop.call(run, partial(adrive, run, limit))
+        return loop.call(run, partial(ago_on, run, limit))
     with SideLoop() as loop:
         recovering.set((loop, judge))
-        return loop.call(run, partial(adrive, run, limit))
+        return loop.call(run, partial(ago_on, run, limit))
 
 
-def turns(run: Run, limit: int | None) -> Iterator[Change]:
-    """Do as `drive`, and give what is to be written: goes on, in whatever thread, once it is.
+def steps(run: DurableRun, limit: int | None) -> Iterator[Change]:
+    """Do as `go_on`, and give what is to be written: goes on, in whatever thread, once it is.
 
     Only a chain of plain functions does so; others wait. No interrupt may strike between two
     steps, as in a thread that is not the main one.
     """
     if limit is not None or _has_coroutines(run.definition):
-        drive(run, limit)
+        go_on(run, limit)
         return
     try:
-        yield from orchestrator.outlasting(run)
+        yield from _outlasting(run)
         yield from _giving_back(run)
         run.finish()
     finally:
         run.leave()
 
 
-async def adrive(run: Run, limit: int | None) -> Results:
-    """Do as `drive`, in the loop that runs."""
+def _outlasting(run: DurableRun) -> Iterator[Change]:
+    """Make every call in this thread; roll back if an interrupt strikes: of an observer, say."""
+    while True:
+        try:
+            for turn in turns(run):
+                if turn == WRITE:
+                    yield run.unwritten
+                elif turn == WAIT:
+                    run.pause()
+                else:
+                    run.tell(attempt(run, turn[0]))
+        except GeneratorExit:  # nobody goes on
+            raise
+        except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
+            if (error := run.repair(interrupt, run.cut_off)) is not None:
+                run.give_up(error)
+        else:
+            return
+
+
+async def ago_on(run: DurableRun, limit: int | None) -> Results:
+    """Do as `go_on`, in the loop that runs."""
     from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
 
     token = recovering.set(recovering.get() or (None, _judge()))
@@ -306,19 +320,19 @@ async def adrive(run: Run, limit: int | None) -> Results:
         return await in_loop(run, limit)
     finally:
         try:
-            if run.unready is not None and run.recorder is not None:
+            if run.unready is not None:
                 await run.recorder.journal.awrite(*_giving_back(run))
         finally:
             recovering.reset(token)
 
 
-def _giving_back(run: Run) -> Iterator[Change]:
+def _giving_back(run: DurableRun) -> Iterator[Change]:
     """Give what makes it durable at once that a saga was left for which this process is not set up.
 
     Until then others would take it for driven, and this process may have nothing else to write.
     """
     recorder = run.recorder
-    if run.unready is not None and recorder is not None and recorder.claim is not None:
+    if run.unready is not None and recorder.claim is not None:
         left = Leave(recorder.claim)
         left.until = latest()  # if it is not written by then, it is with what is next
         yield left

@@ -1,0 +1,334 @@
+"""A run that is on record: nothing is called before what was told is durable."""
+
+from __future__ import annotations
+
+from py_api_saga.context import recovering
+from py_api_saga.entries import (
+    COMPENSATION,
+    HAPPENED,
+    SUCCEEDED,
+    UNREADY,
+    Setback,
+    attempt_of,
+    failed,
+    index_of,
+    kind_of,
+    not_made,
+)
+from py_api_saga.exceptions import JournalError, SagaError
+from py_api_saga.executors.run import Run, put_behind
+from py_api_saga.journal.changes import SagaExistsError
+from py_api_saga.log import complain
+
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from py_api_saga.definition import Definition, Results
+    from py_api_saga.durable.recorder import Recorder
+    from py_api_saga.entries import Entry
+    from py_api_saga.journal.changes import Change
+    from py_api_saga.observer import Observer
+
+_VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has to keep
+
+
+class DurableRun(Run):
+    """A run that is on record; observers hear of nothing before it is durable.
+
+    Attributes:
+        recorder: What writes it into a journal.
+        lost: Why the journal can't be written any more, or is somebody else's to write.
+        unready: What this process lacks for a call, or None: the saga is left to another one.
+        lets_go: It goes on with what another process has left: an `Exception` that strikes it
+            between two lines of ours decides nothing, and leaves the saga to the next one.
+    """
+
+    __slots__ = ("_begun", "_unanswered", "_unmade", "lets_go", "lost", "recorder", "unready")
+
+    def __init__(
+        self,
+        definition: Definition,
+        name: str | None,
+        observers: tuple[Observer, ...],
+        seconds: float | None,
+        drive_late: Callable[[Run], object],
+        recorder: Recorder,
+        entries: Iterable[Entry] = (),
+    ) -> None:
+        """Begin a run, which may last for so many seconds, or go on with one."""
+        super().__init__(
+            definition, name, observers, recorder.saga_id, seconds, drive_late, entries
+        )
+        self.recorder = recorder
+        self.lost: SagaError | None = None
+        self.unready: BaseException | None = None
+        self.lets_go = self.plain = False
+        self._begun = recorder.claim is not None
+        self._unmade: list[Entry] = []
+        self._unanswered: tuple[Entry, ...] = ()
+        self.execution.moves.clear()
+
+    def _begin(self) -> None:
+        """Say nothing yet: that is done once it is on record."""
+
+    def _announce(self) -> None:
+        """Tell nobody yet: what is not on record has not happened."""
+
+    @property
+    def _unique_id(self) -> str:
+        """What keys begin with: a journal has one saga of an id."""
+        return self.saga_id
+
+    # --- what an executor tells -----------------------------------------------------------------
+
+    def tell(self, entry: Entry) -> None:
+        """Note what came of a call, as the journal can keep it."""
+        if self.deadline is not None:
+            self._check_deadline()
+        execution = self.execution
+        what, i, _, _, _, value = entry
+        if what in _VALUED:
+            execution.tell(self.recorder.accept(entry, self.name_of))
+            return
+        if what == UNREADY:
+            if execution.is_flying(entry):
+                self._let_go(entry)
+                return
+            entry = failed(entry, value)  # of a straggler, whose answer nobody takes
+        elif type(value) is Setback and value.interrupted and self._is_unasked(entry):
+            self._unanswered += (execution.flying[i],)
+            return
+        super().tell(entry)
+
+    def _is_unasked(self, entry: Entry) -> bool:
+        """Tell whether a call in flight is to have no answer, since the saga was let go."""
+        return self._has_let_go and self.execution.is_flying(entry)
+
+    def lacks(self, error: BaseException) -> BaseException | None:
+        """Give what says in an error that this process is not set up for a call; None if nothing.
+
+        Whoever began the saga is set up for it, surely; so only who goes on with one asks.
+        """
+        home = recovering.get()
+        return None if home is None else home[1](error)
+
+    def _let_go(self, entry: Entry) -> None:
+        """Call nothing more, since this process lacks something, and decide nothing.
+
+        The call stays without an answer, as after a crash. What else runs is awaited, and counts.
+        """
+        _, i, _, attempt, _, error = entry
+        intent = self.execution.flying[i]
+        if intent in self._unanswered:  # told again after an interrupt
+            return
+        self.left = True
+        self._unanswered += (intent,)
+        if self.unready is None:
+            self.unready = error
+            error.add_note(f"saga {self.saga_id!r} stays open in its journal, for another process")
+        self.recorder.let_go()
+        self._emit("let go", i, attempt=attempt, error=error)
+
+    @property
+    def awaits(self) -> bool:
+        """Whether a call is in flight that will have an answer."""
+        return len(self.execution.flying) > len(self._unanswered)
+
+    # --- the journal ----------------------------------------------------------------------------
+
+    def must_write(self, intents: list[Entry]) -> bool:
+        """Tell whether something is to be made durable before calls start; observers hear then.
+
+        If it can't be written `lost` says why: no further call starts, and what runs is to be
+        awaited.
+        """
+        if self.lost is None:
+            self._unmade = intents
+            try:
+                if self.recorder.next(self.execution) is not None:
+                    return True
+            except SagaError as error:
+                self._lose(error)
+        self._committed(intents)
+        return False
+
+    @property
+    def unwritten(self) -> Change:
+        """What must be made durable next."""
+        change = self.recorder.pending
+        assert change is not None  # noqa: S101 - `must_write` has said so
+        return change
+
+    def write(self) -> None:
+        """Make durable what must be."""
+        self.recorder.journal.write(self.unwritten)
+
+    async def awrite(self) -> None:
+        """Make durable what must be, without blocking the loop."""
+        await self.recorder.journal.awrite(self.unwritten)
+
+    def commit(self) -> None:
+        """Make durable all that was told."""
+        while self.must_write([]):
+            self.write()
+
+    def _lose(self, error: SagaError) -> None:
+        self.lost, self.left = error, True
+        if not self.recorder.is_refused:  # else it is not in there
+            error.add_note(f"saga {self.saga_id!r} stays as it is in its journal")
+
+    def _committed(self, intents: list[Entry]) -> None:
+        self._unmade = []
+        if self.lost is not None:
+            while intents:
+                self.execution.tell(not_made(intents[0], self.lost))
+                del intents[0]
+            return
+        if not self._begun:
+            self._begun = True
+            if self._watched:
+                self._emit("saga started")
+        if self.execution.moves:
+            super()._announce()
+
+    def leave(self) -> None:
+        """Drive the saga no longer, however that came; once: what lands late may have it then."""
+        if self.inbox is None:
+            self._leave()
+        elif not self.inbox.left.is_set():
+            self._leave()
+            self.inbox.left.set()
+
+    def _leave(self) -> None:
+        """Leave the claim.
+
+        One that can't be written any more is kept while a straggler of it lives here: whoever
+        recovered it would call again what still runs.
+        """
+        trouble = self.execution.trouble
+        if not (self.lost is not None and trouble and trouble.stragglers):
+            self.recorder.leave()
+
+    def _take_in(self, entry: Entry) -> None:
+        """Note what landed after the end, unless somebody else has gone on with the saga."""
+        if self._claim_again(entry):
+            try:
+                super()._take_in(entry)
+            finally:
+                self._leave()
+
+    def _claim_again(self, entry: Entry) -> bool:
+        if self.lost is not None:  # nothing can be written; the last straggler gives it back
+            trouble = self.execution.trouble
+            assert trouble is not None  # noqa: S101 - it knows of the straggler
+            trouble.stragglers -= {attempt_of(entry)}
+            self._leave()
+            return False
+        try:
+            if self.recorder.claim_again():
+                return True
+        except SagaError as error:
+            complain("saga %s: a late landing was not recorded", self.saga_id, error=error)
+            return False
+        name = self.name_of(index_of(entry))
+        complain("saga %s: operation %s landed late, and others went on", self.saga_id, name)
+        return False
+
+    # --- stopping -------------------------------------------------------------------------------
+
+    def stop(self, interrupt: BaseException, kind: str = "") -> None:
+        """Take in an interrupt, as any run does; but what the journal has raised is no reason."""
+        if not kind and type(interrupt) is JournalError:
+            self._lose(interrupt)
+        else:
+            super().stop(interrupt, kind)
+
+    def _heed(self, interrupt: BaseException, kind: str) -> None:
+        if self._has_let_go or self.unready is not None:
+            return  # nothing is decided here any more
+        if not kind and self.goes(interrupt):
+            self.left = True
+            return
+        super()._heed(interrupt, kind)
+
+    @property
+    def _has_let_go(self) -> bool:
+        """Whether the saga was let go because of what has struck: nothing is decided any more."""
+        return self.lets_go and self.left and isinstance(self.interrupt, Exception)
+
+    def goes(self, interrupt: BaseException) -> bool:
+        """Tell whether the saga is let go because of what has struck, and decides nothing."""
+        return self.lets_go and isinstance(interrupt, Exception)
+
+    def _weighed(self, entry: Entry) -> Entry:
+        """Put off a compensation that was struck: whoever takes the saga next makes it again."""
+        if kind_of(entry) == COMPENSATION and self.execution.is_flying(entry):
+            self._strikes().put_off.add(index_of(entry))
+        return entry
+
+    def _beyond(self, interrupt: BaseException) -> BaseException | None:
+        """Give what the run can't go on after, as for any run, and for what it is let go.
+
+        Raises:
+            SagaExistsError: It is no interrupt, but says that the journal has such a saga.
+        """
+        if self._has_let_go:
+            return self.interrupt
+        if type(interrupt) is SagaExistsError:
+            raise interrupt
+        beyond = super()._beyond(interrupt)
+        return interrupt if beyond is None and self.goes(interrupt) else beyond
+
+    def _given_up(self, error: BaseException) -> SagaError:
+        """Say that the saga is left as its journal has it."""
+        if self.lost is None:
+            self._lose(JournalError(f"it was left: {type(error).__name__} was raised"))
+        assert self.lost is not None  # noqa: S101 - it is now
+        error.add_note(f"saga {self.saga_id!r} is open in its journal, for recovery")
+        return self.lost
+
+    def _fold_again(
+        self, interrupt: BaseException, fate_of: Callable[[BaseException, Entry], Entry | None]
+    ) -> None:
+        def fate(interrupt: BaseException, intent: Entry) -> Entry | None:
+            return None if intent in self._unanswered else fate_of(interrupt, intent)
+
+        super()._fold_again(interrupt, fate)
+
+    def cut_off(self, interrupt: BaseException, intent: Entry) -> Entry:
+        """Say of a call around which an interrupt struck that it was made, or not, or in part."""
+        if intent in self._unmade:
+            return not_made(intent, interrupt)
+        return super().cut_off(interrupt, intent)
+
+    def finish(self) -> Results:
+        """Give the results, or raise, as any run does; what lands late waits until it is left."""
+        if self.inbox is None:
+            return self._sum_up()
+        with self.inbox.late:
+            return self._sum_up()
+
+    def _sum_up(self) -> Results:
+        """Raise what the caller is to know if the saga has not ended, and its journal is open."""
+        if self.left and self.lost is None:  # what has come since the second interrupt
+            self.commit()
+        lost: BaseException | None = self.lost if self.unready is None else self.unready
+        interrupt = self.interrupt
+        try:
+            if lost is not None:
+                if interrupt is None:
+                    raise lost
+                put_behind(interrupt, lost)
+                raise interrupt
+            if interrupt is not None and not self.execution.at_rest:
+                note = f"saga {self.saga_id!r} is open in its journal, for recovery"
+                interrupt.add_note(note)
+                if isinstance(interrupt, Exception):  # who catches it is to know that as well
+                    put_behind(interrupt, JournalError(note))
+                put_off = self._struck is not None and bool(self._struck.put_off)
+                self.recorder.give_back(at_once=put_off)
+                raise interrupt
+        finally:
+            del lost, interrupt
+        return super()._sum_up()
