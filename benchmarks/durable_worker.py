@@ -181,7 +181,7 @@ def count(place: str, how: str, at_once: int, sagas: int, operations: int) -> di
     empty = size_of_none(f"{place}/empty")
     journal = open_journal(place)
     numbers = iter(range(sagas))
-    journal.engine.open()
+    journal.shared.open()
 
     def work() -> None:
         for i in numbers:
@@ -202,7 +202,7 @@ def count(place: str, how: str, at_once: int, sagas: int, operations: int) -> di
             thread.start()
         for thread in threads:
             thread.join()
-    commits = journal.engine.commits
+    commits = journal.shared.commits.count
     journal.close()
     path = f"{place}/sagas.db"
     connection = sqlite3.connect(path)
@@ -216,7 +216,7 @@ def size_of_none(place: str) -> int:
     """Give the bytes of a journal without a saga."""
     os.makedirs(place)  # noqa: PTH103 - paths are text here
     journal = open_journal(place)
-    journal.engine.open()
+    journal.shared.open()
     journal.close()
     return Path(f"{place}/sagas.db").stat().st_size
 
@@ -290,7 +290,7 @@ def fill(place: str, sagas: int) -> None:
     """Let a journal hold so many sagas that have ended."""
     bodies = sample(place)
     journal = open_journal(place)
-    journal.engine.open()
+    journal.shared.open()
     journal.close()
     tables = Tables(f"{place}/sagas.db", "OFF")
     for first in range(1, sagas, 1000):

@@ -38,7 +38,7 @@ from py_api_saga.durable import recovery
 from py_api_saga.executors import event_loop, run, running
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Take
-from py_api_saga.journal.sqlite import file as engine
+from py_api_saga.journal.sqlite import commits
 from py_api_saga.process import OwnLock
 
 from . import checks, points, shop
@@ -334,7 +334,7 @@ def _fork(forks: int) -> None:
     with multiprocessing.get_context("fork").Pool(3) as pool:
         owners = pool.map(_in_pool, range(6), chunksize=1)
     assert owners
-    assert journal.engine.owner not in owners
+    assert journal.shared.desk.owner not in owners
     stop.set()
     for thread in threads:
         thread.join(shop.PATIENCE)
@@ -386,7 +386,7 @@ def _in_pool(n: int) -> int:
     journal = _open()
     order = f"pool-{os.getpid()}-{n}"
     _execute(journal, _notes(order, 1), order)
-    return journal.engine.owner
+    return journal.shared.desk.owner
 
 
 def _ends(pid: int) -> bool:
@@ -446,9 +446,9 @@ def _interrupted(times: int, seed: int) -> None:
     for thread in threads:
         thread.join(shop.PATIENCE)
         assert not thread.is_alive(), "it hangs"
-    tell("interrupted", *ended, journal.engine.commits)
+    tell("interrupted", *ended, journal.shared.commits.count)
     time.sleep(0.3)
-    assert not journal.engine.running, journal.engine.running
+    assert not journal.shared.desk.running, journal.shared.desk.running
     journal.close()
 
 
@@ -472,14 +472,14 @@ def _batch(sagas: int) -> None:
                 group.create_task(one(f"b-{i}"))
 
     asyncio.run(main())
-    tell("commits", journal.engine.commits)
+    tell("commits", journal.shared.commits.count)
     journal.close()
 
 
 @_job
 def _read(sagas: int, big: int) -> None:
     """Run sagas while readers overlap for ever, and tell how big the WAL became."""
-    engine.BIG_WAL = big
+    commits.BIG_WAL = big
     journal, stop, reads = _open(), threading.Event(), [0]
     with closing(journal):
         _execute(journal, _notes("r", 1), "r")
@@ -558,7 +558,7 @@ def _oneself() -> None:
         assert seen is not None
         assert journal.drives(seen)
         # As the claims of others ask: whether the process of this number lives.
-        owners = journal.engine._owners  # noqa: SLF001 - the lock that must not be lost
+        owners = journal.shared.file._owners  # noqa: SLF001 - the lock that must not be lost
         assert owners is not None
         assert owners.alive(seen.owner)
         tell("looked")
@@ -579,7 +579,7 @@ def _fails(commit: int, *, recovers: bool = False) -> None:
     def execute(self: Any, sql: str, *rest: Any) -> Any:
         if sql == "COMMIT":
             how["commits"] += 1
-            if commit <= how["commits"] < commit + engine.TRIES:
+            if commit <= how["commits"] < commit + commits.TRIES:
                 self.rollback()
                 raise sqlite3.OperationalError("disk I/O error")
         return begin(self, sql, *rest)
@@ -588,7 +588,7 @@ def _fails(commit: int, *, recovers: bool = False) -> None:
     tell("begun", order, "chain undone")
     _execute(journal, shop.checkout(order, "chain undone", {}), order)
     if recovers:
-        assert not journal.engine.running
+        assert not journal.shared.desk.running
         for done in recovery.recover(journal):
             tell("recovered", done.saga_id, done.outcome.value)
     journal.close()
@@ -606,6 +606,6 @@ def _late() -> None:
     while not shop.undone_again.is_set():
         assert time.monotonic() < until
         time.sleep(0.005)
-    while journal.engine.running:
+    while journal.shared.desk.running:
         time.sleep(0.005)
     journal.close()

@@ -125,7 +125,7 @@ def journal(tmp_path: Path) -> Iterator[SQLiteJournal]:
 
 def numbers_of(journal: SQLiteJournal, which: str) -> list[int]:
     """Give the numbers that a journal's files have in this process."""
-    own: Any = journal.engine
+    own: Any = journal.shared.file
     found = {
         "gate": [own.gate._file],  # noqa: SLF001 - what is struck
         "owners": [own._owners._file],  # noqa: SLF001 - likewise
@@ -161,8 +161,8 @@ def test_a_journal_goes_on_without_its_descriptors(
     journal: SQLiteJournal, tmp_path: Path, which: str, *, taken: bool
 ) -> None:
     """Whether their numbers are free or in use; its sagas go on, and others see that it lives."""
-    owner = journal.engine.owner
-    claim = journal.engine.running["a"]
+    owner = journal.shared.desk.owner
+    claim = journal.shared.desk.running["a"]
     numbers = numbers_of(journal, which)
     assert numbers
     if not taken:
@@ -174,7 +174,7 @@ def test_a_journal_goes_on_without_its_descriptors(
         append.check()
         begin(journal, "b")
         assert bodies(journal) == ["[1]", "[2]"]
-        assert journal.engine.owner == owner
+        assert journal.shared.desk.owner == owner
         assert journal.check() == []
         alive = in_child(lambda: journal.drives(seen(journal, "b")))
     assert alive == "True"
@@ -184,7 +184,7 @@ def test_a_journal_that_was_closed_lives_on_without_the_lock_of_a_daemon(
     journal: SQLiteJournal, tmp_path: Path
 ) -> None:
     """Its saga is still being driven, so the next of its commits takes the lock again."""
-    claim = journal.engine.running["a"]
+    claim = journal.shared.desk.running["a"]
     numbers = numbers_of(journal, "owners")
     journal.close()
     with strangers(numbers, tmp_path):
@@ -232,7 +232,7 @@ def test_a_number_that_somebody_else_has_meanwhile_is_given_up(
 ) -> None:
     """What was driven under it is not driven any more."""
     monkeypatch.setattr(owners, "GLANCE", 0.0)
-    owner, claim = journal.engine.owner, journal.engine.running["a"]
+    owner, claim = journal.shared.desk.owner, journal.shared.desk.running["a"]
     with elsewhere(journal, owner, fcntl.LOCK_EX):
         assert begin(journal, "b").owner == owner + 1
         journal.write(append := Append(claim, "[2]", None))
@@ -244,7 +244,7 @@ def test_whoever_probes_takes_no_number_away(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A probe is over in a moment."""
-    owner = journal.engine.owner
+    owner = journal.shared.desk.owner
     with elsewhere(journal, owner, fcntl.LOCK_SH) as end:
         monkeypatch.setattr(time, "sleep", end)
         assert begin(journal, "b").owner == owner

@@ -88,14 +88,14 @@ journal.find("warm")
 def child():
     claim = begin(f"child {os.getpid()}", journal)
     journal.find("warm")
-    print(claim.owner, journal.engine.owner, locks())
+    print(claim.owner, journal.shared.desk.owner, locks())
     end(claim, journal)
     journal.close()
 in_child(child)
 in_child(child, os.fork)
 in_child(lambda: in_child(child))  # the one between has not used it
 journal.find("warm")
-print(begin("parent", journal).owner, journal.engine.owner, locks(), journal.check())
+print(begin("parent", journal).owner, journal.shared.desk.owner, locks(), journal.check())
 """
     assert Path("/proc/locks").exists()
     first, second, third, last = (line.split() for line in said(code, str(tmp_path / "journal")))
@@ -145,13 +145,13 @@ def test_locks_that_threads_hold_in_the_parent_are_not_waited_for(tmp_path: Path
     code = """
 from py_api_saga import definition
 from py_api_saga.executors import run
-from py_api_saga.journal.sqlite import files as engines, owners
+from py_api_saga.journal.sqlite import files, owners
 journal, memory, other = SQLiteJournal(P), MemoryJournal(modules=["time"]), SQLiteJournal(Q)
 begin("warm", journal)
 begin("warm", memory)
 begin("warm", other)
-held = [engines._lock, owners._lock, memory._lock, definition._naming, run._naming]
-held += [other.engine.queue.lock]
+held = [files._lock, owners._lock, memory._lock, definition._naming, run._naming]
+held += [other.shared.desk.lock]
 ready = threading.Barrier(len(held) + 1)
 def hold(lock):
     with lock:
@@ -202,7 +202,7 @@ def wait():
         inside.set()
         go.wait()
 if Q == "transaction":
-    journal.engine.connection.execute("BEGIN IMMEDIATE")
+    journal.shared.file.connection.execute("BEGIN IMMEDIATE")
 else:
     if Q == "commit":
         note = Ledger.note_commit
@@ -222,7 +222,7 @@ if child:
     go.set()
     if Q != "transaction":
         thread.join()
-    end(journal.engine.running["a"], journal)
+    end(journal.shared.desk.running["a"], journal)
     print(journal.check())
     sys.stdout.flush()
     os._exit(0)
@@ -250,7 +250,7 @@ def test_a_journal_that_was_closed_before_the_fork_is_not_in_the_way(tmp_path: P
 journal = SQLiteJournal(P)
 begin("a", journal)
 journal.close()
-in_child(lambda: (begin("b", journal), print(journal.engine.owner)))
+in_child(lambda: (begin("b", journal), print(journal.shared.desk.owner)))
 """
     assert said(code, str(tmp_path / "journal")) == ["2"]
 

@@ -30,8 +30,7 @@ from py_api_saga.cli import main as saga
 from py_api_saga.journal import SQLiteJournal, changes
 from py_api_saga.journal.changes import Append, Change, Create, Take, latest
 from py_api_saga.journal.sql import group_commit
-from py_api_saga.journal.sqlite import file as engine
-from py_api_saga.journal.sqlite import gate
+from py_api_saga.journal.sqlite import gate, shared
 
 HOLDER = """
 import os, signal, sys
@@ -92,7 +91,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SQLiteJ
     """An empty journal that is open, of which nobody waits long for its gate."""
     depot.reset()
     monkeypatch.setattr(changes, "PATIENCE", SOON)
-    monkeypatch.setattr(engine, "PATIENCE", SOON)
+    monkeypatch.setattr(shared, "PATIENCE", SOON)
     journal = SQLiteJournal(tmp_path / "sagas.db", modules=["depot"])
     journal.find("")
     yield journal
@@ -162,7 +161,7 @@ def test_a_new_saga_gives_up_at_a_shut_gate(
     assert f"`kill -CONT {visitor.pid}` lets it go on; else end it" in text
     assert not getattr(caught.value, "__notes__", [])  # that it stays in its journal, say
     assert depot.log == []
-    assert journal.engine.running == {}
+    assert journal.shared.desk.running == {}
     go_on()
     until(lambda: is_free(journal))
     assert journal.find("x") is None
@@ -284,7 +283,7 @@ def test_a_decision_whose_claim_was_made_gives_up_as_well(
     before = bodies(journal, saga_id)
     with pytest.raises(JournalError, match=f"saga '{saga_id}' is as it was: the journal .* shut"):
         in_time(lambda: decide(journal))
-    assert journal.engine.running == {}
+    assert journal.shared.desk.running == {}
     assert bodies(journal, saga_id) == before
 
 
@@ -307,7 +306,7 @@ def test_a_recovery_that_cannot_park_a_saga_leaves_it(
     assert done.outcome is SagaStatus.RUNNING
     assert " is shut: process " in str(done.error)
     go_on[0]()
-    assert journal.engine.running == {}
+    assert journal.shared.desk.running == {}
 
 
 def test_commands_name_who_keeps_them_out(
@@ -460,7 +459,7 @@ def test_changes_of_one_batch_wait_each_as_long_as_it_likes(
         ]
         for thread in threads:
             thread.start()
-            until(lambda: journal.engine.queue.batch.shut)
+            until(lambda: journal.shared.queue.batch.shut)
         in_time(lambda: asyncio.run(in_loop()))
         threads[0].join(PATIENCE)
         assert (first.withdrawn, later.withdrawn) == (True, True)
@@ -475,7 +474,7 @@ def test_changes_of_one_batch_wait_each_as_long_as_it_likes(
 def test_what_is_being_written_is_not_refused(journal: SQLiteJournal) -> None:
     """Its fate is awaited: else recovery would run what its caller was told is not there."""
     begin(journal)
-    real, opened = journal.engine._opened, threading.Event()  # noqa: SLF001 - what a commit begins with
+    real, opened = journal.shared.file.opened, threading.Event()
     entered = threading.Event()
 
     def slowly(*, begins: bool = True) -> Any:
@@ -483,7 +482,7 @@ def test_what_is_being_written_is_not_refused(journal: SQLiteJournal) -> None:
         assert opened.wait(PATIENCE)
         return real(begins=begins)
 
-    journal.engine._opened = slowly  # type: ignore[method-assign]  # noqa: SLF001
+    journal.shared.file.opened = slowly  # type: ignore[method-assign]
     create, other = Create("b", "x", "[1]"), Create("c", "x", "[1]")
     create.until = patience = latest()
     writing = threading.Thread(target=journal.write, args=(create,))
@@ -496,7 +495,7 @@ def test_what_is_being_written_is_not_refused(journal: SQLiteJournal) -> None:
         in_time(partial(asyncio.run, journal.awrite(later)))
         assert later.withdrawn
     until(lambda: time.monotonic() > patience + SOON)
-    journal.engine.queue.withdraw([create])
+    journal.shared.queue.withdraw([create])
     assert not create.settled
     opened.set()
     writing.join(PATIENCE)
@@ -538,7 +537,7 @@ def test_timers_of_a_loop_are_for_the_first_that_gives_up(journal: SQLiteJournal
 
     async def main() -> list[bool]:
         first = asyncio.create_task(write("a", 600))
-        while not journal.engine.queue.batch.shut:  # noqa: ASYNC110 - a thread of ours sees that
+        while not journal.shared.queue.batch.shut:  # noqa: ASYNC110 - a thread of ours sees that
             await asyncio.sleep(0.001)
         rest = [("b", 0.1), ("c", 0.02), ("d", 0.2), ("e", None)]
         others = [asyncio.create_task(write(*one)) for one in rest]
@@ -574,15 +573,15 @@ def test_who_waits_for_nobody_any_more_lets_the_next_one_in(
 ) -> None:
     """The thread of ours comes in at last, and writes nothing."""
     go_on = stopped()
-    before = journal.engine.commits
+    before = journal.shared.commits.count
     for name in "ab":
         with pytest.raises(JournalError):
             chain(name).start(journal=journal, saga_id=name)
     go_on()
-    until(lambda: not journal.engine.queue.is_in_line)
+    until(lambda: not journal.shared.queue.is_in_line)
     until(lambda: is_free(journal))
-    assert journal.engine.commits == before
-    assert not journal.engine.queue.batch.shut
+    assert journal.shared.commits.count == before
+    assert not journal.shared.queue.batch.shut
     assert journal.select() == []
 
 
@@ -590,8 +589,8 @@ def test_a_process_ends_while_the_gate_is_shut(journal: SQLiteJournal, stopped: 
     """Nobody waits at its end for a process that has stopped; nor comes in when nobody is left."""
     script = """
 from py_api_saga.journal import changes
-from py_api_saga.journal.sqlite import file as engine
-changes.PATIENCE = engine.PATIENCE = 0.05
+from py_api_saga.journal.sqlite import shared
+changes.PATIENCE = shared.PATIENCE = 0.05
 claim = begin("theirs")
 say("begun")
 told()
@@ -619,12 +618,12 @@ def test_a_journal_that_is_closed_while_the_gate_is_shut_is_opened_anew(
     go_on = stopped()
     with pytest.raises(JournalError):
         chain("a").start(journal=journal, saga_id="a")
-    old = journal.engine
+    old = journal.shared
     in_time(journal.close)
-    assert old.connection is None
+    assert old.file.connection is None
     with pytest.raises(JournalError, match="is shut: process"):  # without an owner's number yet
         in_time(lambda: journal.find("a"))
-    assert journal.engine is not old
+    assert journal.shared is not old
     go_on()
     until(lambda: is_free(journal))
     assert chain("a").start(journal=journal, saga_id="a") == "a"
@@ -637,7 +636,7 @@ def test_a_fork_while_somebody_stands_in_line(journal: SQLiteJournal, stopped: S
     go_on = stopped()
     writing = threading.Thread(target=journal.write, args=(Append(claim, "[2]", None),))
     writing.start()
-    until(lambda: journal.engine.queue.is_in_line)
+    until(lambda: journal.shared.queue.is_in_line)
 
     def child() -> object:
         create = Create("b", "x", "[1]")
@@ -707,7 +706,7 @@ def test_an_interrupt_at_a_shut_gate(journal: SQLiteJournal, times: int) -> None
         opened.enter_context(shut(journal))
 
         def strike() -> None:
-            until(lambda: journal.engine.queue.is_in_line)
+            until(lambda: journal.shared.queue.is_in_line)
             for _ in range(times):
                 os.kill(os.getpid(), signal.SIGUSR1)
                 time.sleep(SOON)  # one is taken in, and the next does not come with it
@@ -731,7 +730,7 @@ def test_an_interrupt_in_the_middle_of_giving_up(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Wherever it strikes, it is refused and not written, or written and not refused."""
-    real = journal.engine._settle  # noqa: SLF001 - the middle of it
+    real = journal.shared.desk.settle
     strikes = [Interrupt]
 
     def settle(change: Change) -> None:
@@ -739,7 +738,7 @@ def test_an_interrupt_in_the_middle_of_giving_up(
             raise strikes.pop()
         real(change)
 
-    monkeypatch.setattr(journal.engine, "_settle", settle)
+    monkeypatch.setattr(journal.shared.desk, "settle", settle)
     create = Create("b", "x", "[1]")
     create.until = latest()
     with shut(journal), pytest.raises(Interrupt):
@@ -797,7 +796,7 @@ def test_an_interrupt_within_a_commit_after_which_the_gate_is_shut(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     """What has entered is written for certain, by the thread of ours; nobody withdraws it."""
-    real, unlock = journal.engine._opened, journal.engine.gate.unlock  # noqa: SLF001 - likewise
+    real, unlock = journal.shared.file.opened, journal.shared.file.gate.unlock
     create = Create("b", "x", "[1]")
     create.until = latest()
     strikes = [Interrupt] * times
@@ -810,11 +809,11 @@ def test_an_interrupt_within_a_commit_after_which_the_gate_is_shut(
 
         def shut_behind() -> None:
             unlock()
-            monkeypatch.setattr(journal.engine.gate, "unlock", unlock)
+            monkeypatch.setattr(journal.shared.file.gate, "unlock", unlock)
             opened.enter_context(shut(journal))
 
         def go_on() -> None:
-            until(lambda: journal.engine.queue.is_in_line)
+            until(lambda: journal.shared.queue.is_in_line)
             time.sleep(2 * SOON)  # for longer than it is waited
             if times == 2:
                 os.kill(os.getpid(), signal.SIGUSR1)
@@ -823,8 +822,8 @@ def test_an_interrupt_within_a_commit_after_which_the_gate_is_shut(
 
         told, going_on = threading.Event(), threading.Thread(target=go_on)
         before = signal.signal(signal.SIGUSR1, raise_it)
-        monkeypatch.setattr(journal.engine, "_opened", strike)
-        monkeypatch.setattr(journal.engine.gate, "unlock", shut_behind)
+        monkeypatch.setattr(journal.shared.file, "opened", strike)
+        monkeypatch.setattr(journal.shared.file.gate, "unlock", shut_behind)
         strikes[1:] = []
         going_on.start()
         try:
@@ -851,20 +850,20 @@ def test_a_gate_that_fails_while_somebody_stands_in_line_is_an_error(
             return answers.pop()
         raise OSError(5, "Input/output error")
 
-    queue = journal.engine.queue
+    queue = journal.shared.queue
     with monkeypatch.context() as patched:
-        patched.setattr(journal.engine.gate, "enter", enter)
+        patched.setattr(journal.shared.file.gate, "enter", enter)
         journal.write(create := Create("b", "x", "[1]"))
         batch = queue.batch
         with queue.turn:
-            journal.engine._record(batch)  # noqa: SLF001 - as the thread of ours does
+            journal.shared.commits.record(batch)
     with pytest.raises(JournalError, match=r"cannot be written: .*Input/output error"):
         create.check()
     assert queue.batch is batch
     assert not batch.done
-    journal.engine._stand_in_line()  # noqa: SLF001 - likewise
+    journal.shared.commits.stand_in_line(batch)
     assert not is_free(journal)  # it has opened before anybody had to wait
-    queue.wake_writer()
+    queue.wake_thread()
     begin(journal, "c")
     assert is_free(journal)
 
@@ -875,7 +874,7 @@ def test_a_journal_that_is_closed_in_the_moment_in_which_it_is_opened(
     """The error says so, to whoever opens it in another thread."""
     monkeypatch.setattr(changes, "PATIENCE", SOON)
     other = SQLiteJournal(tmp_path / "other.db")
-    old = other.engine
+    old = other.shared
     other.close()
     other.find("")  # makes the gate
     with shut(other), pytest.raises(JournalError, match="was closed while it was to be opened"):

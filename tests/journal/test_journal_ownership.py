@@ -20,8 +20,7 @@ from world import in_child, unmeasured
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal import MemoryJournal
 from py_api_saga.journal.changes import Append, Create, Leave, Purge, Take
-from py_api_saga.journal.sqlite import files as engines
-from py_api_saga.journal.sqlite import owners
+from py_api_saga.journal.sqlite import files, owners
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.owners import owners_at
 from py_api_saga.journal.sqlite.writes import Ledger
@@ -124,7 +123,7 @@ for i in range(10):
 def test_the_gate_says_who_is_inside(journal: SQLiteJournal) -> None:
     """A process that is paused while it writes makes all others wait; a person must find it."""
     begin(journal)
-    script = "journal.find('a'); journal.engine.gate.enter(); say('inside'); told()"
+    script = "journal.find('a'); journal.shared.file.gate.enter(); say('inside'); told()"
     with worker(Path(journal.path), script) as process:
         assert said(process) == "inside"
         os.kill(process.pid, signal.SIGSTOP)
@@ -195,7 +194,7 @@ for k in range(3): threading.Thread(target=work, args=(k,)).start()
 def test_a_child_can_write_nothing_under_a_claim_of_its_parent(journal: SQLiteJournal) -> None:
     """The parent goes on; the child has a number of its own and drives its own sagas."""
     claim = begin(journal)
-    owner = journal.engine.owner
+    owner = journal.shared.desk.owner
 
     def child() -> str:
         append = Append(claim, "[9]", None)
@@ -214,7 +213,7 @@ def test_a_child_can_write_nothing_under_a_claim_of_its_parent(journal: SQLiteJo
     assert bodies(journal) == ["[1]", "[2]"]
     assert journal.drives(seen(journal))
     assert waiting(journal) == ["b"]
-    assert journal.engine.owner == owner
+    assert journal.shared.desk.owner == owner
 
 
 def test_forks_under_load(journal: SQLiteJournal) -> None:
@@ -273,7 +272,7 @@ def test_two_journals_on_a_file_share_all(journal: SQLiteJournal, tmp_path: Path
     (tmp_path / "link").symlink_to(journal.path)
     other = SQLiteJournal(tmp_path / "link")
 
-    assert other.engine is journal.engine
+    assert other.shared is journal.shared
     assert other.drives(seen(other))
     assert waiting(other) == []
     other.write(append := Append(claim, "[2]", None))
@@ -307,30 +306,30 @@ def test_a_file_with_two_names_is_refused(journal: SQLiteJournal, tmp_path: Path
 def test_a_closed_journal_is_opened_again(journal: SQLiteJournal) -> None:
     """A saga that is being driven stays so; without one the process gives its number back."""
     claim = begin(journal)
-    owner = journal.engine.owner
+    owner = journal.shared.desk.owner
     journal.close()
     journal.write(append := Append(claim, "[2]", None))
     append.check()
-    assert journal.engine.owner == owner
+    assert journal.shared.desk.owner == owner
     journal.leave(claim)
-    engine = journal.engine
+    shared = journal.shared
     journal.close()
     journal.close()
 
     assert seen(journal).owner == 0
-    assert journal.engine is not engine
-    assert journal.engine.owner == owner + 1
+    assert journal.shared is not shared
+    assert journal.shared.desk.owner == owner + 1
     assert bodies(journal) == ["[1]", "[2]"]
 
 
 def test_closing_what_was_never_opened_is_harmless(tmp_path: Path) -> None:
     """It has no number to give back."""
     journal = SQLiteJournal(tmp_path / "journal")
-    engine = journal.engine
+    shared = journal.shared
     journal.close()
 
-    assert engine.owner == 0
-    assert journal.engine is not engine
+    assert shared.desk.owner == 0
+    assert journal.shared is not shared
 
 
 def test_a_number_that_somebody_lives_under_is_not_given_again(journal: SQLiteJournal) -> None:
@@ -373,7 +372,7 @@ def test_who_interrupts_what_opens_or_looks_is_refused_as_well(tmp_path: Path) -
     alive, memory = SQLiteJournal(tmp_path / "journal"), MemoryJournal()
     begin(alive, "a")
     for lock, use in (
-        (engines._lock, lambda: SQLiteJournal(tmp_path / "other").find("a")),  # noqa: SLF001 - what is struck
+        (files._lock, lambda: SQLiteJournal(tmp_path / "other").find("a")),  # noqa: SLF001 - what is struck
         (owners._lock, lambda: owners_at(f"{tmp_path}/owners")),  # noqa: SLF001 - likewise
         (owners._lock, lambda: owners_at(f"{alive.path}-owners").alive(7)),  # noqa: SLF001
         (memory._lock, lambda: begin(memory, "a")),  # noqa: SLF001
@@ -384,10 +383,10 @@ def test_who_interrupts_what_opens_or_looks_is_refused_as_well(tmp_path: Path) -
             except JournalError as error:
                 said = str(error)
         assert "used within a signal handler" in said
-    with engines._lock:  # noqa: SLF001
+    with files._lock:  # noqa: SLF001
         alive.close()
-    assert alive.engine.connection is not None
-    with alive.engine.queue.turn:
+    assert alive.shared.file.connection is not None
+    with alive.shared.queue.turn:
         (tmp_path / "journal").unlink()
         with pytest.raises(JournalError, match="used within a signal handler"):
             SQLiteJournal(tmp_path / "journal").find("a")
@@ -396,7 +395,7 @@ def test_who_interrupts_what_opens_or_looks_is_refused_as_well(tmp_path: Path) -
 STRIKE = """
 import signal
 from py_api_saga.journal.sqlite import reading
-from py_api_saga.journal.sqlite.file import Engine
+from py_api_saga.journal.sqlite.file import JournalFile
 from py_api_saga.journal.sqlite.writes import Ledger
 
 def strike(holder, name, handle, meanwhile):
@@ -448,18 +447,18 @@ def test_what_was_lost_before_its_commit_is_not_committed(
     path = tmp_path / "journal"
     begin(journal := SQLiteJournal(path))
 
-    engine = journal.engine
+    shared = journal.shared
 
     def lose(_: object) -> None:
-        engine.lost = True
+        shared.file.lost = True
 
     with monkeypatch.context() as patch:
         patch.setattr(Ledger, "note_commit", staticmethod(lose))
         journal.write(create := Create("b", "x", "[1]"))
     with pytest.raises(JournalError, match="is not ours any more"):
         create.check()
-    assert engine.connection is not None
-    engine.connection.close()
+    assert shared.file.connection is not None
+    shared.file.connection.close()
 
     assert SQLiteJournal(path).find("b") is None
 
@@ -480,7 +479,7 @@ async def awrite():
     await journal.awrite(change)
     change.check()
 
-strike(Engine, "_new_owner", lambda: attempt(lambda: journal.find("a")), lambda: begin("a"))
+strike(JournalFile, "_new_owner", lambda: attempt(lambda: journal.find("a")), lambda: begin("a"))
 for i, use in enumerate([
     lambda: begin("b"),
     lambda: asyncio.run(awrite()),

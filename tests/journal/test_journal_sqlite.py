@@ -32,8 +32,7 @@ from py_api_saga.journal.changes import (
 )
 from py_api_saga.journal.sql import statements
 from py_api_saga.journal.sql.group_commit import RetiredError
-from py_api_saga.journal.sqlite import file as engine_module
-from py_api_saga.journal.sqlite import opening, queries
+from py_api_saga.journal.sqlite import commits, opening, queries
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.owners import owners_at
 from py_api_saga.status import SagaStatus
@@ -126,7 +125,7 @@ def test_durability_is_what_was_asked_for(
     journal = SQLiteJournal(path, **options)
     begin(journal)
 
-    connection = journal.engine.connection
+    connection = journal.shared.file.connection
     assert connection is not None
     assert connection.execute("PRAGMA journal_mode").fetchone() == (mode,)
     assert connection.execute("PRAGMA synchronous").fetchone() == (synchronous,)
@@ -190,9 +189,9 @@ def test_a_person_sees_what_needs_attention(journal: SQLiteJournal, path: Path) 
     for saga_id in ("fine", "done", "stuck", "tried"):
         begin(journal, saga_id)
     for saga_id, status in (("done", SagaStatus.COMPLETED), ("stuck", SagaStatus.STUCK)):
-        claim = journal.engine.running[saga_id]
+        claim = journal.shared.desk.running[saga_id]
         journal.write(Append(claim, f'["{saga_id}"]', status))
-    journal.leave(journal.engine.running["tried"])
+    journal.leave(journal.shared.desk.running["tried"])
     journal.write(Take(seen(journal, "tried"), counted=True, due=time.time() + 9))
 
     rows = query(path, "SELECT saga_id, name, status, tries, last, since FROM needs_attention")
@@ -242,7 +241,7 @@ def test_the_timeline_survives_what_it_does_not_understand(
 ) -> None:
     """One strange row hides nothing of the others."""
     begin(journal, body=body)
-    journal.write(Append(journal.engine.running["a"], '[["started",0,"action",1,1]]', None))
+    journal.write(Append(journal.shared.desk.running["a"], '[["started",0,"action",1,1]]', None))
     begin(journal, "b", DEFINED)
 
     rows = query(path, "SELECT saga_id, n, what, name FROM timeline")
@@ -271,7 +270,7 @@ def test_a_file_that_is_damaged_later_is_an_error(journal: SQLiteJournal, path: 
     query(path, "DROP TABLE entry")
     with pytest.raises(JournalError, match="cannot be read: no such table: entry"):
         bodies(journal)
-    journal.write(append := Append(journal.engine.running["a"], "[2]", None))
+    journal.write(append := Append(journal.shared.desk.running["a"], "[2]", None))
     with pytest.raises(JournalError, match="cannot be written: no such table"):
         append.check()
 
@@ -294,7 +293,7 @@ def make_truncated(path: Path) -> None:
     journal = SQLiteJournal(path, journal_mode="delete")
     for i in range(40):
         begin(journal, f"{i}", "x" * 999)
-        journal.leave(journal.engine.running[f"{i}"])
+        journal.leave(journal.shared.desk.running[f"{i}"])
     journal.close()
     path.write_bytes(path.read_bytes()[:8192])
 
@@ -531,8 +530,8 @@ def test_a_close_that_waits_at_its_gate_holds_up_no_other_journal(
     with path.with_name("journal-gate").open() as gate:
         fcntl.flock(gate, fcntl.LOCK_EX)
         closing_it.start()
-        while journal.engine.queue.turn.acquire(timeout=0.001):  # until it waits with the turn
-            journal.engine.queue.turn.release()
+        while journal.shared.queue.turn.acquire(timeout=0.001):  # until it waits with the turn
+            journal.shared.queue.turn.release()
         in_time(lambda: begin(other), 3)
         assert closing_it.is_alive()
     closing_it.join()
@@ -549,7 +548,7 @@ def test_a_file_that_is_moved_while_in_use_is_refused(
     with pytest.raises(JournalError, match="while it was in use"):
         moved.find("a")
     (tmp_path / "moved").rename(path)
-    journal.write(append := Append(journal.engine.running["a"], "[2]", None))
+    journal.write(append := Append(journal.shared.desk.running["a"], "[2]", None))
     append.check()
     journal.close()
     path.rename(tmp_path / "moved")
@@ -564,9 +563,9 @@ def test_changes_that_wait_share_a_commit(journal: SQLiteJournal) -> None:
     """Those of one call, those of the tasks of one turn, and those that come while one runs."""
     creates = [Create(f"s{i}", "x", "[1]") for i in range(64)]
     journal.find("a")
-    before = journal.engine.commits
+    before = journal.shared.commits.count
     journal.write(*creates)
-    assert journal.engine.commits == before + 1
+    assert journal.shared.commits.count == before + 1
 
     async def main() -> None:
         await asyncio.gather(
@@ -574,31 +573,31 @@ def test_changes_that_wait_share_a_commit(journal: SQLiteJournal) -> None:
         )
 
     asyncio.run(main())
-    assert journal.engine.commits == before + 2
+    assert journal.shared.commits.count == before + 2
 
-    with journal.engine.queue.turn:  # as if a commit ran
+    with journal.shared.queue.turn:  # as if a commit ran
         threads = [
             threading.Thread(target=journal.write, args=(Append(create.check(), "[3]", None),))
             for create in creates
         ]
         for thread in threads:
             thread.start()
-        while len(journal.engine.queue.batch.changes) < 64:
+        while len(journal.shared.queue.batch.changes) < 64:
             time.sleep(0.001)
     for thread in threads:
         thread.join()
-    assert journal.engine.commits == before + 3
+    assert journal.shared.commits.count == before + 3
     assert bodies(journal, "s63") == ["[1]", "[2]", "[3]"]
 
 
 def test_a_chain_costs_a_commit_for_each_row(journal: SQLiteJournal) -> None:
     """Nothing else is written meanwhile."""
     journal.find("a")
-    before = journal.engine.commits
+    before = journal.shared.commits.count
     claim = begin(journal)
     for status in (None, None, SagaStatus.COMPLETED):
         journal.write(Append(claim, "[2]", status))
-    assert journal.engine.commits == before + 4
+    assert journal.shared.commits.count == before + 4
 
 
 def test_claims_are_written_together_too(path: Path) -> None:
@@ -606,12 +605,12 @@ def test_claims_are_written_together_too(path: Path) -> None:
     journal = SQLiteJournal(path, durability="process")
     journal.write(*(Create(f"s{i}", "x", "[1]", driven=False) for i in range(2_000)))
     waiting = journal.waiting(time.time())
-    before = journal.engine.commits
+    before = journal.shared.commits.count
     for base in range(0, 2_000, 125):
         journal.write(*(Take(summary, counted=True) for summary in waiting[base : base + 125]))
-    assert journal.engine.commits == before + 16
-    assert len(journal.engine.running) == 2_000
-    for claim in list(journal.engine.running.values()):
+    assert journal.shared.commits.count == before + 16
+    assert len(journal.shared.desk.running) == 2_000
+    for claim in list(journal.shared.desk.running.values()):
         journal.leave(claim)
     journal.close()
     assert query(path, "SELECT count(*) FROM saga WHERE owner = 0") == [(2_000,)]
@@ -651,7 +650,7 @@ def test_a_body_is_written_whatever_its_bind_values(journal: SQLiteJournal) -> N
     good.check()
     with pytest.raises(JournalError, match="could not be written"):
         bad.check()
-    assert "\ud800" not in journal.engine.running
+    assert "\ud800" not in journal.shared.desk.running
 
 
 class Flaky:
@@ -659,8 +658,8 @@ class Flaky:
 
     def __init__(self, journal: SQLiteJournal, *, after: bool, times: int = 1) -> None:
         self.times, self.after = times, after
-        self.real: Any = journal.engine.connection
-        journal.engine.connection = self  # type: ignore[assignment]
+        self.real: Any = journal.shared.file.connection
+        journal.shared.file.connection = self  # type: ignore[assignment]
 
     def execute(self, sql: str, *parameters: Any) -> Any:
         if sql == "COMMIT" and self.times:
@@ -762,13 +761,13 @@ def test_a_disk_that_does_not_recover_is_an_error(journal: SQLiteJournal, *, aft
     """Nobody waits for ever, and whatever is on disk all the same is nobody's soon."""
     claim = begin(journal)
     begin(journal, "left")
-    journal.leave(journal.engine.running["left"])
+    journal.leave(journal.shared.desk.running["left"])
     create, append, take = (
         Create("b", "x", "[1]"),
         Append(claim, "[2]", None),
         Take(seen(journal, "left")),
     )
-    flaky = Flaky(journal, after=after, times=engine_module.TRIES)
+    flaky = Flaky(journal, after=after, times=commits.TRIES)
     journal.write(create, append, take)
     for change in (create, append, take):
         with pytest.raises(JournalError, match="disk I/O error"):
@@ -827,10 +826,10 @@ def test_a_big_wal_is_begun_anew(
     journal: SQLiteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once no reader holds it any more; one that does costs a moment, not each commit."""
-    monkeypatch.setattr(engine_module, "GLANCE", 1)
+    monkeypatch.setattr(commits, "EACH", 1)
     begin(journal)
-    journal.engine.big_wal = 100_000
-    monkeypatch.setattr(engine_module, "BIG_WAL", 100_000)
+    journal.shared.commits.big_wal = 100_000
+    monkeypatch.setattr(commits, "BIG_WAL", 100_000)
     with closing(sqlite3.connect(path)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM saga").fetchall()
@@ -838,22 +837,22 @@ def test_a_big_wal_is_begun_anew(
         wal = path.with_name("journal-wal")
         assert wal.stat().st_size > 200_000
         journal.write(Append(claim, "[2]", None))
-    journal.engine.big_wal = 100_000
+    journal.shared.commits.big_wal = 100_000
     journal.write(Append(claim, "[3]", None))
 
     assert wal.stat().st_size < 100_000
-    connection = journal.engine.connection
+    connection = journal.shared.file.connection
     assert connection is not None
     assert connection.execute("PRAGMA busy_timeout").fetchone() == (5000,)
 
 
 def test_without_a_wal_nothing_is_begun_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to look at."""
-    monkeypatch.setattr(engine_module, "GLANCE", 1)
+    monkeypatch.setattr(commits, "EACH", 1)
     journal = SQLiteJournal(path, journal_mode="delete", durability="process")
     begin(journal, body="x" * 100_000)
     assert not path.with_name("journal-wal").exists()
-    journal.leave(journal.engine.running["a"])
+    journal.leave(journal.shared.desk.running["a"])
     journal.close()
 
 
@@ -863,7 +862,7 @@ def test_a_disk_that_fails_in_the_middle_of_a_batch_concerns_all(
 ) -> None:
     """It is no error of the saga at which it struck: the batch is tried again."""
     claim = begin(journal)
-    real: Any = journal.engine.connection
+    real: Any = journal.shared.file.connection
 
     class Struck:
         def __init__(self) -> None:
@@ -890,7 +889,7 @@ def test_a_disk_that_fails_in_the_middle_of_a_batch_concerns_all(
         def __getattr__(self, name: str) -> Any:
             return getattr(real, name)
 
-    journal.engine.connection = Struck()  # type: ignore[assignment]
+    journal.shared.file.connection = Struck()  # type: ignore[assignment]
     append, create = Append(claim, "[2]", None), Create("b", "x", "[1]")
     journal.write(append, create)
 
@@ -916,20 +915,20 @@ def test_a_queue_that_was_retired_is_replaced(
 ) -> None:
     """A thread may come with its change just when another one closes the journal."""
     journal.find("a")
-    queue = journal.engine.queue
+    queue = journal.shared.queue
     journal.close()
     with pytest.raises(RetiredError):
         queue.write([Create("a", "x", "[1]")])
 
     def once(name: str) -> None:
-        engine = journal.engine
+        shared = journal.shared
 
         def put(*_: object) -> None:
-            engine.close()
+            shared.close()
             monkeypatch.undo()
             raise RetiredError
 
-        monkeypatch.setattr(engine.queue, name, put)
+        monkeypatch.setattr(shared.queue, name, put)
 
     journal.find("a")
     once("write")
@@ -966,7 +965,7 @@ def test_a_leader_that_is_interrupted_finishes_first(
 ) -> None:
     """Wherever it strikes: before the transaction, in its middle, or after the commit."""
     begin(journal)
-    real: Any = journal.engine.connection
+    real: Any = journal.shared.file.connection
 
     class Struck:
         def __init__(self, sql: str) -> None:
@@ -983,8 +982,8 @@ def test_a_leader_that_is_interrupted_finishes_first(
             return getattr(real, name)
 
     for n, sql in enumerate(["BEGIN IMMEDIATE", "COMMIT"]):
-        monkeypatch.setattr(journal.engine, "connection", Struck(sql))
-        append = Append(journal.engine.running["a"], f"[{n}]", None)
+        monkeypatch.setattr(journal.shared.file, "connection", Struck(sql))
+        append = Append(journal.shared.desk.running["a"], f"[{n}]", None)
         with pytest.raises(Interrupt):
             journal.write(append)
         append.check()
@@ -995,7 +994,7 @@ def test_a_second_interrupt_hands_over(journal: SQLiteJournal) -> None:
     """The thread is free at once; what is not written yet is, all the same, by a thread of ours."""
     claim = begin(journal)
     journal.write(before := Append(claim, "[0]", None))
-    real = journal.engine.gate.enter
+    real = journal.shared.file.gate.enter
     strikes = [Interrupt, Interrupt]
 
     def enter() -> bool:
@@ -1003,7 +1002,7 @@ def test_a_second_interrupt_hands_over(journal: SQLiteJournal) -> None:
             raise strikes.pop()
         return real()
 
-    journal.engine.gate.enter = enter  # type: ignore[method-assign]
+    journal.shared.file.gate.enter = enter  # type: ignore[method-assign]
     append = Append(claim, "[2]", None)
     with pytest.raises(Interrupt):
         journal.write(before, append)
@@ -1016,7 +1015,7 @@ def test_a_second_interrupt_hands_over(journal: SQLiteJournal) -> None:
 def test_a_start_that_is_interrupted_twice_is_owned_by_nobody(journal: SQLiteJournal) -> None:
     """Whoever is interrupted leaves; then the saga was never begun, or waits to be recovered."""
     begin(journal, "other")
-    real = journal.engine.gate.enter
+    real = journal.shared.file.gate.enter
     strikes = [Interrupt, Interrupt]
 
     def enter() -> bool:
@@ -1025,7 +1024,7 @@ def test_a_start_that_is_interrupted_twice_is_owned_by_nobody(journal: SQLiteJou
         time.sleep(0.05)
         return real()
 
-    journal.engine.gate.enter = enter  # type: ignore[method-assign]
+    journal.shared.file.gate.enter = enter  # type: ignore[method-assign]
     create = Create("a", "x", "[1]")
     with pytest.raises(Interrupt):
         journal.write(create)
@@ -1033,7 +1032,7 @@ def test_a_start_that_is_interrupted_twice_is_owned_by_nobody(journal: SQLiteJou
     journal.write(create)
 
     assert journal.find("a") is None
-    assert "a" not in journal.engine.running
+    assert "a" not in journal.shared.desk.running
     with pytest.raises(SagaInProgress, match="left before"):
         create.check()
 
@@ -1041,20 +1040,20 @@ def test_a_start_that_is_interrupted_twice_is_owned_by_nobody(journal: SQLiteJou
 def test_a_start_that_was_written_after_all_is_left(journal: SQLiteJournal) -> None:
     """It was on its way to the disk when its caller left."""
     begin(journal, "other")
-    real: Any = journal.engine.connection
+    real: Any = journal.shared.file.connection
     create = Create("a", "x", "[1]")
 
     class Leaving:
         def execute(self, sql: str, *parameters: Any) -> Any:
             if sql == "COMMIT":
-                journal.engine.connection = real
+                journal.shared.file.connection = real
                 journal.leave(create.claim)
             return real.execute(sql, *parameters)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(real, name)
 
-    journal.engine.connection = Leaving()  # type: ignore[assignment]
+    journal.shared.file.connection = Leaving()  # type: ignore[assignment]
     journal.write(create)
     begin(journal, "more")
 
@@ -1070,8 +1069,8 @@ def test_followers_lead_if_nobody_does(
     monkeypatch.setattr("py_api_saga.journal.sql.group_commit.GLANCE", 0.05)
     begin(journal)
     gone, here = Create("b", "x", "[1]"), Create("c", "x", "[1]")
-    with journal.engine.queue.lock:
-        journal.engine.queue.put([gone])  # and then its thread was gone
+    with journal.shared.desk.lock:
+        journal.shared.queue.put([gone])  # and then its thread was gone
     journal.write(here)
 
     assert gone.check().rows == here.check().rows == 1
@@ -1088,7 +1087,7 @@ def test_a_loop_that_is_gone_takes_nobody_with_it(
         real = loop.call_soon
 
         def call_soon(callback: Callable[..., None], *arguments: Any, **options: Any) -> Any:
-            if callback == journal.engine.queue.wake_writer:
+            if callback == journal.shared.queue.wake_thread:
                 return None
             return real(callback, *arguments, **options)
 
@@ -1131,8 +1130,8 @@ def test_the_thread_of_ours_stays_while_somebody_waits(
     begin(journal)
     create = Create("b", "x", "[1]")
     thread = threading.Thread(target=journal.write, args=(create,))
-    with journal.engine.queue.turn:
-        journal.engine.queue.wake_writer()
+    with journal.shared.queue.turn:
+        journal.shared.queue.wake_thread()
         thread.start()
         time.sleep(0.2)
     thread.join()

@@ -116,10 +116,10 @@ def test_a_file_that_is_put_back_is_believed_again(path: Path, journal: SQLiteJo
     owners.write_bytes(bytes(99))
     with pytest.raises(JournalError, match="is another file than the one"):
         begin(journal, "b")
-    journal.write(append := Append(journal.engine.running["a"], "[2]", None))
+    journal.write(append := Append(journal.shared.desk.running["a"], "[2]", None))
     append.check()  # whoever has taken it would have fenced this off
     with pytest.raises(JournalError, match="is another file than the one"):
-        journal.engine._owners.alive(77)  # type: ignore[union-attr]  # noqa: SLF001 - asked of a saga of another process
+        journal.shared.file._owners.alive(77)  # type: ignore[union-attr]  # noqa: SLF001 - asked of a saga of another process
     path.with_name("away").rename(owners)
     begin(journal, "b")
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_replaced_in_the_hands_of_a_daemon_is_noticed(
 ) -> None:
     """It is opened again, and is not the one that it was."""
     begin(journal)
-    own: Any = journal.engine._owners  # noqa: SLF001 - what is struck
+    own: Any = journal.shared.file._owners  # noqa: SLF001 - what is struck
     os.close(own._file)  # noqa: SLF001 - likewise
     real = own._check_place  # noqa: SLF001
 
@@ -154,7 +154,7 @@ def test_a_new_file_is_made_where_nobody_can_be_in_an_old_one(
     journal.close()
     owners_of(path).unlink()
     assert [one.saga_id for one in recover(journal)] == ["a"]
-    owner = journal.engine.owner
+    owner = journal.shared.desk.owner
     owners_of(path).unlink()
     assert begin(journal, "b").owner == owner + 1
 

@@ -85,8 +85,8 @@ MUTANTS = (
             Edit(
                 "journal/sqlite/writes.py",
                 "Ledger._taken",
-                "claim.epoch = seen.number, self._owner, seen.epoch + 1",
-                "claim.epoch = seen.number, self._owner, seen.epoch",
+                "claim.epoch = seen.number, self.owner, seen.epoch + 1",
+                "claim.epoch = seen.number, self.owner, seen.epoch",
             ),
         ),
     ),
@@ -266,19 +266,19 @@ MUTANTS = (
         (
             Edit(
                 "journal/sqlite/file.py",
-                "Engine.pause",
+                "JournalFile.pause",
                 "            if not is_interrupted:\n",
                 "            if is_interrupted:\n",
             ),
         ),
     ),
     Mutant(
-        "lets a child of a fork use the engine of its parent",
+        "lets a child of a fork use the file of its parent",
         f"{CRASH}::test_forks_under_load_keep_to_their_own_sagas",
         (
             Edit(
                 "journal/sqlite/file.py",
-                "Engine.is_usable",
+                "JournalFile.is_usable",
                 "        return not self.lost and self.process == os.getpid()\n",
                 "        return not self.lost\n",
             ),
@@ -320,10 +320,10 @@ MUTANTS = (
         f"{CRASH}::test_readers_that_overlap_for_ever_do_not_let_the_wal_grow",
         (
             Edit(
-                "journal/sqlite/file.py",
-                "Engine._restart_wal",
+                "journal/sqlite/commits.py",
+                "Commits._restart_wal",
                 "self._wal_size() < self.big_wal:\n",
-                "self.commits:\n",
+                "self.count:\n",
             ),
         ),
     ),

@@ -48,11 +48,11 @@ MUTANTS = (
         f"{GATE}::test_who_waits_for_nobody_any_more_lets_the_next_one_in",
         (
             Edit(
-                "journal/sqlite/file.py",
-                "Engine._record",
+                "journal/sqlite/commits.py",
+                "Commits.record",
                 "                    if is_entered:\n",
                 "                    if is_open and not is_entered:\n"
-                "                        self.gate._is_inside = False\n"
+                "                        file.gate._is_inside = False\n"
                 "                    if is_entered:\n",
             ),
         ),
@@ -62,12 +62,12 @@ MUTANTS = (
         f"{GATE}::test_a_journal_that_is_closed_while_the_gate_is_shut_is_opened_anew",
         (
             Edit(
-                "journal/sqlite/file.py",
-                "Engine._stand_in_line",
-                "        self.gate.wait(line)\n"
-                "        with self.queue.turn:\n"
-                "            self.gate.step_out(line)\n",
-                "            self.gate.wait(line)\n            self.gate.step_out(line)\n",
+                "journal/sqlite/commits.py",
+                "Commits.stand_in_line",
+                "        gate.wait(line)\n"
+                "        with self.turn:\n"
+                "            gate.step_out(line)\n",
+                "            gate.wait(line)\n            gate.step_out(line)\n",
             ),
         ),
     ),

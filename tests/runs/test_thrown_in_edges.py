@@ -32,7 +32,8 @@ from py_api_saga.executors import attempt, event_loop
 from py_api_saga.executors.inbox import Inbox
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Create
-from py_api_saga.journal.sql.group_commit import Batch, GroupCommit, RetiredError
+from py_api_saga.journal.sql.batch import Batch
+from py_api_saga.journal.sql.group_commit import GroupCommit, RetiredError
 from py_api_saga.journal.sqlite import opening
 from py_api_saga.journal.sqlite.writes import Ledger
 from py_api_saga.log import complain
@@ -626,10 +627,10 @@ def test_what_is_of_a_file_has_its_number() -> None:
     assert opening.has_struck(TimeLimit())
 
 
-def test_an_interrupt_is_not_lost_when_the_queue_has_retired() -> None:
+def test_an_interrupt_is_not_lost_when_the_queue_has_retired(tmp_path: Path) -> None:
     """It is raised; what it struck goes into the next queue when it is written again."""
     errors: list[BaseException] = [TimeLimit(), RetiredError()]
-    queue = GroupCommit(lambda _: True, lambda _: True, print, lambda: print)
+    queue = SQLiteJournal(tmp_path / "sagas.db").shared.queue
 
     def strike(_: object) -> None:
         raise errors.pop(0)
@@ -665,7 +666,7 @@ def test_a_callback_that_is_struck_is_made_up_for(
 ) -> None:
     """The loop logs what strikes in one, and nobody hears of it; nobody waits for ever, either."""
     monkeypatch.setattr("py_api_saga.journal.sql.group_commit.GLANCE", 0.01)
-    for place, name in ((Batch, "resolve"), (GroupCommit, "wake_writer")):
+    for place, name in ((Batch, "resolve"), (GroupCommit, "wake_thread")):
         strike = once(getattr(place, name), RuntimeError("struck"))
         monkeypatch.setattr(place, name, strike)
     kept: list[Any] = []
@@ -686,17 +687,17 @@ def test_a_loop_is_looked_after_as_long_as_something_is_waited_for(
 
     async def main() -> None:
         await sqlite.awrite(Create("x", None, "[1]"))
-        watched = sqlite.engine.queue._watched  # noqa: SLF001
+        watched = sqlite.shared.queue._watched  # noqa: SLF001
         while watched:  # noqa: ASYNC110 - there is no event
             await asyncio.sleep(0.001)
 
     in_time(lambda: asyncio.run(main()))
 
 
-def test_a_loop_wakes_nobody_for_what_waits_at_the_gate() -> None:
+def test_a_loop_wakes_nobody_for_what_waits_at_the_gate(tmp_path: Path) -> None:
     """The thread of ours stands there already."""
     woken: list[object] = []
-    queue = GroupCommit(lambda _: True, lambda _: True, print, lambda: print)
+    queue = SQLiteJournal(tmp_path / "sagas.db").shared.queue
 
     async def main() -> None:
         loop, batch = asyncio.get_running_loop(), Batch(queue)
@@ -705,7 +706,7 @@ def test_a_loop_wakes_nobody_for_what_waits_at_the_gate() -> None:
         queue._look_after(loop)  # noqa: SLF001
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(queue, "wake_writer", lambda: woken.append(queue))
+        patch.setattr(queue, "wake_thread", lambda: woken.append(queue))
         asyncio.run(main())
     assert not woken
 

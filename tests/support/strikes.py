@@ -44,7 +44,8 @@ KINDS = {"interrupt": Struck, "error": StruckError}
 SILENT = ("observer(event)", "logger().log(")
 CALLED_BACK = {
     "event_loop.py": ("_end",),
-    "group_commit.py": ("resolve", "wake_writer", "_look_after", "look_after"),
+    "batch.py": ("resolve", "look_after"),
+    "group_commit.py": ("wake_thread", "_look_after"),
 }
 
 

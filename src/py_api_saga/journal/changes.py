@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import namedtuple
 from time import monotonic
 
-from py_api_saga.exceptions import JournalError
+from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.status import SagaStatus
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -208,3 +208,21 @@ class Purge(Change):
 
 class SagaExistsError(Exception):
     """There is a saga with this id."""
+
+
+def taken_over(claim: Claim) -> SagaInProgress:
+    """Somebody else has claimed the saga since, and drives it."""
+    return SagaInProgress(
+        f"saga {claim.saga_id!r} was taken over by another process: that one goes on with it; "
+        f"nothing was undone here"
+    )
+
+
+def in_progress(saga_id: str) -> SagaInProgress:
+    """The saga is already being driven."""
+    return SagaInProgress(f"saga {saga_id!r} is being driven by somebody else")
+
+
+def changed(seen: Summary) -> SagaInProgress:
+    """The saga has changed since it was read."""
+    return SagaInProgress(f"saga {seen.saga_id!r} has changed since it was looked at")

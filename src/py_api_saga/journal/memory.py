@@ -18,6 +18,7 @@ from py_api_saga.journal.changes import (
     SagaExistsError,
     Summary,
     Take,
+    in_progress,
 )
 from py_api_saga.journal.format.functions import Names
 from py_api_saga.journal.format.json_text import check_codec
@@ -97,7 +98,7 @@ class MemoryJournal:
         saga = self._by_id(claim.saga_id)
         if saga is not None:
             if saga.driver is not None and change.driven:
-                raise _in_progress(claim.saga_id)
+                raise in_progress(claim.saga_id)
             raise SagaExistsError(f"there is a saga {claim.saga_id!r}")
         self._number += 1
         claim.number = self._numbers[claim.saga_id] = self._number
@@ -139,10 +140,10 @@ class MemoryJournal:
         claim, seen = change.claim, change.seen
         saga = self._sagas.get(seen.number)
         if saga is None or (saga.driver is not None and not change.force):
-            raise _in_progress(seen.saga_id)
+            raise in_progress(seen.saga_id)
         now = saga.summary
         if (now.epoch, now.status) != (seen.epoch, seen.status):
-            raise _in_progress(seen.saga_id)
+            raise in_progress(seen.saga_id)
         if saga.driver is not None:
             saga.driver.over = True
         saga.driver = claim
@@ -164,7 +165,7 @@ class MemoryJournal:
             raise JournalError(message)
         saga = self._sagas.get(seen.number)
         if saga is None or saga.driver is not None or saga.summary.epoch != seen.epoch:
-            raise _in_progress(seen.saga_id)
+            raise in_progress(seen.saga_id)
         saga.rows = []
         if saga.summary.digest is None:
             saga.summary = saga.summary._replace(digest=change.digest)
@@ -238,7 +239,3 @@ class MemoryJournal:
             and (before is None or s.changed < before)
             and (after is None or s.changed > after)
         ][:limit]
-
-
-def _in_progress(saga_id: str) -> SagaInProgress:
-    return SagaInProgress(f"saga {saga_id!r} is being driven by somebody else")

@@ -37,187 +37,78 @@ from time import monotonic
 from weakref import ref
 
 from py_api_saga.journal.reentry import interrupted, is_held
+from py_api_saga.journal.sql.batch import GRAIN, Batch
 from py_api_saga.log import complain
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future, TimerHandle
-    from collections.abc import Callable, Iterable, Sequence
+    from asyncio import AbstractEventLoop, Future
+    from collections.abc import Iterable, Sequence
+    from typing import Protocol
 
-    from py_api_saga.journal.changes import Change, Claim
+    from py_api_saga.journal.changes import Change
+    from py_api_saga.journal.sql.desk import Desk
+
+    class Writer(Protocol):
+        """Writes the batches of a queue into a database.
+
+        Attributes:
+            turn: Held by the leader while it writes, and by whoever closes the database; never by
+                whoever waits until it may write.
+        """
+
+        turn: threading.RLock
+
+        def record(self, batch: Batch) -> bool:
+            """Settle every change of a batch, and finish it; false if others keep us out.
+
+            Called with the turn held, and raises nothing but interrupts.
+            """
+
+        def stand_in_line(self, batch: Batch) -> None:
+            """Return when nobody keeps us out, or the queue is retired, however long that takes.
+
+            Called in the thread of ours, without the turn. What was got there, `record` uses or
+            gives back.
+            """
+
+        def hindrance(self) -> str:
+            """Say why nothing can be written at this moment."""
+
 
 GLANCE = 1.0  # seconds after which a follower looks whether somebody leads
 LINGER = 0.2  # seconds for which the thread of ours waits for more
-GRAIN = 0.02  # seconds between two looks of a loop for what has waited long enough
 POLL = 0.01  # seconds between two looks at the gate, if there can be no thread of ours
-_NOBODY = (None,)
 
 
 class RetiredError(Exception):
     """The queue takes no more changes; there may be a new one for the same file."""
 
 
-class Batch:
-    """What one commit is to make durable.
-
-    Attributes:
-        queue: The only one that may write it: after a fork, the child has a queue of its own.
-        changes: In the order in which they came. One that came twice, since its thread was
-            interrupted while it put it here, is settled the first time.
-        releases: Claims that were left meanwhile.
-        shut: The gate is, or others write for long; a thread of ours leads, and whoever has
-            little patience looks after it.
-        entered: It takes no more changes, and gives none back.
-        done: Every change is settled, and nobody may wait here any more.
-        told: Those who waited know.
-    """
-
-    __slots__ = (
-        "changes", "done", "entered", "gate", "loops", "queue", "releases", "shut", "timers",
-        "told",
-    )  # fmt: skip
-
-    def __init__(self, queue: GroupCommit) -> None:
-        self.queue = queue
-        self.changes: list[Change] = []
-        self.releases: list[Claim] = []
-        self.gate: threading.Lock | None = None  # held until it is done, if somebody follows
-        self.loops: dict[AbstractEventLoop, list[tuple[Future[None], Sequence[Change]]]] = {}
-        self.timers: dict[AbstractEventLoop, TimerHandle] | None = None
-        self.shut = self.entered = self.done = self.told = False
-
-    def is_led_by(self, change: Change) -> bool:
-        """Tell whether it is for the caller of this change to write it."""
-        # It is empty if an interrupt has struck while that was withdrawn.
-        return not self.shut and (self.changes or _NOBODY)[0] is change
-
-    def take_followers(self) -> None:
-        """Let others than the leader wait; with the lock held."""
-        if self.gate is None:
-            gate = threading.Lock()
-            gate.acquire()
-            self.gate = gate
-
-    def follow(self, seconds: float) -> bool:
-        """Wait until it is done; false if it is not so soon."""
-        gate = self.gate
-        if gate is None or not gate.acquire(timeout=seconds):
-            return False
-        with suppress(RuntimeError):  # somebody told twice
-            gate.release()  # for the next follower; waking all at once would cost the leader
-        return True
-
-    def tell(self) -> None:
-        """Wake those who wait; an interrupt in the middle of it makes it begin anew."""
-        if self.gate is not None:
-            with suppress(RuntimeError):  # it was free already
-                self.gate.release()
-        for loop in self.loops:
-            with suppress(RuntimeError):  # that loop is closed: nobody waits there
-                if loop.is_closed():
-                    self.queue.unheard.discard((self, loop))
-                else:
-                    loop.call_soon_threadsafe(self.resolve, loop)
-        self.told = True
-        for change in self.changes:  # else it is a circle, which only the garbage collector ends
-            change.waiter = None
-
-    # --- for a loop, in its thread ---------------------------------------------------------------
-
-    def resolve(self, loop: AbstractEventLoop) -> None:
-        """Wake the tasks whose changes are settled."""
-        self._set_timer(loop, None)
-        waits = self.loops[loop]
-        for future, changes in waits:
-            if not future.done() and (self.told or all(change.settled for change in changes)):
-                future.set_result(None)
-        waits[:] = [wait for wait in waits if not wait[0].done()]
-        if not waits:
-            self.queue.unheard.discard((self, loop))
-
-    def watch(self, loop: AbstractEventLoop, changes: Iterable[Change]) -> None:
-        """Look after these as well, in time."""
-        for change in changes:
-            if change.until is not None:
-                timer = (self.timers or {}).get(loop)
-                seconds = max(0.0, change.until - monotonic())
-                if timer is None or timer.when() > loop.time() + seconds:
-                    self._set_timer(loop, seconds)
-
-    def _set_timer(self, loop: AbstractEventLoop, seconds: float | None) -> None:
-        """Look after a loop so soon, and not when it was to be done before; None for never."""
-        timer = None if self.timers is None else self.timers.pop(loop, None)
-        if timer is not None:
-            timer.cancel()
-        if seconds is not None:
-            if self.timers is None:
-                self.timers = {}
-            self.timers[loop] = loop.call_later(seconds, self.look_after, loop)
-
-    def look_after(self, loop: AbstractEventLoop) -> None:
-        """Withdraw what has waited long enough, and look again when more will have."""
-        late: list[Change] = []
-        soonest, now = None, monotonic()
-        for _, changes in self.loops[loop]:
-            for change in changes:
-                until = change.until
-                if until is None or change.settled:
-                    continue
-                if until <= now:
-                    late.append(change)
-                elif soonest is None or until < soonest:
-                    soonest = until
-        if late:
-            self.queue.withdraw(late)
-        self.resolve(loop)
-        if soonest is not None and not self.entered:
-            self._set_timer(loop, max(GRAIN, soonest - now))
-
-
 class GroupCommit:
-    """The queue of one journal file in one process.
+    """The queue of one database in one process.
 
     Attributes:
-        lock: Held for moments only, around what several threads change.
-        turn: Held by the leader while it writes, and by whoever closes the file; never by who waits
-            at the gate.
+        desk: Tells what may be written at all, and what follows from that.
+        lock: The desk's, which also guards what is here.
+        turn: The writer's.
         batch: The one that takes changes.
         unheard: Batches, and the loops in which it is waited for them.
         is_retired: It takes none any more.
-        is_in_line: The thread of ours stands at the gate.
+        is_in_line: The thread of ours waits until it may write.
     """
 
-    def __init__(
-        self,
-        admit: Callable[[Change], bool],
-        record: Callable[[Batch], bool],
-        stand_in_line: Callable[[], None],
-        refuse: Callable[[], Callable[[Change], None]],
-    ) -> None:
-        """Begin without work.
-
-        Args:
-            admit: Tells whether a change may be written at all, and settles it if not; called
-                with the lock held, and again after an interrupt.
-            record: Settles every change of a batch, and marks it as done; or says that the gate is
-                shut. Called with the turn held, and raises nothing but interrupts.
-            stand_in_line: Returns when the gate is open, however long that takes; called in the
-                thread of ours, without the turn. What was got there, `record` uses or gives back.
-            refuse: Looks why nothing can be written, and gives what settles a change so, which is
-                called with the lock held.
-        """
-        self._admit, self._record, self._refuse = admit, record, refuse
-        self._stand_in_line = stand_in_line
-        # Reentrant only to know who holds them: see `is_held_here`.
-        self.lock = threading.RLock()
-        self.turn = threading.RLock()
+    def __init__(self, desk: Desk, writer: Writer) -> None:
+        """Begin without work."""
+        self.desk, self._writer = desk, writer
+        self.lock, self.turn = desk.lock, writer.turn
         self.batch = Batch(self)
         self.is_retired = False
         self._handed_over: deque[Batch] = deque()  # their leaders were interrupted
         self.unheard: set[tuple[Batch, AbstractEventLoop]] = set()
         self._watched: dict[int, ref[AbstractEventLoop]] = {}  # a set of them is slower
         self._wake = threading.Semaphore(0)
-        self._writer: threading.Thread | None = None
+        self._thread: threading.Thread | None = None  # of ours
         self.is_in_line = False
         self._is_busy = False  # the thread of ours, with what was there before
 
@@ -282,7 +173,7 @@ class GroupCommit:
             if left < GLANCE:
                 seconds = left if left > 0 else 0.0
             if not (batch.done or batch.is_led_by(change)):
-                if batch.shut and self._writer is None:
+                if batch.shut and self._thread is None:
                     seconds = min(seconds, POLL)
                 if not batch.follow(seconds):
                     slept = seconds
@@ -299,7 +190,7 @@ class GroupCommit:
 
     def withdraw(self, changes: Sequence[Change]) -> None:
         """Settle as refused those whose batch has not entered the gate; the others are written."""
-        refuse = self._refuse()
+        why = self._writer.hindrance()
         with self.lock:
             going, staying = {id(change) for change in changes}, set[int]()
             for batch in {change.waiter for change in changes}:
@@ -309,7 +200,7 @@ class GroupCommit:
                     staying.update(map(id, batch.changes))
             for change in changes:
                 if not change.settled and id(change) not in staying:
-                    refuse(change)
+                    self.desk.withdraw(change, why)
                     change.waiter = None
 
     def submit(self, changes: Sequence[Change], loop: AbstractEventLoop) -> list[Future[None]]:
@@ -322,7 +213,7 @@ class GroupCommit:
             raise interrupted()
         with self.lock:
             if changes and changes[0].waiter is not None:  # again, after an interrupt
-                loop.call_soon(self.wake_writer)  # which may have struck who was to do so
+                loop.call_soon(self.wake_thread)  # which may have struck who was to do so
             self.put(changes)
             batches = {change.waiter for change in changes if not change.settled}
             return [
@@ -340,7 +231,7 @@ class GroupCommit:
             waiter = change.waiter  # once: it is gone when its batch is told
             if change.settled or (isinstance(waiter, Batch) and waiter.queue is self):
                 continue
-            if self._admit(change):
+            if self.desk.admit(change):
                 batch.changes.append(change)
                 change.waiter = batch
         if len(batch.changes) > 1:
@@ -357,7 +248,7 @@ class GroupCommit:
             if watched is None or watched() is not loop:
                 self._watched[id(loop)] = ref(loop)
                 loop.call_later(GLANCE, self._look_after, loop)
-            loop.call_soon(self.wake_writer)  # so the other tasks of this turn join the batch
+            loop.call_soon(self.wake_thread)  # so the other tasks of this turn join the batch
         future = loop.create_future()
         waits.append((future, changes))
         if batch.shut or self._is_busy:
@@ -371,7 +262,7 @@ class GroupCommit:
             if batch.told:
                 batch.resolve(loop)
             elif not batch.shut:
-                self.wake_writer()
+                self.wake_thread()
         if waiting:
             loop.call_later(GLANCE, self._look_after, loop)
         else:
@@ -382,24 +273,26 @@ class GroupCommit:
         if not self.turn.acquire(True, seconds):  # noqa: FBT003 - keywords would cost more
             return False
         if not batch.done:
-            self._record(batch)
+            self._writer.record(batch)
         self.turn.release()
         if batch.done:
             batch.tell()
         else:
             self._shut(batch)
-            if self._writer is None or not self.is_in_line:
-                self.wake_writer()
+            if self._thread is None or not self.is_in_line:
+                self.wake_thread()
         return True
 
     def enter(self, batch: Batch) -> bool:
         """Close a batch, which nobody can withdraw from any more; false if there is none to write.
 
-        For whoever has the turn and is inside the gate.
+        For whoever has the turn and may write now.
         """
         with self.lock:
             if self.batch is batch:
                 batch.shut = False  # if it stays open, it begins anew
+                batch.releases += self.desk.releases
+                self.desk.releases.clear()
                 if not (batch.changes or batch.releases):
                     return False
                 self.batch = Batch(self)
@@ -433,25 +326,25 @@ class GroupCommit:
             if isinstance(batch, Batch) and not batch.told:
                 with self.lock:
                     self._keep(batch)
-                self.wake_writer()
+                self.wake_thread()
 
-    def wake_writer(self) -> None:
+    def wake_thread(self) -> None:
         """Have a thread of ours lead; without one, this thread does, if the gate is open."""
         self._wake.release()
         with self.lock:
-            if self._writer is not None and self._writer.is_alive():
+            if self._thread is not None and self._thread.is_alive():
                 return
-            self._writer = self._start_writer()
-            started = self._writer is not None
+            self._thread = self._start_thread()
+            started = self._thread is not None
         if not started:
             batch = self._next()
             if batch.changes and not self._led(batch):
                 self._shut(batch)
                 for loop in batch.loops:  # a thread that waits looks again by itself
                     with suppress(RuntimeError):
-                        loop.call_soon_threadsafe(loop.call_later, POLL, self.wake_writer)
+                        loop.call_soon_threadsafe(loop.call_later, POLL, self.wake_thread)
 
-    def _start_writer(self) -> threading.Thread | None:
+    def _start_thread(self) -> threading.Thread | None:
         thread = threading.Thread(target=self._serve, name="py-api-saga-journal", daemon=True)
         try:
             thread.start()
@@ -482,7 +375,7 @@ class GroupCommit:
         while not self._led(batch):
             self._shut(batch)
             self.is_in_line = True
-            self._stand_in_line()
+            self._writer.stand_in_line(batch)
             self.is_in_line = False
         if self.batch.shut:  # whose leader has seen us in line, with the batch before it
             self._wake.release()
@@ -491,7 +384,7 @@ class GroupCommit:
         """Write a batch, or whatever the queue has once it is told; false if the gate is shut."""
         try:
             with self.turn:
-                is_open = self.is_retired or self._record(batch)
+                is_open = self.is_retired or self._writer.record(batch)
         finally:
             if batch.done:
                 with self.lock:
@@ -505,7 +398,7 @@ class GroupCommit:
         with self.lock:
             if self.batch.changes or self._handed_over or self._wake.acquire(blocking=False):
                 return False
-            self._writer = None
+            self._thread = None
             return True
 
     # --- the end ---------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from py_api_saga.journal.changes import LONGEST_WAIT, Append
 from py_api_saga.journal.format.functions import Names
 from py_api_saga.journal.format.json_text import check_codec
 from py_api_saga.journal.sql.group_commit import RetiredError
-from py_api_saga.journal.sqlite import files as engines
+from py_api_saga.journal.sqlite import files
 from py_api_saga.journal.sqlite.gate import inside
 from py_api_saga.journal.sqlite.opening import Options, locate
 from py_api_saga.journal.sqlite.writes import milliseconds
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
     from py_api_saga.journal.protocol import Codec
-    from py_api_saga.journal.sqlite.file import Engine
     from py_api_saga.journal.sqlite.opening import Durability, JournalMode
+    from py_api_saga.journal.sqlite.shared import Shared
     from py_api_saga.status import SagaStatus
 
 
@@ -80,27 +80,27 @@ class SQLiteJournal:
         self._options = Options(durability, journal_mode)
         self._network = network
         self.names = Names(modules, aliases)  # the functions and types that its sagas may name
-        self._engine: Engine | None = None
+        self._shared: Shared | None = None
 
     def __repr__(self) -> str:
         return f"SQLiteJournal({self.path!r})"
 
     def __getstate__(self) -> dict[str, Any]:
         """Give what another process needs, which opens the file for itself."""
-        return {**self.__dict__, "_engine": None}
+        return {**self.__dict__, "_shared": None}
 
     @property
-    def engine(self) -> Engine:
+    def shared(self) -> Shared:
         """What it shares with the other journals of this process on the same file.
 
         Raises:
             JournalError: The file cannot be used.
         """
-        engine = self._engine
-        if engine is None or not engine.is_usable():
+        shared = self._shared
+        if shared is None or not shared.file.is_usable():
             place = locate(self.path, network=self._network)
-            engine = self._engine = engines.engine_at(place, self._options)
-        return engine
+            shared = self._shared = files.shared_at(place, self._options)
+        return shared
 
     # --- writing ---------------------------------------------------------------------------------
 
@@ -108,7 +108,7 @@ class SQLiteJournal:
         """Return when each change is settled; see `Journal`."""
         while True:
             try:
-                self.engine.queue.write(changes)
+                self.shared.queue.write(changes)
             except RetiredError:  # somebody has closed it: there is a new one
                 continue
             except JournalError as error:
@@ -120,7 +120,7 @@ class SQLiteJournal:
         loop = sys.modules["asyncio"].get_running_loop()  # programs without a loop do not load it
         while True:
             try:
-                for future in self.engine.queue.submit(changes, loop):
+                for future in self.shared.queue.submit(changes, loop):
                     await future
             except RetiredError:
                 continue
@@ -131,15 +131,15 @@ class SQLiteJournal:
     def leave(self, claim: Claim) -> None:
         """Stop driving a saga, at once in this process, durably with its next commit."""
         claim.over = True
-        engine = self._engine
-        if engine is not None and engine.is_usable():
-            engine.leave(claim)
+        shared = self._shared
+        if shared is not None and shared.file.is_usable():
+            shared.desk.leave(claim)
 
     # --- reading ---------------------------------------------------------------------------------
 
     def find(self, saga_id: str) -> Summary | None:
         """Give the summary of a saga, or None if there is none."""
-        found = self._opened().reader.summaries("find", (saga_id,))
+        found = self._opened().file.reader.summaries("find", (saga_id,))
         return found[0] if found else None
 
     def drives(self, seen: Summary) -> bool:
@@ -148,7 +148,7 @@ class SQLiteJournal:
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
-        return self._opened().reader.rows(numbers)
+        return self._opened().file.reader.rows(numbers)
 
     def waiting(self, now: float, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first; see `Journal`."""
@@ -165,7 +165,7 @@ class SQLiteJournal:
         limit: int | None = None,
     ) -> Sequence[Summary]:
         """List sagas, newest first: of these statuses if any, changed before and after a time."""
-        return self._opened().reader.select(
+        return self._opened().file.reader.select(
             statuses,
             limit,
             name=name,
@@ -173,10 +173,10 @@ class SQLiteJournal:
             after=None if after is None else after * 1000,
         )
 
-    def _opened(self) -> Engine:
-        engine = self.engine
-        engine.open()
-        return engine
+    def _opened(self) -> Shared:
+        shared = self.shared
+        shared.open()
+        return shared
 
     # --- for a person ----------------------------------------------------------------------------
 
@@ -200,8 +200,8 @@ class SQLiteJournal:
 
     def close(self) -> None:
         """Close the file, also for the other journals on it; it is opened again when needed."""
-        if self._engine is not None:
-            engines.close(self._engine)
+        if self._shared is not None:
+            files.close(self._shared)
 
 
 def _refuse(changes: Sequence[Change], error: JournalError) -> None:

@@ -23,6 +23,9 @@ from py_api_saga.journal.changes import (
     Purge,
     SagaExistsError,
     Take,
+    changed,
+    in_progress,
+    taken_over,
 )
 from py_api_saga.journal.sqlite.opening import has_struck
 from py_api_saga.journal.sqlite.queries import QUERIES
@@ -31,7 +34,7 @@ TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from py_api_saga.journal.changes import Change, Claim, Summary
+    from py_api_saga.journal.changes import Change, Claim
 
 _CREATE, _FIRST, _APPEND, _MOVE, _REST, _TAKE, _RELEASE, _LAST_ROW = (
     QUERIES[name]
@@ -44,30 +47,12 @@ def milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-def taken_over(claim: Claim) -> SagaInProgress:
-    """Make the error for whoever has lost a saga."""
-    return SagaInProgress(
-        f"saga {claim.saga_id!r} was taken over by another process: that one goes on with it; "
-        f"nothing was undone here"
-    )
-
-
-def in_progress(saga_id: str) -> SagaInProgress:
-    """Make the error for whoever comes when a saga has somebody."""
-    return SagaInProgress(f"saga {saga_id!r} is being driven by somebody else")
-
-
-def changed(seen: Summary) -> SagaInProgress:
-    """Make the error for whoever acts on what is not so any more."""
-    return SagaInProgress(f"saga {seen.saga_id!r} has changed since it was looked at")
-
-
 class Ledger:
     """Writes changes into a journal's tables, for one owner."""
 
-    def __init__(self, owner: int, alive: Callable[[int], bool]) -> None:
-        """Write for this owner, of whom `alive` tells whether others live."""
-        self._owner, self._alive = owner, alive
+    def __init__(self, owner: int, lives: Callable[[int], bool]) -> None:
+        """Write for this owner; `lives` tells whether another one does."""
+        self.owner, self._lives = owner, lives
         # The highest number tried. A claim of a saga that never came to be must not fit another
         # one that got its number since.
         self._high = 0
@@ -81,8 +66,8 @@ class Ledger:
             if seen is None:
                 rows.append(which)
             else:
-                due, changed = round(seen.due * 1000), round(seen.changed * 1000)
-                voids.append((seen.tries, due, NUMBER_OF[seen.status], changed, *which))
+                due, since = round(seen.due * 1000), round(seen.changed * 1000)
+                voids.append((seen.tries, due, NUMBER_OF[seen.status], since, *which))
         connection.executemany(_RELEASE, rows)
         if voids:
             connection.executemany(QUERIES["give_back"], voids)
@@ -158,7 +143,7 @@ class Ledger:
 
     def _take_all(self, connection: sqlite3.Connection, takes: Sequence[Take], now: int) -> bool:
         living = {
-            owner: owner != self._owner and self._alive(owner)
+            owner: self._lives(owner)
             for owner in {change.seen.owner for change in takes if not change.force}
         }
         if any(living.values()):
@@ -259,11 +244,11 @@ class Ledger:
 
     def _take(self, connection: sqlite3.Connection, change: Take, now: int) -> None:
         seen = change.seen
-        if not change.force and seen.owner != self._owner and self._alive(seen.owner):
+        if not change.force and self._lives(seen.owner):
             raise in_progress(seen.saga_id)
         if connection.execute(_TAKE, self._taking(change, now)).rowcount != 1:
             whose = connection.execute(QUERIES["whose"], (seen.number,)).fetchone()
-            ours = whose is not None and whose[:2] == (self._owner, seen.epoch + 1)
+            ours = whose is not None and whose[:2] == (self.owner, seen.epoch + 1)
             if not (change.tried and ours):
                 raise changed(seen)
         self._taken(connection, change)
@@ -273,7 +258,7 @@ class Ledger:
         if seen.status in OPEN:
             message = f"saga {seen.saga_id!r} has not ended: it cannot be purged"
             raise JournalError(message)
-        if seen.owner != self._owner and self._alive(seen.owner):
+        if self._lives(seen.owner):
             raise in_progress(seen.saga_id)
         which = (seen.number, seen.saga_id, seen.owner, seen.epoch, NUMBER_OF[seen.status])
         if change.forget:
@@ -303,7 +288,7 @@ class Ledger:
         claim = change.claim
         claim.number = self._high = number
         change.tried = (*_tried(change), number)
-        claim.owner = self._owner if change.driven else 0
+        claim.owner = self.owner if change.driven else 0
         claim.epoch = int(change.driven)
 
     def _summary(self, change: Create, now: int) -> tuple[object, ...]:
@@ -313,11 +298,11 @@ class Ledger:
     def _taking(self, change: Take, now: int) -> tuple[object, ...]:
         seen = change.seen
         due, status = milliseconds(change.due), NUMBER_OF[seen.status]
-        return (self._owner, change.counted, now, due, seen.number, seen.owner, seen.epoch, status)
+        return (self.owner, change.counted, now, due, seen.number, seen.owner, seen.epoch, status)
 
     def _taken(self, connection: sqlite3.Connection, change: Take) -> None:
         claim, seen = change.claim, change.seen
-        claim.number, claim.owner, claim.epoch = seen.number, self._owner, seen.epoch + 1
+        claim.number, claim.owner, claim.epoch = seen.number, self.owner, seen.epoch + 1
         claim.before = seen
         claim.rows = self._last_row(connection, seen.number)
 

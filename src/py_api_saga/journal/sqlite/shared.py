@@ -1,0 +1,127 @@
+"""What the journal objects of this process on one file share: the file, the desk and the queue."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.changes import Claim, Leave, latest
+from py_api_saga.journal.reentry import interrupted
+from py_api_saga.journal.sql.desk import Desk
+from py_api_saga.journal.sql.group_commit import GroupCommit, RetiredError
+from py_api_saga.journal.sqlite.commits import Commits
+from py_api_saga.journal.sqlite.file import JournalFile
+from py_api_saga.journal.sqlite.opening import PATIENCE, mounted_alone
+
+TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from py_api_saga.journal.changes import Summary
+    from py_api_saga.journal.sqlite.opening import Options, Place
+
+
+class Shared:
+    """All that one process has of one file.
+
+    Attributes:
+        desk: Who drives what in this process.
+        file: The connections, the gate, our number.
+        commits: Writes batches.
+        queue: The group commit.
+    """
+
+    def __init__(
+        self, place: Place, options: Options, inherited: list[JournalFile], before: int
+    ) -> None:
+        """Name the file, see `JournalFile`; it is opened when it is needed."""
+        self.desk = Desk()
+        self.file = JournalFile(place, options, self.desk, inherited, before)
+        self.commits = Commits(self.file, self.desk)
+        self.queue = GroupCommit(self.desk, self.commits)
+        self._may_only_read = ""  # why
+
+    def open(self) -> None:
+        """Make sure that the file is a journal, still the same, and that we have a number in it."""
+        file = self.file
+        if not file.is_open():
+            if file.is_interrupted():
+                raise interrupted()
+            with file.turn:
+                self._may_only_read = mounted_alone(file.path)
+                is_open = bool(self._may_only_read) or file.inside(file.opened)
+            if not is_open:
+                self._pass_through(latest())
+
+    def _pass_through(self, until: float) -> None:
+        """Go into the gate once, which opens the file; with what waits to be written.
+
+        Raises:
+            JournalError: The gate is shut until then, or the file can't be opened.
+        """
+        nothing = Leave(Claim(""))
+        nothing.until = until
+        try:
+            self.queue.write([nothing])
+        except RetiredError as error:
+            message = f"the journal {self.file.path} was closed while it was to be opened"
+            raise JournalError(message) from error
+        nothing.check()
+
+    def close(self) -> bool:
+        """Close the file, and tell whether this is of no use any more.
+
+        In a signal handler that has interrupted its use it stays open, until the process ends.
+        """
+        file = self.file
+        if file.is_interrupted():
+            return False
+        patience = float(PATIENCE)
+        if self.desk.releases:
+            try:
+                self._pass_through(monotonic() + patience)
+            except JournalError:  # it is enough that our number becomes free
+                patience = 0.0
+        with file.turn, file.reader.turn:
+            file.disconnect(patience)
+            with self.desk.lock:
+                if self.desk.running or not self.queue.retire():
+                    return False
+            file.close()
+            return True
+
+    # --- who drives what -------------------------------------------------------------------------
+
+    def drives(self, seen: Summary) -> bool:
+        """Tell whether somebody drives a saga."""
+        return seen.saga_id in self.desk.running or self._lives(seen.owner)
+
+    def _lives(self, owner: int) -> bool:
+        """Tell whether another process lives; within ours, the desk decides."""
+        self.open()
+        if self._may_only_read:
+            raise JournalError(self._may_only_read)
+        return self.file.lives(owner)
+
+    def waiting(self, now: int, longest: int) -> Iterator[Summary]:
+        """Give the open sagas that are due and that nobody drives, oldest first."""
+        if self._may_only_read:
+            raise JournalError(self._may_only_read)
+        lives: dict[int, bool] = {}
+        for seen in self.file.reader.summaries("open", (now, now + longest)):
+            if seen.owner not in lives:
+                lives[seen.owner] = self._lives(seen.owner)
+            is_free = not lives[seen.owner] and seen.saga_id not in self.desk.running
+            if is_free and seen.number not in self.desk.barred:
+                yield seen
+
+    def check(self) -> list[str]:
+        """List what is wrong with the file, and what nobody goes on with."""
+        problems = self.file.reader.check()
+        dead = [count for owner, count in self.file.reader.owners() if not self._drives_any(owner)]
+        if dead:
+            problems.append(f"{sum(dead)} open sagas have nobody who drives them: recover them")
+        return problems
+
+    def _drives_any(self, owner: int) -> bool:
+        return owner == self.desk.owner or self._lives(owner)
