@@ -53,13 +53,13 @@ _JOBS: dict[str, Callable[..., None]] = {}
 _BEFORE_THE_FORKS = (event_loop, events, running)
 
 
-def do(job: str, place: str, at: int = 0, how: str = "kill", **options: Any) -> None:
+def do(job: str, place: str, at: int | list[Any] = 0, how: str = "kill", **options: Any) -> None:
     """Do a job by its name, and tell the points that it has passed."""
     logging.getLogger("py_api_saga").setLevel(logging.CRITICAL)
     # What a process does here is lawful, though some interpreters think it unwise.
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
     recovery.backoff = _no_wait
-    points.begin(Path(place), at, how)
+    points.begin(Path(place), at if isinstance(at, int) else (at[0], at[1]), how)
     Here.journal_mode = options.pop("journal_mode", "wal")
     if "limit" in options:
         resource.setrlimit(resource.RLIMIT_FSIZE, (options.pop("limit"), resource.RLIM_INFINITY))

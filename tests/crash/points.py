@@ -26,14 +26,17 @@ class Here:
 
     file = -1  # where it tells
     place = Path()
-    at = 0  # the number of the point where it is struck; 0 for none
+    # The number of the point where it is struck, 0 for none; or a kind of point, and how many
+    # threads are to meet there: then it is known what each of them is at.
+    at: int | tuple[str, int] = 0
+    met = threading.Event()
     how = "kill"
     journal_mode = "wal"
     passed: list[str] = []  # noqa: RUF012 - one for each process
     lock = threading.Lock()
 
 
-def begin(place: Path, at: int, how: str) -> None:
+def begin(place: Path, at: int | tuple[str, int], how: str) -> None:
     """Begin to count, and to tell."""
     Here.place, Here.at, Here.how = place, at, how
     Here.file = os.open(place / "told", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
@@ -51,10 +54,17 @@ def point(kind: str) -> None:
     """Pass a point, or be struck there."""
     with Here.lock:
         Here.passed.append(kind)
-        struck = len(Here.passed) == Here.at
+        if isinstance(Here.at, int):
+            struck, meeting = len(Here.passed) == Here.at, False
+        else:
+            lacking = Here.at[1] - Here.passed.count(kind) if kind == Here.at[0] else -1
+            struck, meeting = lacking == 0, lacking > 0
+    if meeting:
+        Here.met.wait()
     if struck:
         tell("struck", kind)
         os.kill(os.getpid(), SIGNALS[Here.how])
+        Here.met.set()
 
 
 class _Connection(sqlite3.Connection):
