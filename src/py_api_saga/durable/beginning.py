@@ -74,18 +74,16 @@ async def in_thread(
     """
     import asyncio  # noqa: PLC0415 - 34 ms to import
 
+    from py_api_saga.executors.event_loop import outlast  # noqa: PLC0415 - likewise
+
     task = asyncio.ensure_future(asyncio.to_thread(function, *args))
-    interrupt: BaseException | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except (asyncio.CancelledError, Exception) as error:  # noqa: BLE001 - raised in the end
-            interrupt = error
-    if interrupt is None:
+    interrupts: list[BaseException] = []
+    await outlast(task, interrupts.append, (asyncio.CancelledError, Exception))
+    if not interrupts:
         return task.result()
     if task.exception() is None:
         undo(task.result())
-    raise interrupt
+    raise interrupts[-1]
 
 
 def start(recorder: Recorder) -> str:

@@ -34,6 +34,7 @@ from py_api_saga.executors.attempt import (
 )
 from py_api_saga.executors.calling import call_of, filled
 from py_api_saga.executors.choreography import POOL
+from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.operation import IS_ASYNC, NEEDS
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ async def execute(
             try:
                 while True:  # in here: an interrupt may strike where a loop jumps back
                     if run.execution.rolling:
-                        await _outlast(run, driver)
+                        await _outlast_rollback(run, driver)
                     else:
                         await driver.drive()
                     if (run.left or run.execution.at_rest) and driver.idle and run.close():
@@ -107,23 +108,53 @@ async def undo_late(run: Run) -> None:
     await _OneByOne(run).drive()
 
 
-async def _outlast(run: Run, driver: _OneByOne | _AtOnce) -> None:
+async def outlast(
+    future: asyncio.Future[Any],
+    struck: Callable[[BaseException], object],
+    strikes: tuple[type[BaseException], ...] = (asyncio.CancelledError,),
+    begin: Callable[[], object] | None = None,
+) -> None:
+    """Wait until something is done, through any number of interrupts of this task.
+
+    A cancel scope of anyio cancels at every turn of the loop until its task has left.
+
+    Args:
+        future: Done when that is.
+        struck: Told of each interrupt.
+        strikes: What is outlasted; all else is raised.
+        begin: Begins it, if it has not begun.
+    """
+    while True:
+        try:
+            if begin is not None:
+                once, begin = begin, None
+                once()
+            while not future.done():  # in here: an interrupt may strike where a loop jumps back
+                await asyncio.wait({future})
+        except GeneratorExit:  # the loop throws us away
+            raise
+        except strikes as strike:
+            struck(strike)
+        else:
+            return
+
+
+async def _outlast_rollback(run: Run, driver: _OneByOne | _AtOnce) -> None:
     """Await a rollback through any number of cancellations of this task.
 
-    A cancel scope of anyio cancels at every turn of the loop until its task has left. What else
-    interrupts the rollback is raised here: out of a task of its own it would stop the loop.
+    What else interrupts it is raised here: out of a task of its own it would stop the loop.
     """
     if driver.rollback is None:  # else an interrupt came while it was awaited
         driver.has_begun = False
         driver.rollback = asyncio.create_task(_roll_back(driver))
     task = driver.rollback
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as cancelled:
-            if run.interrupt is not None and run.interrupt is driver.swallowed:
-                run.interrupt = cancelled  # a scope of anyio cancels again, and knows its own
-            driver.stop(cancelled)
+
+    def struck(cancelled: BaseException) -> None:
+        if run.interrupt is not None and run.interrupt is driver.swallowed:
+            run.interrupt = cancelled  # a scope of anyio cancels again, and knows its own
+        driver.stop(cancelled)
+
+    await outlast(task, struck)
     driver.rollback = None
     if task.cancelled():  # the loop is going down
         if not driver.has_begun:  # because of what has struck it just now
@@ -153,7 +184,7 @@ async def _roll_back(driver: _OneByOne | _AtOnce) -> BaseException | None:
 class _Driver:
     """What makes the calls of a run in a task, until none is left or the rollback begins."""
 
-    __slots__ = ("arrived", "has_begun", "is_fresh", "rollback", "run", "swallowed")
+    __slots__ = ("_is_backward", "arrived", "has_begun", "is_fresh", "rollback", "run", "swallowed")
 
     def __init__(self, run: Run) -> None:
         """Let the threads of stragglers wake the loop."""
@@ -163,6 +194,7 @@ class _Driver:
         self.is_fresh = False  # the first interrupt, which has come in this turn of the loop
         self.swallowed: asyncio.CancelledError | None = None
         self.arrived: asyncio.Event | None = None
+        self._is_backward = False  # what is driven is the rollback
         if any(operation.policy.timeout is not None for operation in run.operations):
             self._listen()
 
@@ -178,6 +210,17 @@ class _Driver:
         self.run.open_inbox(wake)
         self.arrived = arrived
         return arrived
+
+    def look(self) -> bool:
+        """Tell the run what has ended; leave it where the rollback begins, for another task."""
+        if self.arrived is not None:
+            self.arrived.clear()
+        self.run.look()
+        return self.run.execution.rolling is not self._is_backward
+
+    def close(self) -> bool:
+        """Hear nothing more here; the run is closed by whoever awaits this."""
+        return True
 
     @property
     def idle(self) -> bool:
@@ -203,9 +246,9 @@ class _Driver:
     def _grow_old(self) -> None:
         self.is_fresh = False
 
-    def _end_with_loop(self, *, rolling: bool) -> None:
+    def _end_with_loop(self) -> None:
         """End a rollback whose own task is cancelled, as by a loop at a second Ctrl-C."""
-        if rolling and self.run.interrupt is not None and not self.is_fresh:
+        if self._is_backward and self.run.interrupt is not None and not self.is_fresh:
             self.run.left = True
 
     async def rest(self) -> None:
@@ -301,35 +344,27 @@ class _OneByOne(_Driver):
         """Make the calls."""
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - of a coroutine
+        self._is_backward = self.run.execution.rolling
         with _Leaks(task) as leaks:
             await self._drive(task, leaks)
 
     async def _drive(self, task: asyncio.Task[Any], leaks: _Leaks) -> None:
         run = self.run
-        rolling = run.execution.rolling
         cancelling = task.cancelling()
-        while True:
-            if self.arrived is not None:
-                self.arrived.clear()
-            run.look()
-            if run.execution.rolling is not rolling:
-                return
-            intent = run.start()
-            intents = [] if intent is None else [intent]
-            while run.must_write(intents):
+        for turn in turns(run, 1, self):
+            if turn == WRITE:
                 await run.awrite()
-            entry = await _attempt(run, intents[0]) if intents else None
+                continue
+            entry = None if turn == WAIT else await _attempt(run, turn[0])
             if task.cancelling() > cancelling + leaks.count:
                 cancelling = task.cancelling() - leaks.count
-                self._end_with_loop(rolling=rolling)
+                self._end_with_loop()
                 _note_cancellation(self, entry)
-            if entry is not None:
-                run.tell(entry)
-                del entry  # its error knows this frame, and must not be known by it
-            elif run.waits:
+            if entry is None:
                 await self._pause()
             else:
-                return
+                run.tell(entry)
+                del entry  # its error knows this frame, and must not be known by it
 
 
 def _note_cancellation(driver: _Driver, entry: Entry | None) -> None:
@@ -439,43 +474,42 @@ class _AtOnce(_Driver):
             self._ends[intent] = end = partial(self._end, intent)
             task.add_done_callback(end)
 
-    def _hear(self) -> None:
-        """Note what has ended, and whether the time is up."""
-        self.run.look()
+    def look(self) -> bool:
+        """Tell the run what has ended, also of tasks; leave it where the rollback begins."""
+        super().look()
         while self._ended:
             self.run.receive(self._ended[0])
             self._ended.popleft()
         if self._problem is not None:
             raise self._problem
+        return self.run.execution.rolling is not self._is_backward
+
+    def close(self) -> bool:
+        """Hear nothing more, unless an interrupt came at the edge of the last task."""
+        self._sweep()
+        return not self._ended
 
     async def drive(self) -> None:
         """Make the calls."""
         run = self.run
-        rolling = run.execution.rolling
+        self._is_backward = run.execution.rolling
         self._watch()
-        while True:
-            self._news.clear()
-            self._hear()
-            if run.execution.rolling is not rolling:
-                return
-            flying = run.execution.flying
-            intents = []
-            while len(flying) < self._limit and (intent := run.start()) is not None:
-                intents.append(intent)
-            while run.must_write(intents):
+        for turn in turns(run, self._limit, self):
+            if turn == WRITE:
                 await run.awrite()
-            self._make(intents)
-            if not (run.awaits or run.waits):
-                self._sweep()
-                if self._ended:  # an interrupt at the edge of the last one
-                    continue
-                return
-            try:
-                await self._pause()
-            except asyncio.CancelledError as cancelled:
-                self._end_with_loop(rolling=rolling)
-                run.stop(cancelled)
-                self._watch()
+            elif turn == WAIT:
+                await self._pause_through(run)
+            else:
+                self._make(turn)
+
+    async def _pause_through(self, run: Run) -> None:
+        """Wait; being cancelled meanwhile stops the run."""
+        try:
+            await self._pause()
+        except asyncio.CancelledError as cancelled:
+            self._end_with_loop()
+            run.stop(cancelled)
+            self._watch()
 
 
 async def _attempt(run: Run, intent: Entry) -> Entry:
@@ -561,19 +595,13 @@ async def _attempt_in_thread(run: Run, intent: Entry) -> Entry:
             loop.call_soon_threadsafe(future.set_result, entry)
 
     permit = threading.Lock()
-    made = False
-    while True:
-        try:
-            if not made:
-                made = True
-                POOL.make(run, intent, permit, tell)
-            while not future.done():
-                await asyncio.wait({future})
-            return future.result()
-        except GeneratorExit:
-            raise
-        except BaseException as interrupt:  # noqa: BLE001 - raised again when all is undone
-            run.stop(interrupt)
-            if permit.acquire(blocking=False):  # no thread has begun it
-                run.check_goes(interrupt)
-                return not_made(intent, interrupt)
+
+    def struck(interrupt: BaseException) -> None:
+        run.stop(interrupt)
+        if permit.acquire(blocking=False):  # no thread has begun it
+            run.check_goes(interrupt)
+            future.set_result(not_made(intent, interrupt))
+
+    make = partial(POOL.make, run, intent, permit, tell)
+    await outlast(future, struck, (BaseException,), make)
+    return future.result()
