@@ -101,7 +101,7 @@ class SagaException(SagaError):
         compensation_errors: `str` of what compensations raised, in that order, or None.
     """
 
-    _told: tuple[Any, ...] | None = None  # what a report is made of, which most never ask for
+    _told: Report | None = None
 
     def __init__(
         self,
@@ -117,13 +117,9 @@ class SagaException(SagaError):
         self.compensation_errors = compensation_error
 
     @property
-    def _report(self) -> Report | None:
-        return None if self._told is None else Report._make(self._told)
-
-    @property
     def operations(self) -> Mapping[str, OperationReport]:
         """Map each name to the report of what became of it, in operation order."""
-        report = self._report
+        report = self._told
         return {} if report is None else report.operations()
 
     @property
@@ -132,7 +128,7 @@ class SagaException(SagaError):
 
         Several can fail in a choreography; the first one is the cause of this exception.
         """
-        report = self._report
+        report = self._told
         return {} if report is None else {report.names[i]: e for i, e in report.errors.items()}
 
     @property
@@ -149,20 +145,20 @@ class SagaException(SagaError):
     @property
     def outcome(self) -> SagaStatus | None:
         """COMPENSATED or STUCK; None if no saga has run."""
-        report = self._report
+        report = self._told
         return None if report is None else report.outcome
 
     @property
     def saga_id(self) -> str | None:
         """The id of the run; None if no saga has run."""
-        report = self._report
+        report = self._told
         return None if report is None else report.identify()
 
     def mermaid(self) -> str:
         """Draw the saga with the status of each operation, as a Mermaid flowchart."""
         from py_api_saga.drawing import flowchart  # noqa: PLC0415 - few draw
 
-        report = self._report
+        report = self._told
         if report is None:
             return flowchart((), ())
         notes = (status.name for status in report.statuses)
@@ -173,7 +169,7 @@ class SagaException(SagaError):
 
     def __str__(self) -> str:
         error = self.operation_error
-        report = self._report
+        report = self._told
         if report is not None:
             return "\n  ".join([report.headline(error), *report.lines()])
         if isinstance(error, str):
@@ -185,9 +181,8 @@ class SagaException(SagaError):
             name: value if name == "_told" else portable(value)
             for name, value in self.__dict__.items()
         }
-        report = self._report
-        if report is not None:
-            state["_told"] = report.portable()
+        if self._told is not None:
+            state["_told"] = self._told.portable()
         state["args"] = tuple(map(portable, self.args))
         return _revive, (type(self), state)
 

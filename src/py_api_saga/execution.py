@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
 
-from py_api_saga.compensation import Trouble, debts
 from py_api_saga.definition import Results, arrange
 from py_api_saga.entries import (
     ABORT,
@@ -40,6 +39,7 @@ from py_api_saga.entries import (
 from py_api_saga.operation import NEEDS
 from py_api_saga.placeholder import OWN
 from py_api_saga.status import LEGAL, MISSING, SAGA_LEGAL, SagaStatus, Status
+from py_api_saga.trouble import Trouble, debts
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -263,6 +263,35 @@ class Execution:
         """Tell whether an operation's compensation needs a result that nobody knows."""
         undo = self.definition.operations[i].compensation
         return undo is not None and OWN in undo[NEEDS] and self.results[i] is MISSING
+
+    # --- asked by whoever shows a saga, or lets a person decide ----------------------------------
+
+    @property
+    def standing(self) -> SagaStatus:
+        """Where the saga stands for those who look for work: with a call to make never STUCK."""
+        if self.saga is _SAGA_STUCK and not self.at_rest:
+            return _SAGA_COMPENSATING if self.rolling else _SAGA_RUNNING
+        return self.saga
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether the saga is being undone, whatever comes."""
+        return self.rolling or (self.backward and not self.pivot_in_doubt)
+
+    @property
+    def pivot_in_doubt(self) -> bool:
+        """Whether the pivot may have happened: until that is known, nothing is undone."""
+        pivot, trouble = self.definition.pivot, self.trouble
+        return pivot in self.flying or (trouble is not None and pivot in trouble.doubted)
+
+    def may_be_called(self, i: int) -> bool:
+        """Tell whether a call of a stuck operation would not lack what nobody knows."""
+        return not (self.rolling and self.lacks_result(i))
+
+    def succeeded_late(self, i: int) -> bool:
+        """Tell whether a stuck operation was given up, and is known to have succeeded after all."""
+        known = self.status[i] is _STUCK and self.results[i] is not MISSING
+        return known and self.trouble is not None and i in self.trouble.doubted
 
     def why_stuck(self) -> dict[int, Why]:
         """Say why each operation is stuck that is."""

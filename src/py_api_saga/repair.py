@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from py_api_saga import entries
 from py_api_saga.durable.knowing import claim_of, note_of
-from py_api_saga.durable.recorder import standing
 from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, check_journal
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import Append, Purge, Take, latest
@@ -82,13 +81,13 @@ def resolve(
 
     def decide(recorded: Recorded, execution: Execution) -> list[Entry]:
         i = _index(recorded, operation)
-        if status is Status.FAILED and succeeded_late(execution, i):
+        if status is Status.FAILED and execution.succeeded_late(i):
             message = (
                 f"saga {saga_id!r}: {operation} cannot be resolved as failed: it was given up, but "
                 "succeeded after all, as is on record"
             )
             raise DecisionError(message)
-        return [*buried(ended=ended), entries.resolved(i, status, result)]
+        return [*_buried(ended=ended), entries.resolved(i, status, result)]
 
     return _decide(journal, saga_id, f"resolve {operation} as {status.value}", decide, who, why)
 
@@ -126,14 +125,14 @@ def again(
         if not chosen and execution.at_rest:
             message = f"saga {saga_id!r} has no operation that is stuck"
             raise DecisionError(message)
-        able = [i for i in chosen if i not in stuck or may_be_called(execution, i)]
+        able = [i for i in chosen if i not in stuck or execution.may_be_called(i)]
         if chosen and not able:
             message = (
                 f"saga {saga_id!r}: no call can undo what is stuck: that needs what the action "
                 "returned, which nobody knows; resolve it instead"
             )
             raise DecisionError(message)
-        return [*buried(ended=ended), *(entries.again(i, new_key=new_key) for i in able)]
+        return [*_buried(ended=ended), *(entries.again(i, new_key=new_key) for i in able)]
 
     did = f"retry{'' if operation is None else ' ' + operation}{' --new-key' * new_key}"
     return _decide(journal, saga_id, did, decide, who, why)
@@ -217,19 +216,7 @@ def _digest(journal: Journal, seen: Summary, rows: Sequence[Row], *, forget: boo
         raise JournalError(message) from error
 
 
-def may_be_called(execution: Execution, i: int) -> bool:
-    """Tell whether a call of a stuck operation would not lack what nobody knows."""
-    return not (execution.rolling and execution.lacks_result(i))
-
-
-def succeeded_late(execution: Execution, i: int) -> bool:
-    """Tell whether a stuck operation was given up, and is known to have succeeded after all."""
-    trouble, is_stuck = execution.trouble, execution.status[i] is Status.STUCK
-    known = is_stuck and execution.results[i] is not MISSING
-    return known and trouble is not None and i in trouble.doubted
-
-
-def buried(*, ended: bool) -> list[Entry]:
+def _buried(*, ended: bool) -> list[Entry]:
     """Tell, as after a crash, that no call of a saga is running any more."""
     return [entries.recovered()] if ended else []
 
@@ -313,4 +300,4 @@ def _decided(
     except NotStorableError as error:
         message = f"saga {seen.saga_id!r}: the result cannot be kept: {error}"
         raise DecisionError(message) from None
-    return lines, standing(execution)
+    return lines, execution.standing

@@ -37,7 +37,8 @@ HOUSE = (
     ("doubtful", "retry", "events", "loops"),
     ("operation", "observer"),
     ("definition",),
-    ("compensation",),
+    ("trouble",),
+    ("outcome",),
     ("execution",),
     # What runs it, which knows of no journal.
     ("executors", "executors.inbox", "executors.threads"),

@@ -31,7 +31,7 @@ MUTANTS = (
     ),
     _one(
         "begins a rollback at both ends",
-        "compensation.py",
+        "trouble.py",
         "debts",
         "[i for i in sorted(owed) if i not in blockers]",
         "sorted(owed)",
@@ -269,14 +269,14 @@ MUTANTS = (
     # --- what it all adds up to
     _one(
         "names the last error instead of the first",
-        "compensation.py",
+        "outcome.py",
         "failure",
         "failed, error = next(iter(errors.items()))",
         "failed, error = list(errors.items())[-1]",
     ),
     _one(
         "loses the errors of compensations",
-        "compensation.py",
+        "outcome.py",
         "failure",
         "texts = [as_text(raised, str) for raised in undo_errors.values()]",
         "texts = None",

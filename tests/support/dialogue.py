@@ -13,7 +13,6 @@ import pytest
 
 from py_api_saga import NOT_HAPPENED as NO
 from py_api_saga import SagaAssembler, SagaStatus, Status, result_of
-from py_api_saga.compensation import Trouble
 from py_api_saga.entries import (
     ABORT,
     ACTION,
@@ -33,6 +32,7 @@ from py_api_saga.entries import (
 )
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.status import LEGAL, SAGA_LEGAL
+from py_api_saga.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -19,7 +19,7 @@ from py_api_saga.journal.format.json_text import MAX_VALUE, loads
 from py_api_saga.journal.format.untagging import untagged
 from py_api_saga.journal.format.values import Trees
 from py_api_saga.status import MISSING, SagaStatus, Status
-from py_api_saga.story.saga import fold, goes_back
+from py_api_saga.story.saga import fold
 from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _way(journal: SQLiteJournal, saga_id: str) -> str:
     seen = journal.find(saga_id)
     assert seen is not None  # noqa: S101 - a decision about it was written down
     _, execution, _ = fold(journal.rows([seen.number])[seen.number], Trees(journal))
-    if goes_back(execution):
+    if execution.goes_back:
         return "it will be undone: `saga recover` does it"
     if execution.backward:
         return "`saga recover` finds out whether its pivot happened, and undoes it if not"

@@ -12,7 +12,6 @@ from functools import partial
 from time import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from py_api_saga.compensation import Trouble, failure
 from py_api_saga.context import recovering
 from py_api_saga.durable.recorder import Recorder
 from py_api_saga.durable.run import DurableRun
@@ -42,7 +41,9 @@ from py_api_saga.journal.format.sagas import (
     reading,
 )
 from py_api_saga.operation import IS_ASYNC
+from py_api_saga.outcome import failure
 from py_api_saga.status import SagaStatus
+from py_api_saga.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

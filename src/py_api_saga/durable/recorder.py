@@ -135,7 +135,7 @@ class Recorder:
             self._settle(self.pending)
         entries, status = execution.entries, execution.saga
         if status is _STUCK:
-            status = standing(execution)
+            status = execution.standing
         if len(entries) == self._written and status is self._status and self.claim is not None:
             return None
         self._upto = len(entries)
@@ -223,13 +223,6 @@ class Recorder:
             return False
         self.claim, self._status = claim, seen.status
         return True
-
-
-def standing(execution: Execution) -> SagaStatus:
-    """Tell those who look for work where a saga stands; with a call to make, it is never stuck."""
-    if execution.saga is SagaStatus.STUCK and not execution.at_rest:
-        return SagaStatus.COMPENSATING if execution.rolling else SagaStatus.RUNNING
-    return execution.saga
 
 
 def begin(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from time import monotonic, sleep
 
-from py_api_saga.compensation import Trouble, failure
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ACTION,
@@ -31,8 +30,10 @@ from py_api_saga.executors.inbox import PARTING, Inbox
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain, is_heard
 from py_api_saga.operation import IS_ASYNC
+from py_api_saga.outcome import failure
 from py_api_saga.process import OwnLock
 from py_api_saga.status import SagaStatus, Status
+from py_api_saga.trouble import Trouble
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.compensation import Trouble
 from py_api_saga.drawing import flowchart
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import OPEN
@@ -20,6 +19,7 @@ from py_api_saga.story.words import (
     shown,
     shown_words,
 )
+from py_api_saga.trouble import Trouble
 
 if TYPE_CHECKING:
     from py_api_saga.journal.changes import Summary

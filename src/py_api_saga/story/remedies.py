@@ -6,13 +6,12 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from py_api_saga.durable.recorder import standing
-from py_api_saga.entries import abort, again, resolved, value_of
+from py_api_saga.entries import abort, again, recovered, resolved, value_of
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
-from py_api_saga.repair import ENDED, buried, may_be_called, succeeded_late
+from py_api_saga.repair import ENDED
 from py_api_saga.status import SagaStatus, Status
-from py_api_saga.story.saga import ahead, goes_back, pivot_in_doubt
+from py_api_saga.story.saga import ahead
 from py_api_saga.story.words import is_sealed, opened
 from py_api_saga.wording import in_line
 
@@ -103,10 +102,10 @@ def _for_stuck(
 ) -> Iterator[Remedy]:
     stuck = [i for i, status in enumerate(execution.status) if status is Status.STUCK]
     names = recorded.definition.names.all()
-    able = [again(i) for i in stuck if may_be_called(execution, i)]
+    able = [again(i) for i in stuck if execution.may_be_called(i)]
     leads, ended = _possible(recorded, execution, *able)
     if (able or not stuck) and leads is not None:
-        way = "undone" if goes_back(execution) else "done"
+        way = "undone" if execution.goes_back else "done"
         which = "what is stuck" + " and can be called" * (len(able) < len(stuck))
         does = f"calls once more {which}, so that it is {way} after all"
         does = does if stuck else "lets recovery try it again"
@@ -114,7 +113,7 @@ def _for_stuck(
     for i in stuck[:_MOST]:
         for status, option in _OPTIONS.items():
             leads, ended = _possible(recorded, execution, resolved(i, status, None))
-            is_untrue = status is Status.FAILED and succeeded_late(execution, i)
+            is_untrue = status is Status.FAILED and execution.succeeded_late(i)
             if leads is not None and not is_untrue:
                 does = f"{_MEANING[status, execution.rolling]}; {_LEADS[leads]}"
                 does += key * (status is Status.SUCCEEDED)
@@ -133,7 +132,7 @@ def _may_turn(recorded: Recorded, execution: Execution) -> bool:
 
 
 def _unless_passed(execution: Execution) -> str:
-    return ", if it turns out that its pivot did not happen" * pivot_in_doubt(execution)
+    return ", if it turns out that its pivot did not happen" * execution.pivot_in_doubt
 
 
 _SURELY = "only if the calls that were given up have ended for sure, as with their process: "
@@ -167,7 +166,7 @@ def _possible(
     """Tell where a saga would stand after a decision, and whether that takes `--ended`."""
     leads = _after(recorded, execution, *decisions)
     if leads is None and execution.trouble is not None and execution.trouble.stragglers:
-        return _after(recorded, execution, *buried(ended=True), *decisions), ["--ended"]
+        return _after(recorded, execution, recovered(), *decisions), ["--ended"]
     return leads, []
 
 
@@ -179,4 +178,4 @@ def _after(recorded: Recorded, execution: Execution, *decisions: Entry) -> SagaS
             trial.tell(decision)
     except IllegalMoveError:
         return None
-    return standing(trial)
+    return trial.standing

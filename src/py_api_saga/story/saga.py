@@ -147,14 +147,3 @@ def ahead(story: Story) -> Execution | None:
     if recorded.plan.until is not None and recorded.plan.until < time():
         found.tell(abort(TimeoutError()))
     return found
-
-
-def goes_back(execution: Execution) -> bool:
-    """Tell whether a saga is being undone, whatever comes."""
-    return execution.rolling or (execution.backward and not pivot_in_doubt(execution))
-
-
-def pivot_in_doubt(execution: Execution) -> bool:
-    """Tell whether the pivot may have happened: until that is known, nothing is undone."""
-    pivot, trouble = execution.definition.pivot, execution.trouble
-    return pivot in execution.flying or (trouble is not None and pivot in trouble.doubted)

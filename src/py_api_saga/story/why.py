@@ -5,14 +5,14 @@ from __future__ import annotations
 from time import time
 from typing import TYPE_CHECKING, Any, assert_never
 
-from py_api_saga.compensation import Trouble
 from py_api_saga.entries import index_of
 from py_api_saga.journal.changes import LONGEST_WAIT
 from py_api_saga.report import why_stuck
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.remedies import remedies
-from py_api_saga.story.saga import Story, ahead, goes_back
+from py_api_saga.story.saga import Story, ahead
 from py_api_saga.story.words import error_words, moment
+from py_api_saga.trouble import Trouble
 
 if TYPE_CHECKING:
     from py_api_saga.execution import Execution
@@ -79,9 +79,9 @@ def _in_short(story: Story) -> list[str]:
 
 
 def _way(execution: Execution, ahead: Execution) -> str:
-    if goes_back(execution):
+    if execution.goes_back:
         return "It is being undone."
-    if goes_back(ahead):
+    if ahead.goes_back:
         return "It is to be undone, since its deadline has passed or it was left by its process."
     if ahead.backward:
         return (
@@ -156,7 +156,7 @@ class _Reasons:
                 assert_never(forgotten)
 
     def _pending(self) -> str:
-        if goes_back(self._ahead):
+        if self._ahead.goes_back:
             return "was never started"
         return "is still to be done" + _IF_PIVOT * self._ahead.backward
 
@@ -172,6 +172,6 @@ class _Reasons:
 
     def _standing(self, i: int) -> str:
         owed = self._operations[i].compensation is not None
-        if not goes_back(self._ahead):
+        if not self._ahead.goes_back:
             return "is done" + _UNLESS_PIVOT * (owed and self._ahead.backward)
         return "stands, and is still to be undone" if owed else "stands; nothing undoes it"
