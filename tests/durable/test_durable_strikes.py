@@ -12,7 +12,7 @@ from typing import Any
 import depot
 import pytest
 from strikes import EVERY as EVERY_PLAIN
-from strikes import HOME, KINDS, PLACES, Struck, Tracer, chosen, is_heard, line_of
+from strikes import KINDS, PLACES, Struck, Tracer, chosen, files_of, is_heard, line_of
 from world import in_time
 
 from py_api_saga import Saga, SagaStatus, Status, recover
@@ -22,10 +22,7 @@ from py_api_saga.journal.format.sagas import read_rows
 from py_api_saga.journal.format.values import Values
 
 EVERY = EVERY_PLAIN if EVERY_PLAIN == 1 else EVERY_PLAIN * 4  # these take longer
-FILES = {HOME / "durable.py", HOME / "resuming.py", *HOME.glob("journal/*.py")} - {
-    HOME / "journal/memory.py"
-}
-DURABLE = {str(path) for path in FILES}
+DURABLE = files_of("durable", "journal") - files_of("journal/memory")
 
 
 def saga(do: Any, undo: Any, course: str) -> Saga:

@@ -14,10 +14,24 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from strikes import EVERY, KINDS, USERS, Place, Struck, Tracer, chosen, is_heard, line_of
+from strikes import (
+    CALLED_BACK,
+    EVERY,
+    KINDS,
+    PLACES,
+    USERS,
+    Place,
+    Struck,
+    Tracer,
+    chosen,
+    files_of,
+    is_heard,
+    line_of,
+)
 from world import Watch, World, in_time
 
 from py_api_saga import SagaAssembler
@@ -236,3 +250,11 @@ def test_an_interrupt_while_names_are_made_changes_none() -> None:
         assert names.all() == ["charge", "charge-2", "other", "charge-3"], line_of(*place[:2])
         assert names.shared == {"charge"}
     assert struck > 5
+
+
+def test_what_a_loop_calls_back_is_there() -> None:
+    """Else an error that strikes there would be expected to be heard of."""
+    sources = [Path(file).read_text(encoding="utf-8") for file in PLACES | files_of("journal")]
+    for name in CALLED_BACK:
+        kind, method = name.split(".")
+        assert [text for text in sources if f"class {kind}" in text and f"def {method}(" in text]
