@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Self, cast
@@ -62,7 +61,7 @@ def test_a_monitor_hears_of_a_saga_whose_times_are_ahead(
 
     assert (ended, said.startswith("0 stuck, 1 overdue")) == (4, True)
     assert "Recovery goes on" in say("why", "x")[1]
-    assert [waits.saga_id for waits in journal.waiting(time.time())] == ["x"]
+    assert [waits.saga_id for waits in journal.waiting()] == ["x"]
 
 
 def test_the_doctor_finds_a_sound_file_sound(say: Say, journal: SQLiteJournal) -> None:

@@ -77,7 +77,7 @@ def test_a_worker_without_work_looks_again_and_says_nothing(
         wait_until(lambda: len(looks) >= 3)
         tell()
 
-    assert journal.waiting(0.0) == []
+    assert journal.waiting() == []
     with meanwhile(proceed):
         ended, said = say("worker", "--modules", "depot", "--interval", "0.02")
 

@@ -34,7 +34,6 @@ from py_api_saga import (
     result_of,
     takeover,
 )
-from py_api_saga.durable import recovery
 from py_api_saga.journal import Journal, MemoryJournal
 from py_api_saga.journal.changes import Append, Change, Take
 from py_api_saga.repair import purge, resolve
@@ -454,7 +453,7 @@ def test_a_deadline_that_has_passed_means_backward(
     """It is a time of day, for whichever process comes next."""
     with pytest.raises(JournalError):
         chain("a", "b").orchestrator_execute(journal=Faulty(journal, 1), saga_id="x", deadline=HOUR)
-    monkeypatch.setattr("py_api_saga.durable.knowing.time", lambda: time.time() + 2 * HOUR)
+    monkeypatch.setattr(journal, "now", lambda: time.time() + 2 * HOUR)
 
     (done,) = recover(journal)
 
@@ -573,7 +572,7 @@ def test_a_saga_that_kills_its_process_is_parked_in_the_end(
         (failed,) = recover(Faulty(journal, 0), max_tries=2)
         assert failed.outcome is SagaStatus.RUNNING
         assert isinstance(failed.error, JournalError)
-        monkeypatch.setattr(recovery, "time", lambda hours=hours: time.time() + 3600 * hours)
+        monkeypatch.setattr(journal, "now", lambda hours=hours: time.time() + 3600 * hours)
 
     (done,) = recover(journal, max_tries=2)
 

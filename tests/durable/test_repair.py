@@ -323,7 +323,7 @@ class Elsewhere:
 def test_a_saga_that_waits_to_be_tried_again_is_due_when_a_person_says_so(journal: Any) -> None:
     """Nothing of it is stuck: its tries are counted anew, and recovery need not wait."""
     order().start(journal=journal, saga_id="x")
-    claim = claim_of(journal, Take(journal.find("x"), counted=True, due=time.time() + 3600))
+    claim = claim_of(journal, Take(journal.find("x"), counted=True, delay=3600.0))
     journal.leave(claim)
     assert journal.find("x").tries == 1
     assert outcomes(journal) == []

@@ -117,7 +117,7 @@ def child():
     print(type(append.error).__name__)
     journal.leave(claim)
     journal.write(Leave(claim))
-    print([seen.saga_id for seen in journal.waiting(time.time())])
+    print([seen.saga_id for seen in journal.waiting()])
 in_child(child)
 end(claim, journal)
 print("done")
@@ -134,7 +134,7 @@ def test_a_saga_of_a_killed_child_is_recovered_while_its_parent_lives(tmp_path: 
 journal = SQLiteJournal(P)
 begin("parent", journal)
 in_child(lambda: (begin("child", journal), os.kill(os.getpid(), 9)))
-print(sorted(seen.saga_id for seen in SQLiteJournal(P).waiting(time.time())))
+print(sorted(seen.saga_id for seen in SQLiteJournal(P).waiting()))
 """
     lines = said(code, str(tmp_path / "journal"))
     assert lines == ["the child ended with -9", "['child']"]

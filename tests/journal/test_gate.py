@@ -608,7 +608,7 @@ say(late.withdrawn)
         assert process.wait(PATIENCE) == 0
         go_on()
     assert is_free(journal)
-    assert [one.saga_id for one in journal.waiting(time.time())] == ["theirs"]
+    assert [one.saga_id for one in journal.waiting()] == ["theirs"]
 
 
 def test_a_journal_that_is_closed_while_the_gate_is_shut_is_opened_anew(

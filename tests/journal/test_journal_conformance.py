@@ -161,7 +161,7 @@ def test_a_saga_can_be_left_for_others_from_the_start(journal: Journal, write: W
     append = Append(change.check(), "[2]", None)
     write(append)
 
-    assert [waiting.saga_id for waiting in journal.waiting(time.time())] == ["a"]
+    assert [waiting.saga_id for waiting in journal.waiting()] == ["a"]
     assert (seen(journal).name, seen(journal).owner, seen(journal).epoch) == (None, 0, 0)
     with pytest.raises(SagaInProgress):
         append.check()
@@ -219,7 +219,7 @@ def test_a_saga_that_was_left_can_be_claimed(journal: Journal, write: Write, beg
     claim = begin()
     journal.leave(claim)
     assert not journal.drives(seen(journal))
-    take = Take(seen(journal), counted=True, due=time.time() + 60)
+    take = Take(seen(journal), counted=True, delay=60.0)
     write(take)
     new, late = Append(take.check(), "[2]", None), Append(claim, "[3]", None)
     write(late, new)
@@ -331,7 +331,7 @@ def test_a_claim_of_what_has_changed_since_is_refused(
     write(gone)
     with pytest.raises(SagaInProgress):
         gone.check()
-    assert [waiting.saga_id for waiting in journal.waiting(time.time())] == ["a"]
+    assert [waiting.saga_id for waiting in journal.waiting()] == ["a"]
 
 
 def test_one_of_two_gets_it(journal: Journal, write: Write, begin: Any) -> None:
@@ -350,7 +350,7 @@ def test_a_person_may_claim_what_is_stuck(journal: Journal, write: Write, begin:
     """It is as it was until the person decides; then its tries count anew."""
     claim = begin()
     journal.leave(claim)
-    write(tried := Take(seen(journal), counted=True, due=1.0))
+    write(tried := Take(seen(journal), counted=True, delay=0.001))
     write(Append(tried.check(), "[2]", SagaStatus.STUCK))
     write(take := Take(seen(journal)))
     assert (seen(journal).status, seen(journal).tries) == (SagaStatus.STUCK, 1)
@@ -367,24 +367,26 @@ def test_a_person_may_claim_what_is_stuck(journal: Journal, write: Write, begin:
 def test_an_unknown_id_is_not_found(journal: Journal) -> None:
     """An empty journal is no error."""
     assert journal.find("a") is None
-    assert list(journal.waiting(time.time())) == []
+    assert list(journal.waiting()) == []
     assert list(journal.select()) == []
     assert dict(journal.rows([])) == {}
 
 
-def test_what_waits_is_open_due_and_nobodys(journal: Journal, write: Write, begin: Any) -> None:
+def test_what_waits_is_open_due_and_nobodys(
+    journal: Any, write: Write, begin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Oldest first, and no more than asked for."""
-    now = time.time()
     claims = {i: begin(i) for i in ("driven", "ended", "later", "first", "second")}
     write(Append(claims["ended"], "[2]", SagaStatus.COMPLETED))
     for i in ("second", "first", "later"):
         journal.leave(claims[i])
-    write(take := Take(seen(journal, "later"), due=now + 60))
+    write(take := Take(seen(journal, "later"), delay=60.0))
     write(Leave(take.check()))
 
-    assert [waiting.saga_id for waiting in journal.waiting(now)] == ["first", "second"]
-    assert [waiting.saga_id for waiting in journal.waiting(now, 1)] == ["first"]
-    assert [waiting.saga_id for waiting in journal.waiting(now + 61)] == [
+    assert [waiting.saga_id for waiting in journal.waiting()] == ["first", "second"]
+    assert [waiting.saga_id for waiting in journal.waiting(1)] == ["first"]
+    monkeypatch.setattr(journal, "now", lambda: time.time() + 61)
+    assert [waiting.saga_id for waiting in journal.waiting()] == [
         "later",
         "first",
         "second",
@@ -392,18 +394,19 @@ def test_what_waits_is_open_due_and_nobodys(journal: Journal, write: Write, begi
 
 
 def test_what_is_due_later_than_any_wait_of_ours_is_due(
-    journal: Journal, write: Write, begin: Any
+    journal: Any, write: Write, begin: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A recovery that died while the clock was a year fast does not hide a saga for a year."""
-    now = time.time()
     claim = begin()
-    for due, is_due in ((now + LONGEST_WAIT - 1, False), (now + LONGEST_WAIT + 1, True)):
+    for delay, is_due in ((LONGEST_WAIT - 1, False), (LONGEST_WAIT + 60, True)):
         journal.leave(claim)
-        write(take := Take(seen(journal), due=due))
+        write(take := Take(seen(journal), delay=delay))
         write(Leave(claim := take.check()))
 
-        assert [waiting.saga_id for waiting in journal.waiting(now)] == ["a"] * is_due
-        assert [waiting.saga_id for waiting in journal.waiting(due)] == ["a"]
+        assert [waiting.saga_id for waiting in journal.waiting()] == ["a"] * is_due
+        with monkeypatch.context() as later:
+            later.setattr(journal, "now", lambda seconds=delay: time.time() + seconds)
+            assert [waiting.saga_id for waiting in journal.waiting()] == ["a"]
 
 
 def test_sagas_are_selected_newest_first(journal: Journal, write: Write, begin: Any) -> None:

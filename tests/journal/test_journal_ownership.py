@@ -37,7 +37,7 @@ def journal(tmp_path: Path) -> Iterator[SQLiteJournal]:
 
 def waiting(journal: SQLiteJournal) -> list[str]:
     """List what nobody drives."""
-    return [summary.saga_id for summary in journal.waiting(time.time())]
+    return [summary.saga_id for summary in journal.waiting()]
 
 
 # --- processes ------------------------------------------------------------------------------------
@@ -176,7 +176,7 @@ for k in range(3): threading.Thread(target=work, args=(k,)).start()
             told += [line.strip() for line in lines if line.endswith("\n")]
 
     journal = SQLiteJournal(path)
-    open_sagas = journal.waiting(time.time())
+    open_sagas = journal.waiting()
     takes = [Take(summary) for summary in open_sagas]
     journal.write(*takes)
     for take in takes:

@@ -192,7 +192,7 @@ def test_a_person_sees_what_needs_attention(journal: SQLiteJournal, path: Path) 
         claim = journal.shared.desk.running[saga_id]
         journal.write(Append(claim, f'["{saga_id}"]', status))
     journal.leave(journal.shared.desk.running["tried"])
-    journal.write(Take(seen(journal, "tried"), counted=True, due=time.time() + 9))
+    journal.write(Take(seen(journal, "tried"), counted=True, delay=9.0))
 
     rows = query(path, "SELECT saga_id, name, status, tries, last, since FROM needs_attention")
     assert [row[:5] for row in rows] == [
@@ -478,7 +478,7 @@ def test_a_file_that_is_replaced_is_noticed(path: Path, journal: SQLiteJournal) 
     [
         lambda journal: journal.find("a"),
         lambda journal: journal.rows([1]),
-        lambda journal: journal.waiting(0.0),
+        lambda journal: journal.waiting(),
         lambda journal: journal.select(),
         recover,
     ],
@@ -604,7 +604,7 @@ def test_claims_are_written_together_too(path: Path) -> None:
     """As many as are given at once, in one commit."""
     journal = SQLiteJournal(path, durability="process")
     journal.write(*(Create(f"s{i}", "x", "[1]", driven=False) for i in range(2_000)))
-    waiting = journal.waiting(time.time())
+    waiting = journal.waiting()
     before = journal.shared.commits.count
     for base in range(0, 2_000, 125):
         journal.write(*(Take(summary, counted=True) for summary in waiting[base : base + 125]))
@@ -807,7 +807,7 @@ print(type(create.error or append.error).__name__, create.error or append.error)
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 journal.write(create := Create("later", "x", "[1]")); create.check()
 print(set(done) <= {s.saga_id for s in journal.select({SagaStatus.COMPLETED})}, len(done) > 0)
-print(journal.check(), len([s for s in journal.waiting(9e9)]) <= 1)
+print(journal.check(), len([s for s in journal.waiting()]) <= 1)
 """
     for size in (100_000, 4_400_000):
         output = subprocess.run(
@@ -1059,7 +1059,7 @@ def test_a_start_that_was_written_after_all_is_left(journal: SQLiteJournal) -> N
 
     assert create.claim.over
     assert seen(journal).owner == 0
-    assert [summary.saga_id for summary in journal.waiting(time.time())] == ["a"]
+    assert [summary.saga_id for summary in journal.waiting()] == ["a"]
 
 
 def test_followers_lead_if_nobody_does(

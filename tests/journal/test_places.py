@@ -252,7 +252,7 @@ def test_a_person_has_a_new_file_made(
     )
     assert owners_of(orphan).stat().st_mode & 0o777 == 0o600
     with closing(SQLiteJournal(orphan)) as journal:
-        assert [seen.saga_id for seen in journal.waiting(0.0)] == ["a"]
+        assert [seen.saga_id for seen in journal.waiting()] == ["a"]
     assert main(["doctor", "--new-owners", str(orphan)]) == 0
     assert "nothing was changed" in capsys.readouterr().out
 
@@ -288,7 +288,7 @@ def test_a_person_may_say_it_beforehand(
     assert "made " in capsys.readouterr().out
     assert orphan.with_name("precious").read_text() == "precious"
     with closing(SQLiteJournal(orphan)) as journal:
-        assert len(journal.waiting(0.0)) == 1
+        assert len(journal.waiting()) == 1
 
 
 @pytest.mark.parametrize("when", ["open", "writing", "since"])
@@ -349,7 +349,7 @@ def test_a_process_that_lives_in_the_old_one_is_seen(path: Path, journal: SQLite
         other.say("")
         other.end()
     assert main(["doctor", "--new-owners", str(path), "--yes"]) == 0
-    assert [seen.saga_id for seen in journal.waiting(0.0)] == ["a"]
+    assert [seen.saga_id for seen in journal.waiting()] == ["a"]
 
 
 # --- a file that is mounted by itself -------------------------------------------------------------
@@ -417,7 +417,7 @@ try:
     print(ids, journal.find("a").status.value, journal.rows([1])[1][1].body)
 except JournalError as error:
     print(error)
-for use in (lambda: journal.waiting(time.time()), lambda: journal.drives(journal.find("a"))):
+for use in (lambda: journal.waiting(), lambda: journal.drives(journal.find("a"))):
     try:
         print(use())
     except JournalError as error:

@@ -49,9 +49,9 @@ _BIG = 64 << 20  # bytes of a WAL that somebody keeps from being written back
 
 def check(arguments: argparse.Namespace) -> int:
     """Count what needs attention; 4 if anything does."""
-    now = time.time()
-    latest = now - arguments.grace
     with to_read(arguments) as journal:
+        now = journal.now()
+        latest = now - arguments.grace
         sagas = journal.select({SagaStatus.STUCK, *OPEN})
         driven = {seen.number for seen in sagas if journal.drives(seen)}
         waiting = [seen for seen in sagas if seen.status in OPEN and seen.number not in driven]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read, who_writes
@@ -25,9 +24,9 @@ _DRIVEN = {True: "yes", False: "no", None: "?"}
 
 def main(arguments: argparse.Namespace) -> int:
     """List sagas; 4 if one of them is stuck."""
-    now = time.time()
     older, newer, limit = arguments.older_than, arguments.newer_than, arguments.limit
     with to_read(arguments) as journal:
+        now = journal.now()
         sagas = journal.select(
             arguments.status,
             arguments.name,

@@ -12,6 +12,7 @@ import sys
 from contextlib import closing
 from importlib import import_module
 from inspect import iscoroutinefunction
+from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from py_api_saga.cli.arguments import UsageError
@@ -95,6 +96,10 @@ class ReadOnly:
 
     def __exit__(self, *_: object) -> None:
         self.reader.close()
+
+    def now(self) -> float:
+        """Tell the time, seconds since 1970, by the clock of this machine, which is the file's."""
+        return time()
 
     def find(self, saga_id: str) -> Summary | None:
         """Give the summary of a saga, or None if there is none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -43,6 +42,6 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _chosen(arguments: argparse.Namespace, journal: ReadOnly | SQLiteJournal) -> Sequence[Summary]:
     """List the sagas that are to be purged; those that were are left out, unless forgotten now."""
-    before = time.time() - arguments.older_than
+    before = journal.now() - arguments.older_than
     ended = journal.select(arguments.status, before=before)
     return [seen for seen in ended if arguments.forget or seen.digest is None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -67,7 +66,7 @@ def prepare(
     """Look what is due, but for what can't be opened here: to claim that would use up its tries."""
     due: list[Summary] = []
     sealed: list[Summary] = []
-    for batch in batches(journal.waiting(time.time(), None if journal.codec is None else limit)):
+    for batch in batches(journal.waiting(None if journal.codec is None else limit)):
         shut = [*sealed_among(journal, batch)]
         sealed += shut
         due += [seen for seen in batch if seen not in shut]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sys
 from contextvars import copy_context
 from functools import partial
-from time import time
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from py_api_saga.context import recovering
@@ -193,7 +192,7 @@ def _resume(
     """
     definition, plan = recorded.definition, recorded.plan
     recorder = Recorder.resumed(journal, claim, seen.status, len(recorded.entries))
-    left = None if plan.until is None else max(0.0, plan.until - time())
+    left = None if plan.until is None else max(0.0, plan.until - journal.now())
     in_loop = plan.in_loop or _has_coroutines(definition)
     drive_late = _finish_late if in_loop else make_calls
     with folding(f"the entries of saga {seen.saga_id!r}"):
@@ -202,7 +201,7 @@ def _resume(
         )
     execution = run.execution
     if execution.entries and not execution.at_rest:  # else it was never begun, or needs nobody
-        execution.tell(recovered(_too_old(recorded, execution)))
+        execution.tell(recovered(_too_old(recorded, execution, journal.now())))
     return run
 
 
@@ -216,9 +215,9 @@ def _finish_late(run: Run) -> None:
         home[0].call(run, partial(event_loop.undo_late, run))
 
 
-def _too_old(recorded: Recorded, execution: Execution) -> frozenset[int]:
+def _too_old(recorded: Recorded, execution: Execution, now: float) -> frozenset[int]:
     """Collect the operations whose keys services may have forgotten."""
-    latest = time() - recorded.plan.max_age
+    latest = now - recorded.plan.max_age
     kind = COMPENSATION if execution.rolling else ACTION
     return frozenset(
         i

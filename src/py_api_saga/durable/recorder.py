@@ -196,7 +196,7 @@ class Recorder:
             leave.until = latest()
             self.journal.write(leave)
             seen = self.journal.find(self.saga_id)
-            late = at_once and seen is not None and seen.due > time()
+            late = at_once and seen is not None and seen.due > self.journal.now()
             if late and seen is not None and seen.epoch == claim.epoch:
                 take = Take(seen)  # which puts off nothing, and is no try
                 take.until = leave.until
@@ -242,7 +242,7 @@ def begin(
     """
     until = deadline = None
     if seconds is not None:
-        until, deadline = time() + seconds, monotonic() + seconds
+        until, deadline = journal.now() + seconds, monotonic() + seconds
     plan = Plan(name, until, MAX_AGE if max_age is None else max_age, limit, in_loop)
     head = write_definition(definition, plan, Values(journal))
     if saga_id is None:  # ordered in time, which keeps the index on it fast

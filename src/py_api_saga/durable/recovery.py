@@ -8,7 +8,6 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
-from time import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from py_api_saga.context import recovering
@@ -132,7 +131,7 @@ class Recovery:
         self._observers = tuple(observers)
         self._max_tries = max_tries
         if due is None:
-            due = journal.waiting(time(), _positive(limit, "recover: limit") if limit else limit)
+            due = journal.waiting(_positive(limit, "recover: limit") if limit else limit)
         # Those that were tried before come after the others and are claimed a few at a time: a
         # saga that kills its process must not use up the tries of many.
         self._todo = deque([s for s in due if not s.tries] + [s for s in due if s.tries])
@@ -161,10 +160,10 @@ class Recovery:
 
     def _batch(self) -> list[Take]:
         """Take the next sagas off the list, as claims to be made."""
-        todo, now = self._todo, time()
+        todo = self._todo
         size = max(1, self.batch >> (4 * todo[0].tries)) if todo else 0
         takes = [
-            Take(seen, counted=True, due=now + backoff(seen.tries))
+            Take(seen, counted=True, delay=backoff(seen.tries))
             for seen in (todo.popleft() for _ in range(min(size, len(todo))))
         ]
         for take in takes:

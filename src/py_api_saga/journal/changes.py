@@ -176,18 +176,18 @@ class Append(Change):
 class Take(Change):
     """A claim of a saga as it was seen, if nobody drives it and nobody has claimed it since.
 
-    With `force` also if somebody drives it, whose changes are refused from then on. `due` is when
-    recovery may try again (seconds since 1970) if this claim comes to nothing; `counted` counts
-    as a try.
+    With `force` also if somebody drives it, whose changes are refused from then on. `delay` is for
+    how long (seconds from this claim on, by the journal's clock) recovery leaves the saga alone if
+    the claim comes to nothing; `counted` counts as a try.
     """
 
-    __slots__ = ("counted", "due", "force", "seen")
+    __slots__ = ("counted", "delay", "force", "seen")
 
     def __init__(
-        self, seen: Summary, *, force: bool = False, counted: bool = False, due: float = 0.0
+        self, seen: Summary, *, force: bool = False, counted: bool = False, delay: float = 0.0
     ) -> None:
         super().__init__(Claim(seen.saga_id))
-        self.seen, self.force, self.counted, self.due = seen, force, counted, due
+        self.seen, self.force, self.counted, self.delay = seen, force, counted, delay
 
 
 class Leave(Change):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
+from time import time
 from typing import TYPE_CHECKING
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
@@ -94,7 +94,7 @@ class MemoryJournal:
                 self._purge(change)
 
     def _create(self, change: Create) -> None:
-        claim, now = change.claim, time.time()
+        claim, now = change.claim, self.now()
         saga = self._by_id(claim.saga_id)
         if saga is not None:
             if saga.driver is not None and change.driven:
@@ -122,7 +122,7 @@ class MemoryJournal:
         self._sagas[claim.number] = _Saga(summary, [Row(1, now, change.body)], driver)
 
     def _append(self, change: Append) -> None:
-        claim, now = change.claim, time.time()
+        claim, now = change.claim, self.now()
         saga = self._sagas.get(claim.number)
         if saga is None or saga.driver is not claim:
             message = f"saga {claim.saga_id!r} is not driven under this claim any more"
@@ -154,8 +154,8 @@ class MemoryJournal:
             owner=_OWNER,
             epoch=claim.epoch,
             tries=now.tries + change.counted,
-            changed=time.time(),
-            due=change.due,
+            changed=self.now(),
+            due=self.now() + change.delay if change.delay else 0.0,
         )
 
     def _purge(self, change: Purge) -> None:
@@ -210,8 +210,13 @@ class MemoryJournal:
         with self._lock:
             return {n: list(self._sagas[n].rows) if n in self._sagas else [] for n in numbers}
 
-    def waiting(self, now: float, limit: int | None = None) -> Sequence[Summary]:
+    def now(self) -> float:
+        """Tell the time, seconds since 1970."""
+        return time()
+
+    def waiting(self, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first."""
+        now = self.now()
         with self._lock:
             sagas = [saga.summary for saga in self._sagas.values() if saga.driver is None]
             barred = self._barred.copy()

@@ -68,11 +68,21 @@ class Journal(Protocol):
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
 
-    def waiting(self, now: float, limit: int | None = None) -> Sequence[Summary]:
+    def now(self) -> float:
+        """Tell the time, seconds since 1970, by the clock by which this journal dates everything.
+
+        The clocks of the machines that share a journal differ: what they decide about a saga
+        (whether it is due, past its deadline, too long in doubt) they decide by this one.
+        """
+
+    def waiting(self, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first.
 
-        Also those that are due more than `LONGEST_WAIT` from `now`: a clock was set back.
+        Also those that are due more than `LONGEST_WAIT` from now: a clock was set back.
         Not those that this process is barred from, having found that it can't go on with them.
+
+        Args:
+            limit: So many at most; what is not asked for is not read.
         """
 
     def select(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from py_api_saga.entries import abort, recovered
@@ -34,6 +33,9 @@ class Source(Protocol):
     @property
     def codec(self) -> Codec | None: ...  # noqa: D102
 
+    def now(self) -> float:
+        """Tell the time by the journal's clock, seconds since 1970."""
+
     def find(self, saga_id: str) -> Summary | None:
         """Give the summary of a saga, or None if there is none."""
 
@@ -61,6 +63,7 @@ class Story(NamedTuple):
         driven: Whether a living process drives it; None if nobody can tell.
         values: What reads its values; they stay trees.
         opens: The same, if there is a codec: what opens values that are sealed.
+        now: When it was read, by the journal's clock.
         recorded: What its rows say; None if they were purged or can't be read.
         execution: Where that leads; likewise.
         lines: What was written, in order; likewise empty.
@@ -71,6 +74,7 @@ class Story(NamedTuple):
     driven: bool | None
     values: Trees
     opens: Trees | None
+    now: float
     recorded: Recorded | None = None
     execution: Execution | None = None
     lines: tuple[Line, ...] = ()
@@ -105,7 +109,7 @@ def read(journal: Source, saga_id: str) -> Story:
     seen = find(journal, saga_id)
     values = Trees(cast("Journal", journal))  # which needs no more of one than names and codec
     opens = None if journal.codec is None else values
-    story = Story(seen, journal.drives(seen), values, opens)
+    story = Story(seen, journal.drives(seen), values, opens, journal.now())
     rows = journal.rows([seen.number])[seen.number]
     if not rows and seen.digest is not None:
         return story
@@ -144,6 +148,6 @@ def ahead(story: Story) -> Execution | None:
     found = Execution(recorded.definition, execution.entries)
     if execution.entries:
         found.tell(recovered())
-    if recorded.plan.until is not None and recorded.plan.until < time():
+    if recorded.plan.until is not None and recorded.plan.until < story.now:
         found.tell(abort(TimeoutError()))
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import time
 from typing import TYPE_CHECKING, Any, assert_never
 
 from py_api_saga.entries import index_of
@@ -100,7 +99,7 @@ def _who_drives(story: Story) -> str:
     if story.driven is None:
         return "Nobody can tell whether a process is at it, so nobody may take it."
     words = "No process is at it"
-    if seen.tries and seen.due <= time() + LONGEST_WAIT:
+    if seen.tries and seen.due <= story.now + LONGEST_WAIT:
         return f"{words}; recovery may try it again from {moment(seen.due)} on."
     return f"{words}: the one that was has died or left it, or none has begun. Recovery goes on."
 

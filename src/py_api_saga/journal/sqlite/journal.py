@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from itertools import islice
+from time import time
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, Append
@@ -150,9 +151,13 @@ class SQLiteJournal:
         """Give the rows of sagas by number, each in order."""
         return self._opened().file.reader.rows(numbers)
 
-    def waiting(self, now: float, limit: int | None = None) -> Sequence[Summary]:
+    def now(self) -> float:
+        """Tell the time, seconds since 1970, by the clock of this machine, which is the file's."""
+        return time()
+
+    def waiting(self, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first; see `Journal`."""
-        waiting = self._opened().waiting(milliseconds(now), milliseconds(LONGEST_WAIT))
+        waiting = self._opened().waiting(milliseconds(self.now()), milliseconds(LONGEST_WAIT))
         return list(islice(waiting, limit))
 
     def select(

@@ -297,7 +297,8 @@ class Ledger:
 
     def _taking(self, change: Take, now: int) -> tuple[object, ...]:
         seen = change.seen
-        due, status = milliseconds(change.due), NUMBER_OF[seen.status]
+        due = now + milliseconds(change.delay) if change.delay else 0
+        status = NUMBER_OF[seen.status]
         return (self.owner, change.counted, now, due, seen.number, seen.owner, seen.epoch, status)
 
     def _taken(self, connection: sqlite3.Connection, change: Take) -> None:
