@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from py_api_saga.events import EventKind
     from py_api_saga.exceptions import SagaError
     from py_api_saga.observer import Observer
+    from py_api_saga.report import Why
 
 MAX_KEY = 255  # characters
 _FEW = 16  # notes that are not looked through for what is over
@@ -59,7 +60,9 @@ _EVENTS: dict[Status, EventKind] = {
     Status.STUCK: "stuck",
 }
 _MOST_STRIKES = 16  # of an `Exception` in one run: more are no signals, but a fault that stays
-_COMPLETED = SagaStatus.COMPLETED  # looking up a member of an Enum costs 60 ns, a global 5
+_NOTHING: dict[int, Why] = {}  # is stuck; nothing is ever added to it
+# Looking up a member of an Enum costs 60 ns, a global 5.
+_COMPLETED, _STUCK = SagaStatus.COMPLETED, SagaStatus.STUCK
 _naming = OwnLock()
 
 
@@ -659,7 +662,7 @@ class Run:
         trouble = execution.trouble
         assert trouble is not None  # noqa: S101 - else it would have completed
         statuses, results = execution.status, execution.results
-        stuck = execution.why_stuck() if outcome is SagaStatus.STUCK else {}
+        stuck = execution.why_stuck() if outcome is _STUCK else _NOTHING
         # Errors know the frames they have passed; frames that know the errors would close a
         # circle, which keeps the whole run until the garbage collector comes.
         if execution.at_rest and not trouble.stragglers:
