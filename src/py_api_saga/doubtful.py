@@ -61,6 +61,10 @@ class ErrorTypes:
             return True
         return said
 
+    def answered(self, error: Exception, handled: BaseException | None) -> ErrorTypes:
+        """Give what says likewise of this error, and asks no function of the user's."""
+        return _Said(self.match(error, handled)) if self.predicates else self
+
     def _match(self, error: Exception, outside: Outside) -> bool:
         if (self.types or self.names) and among(error, outside, self._means):
             return True
@@ -93,6 +97,18 @@ def _says(predicate: Predicate, error: Exception) -> bool:
     except Exception as raised:  # noqa: BLE001 - of the user's
         complain("a function in doubtful= raised: the action is in doubt", error=raised)
         return True
+
+
+class _Said(ErrorTypes):
+    """What was said of one error."""
+
+    def __init__(self, said: bool) -> None:  # noqa: FBT001 - it is all that there is
+        super().__init__(())
+        self._said = said
+
+    def match(self, _: Exception, __: BaseException | None = None) -> bool:
+        """Tell what was said."""
+        return self._said
 
 
 class _Default(ErrorTypes):

@@ -12,7 +12,10 @@ from types import FunctionType, MethodType
 
 from py_api_saga.context import SagaResults, is_coroutine_function
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
+from py_api_saga.entries import ACTION
 from py_api_saga.exceptions import SagaDefinitionError, refused
+from py_api_saga.interrupts import is_interrupt
+from py_api_saga.log import complain
 from py_api_saga.placeholder import SCANNED, Placeholder, placeholders
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -221,6 +224,50 @@ class Policy:
             self.park,
             self.ask,
         )
+
+    def answered(
+        self,
+        kind: str,
+        error: Exception,
+        attempt: int,
+        handled: BaseException | None,
+        *,
+        noted: bool,
+    ) -> Policy:
+        """Give what decides likewise of this error, and asks no function of the user's.
+
+        Whoever has made a call asks these: what the error means (`executors.meaning`) is then
+        decided anywhere.
+
+        Args:
+            kind: Of the call.
+            error: What it raised.
+            attempt: The number of the attempt, from 1.
+            handled: What its caller was handling, which is none of the call's.
+            noted: Whether doubt is certain without asking.
+
+        Raises:
+            BaseException: An interrupt that has struck the function in a `Retry`. One that fails
+                means that there is no further attempt, and is logged.
+        """
+        policy = self.falling_back_on(self)
+        if kind != ACTION:
+            policy.compensation_retry = _answered(self.compensation_retry, error, attempt)
+            return policy
+        policy.retry = _answered(self.retry, error, attempt)
+        if not noted:
+            policy.doubtful = self.doubtful.answered(error, handled)
+        return policy
+
+
+def _answered(rule: Retry | None, error: Exception, attempt: int) -> Retry | None:
+    try:
+        return None if rule is None else rule.answered(error, attempt)
+    except BaseException as raised:
+        if is_interrupt(raised):
+            raise
+        complain("the function in Retry(on=...) raised: no further attempt", error=raised)
+        return None
 
 
 PLAIN = Policy()  # of an operation for which nothing was asked

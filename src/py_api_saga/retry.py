@@ -179,28 +179,43 @@ class Retry:
         """
         if self.attempts is not None and attempt >= self.attempts:
             return None
-        wait = self._wait(error, attempt, chance)
-        if wait is None or (self.timeout is not None and elapsed + wait > self.timeout):
+        rule = self.answered(error, attempt)
+        kinds: Any = rule.on
+        if not (isinstance(error, kinds) or _each_is(error, kinds)):
             return None
-        return wait
+        try:
+            wait = rule.wait_initial * rule.wait_exp_base ** (attempt - 1)
+        except OverflowError:  # beyond a thousand attempts or so
+            wait = rule.wait_max
+        wait = min(rule.wait_max, wait + rule.wait_jitter * chance)
+        return None if rule.timeout is not None and elapsed + wait > rule.timeout else wait
 
-    def _wait(self, error: Exception, attempt: int, chance: float) -> float | None:
-        if isinstance(self.on, (type, tuple)):
-            again: object = isinstance(error, self.on) or _each_is(error, self.on)
-        else:
-            again = self.on(error)
+    def answered(self, error: Exception, attempt: int) -> Retry:
+        """Give what decides likewise of this failed attempt, and asks no function of the user's.
+
+        Raises:
+            Exception: What the function in `on` raised. After the last attempt it is not asked.
+            TypeError: That function returned something else than bool, number or timedelta.
+        """
+        is_last = self.attempts is not None and attempt >= self.attempts
+        if isinstance(self.on, (type, tuple)) or is_last:
+            return self
+        again: object = self.on(error)
         if again is True:
-            try:
-                wait = self.wait_initial * self.wait_exp_base ** (attempt - 1)
-            except OverflowError:  # beyond a thousand attempts or so
-                wait = self.wait_max
-            return min(self.wait_max, wait + self.wait_jitter * chance)
+            return self.__replace__(on=Exception)
         if again is False:
-            return None
+            return self.__replace__(on=())
         if isinstance(again, timedelta):
             again = again.total_seconds()
         if isinstance(again, (int, float)) and 0 <= again <= MAX_SECONDS:
-            return float(again)
+            seconds = float(again)
+            return self.__replace__(
+                on=Exception,
+                wait_initial=seconds,
+                wait_max=seconds,
+                wait_jitter=0.0,
+                wait_exp_base=1.0,
+            )
         message = f"the function in Retry(on=...) must return a bool or seconds, got {again!r}"
         raise TypeError(message)
 

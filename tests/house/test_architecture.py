@@ -41,9 +41,14 @@ HOUSE = (
     ("outcome",),
     ("execution",),
     # What runs it, which knows of no journal.
-    ("executors", "executors.inbox", "executors.threads"),
+    ("executors", "executors.meaning", "executors.inbox", "executors.threads"),
     ("executors.run",),
-    ("executors.running", "executors.turns", "executors.side_loop", "executors.calling"),
+    (
+        "executors.running",
+        "executors.turns",
+        "executors.side_loop",
+        "executors.calling",
+    ),
     ("executors.attempt",),
     ("executors.orchestrator", "executors.choreography"),
     ("executors.driving", "executors.event_loop"),

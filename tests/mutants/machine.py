@@ -304,14 +304,14 @@ MUTANTS = (
         "executors/attempt.py",
         "_given_up",
         "    return in_doubt(intent, late, alive=True)\n",
-        "    return meaning(run, intent, late, is_doubtful=True)\n",
+        "    return meant(run, intent, late, is_doubtful=True)\n",
     ),
     _one(
         "takes a lost reply for a failure",
-        "executors/attempt.py",
+        "executors/meaning.py",
         "meaning",
-        "is_doubtful or run.has_noted(intent) or policy.doubtful.match(error, sys.exception())",
-        "is_doubtful",
+        "kind == ACTION and (noted or policy.doubtful.match(error, handled))",
+        "kind == ACTION and noted",
     ),
     _one(
         "does not undo what lands when the run is over",

@@ -23,13 +23,13 @@ from py_api_saga.entries import (
     kind_of,
     not_happened,
     not_made,
-    retry,
     unknown,
     unready,
 )
 from py_api_saga.error_details import traceback_of
 from py_api_saga.executors.calling import NEVER_AWAITABLE, call_of, filled, not_awaited
 from py_api_saga.executors.inbox import GLANCE
+from py_api_saga.executors.meaning import meaning
 from py_api_saga.executors.run import is_defect, unnoticed
 from py_api_saga.executors.running import Running
 from py_api_saga.executors.threads import soon, start
@@ -153,12 +153,12 @@ def judged(run: Run, intent: Entry, error: BaseException, function: object = Non
     if struck_beside(error, function):
         raise error
     if isinstance(error, Exception) and not is_limit(error):
-        return meaning(run, intent, error)
+        return meant(run, intent, error)
     return interrupted(intent, error)
 
 
-def meaning(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = False) -> Entry:
-    """Say what an error means: another attempt, doubt, or the end.
+def meant(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = False) -> Entry:
+    """Say what an error means, once all is known that this depends on: see `meaning`.
 
     Not to be called where the error is handled: what is handled here is the caller's affair.
 
@@ -171,27 +171,20 @@ def meaning(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = Fa
     _, i, kind, number, _, _ = intent
     if not is_doubtful and (lacking := run.lacks(error)) is not None:
         return unready(intent, lacking)
-    policy = run.definition.operations[i].policy
-    if kind not in (ACTION, COMPENSATION):
+    policy = run.operations[i].policy
+    elapsed, handled = 0.0, sys.exception()
+    noted = is_doubtful or run.has_noted(intent)
+    if kind == ASK:
         complain("an on_doubt function raised", error=error)
-        return unknown(intent, error)
-    wait = None
-    rule = policy.retry if kind == ACTION else policy.compensation_retry
-    if rule is not None:
-        elapsed = 0.0 if rule.timeout is None else run.since_first(i, kind, monotonic())
+    elif policy is not PLAIN:
+        rule = policy.retry if kind == ACTION else policy.compensation_retry
+        if rule is not None and rule.timeout is not None:
+            elapsed = run.since_first(i, kind, monotonic())
         try:
-            wait = rule.after(error, number, elapsed, _chance())
-        except BaseException as raised:  # noqa: BLE001 - of the user's
-            if is_interrupt(raised):
-                return interrupted(intent, raised)
-            complain("the function in Retry(on=...) raised: no further attempt", error=raised)
-    if kind == ACTION and (
-        is_doubtful or run.has_noted(intent) or policy.doubtful.match(error, sys.exception())
-    ):
-        return in_doubt(intent, error, wait)
-    if wait is not None:
-        return retry(intent, error, wait)
-    return failed(intent, error)
+            policy = policy.answered(kind, error, number, handled, noted=noted)
+        except BaseException as interrupt:  # noqa: BLE001 - it struck a function of the user's
+            return interrupted(intent, interrupt)
+    return meaning(policy, intent, error, elapsed, _chance(), handled, noted)
 
 
 def _chance() -> float:
@@ -275,7 +268,7 @@ def _given_up(run: Run, intent: Entry, timeout: float) -> Entry:
     _, i, kind, _, _, _ = intent
     late = overdue(run, i, kind, timeout)
     if kind not in (ACTION, COMPENSATION):
-        return meaning(run, intent, late)
+        return meant(run, intent, late)
     return in_doubt(intent, late, alive=True)
 
 

@@ -27,7 +27,7 @@ from py_api_saga.entries import (
 from py_api_saga.executors.attempt import (
     answered,
     judged,
-    meaning,
+    meant,
     note_start,
     overdue,
     running,
@@ -567,7 +567,7 @@ def _judged(
     if scope is not None and scope.expired():
         late = overdue(run, i, kind, run.operations[i].policy.timeout or 0.0)
         late.__cause__ = error
-        return meaning(run, intent, late, is_doubtful=True)
+        return meant(run, intent, late, is_doubtful=True)
     is_coroutine = (  # what other functions give raises elsewhere
         type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE
     )
