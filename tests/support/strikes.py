@@ -33,9 +33,8 @@ def files_of(*names: str) -> set[str]:
     return set().union(*found.values())
 
 
-PLACES = files_of(
-    "executors", "execution", "entries", "compensation", "definition", "events", "log"
-)
+MACHINE = ("execution", "entries", "trouble", "outcome", "definition")
+PLACES = files_of("executors", *MACHINE, "events", "log")
 EVERY = int(os.environ.get("SAGA_STRIKES", "6"))
 USERS: set[str] = set()  # files of tests, whose functions `do` and `undo` are a user's
 Place = tuple[CodeType, int, int]  # code, instruction, and which time it is reached
