@@ -1,6 +1,7 @@
 """Sagas: do all of it, or undo it. See `SagaAssembler`."""
 
 from py_api_saga.assembler import Saga, SagaAssembler
+from py_api_saga.bound import BoundSaga
 from py_api_saga.context import current_operation
 from py_api_saga.definition import Results
 from py_api_saga.events import Event
@@ -15,7 +16,7 @@ from py_api_saga.exceptions import (
 )
 from py_api_saga.observer import Observer
 from py_api_saga.operation import NOT_HAPPENED, UNKNOWN, happened
-from py_api_saga.placeholder import result_of
+from py_api_saga.placeholder import given, result_of
 from py_api_saga.retry import Retry
 from py_api_saga.status import SagaStatus, Status
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NOT_HAPPENED",
     "UNKNOWN",
+    "BoundSaga",
     "Event",
     "JournalError",
     "Observer",
@@ -45,6 +47,7 @@ __all__ = [
     "Status",
     "arecover",
     "current_operation",
+    "given",
     "happened",
     "leaves_doubt",
     "recover",

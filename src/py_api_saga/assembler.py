@@ -7,6 +7,7 @@ from functools import partial
 from operator import is_
 from types import FunctionType
 
+from py_api_saga.bound import BoundSaga, Template
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
 from py_api_saga.doubtful import DOUBTFUL, error_types
 from py_api_saga.exceptions import (
@@ -20,6 +21,7 @@ from py_api_saga.exceptions import (
 from py_api_saga.executable import Executable
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
+from py_api_saga.filling import Numbering, users
 from py_api_saga.operation import (
     ARGS,
     FUNCTION,
@@ -28,9 +30,11 @@ from py_api_saga.operation import (
     NEEDS,
     PLAIN,
     Call,
+    Filling,
     Operation,
     Policy,
     label_of,
+    own,
     plain_call,
     read_call,
 )
@@ -116,6 +120,13 @@ class Saga(Executable):
     on_crash: Literal["resume", "compensate"] = "resume"
     max_doubt_age: float | None = None
 
+    _template: Template | None = None  # of an instance, once it was given something
+    _has_holes = False  # there may be a `given` in its operations
+
+    _operations: list[Operation]
+    _names: Names
+    _async: str  # where the first coroutine function stands
+
     def __init__(
         self,
         retry_attempts: int | None = None,
@@ -134,11 +145,11 @@ class Saga(Executable):
             SagaDefinitionError: An argument, or the attribute of the class, is not of its type
                 or out of range, or both `retry_attempts` and `retry` are given.
         """
-        self._operations: list[Operation] = []
+        self._operations = []
         self._names = Names()
         self._children: list[tuple[int, str, Layout]] = []  # where each begins
         self._pivot = -1
-        self._async = ""  # where the first coroutine function stands
+        self._async = ""
         self._policy = PLAIN
         if name is not None or self.name is not None:
             self.name = _saga_name(name if name is not None else self.name)
@@ -201,7 +212,11 @@ class Saga(Executable):
 
         @overload
         def operation(
-            self, action: Saga, *, name: str | None = None, after: str | Iterable[str] = ()
+            self,
+            action: Saga | BoundSaga,
+            *,
+            name: str | None = None,
+            after: str | Iterable[str] = (),
         ) -> Self: ...
 
     def operation(  # noqa: C901, D417, PLR0912 - checks in a row: a call more is paid each time
@@ -257,7 +272,9 @@ class Saga(Executable):
             if action is _NOT_GIVEN:
                 raise SagaDefinitionError("Operation can not be empty")
             if isinstance(action, Saga):
-                return self._take_in(action, compensation, options, self._position)
+                return self._take_in(action, compensation, options)
+            if isinstance(action, BoundSaga):
+                return self._take_in(action.whole, compensation, options, action)
             do = read_call(action, "action", self._position)
         undo = None
         if compensation is not None:
@@ -328,10 +345,11 @@ class Saga(Executable):
     ) -> tuple[str | None, tuple[int, ...], Policy]:
         """Give the name of an operation, the operations that it comes after, and its policy."""
         name, after, *asked = self._options(**options)
+        self._has_holes = self._has_holes or type(do[NEEDS]) is Filling
         policy = self._policy
         if not all(map(is_, asked, _NOTHING_ASKED)):
             policy = self._policy_of(do, position, *asked)
-        before = self._edges(after, do[3], position) if do[3] or after != () else ()
+        before = self._edges(after, do[NEEDS], position) if do[NEEDS] or after != () else ()
         return None if name is None else self._check_name(name, position), before, policy
 
     def _policy_of(
@@ -359,9 +377,14 @@ class Saga(Executable):
         )
 
     def _take_in(
-        self, child: Saga, compensation: object, options: dict[str, Any], position: int
+        self,
+        child: Saga,
+        compensation: object,
+        options: dict[str, Any],
+        bound: BoundSaga | None = None,
     ) -> Self:
         """Add the operations of a child saga as they are now, as `name.operation`."""
+        position = self._position
         name, after, *asked = self._options(**options)
         if compensation is not None or not all(map(is_, asked, _NOTHING_ASKED)):
             where = f"operation {position}, a child saga"
@@ -369,42 +392,60 @@ class Saga(Executable):
             raise SagaDefinitionError(message)
         import hashlib  # noqa: F401, PLC0415 - 1 ms, for the keys of long names: see `Run.key`
 
-        operations, base = child._snapshot(), position - 1
+        child._snapshot()
         if child._pivot >= 0:
             self._check_pivot(True, position)  # noqa: FBT003
         before = self._edges(after, (), position)
+        for need in () if bound is None else bound.results:
+            self._needed(need, f"operation {position}, a child saga that was given", position)
         if name is None:
             name = self._names.preview(child.name or "saga")
         else:
             self._check_name(name, position)
-        prefix, names = f"{name}.", child._names.all().copy()  # the child may be this saga
-        layout, places = child._layout().shifted(base), dict(child._names.places)
-        own: Sequence[tuple[int, ...]] = chained(len(operations))[0]
+        layout, places = child._layout().shifted(position - 1), dict(child._names.places)
+        shared, prefix = [*child._names.shared], f"{name}."  # the child may be this saga
+        self._adopt(child, prefix, before, bound)
+        self._children.append((position - 1, name, layout))
+        self._names.add(name, layout)
+        for key, place in places.items():
+            if not isinstance(place, int):
+                self._names.add(prefix + key, place.shifted(position - 1))
+        self._names.shared.update([prefix + other for other in shared])
+        if child._pivot >= 0:
+            self._pivot = child._pivot + position - 1
+        if child._async:
+            self._async = self._async or f"{child._async}, in the child saga {name!r}"
+        return self
+
+    def _adopt(
+        self, child: Saga, prefix: str, before: tuple[int, ...], bound: BoundSaga | None
+    ) -> None:
+        """Add the operations of a child saga under their new names, with what they were given."""
+        operations, names = child._snapshot(), child._names.all().copy()
+        base = len(self._operations)
+        follows: Sequence[tuple[int, ...]] = chained(len(operations))[0]
         if any(operation.after for operation in operations):
-            own = [operation.after for operation in operations]
-        for i, operation in enumerate(operations):
-            self._names.give(prefix + names[i])
+            follows = [operation.after for operation in operations]
+        for i, own_operation in enumerate(operations):
+            after = tuple([j + base for j in follows[i]]) or before
+            name, scope = prefix + names[i], prefix + own_operation.scope
+            operation = own_operation
+            if bound is not None:
+                operation, scope = bound.filled(own_operation, scope, name)
+                needs = [need for need in operation.action[NEEDS] if need in bound.results]
+                after = tuple(dict.fromkeys((*after, *self._edges((), needs, base + 1))))
+            self._names.give(name)
             self._operations.append(
                 Operation.of(
                     prefix + operation.label,
                     operation.action,
                     operation.compensation,
-                    tuple(j + base for j in own[i]) or before,
+                    after,
                     self._inherited(operation.policy),
-                    prefix + operation.scope,
+                    scope,
                 )
             )
-        self._children.append((base, name, layout))
-        self._names.add(name, layout)
-        for key, place in places.items():
-            if not isinstance(place, int):
-                self._names.add(prefix + key, place.shifted(base))
-        self._names.shared.update([prefix + shared for shared in child._names.shared])
-        if child._pivot >= 0:
-            self._pivot = child._pivot + base
-        if child._async:
-            self._async = self._async or f"{child._async}, in the child saga {name!r}"
-        return self
+        self._has_holes = self._has_holes or bool(users(self._operations[base:], self._names))
 
     def _inherited(self, policy: Policy) -> Policy:
         """Let this saga's retries hold where the child and its operation say nothing."""
@@ -448,7 +489,7 @@ class Saga(Executable):
         return place
 
     def _edges(
-        self, after: str | Iterable[str], needs: tuple[str, ...], position: int
+        self, after: str | Iterable[str], needs: Iterable[str], position: int
     ) -> tuple[int, ...]:
         """Give the operations that an operation comes after."""
         names = (after,) if isinstance(after, str) else after
@@ -456,16 +497,21 @@ class Saga(Executable):
             places = [self._place(name, position, "after") for name in names]
         except TypeError:
             raise refused(f"operation {position}: after", "names of operations", after) from None
-        for name in needs:
-            if name == OWN:
-                message = (
-                    f"operation {position}: the action: result_of() is the operation's own "
-                    "result, which only its compensation can have"
-                )
-                raise SagaDefinitionError(message)
-            places.append(self._place(name, position, "result_of"))
+        places += [
+            self._needed(name, f"operation {position}: the action", position) for name in needs
+        ]
         edges = [i for place in places for i in self._ends(place)]
         return tuple(dict.fromkeys(edges))
+
+    def _needed(self, name: str, where: str, position: int) -> int | Layout:
+        """Find the operation whose result an action needs."""
+        if name == OWN:
+            message = (
+                f"{where}: result_of() is the operation's own result, which only its compensation "
+                "can have"
+            )
+            raise SagaDefinitionError(message)
+        return self._place(name, position, "result_of")
 
     def _ends(self, place: int | Layout) -> Iterable[int]:
         """Give the last operations of a child saga, after which nothing in it comes."""
@@ -481,11 +527,41 @@ class Saga(Executable):
         for need in needs:
             if need not in (OWN, name):
                 self._place(need, position, "result_of")
-        needs = tuple(OWN if need == name else need for need in needs)
-        return function, args, keywords, needs, is_async
+        self._has_holes = self._has_holes or type(needs) is Filling
+        return function, args, keywords, own(needs, name), is_async
 
     def _note_async(self, role: str, position: int) -> None:
         self._async = self._async or f"operation {position}: the {role} is a coroutine function"
+
+    def given(self, /, **arguments: Any) -> BoundSaga:
+        """Give the operations what `given("…")` stands for in them, for one run or several.
+
+        The saga itself stays as it is: it is written once, for all runs. What can be checked of it
+        is checked the first time.
+
+        Args:
+            arguments: A value for each name; it is not copied. It holds no placeholder, unless
+                another saga takes this one in: `operation(child.given(article=result_of("pick")))`
+                fills what the child wants by what is known in the other saga.
+
+        Returns:
+            The operations with these arguments, which can be executed.
+
+        Raises:
+            SagaDefinitionError: A name is missing, or nothing uses it; an argument does not have
+                such an item or attribute as is wanted of it; or there are no operations.
+        """
+        template = self._template
+        if template is None or template.size != len(self._operations):
+            self._template = template = self.__copy__()._as_template()  # noqa: SLF001 - ours
+        return BoundSaga(self, template, arguments)
+
+    def _as_template(self) -> Template:
+        """Put numbers in the place of the names of what is given, in a copy nobody else has."""
+        numbering = Numbering()
+        self._operations = [*map(numbering.operation, self._operations)]
+        self._template = None
+        return Template(self, numbering)
 
     # --- running ---------------------------------------------------------------------------------
 
@@ -498,6 +574,8 @@ class Saga(Executable):
         journal: Journal | None = None,
         limit: int | None = None,
     ) -> Run:
+        if self._has_holes and type(definition) is Definition:
+            self._refuse_holes()
         if saga_id is not None:
             _check_saga_id(saga_id)
         if deadline is not None:
@@ -516,6 +594,17 @@ class Saga(Executable):
         journal = check_journal(journal, "saga")
         recorder = begin(journal, definition, self.name, saga_id, deadline, age, limit, in_loop)
         return DurableRun(definition, self.name, observers, deadline, drive_late, recorder)
+
+    def _refuse_holes(self) -> None:
+        """Refuse to run what wants arguments that were not given."""
+        wanted = users(self._operations, self._names)
+        if wanted:  # a hole may have been in an operation that was refused
+            uses = [f"{name} (in {', '.join(using[:_SHOWN])})" for name, using in wanted.items()]
+            message = (
+                f"the saga wants arguments that it was not given: {', '.join(uses[:_SHOWN])}; "
+                f"give them and run what that returns: saga.given({next(iter(wanted))}=…)"
+            )
+            raise SagaDefinitionError(message)
 
     def _snapshot(self) -> tuple[Operation, ...]:
         if not self._operations:

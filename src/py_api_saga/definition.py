@@ -301,10 +301,12 @@ class Definition:
         pivot: The pivot, or -1.
         is_chain: Whether each operation comes after the one before it.
         on_crash: What recovery does with the run if nothing has failed.
+        values: What is given to this run, by number, if the arguments of its calls are not whole.
     """
 
     __slots__ = (
         "after", "followers", "is_chain", "layout", "names", "on_crash", "operations", "pivot",
+        "values",
     )  # fmt: skip
 
     operations: tuple[Operation, ...]
@@ -315,6 +317,7 @@ class Definition:
     pivot: int
     is_chain: bool
     on_crash: Literal["resume", "compensate"]
+    values: tuple[Any, ...]
 
 
 @lru_cache(maxsize=16)  # the sagas of a process are of a few sizes

@@ -35,11 +35,16 @@ class Executable:
 
     __slots__ = ()
 
-    _operations: Sequence[Operation]
-    _names: Names
-    _async: str
-
     if TYPE_CHECKING:
+
+        @property
+        def _operations(self) -> Sequence[Operation]: ...
+
+        @property
+        def _names(self) -> Names: ...
+
+        @property
+        def _async(self) -> str: ...
 
         def _chain(self) -> Definition: ...
 

@@ -16,11 +16,11 @@ from py_api_saga.entries import ACTION
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain
-from py_api_saga.placeholder import SCANNED, Placeholder, placeholders
+from py_api_saga.placeholder import OWN, SCANNED, Given, Placeholder, placeholders
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Any, Final, Literal, TypeAlias
 
     from py_api_saga.retry import Retry
@@ -62,13 +62,44 @@ OnDoubt: TypeAlias = 'Literal["proceed", "park"] | Callable[..., Answer | Awaita
 # --- calls -----------------------------------------------------------------------------------
 
 
+class Filling:
+    """What has to be put into the arguments of a call, if that is not results alone.
+
+    Iterated it gives the operations whose results these are, as the tuple does that stands in its
+    place where nothing else is wanted.
+
+    Attributes:
+        results: These operations.
+        names: Of what each run is given.
+        pick: Makes the arguments of what a run was given, if each of them is a whole value or the
+            same in all runs; None if there is more to it, or as long as the values have no numbers.
+    """
+
+    __slots__ = ("names", "pick", "results")
+
+    def __init__(
+        self,
+        results: tuple[str, ...],
+        names: tuple[str, ...],
+        pick: Callable[[Sequence[Any]], tuple[Any, ...]] | None = None,
+    ) -> None:
+        """Say what is wanted."""
+        self.results, self.names, self.pick = results, names, pick
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __reduce__(self) -> tuple[Any, ...]:  # what slots lack for the old pickle protocols
+        return Filling, (self.results, self.names, self.pick)
+
+
+Needs: TypeAlias = "tuple[str, ...] | Filling"
+
 # A function, its arguments and keywords, the operations whose results stand in these, and whether
 # it is a coroutine function. A plain tuple: there are two in each operation, and any other object
 # costs as much as all the rest of reading one. Who wants one part says which; who wants several
 # unpacks it.
-Call: TypeAlias = (
-    "tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any], tuple[str, ...], bool]"
-)
+Call: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any], Needs, bool]"
 
 
 FUNCTION: Final = 0
@@ -79,7 +110,7 @@ IS_ASYNC: Final = 4
 
 _NO_KEYWORDS: Mapping[str, Any] = {}
 # Most arguments are of these types, which is seen faster than that they are none of SCANNED.
-_ATOMS = frozenset({int, str, float, bool, bytes, type(None)})
+ATOMS = frozenset({int, str, float, bool, bytes, type(None)})
 
 
 def plain_call(function: Any = None, *args: Any) -> Call | None:
@@ -92,10 +123,10 @@ def plain_call(function: Any = None, *args: Any) -> Call | None:
     spare = known.takes - len(args)
     if spare and not 0 < spare <= len(function.__defaults__ or ()):
         return None
-    needs: tuple[str, ...] = ()
+    needs: Needs = ()
     for arg in args:
-        if type(arg) not in _ATOMS and isinstance(arg, SCANNED):
-            needs = _needs(args, ())
+        if type(arg) not in ATOMS and isinstance(arg, SCANNED):
+            needs = needs_of(args)
             break
     return function, args, _NO_KEYWORDS, needs, known.is_async
 
@@ -115,11 +146,22 @@ def read_call(value: Any, role: str, position: int) -> Call:
     return plain_call(function, *args) or _read_odd_call(function, tuple(args), role, position)
 
 
-def _needs(args: Iterable[object], more: Iterable[object]) -> tuple[str, ...]:
-    needs = tuple(dict.fromkeys(name for arg in (*args, *more) for name in placeholders(arg)))
-    if needs:  # to put the results in their place, where it is too late to import anything
+def needs_of(args: Iterable[object], more: Iterable[object] = ()) -> Needs:
+    """Collect what stands in the arguments and keywords of a call, and is not known yet."""
+    results, names = dict[str, None](), dict[str, None]()
+    for arg in (*args, *more):
+        for placeholder in placeholders(arg):
+            found = names if type(placeholder) is Given else results
+            found[placeholder.__saga_operation__] = None
+    if results or names:  # to put these in their place, where it is too late to import anything
         import copy  # noqa: F401, PLC0415 - 0.6 ms, and many sagas have no placeholders
-    return needs
+    return Filling(tuple(results), tuple(names)) if names else tuple(results)
+
+
+def own(needs: Needs, name: str) -> Needs:
+    """Say of an operation's own result, that its compensation wants, that it is its own."""
+    results = tuple([OWN if need == name else need for need in needs])
+    return Filling(results, needs.names) if type(needs) is Filling else results
 
 
 def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: int) -> Call:
@@ -153,7 +195,7 @@ def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: in
             raise SagaDefinitionError(message) from None
     if type(function) is FunctionType:  # of a partial
         function.saga_results = SagaResults(function)  # type: ignore[attr-defined]
-    return function, args, keywords, _needs(args, keywords.values()), is_async(function)
+    return function, args, keywords, needs_of(args, keywords.values()), is_async(function)
 
 
 def is_async(function: Any) -> bool:
@@ -224,6 +266,12 @@ class Policy:
             self.park,
             self.ask,
         )
+
+    def asking(self, ask: Call | None) -> Policy:
+        """Copy it, with another question."""
+        policy = self.falling_back_on(PLAIN)
+        policy.ask = ask
+        return policy
 
     def answered(
         self,

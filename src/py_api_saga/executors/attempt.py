@@ -35,7 +35,7 @@ from py_api_saga.executors.running import Running
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.interrupts import is_interrupt, is_limit
 from py_api_saga.log import complain
-from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Happened
+from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Filling, Happened
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -75,7 +75,10 @@ def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
     problem: BaseException
     try:
         if needs:
-            args, keywords = filled(run, operation, i, call)
+            if type(needs) is Filling and needs.pick is not None:  # as `filled`, in fewer steps
+                args = needs.pick(run.definition.values)
+            else:
+                args, keywords = filled(run, operation, i, call)
     except BaseException as error:  # noqa: BLE001 - what results are made of may raise anything
         problem, called = error, None
     else:

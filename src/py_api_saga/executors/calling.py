@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from py_api_saga.definition import Layout, arrange
 from py_api_saga.entries import ACTION, COMPENSATION
-from py_api_saga.operation import ARGS, KEYWORDS
-from py_api_saga.placeholder import OWN, resolve
+from py_api_saga.operation import Filling
+from py_api_saga.placeholder import OWN, Hole, found, resolve
 from py_api_saga.status import MISSING
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.executors.run import Run
     from py_api_saga.operation import Call, Operation
+    from py_api_saga.placeholder import Placeholder
 
 # Asking a type for an attribute that it lacks costs 400 ns.
 NEVER_AWAITABLE = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict, set})
@@ -46,21 +47,30 @@ def not_awaited(run: Run, i: int, kind: str, awaitable: Any) -> TypeError:
 def filled(
     run: Run, operation: Operation, i: int, call: Call
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-    """Put the results in the place of the placeholders.
+    """Put the results, and what the run was given, in the place of the placeholders.
 
     Raises:
         LookupError: A result is not known, since its operation was resolved without one.
     """
+    _, args, keywords, needs, _ = call
+    values: tuple[Any, ...] = ()
+    if type(needs) is Filling:
+        values = run.definition.values
+        if needs.pick is not None:
+            return needs.pick(values), keywords
     results, names = run.execution.results, run.definition.names
 
-    def result(name: str) -> object:
+    def known(placeholder: Placeholder) -> object:
+        name = placeholder.__saga_operation__
+        if type(placeholder) is Hole:
+            return values[name]
         place = i if name == OWN else names.get(operation.scope + name)
-        known = arrange(place, results) if isinstance(place, Layout) else results[place or 0]
-        if known is MISSING:
+        result = arrange(place, results) if isinstance(place, Layout) else results[place or 0]
+        if result is MISSING:
             message = f"the result of {name or run.name_of(i)!r} is not known"
             raise LookupError(message)
-        return known
+        return found(placeholder, result)
 
     done: dict[int, Any] = {}
-    args = tuple([resolve(arg, result, done) for arg in call[ARGS]])
-    return args, {name: resolve(value, result, done) for name, value in call[KEYWORDS].items()}
+    args = tuple([resolve(arg, known, done) for arg in args])
+    return args, {name: resolve(value, known, done) for name, value in keywords.items()}

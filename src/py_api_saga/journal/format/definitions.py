@@ -10,12 +10,14 @@ from collections import namedtuple
 
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import SagaDefinitionError
+from py_api_saga.filling import BoundDefinition, filled
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps
 from py_api_saga.operation import ARGS, FUNCTION, KEYWORDS, PLAIN
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from py_api_saga.definition import Definition, Layout
@@ -47,13 +49,15 @@ def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
     Raises:
         SagaDefinitionError: An argument or a function can't be stored; says which, and why.
     """
-    names = definition.names.all()
+    names, operations = definition.names.all(), definition.operations
+    if type(definition) is BoundDefinition:
+        operations = tuple([filled(operation, definition.values) for operation in operations])
     is_chain = definition.is_chain
-    operations = [
+    trees = [
         _operation_tree(operation, name, values, is_chain)
-        for operation, name in zip(definition.operations, names, strict=False)  # there may be more
+        for operation, name in zip(operations, names, strict=False)  # there may be more
     ]
-    tree: dict[str, Any] = {"format": FORMAT, "name": plan.name, "operations": operations}
+    tree: dict[str, Any] = {"format": FORMAT, "name": plan.name, "operations": trees}
     if not is_chain:
         tree["limit"] = plan.limit
     if definition.layout is not None:
@@ -66,14 +70,16 @@ def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
         tree["max_doubt_age"] = plan.max_age
     if plan.in_loop:
         tree["asyncio"] = True
-    return f'["{DEFINED}",{_text_of(tree, definition, values)}]'
+    return f'["{DEFINED}",{_text_of(tree, names, operations, values)}]'
 
 
-def _text_of(tree: dict[str, Any], definition: Definition, values: Values) -> str:
+def _text_of(
+    tree: dict[str, Any], names: Sequence[str], operations: Sequence[Operation], values: Values
+) -> str:
     """Write the tree of a definition, and see that neither it nor a part is too large."""
     text = dumps(tree)
     if len(text) > MAX_VALUE:  # else no part of it can be too large
-        for name, operation in zip(definition.names.all(), definition.operations, strict=False):
+        for name, operation in zip(names, operations, strict=False):
             _check_arguments(operation.action, f"operation {name!r}: the action", values)
             if operation.compensation is not None:
                 where = f"operation {name!r}: the compensation"
@@ -132,7 +138,7 @@ def _call_tree(call: Call, name: str, role: str, values: Values) -> list[Any]:
         message = f"{where}: its arguments, together: {error}"
         raise SagaDefinitionError(message) from None
     if needs:
-        tree.append(needs)
+        tree.append(tuple(needs))
     return tree
 
 
