@@ -24,6 +24,7 @@ from shop import (
 
 from py_api_saga import (
     UNKNOWN,
+    BoundSaga,
     Event,
     Observer,
     Results,
@@ -33,6 +34,7 @@ from py_api_saga import (
     SagaStatus,
     Status,
     current_operation,
+    given,
     happened,
     leaves_doubt,
     result_of,
@@ -154,6 +156,29 @@ async def run_under_asyncio(checkout: SagaAssembler) -> None:
     """Run under asyncio."""
     assert_type(await checkout.aorchestrator_execute(deadline=5, saga_id="checkout-7"), Results)
     assert_type(await checkout.achoreography_execute(max_workers=4), Results)
+
+
+# What is given to each run stands for a value of any type, and what it is given to is no saga.
+once = saga().operation((reserve, given("sku"), given("pieces")), (release, given("sku")))
+once.operation((post, "/order", {"id": given("order").id, "lines": [given("order")["lines"]]}))
+assert_type(given("order")["id"], Any)
+
+
+def run_with_arguments(checkout: SagaAssembler, order: dict[str, str]) -> str:
+    """Run a saga that was written once."""
+    bound = checkout.given(sku="mug", order=order)
+    assert_type(bound, BoundSaga)
+    assert_type(bound.orchestrator_execute(deadline=5, saga_id="checkout-7"), Results)
+    assert_type(bound.choreography_execute(max_workers=4), Results)
+    parent = saga().operation(bound, name="first").operation(bound, name="second", after="first")
+    return bound.start(saga_id="checkout-8") + bound.mermaid() + parent.mermaid()
+
+
+async def run_with_arguments_under_asyncio(bound: BoundSaga) -> None:
+    """Run it under asyncio."""
+    assert_type(await bound.aorchestrator_execute(), Results)
+    assert_type(await bound.achoreography_execute(), Results)
+    assert_type(await bound.astart(at_once=True), str)
 
 
 def explain(error: SagaException) -> str | None:

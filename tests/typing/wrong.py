@@ -2,7 +2,7 @@
 
 from shop import Shop, asked, book, charge, eight, label, release, reserve, tidy
 
-from py_api_saga import Retry, SagaAssembler, current_operation, result_of
+from py_api_saga import Retry, SagaAssembler, current_operation, given, result_of
 
 saga = SagaAssembler.saga
 shop = Shop("corner")
@@ -72,8 +72,15 @@ saga().operation(tidy).orchestrator_execute(max_workers=4)  # error
 saga().operation(tidy).choreography_execute(saga_id=5)  # error
 saga().operation(tidy).operation(tidy).execute()  # error
 result_of(5)  # error
+given(5)  # error
+given(name="order")  # error
+saga().operation(tidy).given("mug")  # error
+saga().operation(tidy).given().operation(tidy)  # error
+saga().operation(tidy).given().orchestrator_execute(order=1)  # error
+saga().operation(saga().operation(tidy).given(), tidy)  # error
 number: int = current_operation().idempotency_key  # error
 
 # Right calls between the wrong ones: nothing is reported here.
 saga().operation((reserve, "mug"), (release, "mug"), on_doubt=asked)
+saga().operation((reserve, given("sku")), (release, given("order")["sku"]))
 saga().operation((reserve, result_of("x")), (release, result_of()["sku"]))
