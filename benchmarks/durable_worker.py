@@ -327,7 +327,7 @@ def crowd(name: str, place: str, sagas: int, seconds: float) -> dict[str, float]
 
 def peak() -> float:
     """Give the most memory that this process has had, MiB; 0 where nobody says."""
-    status = Path("/proc/self/status")  # getrusage would tell that of who has started us
+    status = Path("/proc/self/status")  # getrusage would tell that of whoever has started us
     if not status.exists():
         return 0.0
     lines = dict(line.split(":", 1) for line in status.read_text().splitlines())

@@ -77,7 +77,7 @@ class Article(models.Model):  # type: ignore[misc]  # Django has no type hints
         return str(self.name)
 
 
-class Reservation(models.Model):  # type: ignore[misc]  # likewise
+class Reservation(models.Model):  # type: ignore[misc]  # as above
     """What is put aside for whom, under the key of the operation that did so."""
 
     key = models.CharField(max_length=255, unique=True)

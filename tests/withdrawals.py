@@ -134,7 +134,7 @@ class Play:
             if seen is not None and claims and seen.status is not SagaStatus.COMPLETED:
                 self.wrong.append(f"{saga_id} is {seen.status}")
         if {*there} - {*self.told} - self.refused:
-            self.wrong.append("there are sagas of which nobody was told")
+            self.wrong.append("there are sagas that nobody was told of")
 
 
 def play(folder: Path, seconds: float, seed: int) -> Play:

@@ -586,7 +586,7 @@ class Saga(Executable):
         if journal is None:
             return Run(definition, self.name, observers, saga_id, deadline, drive_late)
         from py_api_saga.durable.recorder import begin  # noqa: PLC0415 - as in `_durably`
-        from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - likewise
+        from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - as above
 
         definition.on_crash = _on_crash(self.on_crash)
         age = seconds(self.max_doubt_age, "saga: max_doubt_age")

@@ -46,7 +46,7 @@ def current_operation() -> CurrentOperation:
 
 
 # Flags of code that can't be checked by counting, since it takes *args (0x4) or **keywords (0x8),
-# or that is no function to call and be done: generators, also asynchronous ones (0x20, 0x200).
+# or that is not a function to call and be done: generators, also asynchronous ones (0x20, 0x200).
 _ODD = 0x4 | 0x8 | 0x20 | 0x200
 _COROUTINE = 0x80
 

@@ -62,7 +62,7 @@ class ErrorTypes:
         return said
 
     def answered(self, error: Exception, handled: BaseException | None) -> ErrorTypes:
-        """Give what says likewise of this error, and asks no function of the user's."""
+        """Give what says the same of this error, and asks no function of the user's."""
         return _Said(self.match(error, handled)) if self.predicates else self
 
     def _match(self, error: Exception, outside: Outside) -> bool:
@@ -149,7 +149,7 @@ def error_types(value: object, where: str) -> ErrorTypes:
 def _plain(function: Any, where: str) -> Any:
     """Refuse a function whose answer would have to be awaited: doubt is settled at once."""
     import inspect  # noqa: PLC0415 - 9 ms, and few sagas have such a function
-    from functools import partial  # noqa: PLC0415 - likewise
+    from functools import partial  # noqa: PLC0415 - as above
 
     inner = function
     while isinstance(inner, partial):

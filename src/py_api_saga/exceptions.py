@@ -31,7 +31,7 @@ MAX_NAME = 64  # characters, so that saga, operation and kind fit a key of 255
 
 
 def refused(where: str, expected: str, got: object) -> SagaDefinitionError:
-    """Make the error for a wrong value; only numbers, words and None are shown."""
+    """A value is wrong; of what came only numbers, words and None are shown."""
     shown = type(got).__name__
     if got is None or type(got) in (bool, int, float):
         shown = repr(got)
@@ -41,7 +41,7 @@ def refused(where: str, expected: str, got: object) -> SagaDefinitionError:
 
 
 def check_journal(journal: T, where: str) -> T:
-    """Refuse what is no journal: a path, say, or a class."""
+    """Refuse what is not a journal: a path, say, or a class."""
     if isinstance(journal, type) or not hasattr(journal, "awrite"):
         expected = 'a journal, such as SQLiteJournal("sagas.db")'
         raise refused(f"{where}: journal", expected, journal)

@@ -176,7 +176,7 @@ class Executable:
         """
         limit = self._limit(max_workers)
         running = self._run_async(saga_id, deadline, journal, limit)
-        del self  # likewise
+        del self  # as above
         return await running
 
     def start(
@@ -214,7 +214,7 @@ class Executable:
         journal: Journal | None = None,
         at_once: bool = False,
     ) -> str:
-        """Do as `start`, without blocking the loop."""
+        """Like `start`, without blocking the loop."""
         from py_api_saga.durable.beginning import astart  # noqa: PLC0415 - as in `_durably`
 
         loops.check_loop("astart")
@@ -254,7 +254,7 @@ class Executable:
         if type(run) is Run:
             return execute(run, limit)
         from py_api_saga.durable.beginning import aexecute  # noqa: PLC0415 - as in `_durably`
-        from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - likewise
+        from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - as above
 
         assert isinstance(run, DurableRun)  # noqa: S101 - there is no other kind
         return aexecute(run, limit)
@@ -288,7 +288,7 @@ class Executable:
 def _durably(run: Run, limit: int | None) -> Results:
     """Run a saga that has a journal; who has none does not pay for importing what that needs."""
     from py_api_saga.durable.beginning import execute  # noqa: PLC0415 - json: 6 ms to import
-    from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - likewise
+    from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - as above
 
     assert isinstance(run, DurableRun)  # noqa: S101 - there is no other kind
     return execute(run, limit)

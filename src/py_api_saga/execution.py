@@ -200,7 +200,7 @@ class Execution:
             self._turn()
         self.entries.append(entry)
 
-    def start(self, intent: Entry | None = None) -> Entry | None:  # noqa: C901 - likewise
+    def start(self, intent: Entry | None = None) -> Entry | None:  # noqa: C901 - as above
         """Tell an intent, by default the first that is ready without a wait; None if none is."""
         trouble = self.trouble
         if intent is None:
@@ -511,7 +511,7 @@ class Execution:
         if trouble is None or self.status[i] is not _STUCK or i in self.flying:
             wrong = "is not stuck"
         elif (~i if self.rolling else i) in self._heap:
-            wrong = "is to be called once more as it is"
+            wrong = "is already due to be called again"
         elif trouble.alive(i):
             wrong = _LIVES
         elif self.backward and not self.rolling and i != self.definition.pivot:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SENT = "sent"  # something may have arrived
 UNSENT = "unsent"  # nothing had been sent, and what was built in and is below it tells no more
 WRAPPER = "wrapper"  # what is inside tells; if nothing known is inside, doubt
-CONNECTION = "connection"  # likewise, and what it was raised in the handling of is inside as well
+CONNECTION = "connection"  # the same, and what it was raised in the handling of is inside as well
 ANSWER = "answer"  # by its status
 INTERRUPT = "interrupt"  # a time limit, or what only ends a program
 DATABASE = "database"  # by its SQLSTATE or number, or by where it was raised
@@ -198,7 +198,7 @@ module_of = type.__dict__["__module__"].__get__
 
 
 def name_of(kind: type) -> str:
-    """Name a class as "module.Class"; what is no text in the place of a module names nothing."""
+    """Name a class as "module.Class"; a module that is not a text names nothing."""
     module = module_of(kind)
     return f"{module}.{_qualname_of(kind)}" if type(module) is str else ""
 

@@ -7,8 +7,8 @@ import sys
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.log import complain
 
-# How many runs are looked at yet. A look costs a hundredth of a small saga, and who blocks a loop
-# does so from the beginning; so not all are. Looked at from outside, to save the call.
+# How many runs are looked at yet. A look costs a hundredth of a small saga, and whoever blocks a
+# loop does so from the beginning; so not all are. Looked at from outside, to save the call.
 looks = 1000
 
 

@@ -165,7 +165,7 @@ def own(needs: Needs, name: str) -> Needs:
 
 
 def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: int) -> Call:
-    """Read a call that is no plain function with the right number of arguments."""
+    """Read a call of anything but a plain function with the right number of arguments."""
     import inspect  # noqa: PLC0415 - 9 ms, and most calls do without
 
     where = f"operation {position}: the {role}"
@@ -202,7 +202,7 @@ def is_async(function: Any) -> bool:
     """Tell whether a callable is a coroutine function, or calls one."""
     if type(function) is FunctionType:
         return is_coroutine_function(function)
-    from inspect import iscoroutinefunction  # noqa: PLC0415 - likewise
+    from inspect import iscoroutinefunction  # noqa: PLC0415 - as above
 
     return _is(function, iscoroutinefunction)
 
@@ -282,7 +282,7 @@ class Policy:
         *,
         noted: bool,
     ) -> Policy:
-        """Give what decides likewise of this error, and asks no function of the user's.
+        """Give what decides the same of this error, and asks no function of the user's.
 
         Whoever has made a call asks these: what the error means (`executors.meaning`) is then
         decided anywhere.

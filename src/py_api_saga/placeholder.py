@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 OWN = ""  # what `result_of()` names: the operation that the compensation belongs to
 
 _CURE = (
-    "is not known yet: it stands for the result while the saga is written down. Pass it to an "
+    "is not known yet: it is a placeholder until the operation has run. Pass it to an "
     "operation as an argument (whole, or in a list, tuple or dict) and work with it there"
 )
 

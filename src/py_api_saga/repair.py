@@ -1,6 +1,6 @@
 """What a person decides about a saga that is stuck, or that nobody drives.
 
-Each decision is an entry of the machine, with a note of who made it and why in the same row; the
+Each decision is an entry of the machine, with a note in the same row: who made it, and why; the
 machine refuses what makes no sense. A decision calls nothing: whoever recovers next goes on.
 """
 
@@ -67,8 +67,8 @@ def resolve(
     Raises:
         LookupError: There is no such saga or operation.
         DecisionError: It isn't stuck, or can't be resolved like that: not as FAILED past the
-            pivot, nor if a call that was given up has succeeded after all; `status` is no
-            `Status`; or `who` or `why` says nothing.
+            pivot, nor if a call that was given up has succeeded after all; `status` is
+            not a `Status`; or `who` or `why` says nothing.
         SagaInProgress: Somebody drives it.
         SagaDefinitionError: `journal` is none.
         JournalError: The journal can't be read or written.

@@ -78,7 +78,7 @@ class OperationReport(
 
 
 class Report(
-    namedtuple(  # noqa: PYI024 - likewise
+    namedtuple(  # noqa: PYI024 - as above
         "Report",
         "identify outcome name_all after statuses results failed passed errors undo_errors reasons "
         "doubted stuck",
@@ -88,7 +88,7 @@ class Report(
 
     identify: Callable[[], str]  # gives the id of the run, which most never ask for
     outcome: SagaStatus
-    name_all: Callable[[], Sequence[str]]  # gives the names of the operations, likewise
+    name_all: Callable[[], Sequence[str]]  # gives the names of the operations, when asked
     after: Sequence[Sequence[int]]
     statuses: list[Status]
     results: list[Any]

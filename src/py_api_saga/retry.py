@@ -191,7 +191,7 @@ class Retry:
         return None if rule.timeout is not None and elapsed + wait > rule.timeout else wait
 
     def answered(self, error: Exception, attempt: int) -> Retry:
-        """Give what decides likewise of this failed attempt, and asks no function of the user's.
+        """Give what decides the same of this failed attempt, and asks no function of the user's.
 
         Raises:
             Exception: What the function in `on` raised. After the last attempt it is not asked.

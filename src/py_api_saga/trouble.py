@@ -47,7 +47,7 @@ class Trouble:
 
     In doubt:
         doubted: Actions of which an attempt ended in doubt. Sticky: a later attempt that fails
-            disproves nothing; cleared by who knows: a success, an answer, a landing, a person.
+            disproves nothing; cleared by whoever knows: a success, an answer, a landing, a person.
         crashed: Those among them that may be called again, since it was the process that died;
             cleared by that call.
         answered: Asked since, so not to be asked again but called, undone or left to a person;

@@ -43,7 +43,7 @@ def test_what_a_person_has_said_of_one_operation_is_told(say: Say, journal: SQLi
     assert say("retry", "x", "b")[0] == 0
 
     raised = "STUCK   its compensation raised OSError('down')"
-    told = f"b  {raised}; a person said once more, so recovery calls it"
+    told = f"b  {raised}; retry was requested: the next recovery calls it"
     assert told in say("why", "x")[1]
     assert f"a  {raised}\n" in say("why", "x")[1]
     say("recover", "--modules", "depot")

@@ -122,7 +122,7 @@ def test_the_doctor_finds_damage(say: Say, journal: SQLiteJournal) -> None:
 def test_the_doctor_passes_on_what_sqlite_says_line_by_line(
     say: Say, journal: SQLiteJournal
 ) -> None:
-    """SQLite gives its faults as one text, which is no line for a person."""
+    """SQLite gives its faults as one text, which is not a line for a person."""
     for number in range(60):
         run(order(), journal, f"x{number}")
     journal.close()
@@ -193,9 +193,9 @@ def test_the_doctor_says_when_sqlite_stops(
 
 @pytest.mark.parametrize("stumbles", [0, 1])
 def test_an_sqlite_that_lists_nothing_at_all_raises(stumbles: int) -> None:
-    """Then there is nothing to pass on but its error; one of a lock is no damage."""
+    """Then there is nothing to pass on but its error; one of a lock is not damage."""
     with pytest.raises(sqlite3.DatabaseError):
-        reading._faults(cast("Any", Stumbling(1, stumbles)))  # noqa: SLF001 - likewise
+        reading._faults(cast("Any", Stumbling(1, stumbles)))  # noqa: SLF001 - as above
 
 
 def test_the_doctor_says_if_the_tables_are_not_there(say: Say, journal: SQLiteJournal) -> None:

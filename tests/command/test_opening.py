@@ -61,7 +61,7 @@ def test_what_is_no_journal_is_refused(say: Say, journal: SQLiteJournal, tmp_pat
 
     assert say("--journal", str(text), "list")[0] == 1
     ended, said = say("--journal", str(other), "list")
-    assert (ended, said) == (1, f"saga: {other} is no journal of sagas\n")
+    assert (ended, said) == (1, f"saga: {other} is not a saga journal\n")
     ended, said = say("list")
     assert ended == 1
     assert "has format 7, and this release reads 1" in said
@@ -178,7 +178,7 @@ def test_no_text_commands_the_terminal(say: Say, journal: SQLiteJournal) -> None
 def test_what_the_terminal_cannot_show_is_written_in_escapes(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A name with an umlaut is no traceback where there is none."""
+    """A name with an umlaut does not end in a traceback where there is none."""
     run(SagaAssembler.saga(name="Hütte").operation((do, "a")), journal)
     with (tmp_path / "out").open("w", encoding="ascii") as out:
         monkeypatch.setattr(sys, "stdout", out)

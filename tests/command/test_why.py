@@ -379,7 +379,7 @@ def test_why_of_what_was_given_up_and_succeeded_after_all(say: Say, journal: SQL
 def test_why_of_a_saga_that_needs_a_decision_before_either_way(
     say: Say, journal: SQLiteJournal
 ) -> None:
-    """A pivot in doubt, of which nobody knows whether it was passed."""
+    """A pivot in doubt: nobody knows whether it was passed."""
     made = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a")
     made.operation((do, "b"), name="b", pivot=True, on_doubt="park")
     made.start(journal=journal, saga_id="x")

@@ -171,7 +171,7 @@ def test_a_worker_that_waits_for_its_journal_ends_when_it_is_told(say: Say, tmp_
     assert say(*work, "nope")[0] == 1
     assert say(*work, "depot", "--codec", "nope:codec")[0] == 1
     ended, said = say("worker", "--journal", os.devnull, "--modules", "depot")
-    assert (ended, "is no file, but a device or a pipe" in said) == (1, True)
+    assert (ended, "is not a file, but a device or a pipe" in said) == (1, True)
 
     with meanwhile(tell):
         ended, said = say(*work, "depot")

@@ -378,7 +378,7 @@ def _open_files(name: str) -> list[str]:
     found = []
     for file in Path("/proc/self/fd").glob("*"):
         with suppress(OSError):
-            found.append(os.readlink(file))  # noqa: PTH115 - it may be no path
+            found.append(os.readlink(file))  # noqa: PTH115 - it may not be a path
     return [path for path in found if path.endswith((name, f"{name}-wal", f"{name}-shm"))]
 
 

@@ -98,7 +98,7 @@ class _Watch:
     """Files that a process locks while it calls for a saga; the kernel unlocks them if it dies."""
 
     lock = threading.Lock()
-    held: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - likewise
+    held: dict[str, tuple[int, int]] = {}  # noqa: RUF012 - as above
 
 
 def _lock(file: int) -> bool:

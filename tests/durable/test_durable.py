@@ -262,7 +262,7 @@ def test_an_id_that_is_forgotten_in_this_very_moment_is_nobody_s_fault(
         def find(self, _: str) -> None:
             """Find nothing any more."""
 
-    with pytest.raises(JournalError, match="'x' was purged in this very moment; try again"):
+    with pytest.raises(JournalError, match="'x' was purged while it was being read; try again"):
         execute(chain("a"), journal=Forgotten(journal), saga_id="x")
 
     assert depot.log == ["a"]
@@ -281,7 +281,7 @@ class Changed:
 def test_a_caller_who_cannot_go_on_leaves_the_saga_to_others(
     execute: Execute, journal: Any
 ) -> None:
-    """An orphan whose function is not there in this process is no orphan of another one."""
+    """An orphan whose function is not there in this process does not belong to another one."""
     crashed(journal, chain("a", "b"), 2)
     number = journal.find("x").number
 
@@ -996,7 +996,10 @@ def test_a_late_landing_in_a_saga_that_a_person_has_resolved_is_told_in_the_log(
     rows = bodies(journal, "x")
 
     go_on.set()
-    until_said(caplog, "saga x: operation a landed late, and others went on")
+    until_said(
+        caplog,
+        "saga x: operation a finished after its timeout, when another",
+    )
 
     assert bodies(journal, "x") == rows
     assert depot.log == ["a"]
@@ -1011,7 +1014,10 @@ def test_a_late_landing_in_a_saga_that_was_forgotten_is_told_in_the_log(
     purge(journal, journal.find("x"), forget=True)
 
     go_on.set()
-    until_said(caplog, "saga x: operation a landed late, and others went on")
+    until_said(
+        caplog,
+        "saga x: operation a finished after its timeout, when another",
+    )
 
     assert journal.find("x") is None
     assert depot.log == ["a", "undo a"]
@@ -1039,7 +1045,10 @@ def test_a_late_landing_that_comes_second_changes_nothing(
     rows = bodies(journal, "x")
 
     go_on.set()
-    until_said(caplog, "saga x: operation a landed late, and others went on")
+    until_said(
+        caplog,
+        "saga x: operation a finished after its timeout, when another",
+    )
 
     assert bodies(journal, "x") == rows
     assert depot.log == ["a", "undo a"]
@@ -1235,7 +1244,7 @@ def test_a_cancellation_during_a_commit_calls_nothing(execute_async: Execute, jo
 
 
 def test_a_recovery_that_is_cancelled_finishes_what_it_has_begun(journal: Any) -> None:
-    """A server that stops is no reason to undo a saga; nothing more is begun."""
+    """A server that stops does not undo a saga; nothing more is begun."""
     for saga_id in "xy":
         crashed(journal, chain("a", "b"), 1, saga_id)
     begun, go_on = slow_a()

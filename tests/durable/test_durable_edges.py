@@ -210,7 +210,7 @@ def test_a_codec_that_opens_no_text_parks_nothing(open_journal: Any) -> None:
 
 
 class Odd:
-    """What is no codec for all that it has the methods of one."""
+    """What has the methods of a codec and is not one."""
 
     def __init__(self, made: Any) -> None:
         self.made = made
@@ -228,7 +228,7 @@ class Odd:
     ("made", "says"),
     [
         (str.encode, "its codec gave bytes: encode must return text"),
-        (lambda _: "\ud800", "its codec gave text that is no Unicode"),
+        (lambda _: "\ud800", "its codec gave text that is not valid Unicode"),
         (lambda _: "x" * (4 << 20) + "x", "its codec made more than 4,194,304 characters of it"),
         (int, "its codec cannot seal it: ValueError"),
     ],
@@ -305,7 +305,7 @@ def test_half_a_character_in_a_name_is_refused(journal: Any) -> None:
     """No file can hold it; no argument is quoted."""
     saga = SagaAssembler.saga(name="n\ud800").operation((do, "secret"))
 
-    with pytest.raises(SagaDefinitionError, match="a lone surrogate") as caught:
+    with pytest.raises(SagaDefinitionError, match="an unpaired surrogate") as caught:
         saga.orchestrator_execute(journal=journal, saga_id="x")
 
     assert "secret" not in str(caught.value)
@@ -648,7 +648,7 @@ def test_a_straggler_does_not_land_in_another_saga_of_its_id(
     go_on.set()
 
     def logged() -> None:
-        while "landed late, and others went on" not in caplog.text:
+        while "when another process had taken the saga over" not in caplog.text:
             time.sleep(0.01)
 
     in_time(logged)
@@ -820,7 +820,7 @@ def test_an_answer_in_a_rollback_may_hold_what_cannot_be_kept(journal: Any) -> N
 
 
 def test_a_sealed_journal_holds_what_nobody_knows_in_the_clear(open_journal: Any) -> None:
-    """So that who decides about a saga, and has no key, sees the same as who recovers it."""
+    """So that whoever decides about a saga, without a key, sees the same as whoever recovers it."""
     journal = open_journal(codec=Reversed())
     crashed(journal, SagaAssembler.saga().operation((do, "a"), name="a", on_doubt="park"), 1)
     recover(journal)

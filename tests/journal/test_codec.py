@@ -48,7 +48,7 @@ RAN: list[str] = []  # what a value ran when it should not have
 
 
 class Size(enum.Enum):
-    """Members by name; the second name of one is no member of its own."""
+    """Members by name; the second name of one is not a member of its own."""
 
     SMALL = 1
     LARGE = 2
@@ -520,7 +520,10 @@ def nested(levels: int) -> Any:
         (iter([]), "it is of type list_iterator: store what"),
         (SubLine("a"), r"SubLine, which inherits from a dataclass and is none: decorate it with @"),
         (Names2(), r"Names2, a dataclass that is an exception or a container too: store a plain"),
-        (WITH_MORE, "Line and has an attribute 'extra' that is no field, and would be lost: make"),
+        (
+            WITH_MORE,
+            "Line and has an attribute 'extra' that is not a field, and would be lost: make",
+        ),
         (WITH_LESS, "Point, and one of its fields has no value: give it one"),
         (Odd(7), r"Odd and none of its members: store its value"),
         (lambda: 1, "it is of type function: a lambda cannot be found again after a crash: write"),
@@ -707,16 +710,16 @@ def test_any_tree_gives_a_value_or_one_of_two_errors(tree: Any) -> None:
         ({"$enum": [f"{HERE}:Right", True]}, r"malformed \$enum"),
         ({"$enum": [f"{HERE}:Bits", 8]}, "Bits has no such member any more"),
         ({"$enum": [f"{HERE}:Odd", "MADE_UP"]}, "Odd has no such member any more"),
-        ({"$enum": [f"{HERE}:Line", "item"]}, "Line is no Enum any more"),
-        ({"$enum": [f"{HERE}:act", "item"]}, "act is no class"),
+        ({"$enum": [f"{HERE}:Line", "item"]}, "Line is not an Enum any more"),
+        ({"$enum": [f"{HERE}:act", "item"]}, "act is not a class"),
         ({"$enum": f"{HERE}:Size"}, r"malformed \$enum"),
         ({"$dataclass": [f"{HERE}:Point", {"y": 1}]}, "Point has a new field 'x', which needs a d"),
         ({"$dataclass": [f"{HERE}:Point", {"x": 1, "z": 1}]}, "Point has no field 'z' any more"),
         ({"$dataclass": [f"{HERE}:Point", [1, 2]]}, r"malformed \$dataclass"),
-        ({"$dataclass": [f"{HERE}:SubLine", {"item": "a"}]}, "SubLine is no dataclass any more"),
+        ({"$dataclass": [f"{HERE}:SubLine", {"item": "a"}]}, "SubLine is not a dataclass any more"),
         ({"$dataclass": [f"{HERE}:Names2", {"x": 1}]}, r"malformed \$dataclass \(TypeError\)"),
-        ({"$dataclass": [f"{HERE}:act", {}]}, "act is no class"),
-        ({"$class": f"{HERE}:act"}, "act is no class"),
+        ({"$dataclass": [f"{HERE}:act", {}]}, "act is not a class"),
+        ({"$class": f"{HERE}:act"}, "act is not a class"),
         ({"$function": f"{HERE}:Line"}, "Line is a class"),
     ],
 )

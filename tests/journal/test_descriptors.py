@@ -128,7 +128,7 @@ def numbers_of(journal: SQLiteJournal, which: str) -> list[int]:
     own: Any = journal.shared.file
     found = {
         "gate": [own.gate._file],  # noqa: SLF001 - what is struck
-        "owners": [own._owners._file],  # noqa: SLF001 - likewise
+        "owners": [own._owners._file],  # noqa: SLF001 - as above
     }
     for end in ("", "-wal", "-shm"):
         path = f"{journal.path}{end}"

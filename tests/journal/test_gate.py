@@ -88,7 +88,7 @@ def stopped(visitor: subprocess.Popen[str], journal: SQLiteJournal) -> Iterator[
 
 @pytest.fixture
 def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SQLiteJournal]:
-    """An empty journal that is open, of which nobody waits long for its gate."""
+    """An empty journal that is open and for whose gate nobody waits long."""
     depot.reset()
     monkeypatch.setattr(changes, "PATIENCE", SOON)
     monkeypatch.setattr(shared, "PATIENCE", SOON)

@@ -123,7 +123,7 @@ def test_an_open_saga_goes_on_being_driven(
 def test_the_last_row_ends_the_claim(
     journal: Journal, write: Write, begin: Any, status: SagaStatus
 ) -> None:
-    """A saga at rest has no driver, and takes no more from who drove it."""
+    """A saga at rest has no driver, and takes no more from whoever drove it."""
     claim = begin()
     write(Append(claim, "[2]", status))
     late = Append(claim, "[3]", None)
@@ -365,7 +365,7 @@ def test_a_person_may_claim_what_is_stuck(journal: Journal, write: Write, begin:
 
 
 def test_an_unknown_id_is_not_found(journal: Journal) -> None:
-    """An empty journal is no error."""
+    """An empty journal is not an error."""
     assert journal.find("a") is None
     assert list(journal.waiting()) == []
     assert list(journal.select()) == []

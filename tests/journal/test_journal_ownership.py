@@ -373,7 +373,7 @@ def test_who_interrupts_what_opens_or_looks_is_refused_as_well(tmp_path: Path) -
     begin(alive, "a")
     for lock, use in (
         (files._lock, lambda: SQLiteJournal(tmp_path / "other").find("a")),  # noqa: SLF001 - what is struck
-        (owners._lock, lambda: owners_at(f"{tmp_path}/owners")),  # noqa: SLF001 - likewise
+        (owners._lock, lambda: owners_at(f"{tmp_path}/owners")),  # noqa: SLF001 - as above
         (owners._lock, lambda: owners_at(f"{alive.path}-owners").alive(7)),  # noqa: SLF001
         (memory._lock, lambda: begin(memory, "a")),  # noqa: SLF001
     ):
@@ -382,13 +382,13 @@ def test_who_interrupts_what_opens_or_looks_is_refused_as_well(tmp_path: Path) -
                 said = str(use())
             except JournalError as error:
                 said = str(error)
-        assert "used within a signal handler" in said
+        assert "in a signal handler" in said
     with files._lock:  # noqa: SLF001
         alive.close()
     assert alive.shared.file.connection is not None
     with alive.shared.queue.turn:
         (tmp_path / "journal").unlink()
-        with pytest.raises(JournalError, match="used within a signal handler"):
+        with pytest.raises(JournalError, match="in a signal handler"):
             SQLiteJournal(tmp_path / "journal").find("a")
 
 

@@ -260,7 +260,7 @@ def test_bytes_that_are_no_text_harm_one_row(journal: SQLiteJournal, path: Path)
 
     rows = journal.rows([first.number, second.number])
 
-    assert [row.body for row in rows[first.number]] == ['"[\\xff]"']  # which is no JSON
+    assert [row.body for row in rows[first.number]] == ['"[\\xff]"']  # which is not JSON
     assert [row.body for row in rows[second.number]] == ["[1]"]
 
 
@@ -275,7 +275,7 @@ def test_a_file_that_is_damaged_later_is_an_error(journal: SQLiteJournal, path: 
         append.check()
 
 
-# --- files that are no journal --------------------------------------------------------------------
+# --- files that are not a journal -----------------------------------------------------------------
 
 
 def make_garbage(path: Path) -> None:
@@ -318,7 +318,7 @@ def make_newer(path: Path) -> None:
         (make_foreign, "another program .* give the journal a file of its own"),
         (make_newer, "has format 2, .* install the release that wrote it"),
         (Path.mkdir, "is a directory: give the path of a file"),
-        (os.mkfifo, "is no file, but a device or a pipe: give the path of a file"),
+        (os.mkfifo, "is not a file, but a device or a pipe: give the path of a file"),
     ],
 )
 def test_what_is_no_journal_is_left_alone(
@@ -685,7 +685,7 @@ def test_changes_that_fail_together_have_errors_of_their_own(journal: SQLiteJour
 
 
 def test_changes_that_cannot_be_written_anywhere_have_errors_of_their_own(path: Path) -> None:
-    """Likewise, if there is no journal to write them to, or no longer."""
+    """The same, if there is no journal to write them to, or no longer."""
     creates = [Create(saga_id, "x", "[1]") for saga_id in ("b", "c")]
     with closing(SQLiteJournal(path)) as journal:
         begin(journal)
@@ -860,7 +860,7 @@ def test_without_a_wal_nothing_is_begun_anew(path: Path, monkeypatch: pytest.Mon
 def test_a_disk_that_fails_in_the_middle_of_a_batch_concerns_all(
     journal: SQLiteJournal, sql: str
 ) -> None:
-    """It is no error of the saga at which it struck: the batch is tried again."""
+    """It is not an error of the saga at which it struck: the batch is tried again."""
     claim = begin(journal)
     real: Any = journal.shared.file.connection
 

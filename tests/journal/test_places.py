@@ -130,7 +130,7 @@ def test_a_file_that_is_replaced_in_the_hands_of_a_daemon_is_noticed(
     """It is opened again, and is not the one that it was."""
     begin(journal)
     own: Any = journal.shared.file._owners  # noqa: SLF001 - what is struck
-    os.close(own._file)  # noqa: SLF001 - likewise
+    os.close(own._file)  # noqa: SLF001 - as above
     real = own._check_place  # noqa: SLF001
 
     def replaced_then() -> None:
@@ -358,7 +358,7 @@ def test_a_process_that_lives_in_the_old_one_is_seen(path: Path, journal: SQLite
 def test_a_mount_point_is_found_whatever_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Blanks, line breaks and backslashes are written in octal; a folder is no matter."""
+    """Blanks, line breaks and backslashes are written in octal; a folder does not matter."""
     monkeypatch.setattr(opening, "MOUNT_POINTS", str(tmp_path / "mountinfo"))
     assert opening.mounted_alone("/data/sagas.db") == ""
     line = "36 35 8:1 {} {} rw,noatime master:1 - ext4 /dev/root rw,errors=continue\n"

@@ -304,7 +304,7 @@ def test_errors_come_back_as_stand_ins() -> None:
 
 
 def test_a_very_long_error_is_cut() -> None:
-    """A traceback in a message is no reason for a journal of megabytes."""
+    """A traceback in a message does not make a journal of megabytes."""
     written = Values(PLAIN).write_error(ValueError("x" * 10_000))
 
     assert written is not None
@@ -455,7 +455,7 @@ def test_an_error_of_which_nothing_is_known_is_an_error() -> None:
 @pytest.mark.parametrize("sealed", [7, None, ["x"], "x" * ((4 << 20) + 1)])
 def test_a_sealed_value_that_is_none_is_not_given_to_the_codec(sealed: Any) -> None:
     """What it is given is a text, and not too large a one."""
-    with pytest.raises(ValueError, match="a sealed value is no text, or too large"):
+    with pytest.raises(ValueError, match="a sealed value is not a text, or too large"):
         Values(SEALED).read({"$sealed": sealed})
 
 

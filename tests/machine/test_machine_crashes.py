@@ -35,7 +35,7 @@ def test_after_a_crash_what_was_started_is_called_again() -> None:
     [(HAPPENED, "succeeded", ""), (NOT_HAPPENED, "in_doubt", "a"), (UNKNOWN, "in_doubt", "a")],
 )
 def test_after_a_crash_it_is_asked_first(answer: str, stands: str, ready: str) -> None:
-    """What happened is not called again; what did not, or who knows, is."""
+    """What happened is not called again; what did not, or may not have, is."""
     d = one(on_doubt="ask")
     d.start("a")
     d.crash()

@@ -154,7 +154,7 @@ def test_attempts_count_per_kind_and_never_restart() -> None:
 
 
 def test_the_world_replays_with_strings_of_its_own() -> None:
-    """The machine compares by value: what a journal gives back is no constant of ours."""
+    """The machine compares by value: what a journal gives back is not one of our constants."""
     d = late_landings()
     assert all(
         entry[0] is not original[0]

@@ -83,13 +83,13 @@ def raised_while_handling(call: Call) -> Call:
         try:
             call()
         except Exception:  # noqa: BLE001 - as people write it
-            raise NotCharged  # noqa: B904 - likewise
+            raise NotCharged  # noqa: B904 - as above
 
     async def acharge() -> None:
         try:
             await call()
-        except Exception:  # noqa: BLE001 - likewise
-            raise NotCharged  # noqa: B904 - likewise
+        except Exception:  # noqa: BLE001 - as above
+            raise NotCharged  # noqa: B904 - as above
 
     return acharge if _is_async(call) else charge
 
@@ -125,7 +125,7 @@ def noted(call: Call) -> Call:
         with current_operation().sending():
             try:
                 await call()
-            except Exception:  # noqa: BLE001 - likewise
+            except Exception:  # noqa: BLE001 - as above
                 raise NotCharged from None
 
     return acharge if _is_async(call) else charge

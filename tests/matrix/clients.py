@@ -129,7 +129,7 @@ def by_httpx(module: Any, target: Target) -> bytes:
 
 
 async def by_async_httpx(module: Any, target: Target) -> bytes:
-    """Likewise under asyncio."""
+    """The same under asyncio."""
     async with module.AsyncClient(
         verify=target.context,
         timeout=target.seconds,

@@ -85,7 +85,7 @@ def answer_of_commit_lost(desk: Desk) -> tuple[Way, bool]:
 
 
 def answer_of_a_lone_insert_lost(desk: Desk) -> tuple[Way, bool]:
-    """Likewise of an INSERT that commits by itself."""
+    """The same of an INSERT that commits by itself."""
     return Way(desk.relay(b"INSERT 0 1", "fin"), (desk.insert,), lone=True), False
 
 

@@ -60,7 +60,7 @@ def test_no_effect_is_called_failed(yard: Yard, client: str, way: str, manner: s
 
 
 def test_no_effect_is_called_failed_when_time_is_up(yard: Yard) -> None:
-    """Likewise where a client waits for its timeout; all of these at once."""
+    """The same where a client waits for its timeout; all of these at once."""
     with ThreadPoolExecutor(len(HANG)) as pool:
         for told in pool.map(lambda cell: run(yard, *cell), HANG):
             check(told)

@@ -172,14 +172,14 @@ WAYS: dict[str, Way] = UNSEEN | {
     "badgzip": _service("badgzip"),
     "redirect-loop": _service("redirect-loop"),
     "redirect-dead": _service("redirect-dead"),
-    # likewise by TLS
+    # the same by TLS
     "TLS headers-fin": _service("headers-fin", tls=True),
     "TLS effect-fin": _service("effect-fin", tls=True),
     "TLS effect-rst": _service("effect-rst", tls=True),
     "TLS effect-hang": _service("effect-hang", tls=True, hangs=True),
     "TLS half-length": _service("half-length", tls=True),
     "TLS corrupt": _service("corrupt", tls=True),
-    # likewise by a forward proxy
+    # the same by a forward proxy
     "proxy 502-after": _forwarded("502-after"),
     "proxy 504-after": _forwarded("504-after"),
     "proxy effect-fin": _forwarded("effect-fin"),
@@ -188,7 +188,7 @@ WAYS: dict[str, Way] = UNSEEN | {
 # And others of the same kinds.
 MORE: dict[str, Way] = {
     "TLS: FIN in handshake": _rude("hears", "https"),
-    "TLS to who speaks HTTP": _rude("plain", "https"),
+    "TLS to what speaks HTTP": _rude("plain", "https"),
     "effect-gone": _service("effect-gone"),
     "until-rst": _service("until-rst"),
     "continue-fin": _service("continue-fin"),

@@ -16,7 +16,7 @@ app.conf.update(
     worker_prefetch_multiplier=1,
     broker_connection_retry_on_startup=True,
 )
-shop.journal().find("nobody")  # opened before the fork: both sides must bear it
+shop.journal().find("nobody")  # opened before the fork: both sides must tolerate it
 
 
 def cell(order: str, kind: str, durable: bool, wait: float) -> list[Any]:  # noqa: FBT001 - as it is sent

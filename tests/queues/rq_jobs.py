@@ -8,7 +8,7 @@ from typing import Any
 
 from . import shop
 
-shop.journal().find("nobody")  # opened before the fork: both sides must bear it
+shop.journal().find("nobody")  # opened before the fork: both sides must tolerate it
 
 
 def cell(order: str, kind: str, durable: bool, wait: float) -> list[Any]:  # noqa: FBT001 - as it is sent

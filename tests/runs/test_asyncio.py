@@ -468,7 +468,7 @@ def test_a_task_group_that_fails_undoes_first(world: World, later: Steps, method
 
 
 def test_a_group_of_anyio_that_fails_undoes_first(world: World, later: Steps, method: str) -> None:
-    """Likewise."""
+    """The same."""
 
     async def main() -> None:
         async def sibling() -> None:

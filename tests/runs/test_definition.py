@@ -200,7 +200,7 @@ def test_a_shared_name_says_that_it_is_shared() -> None:
 
 @pytest.mark.parametrize("after", [5, [5], [None], [result_of("charge")], [pay]])
 def test_after_takes_names_only(after: Any) -> None:
-    """What is no name or sequence of names is refused as such."""
+    """Anything but a name or a sequence of names is refused as such."""
     refuse(base(), nothing, after=after, words=("operation 5", "after"))
 
 

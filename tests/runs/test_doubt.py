@@ -305,7 +305,7 @@ class Awaited:
     """An object that can be called so."""
 
     async def __call__(self, _: Exception) -> bool:
-        """Likewise."""
+        """The same."""
         return True
 
 
@@ -453,7 +453,7 @@ def test_a_function_in_doubtful_may_ask_in_the_middle_of_its_own_trouble(
 
 @pytest.mark.parametrize("method", ["aorchestrator_execute", "achoreography_execute"])
 def test_a_coroutine_may_ask_whether_an_error_leaves_doubt(method: str) -> None:
-    """Likewise."""
+    """The same."""
     answers = []
 
     async def charge() -> None:
@@ -1115,7 +1115,7 @@ def test_a_reply_that_is_lost_leaves_doubt(
 def test_a_reply_that_is_lost_leaves_doubt_under_asyncio(
     execute_async: Execute, world: World, manner: Manner
 ) -> None:
-    """Likewise."""
+    """The same."""
     with server(manner) as url:
         raised = post(execute_async, world, by_async_httpx, url)
 
@@ -1137,7 +1137,7 @@ def test_a_refused_connection_leaves_none(
 def test_a_refused_connection_leaves_none_under_asyncio(
     execute_async: Execute, world: World
 ) -> None:
-    """Likewise."""
+    """The same."""
     with nobody() as url:
         raised = post(execute_async, world, by_async_httpx, url)
 

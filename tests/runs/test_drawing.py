@@ -70,7 +70,7 @@ def test_a_chain_is_drawn_with_arrows() -> None:
 
 
 def test_a_graph_is_drawn_with_what_comes_before() -> None:
-    """No arrows, since it is no chain."""
+    """No arrows, since it is not a chain."""
     saga = SagaAssembler.saga()
     saga.operation(reserve, release).operation(charge).operation(
         courier, after=["reserve", "charge"]

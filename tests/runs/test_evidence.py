@@ -73,9 +73,9 @@ def beside(error: BaseException, handling: BaseException) -> BaseException:
     try:
         try:
             raise handling
-        except BaseException:  # noqa: BLE001 - likewise
+        except BaseException:  # noqa: BLE001 - as above
             raise error
-    except BaseException as caught:  # noqa: BLE001 - likewise
+    except BaseException as caught:  # noqa: BLE001 - as above
         return caught
 
 
@@ -125,7 +125,7 @@ def test_any_member_of_a_group_leaves_doubt(execute: Execute, world: World) -> N
 
 @pytest.mark.parametrize("last", [ValueError(), TimeoutError()])
 def test_groups_may_be_deep_and_wide(last: Exception) -> None:
-    """Nobody runs out of stack, or of patience; and that they are large alone is no doubt."""
+    """Nobody runs out of stack, or of patience; and being large leaves no doubt."""
     deep: Exception = last
     for _ in range(900):
         deep = ExceptionGroup("one more", [deep])
@@ -609,7 +609,7 @@ def past(error: Exception | None = None, status: int | None = None) -> Any:
 
 
 def test_a_no_after_hidden_tries_is_of_the_last_one() -> None:
-    """urllib3 tries again below requests; one that was not even connected is no matter."""
+    """urllib3 tries again below requests; one that was not even connected does not matter."""
     refused = urllib3.exceptions.NewConnectionError(None, "refused")  # type: ignore[arg-type]
     for retries, expected in (
         (tried(past(urllib3.exceptions.ProtocolError("lost"))), True),
@@ -717,7 +717,7 @@ def test_a_refused_connection_may_hide_an_earlier_try(
     function: str,
     module: str,
     known: dict[str, Any],
-    expected: bool,  # noqa: FBT001 - likewise
+    expected: bool,  # noqa: FBT001 - as above
 ) -> None:
     """A client that follows a redirect, or tries again by itself, tells of the last try alone."""
     error = refused_by(known=known, function=function, module=module)
@@ -726,10 +726,10 @@ def test_a_refused_connection_may_hide_an_earlier_try(
 
 
 def test_an_unknown_error_may_hide_an_earlier_try(execute: Execute, world: World) -> None:
-    """A redirect to what is no address."""
+    """A redirect to what is not an address."""
     code = "def resolve_redirects():\n    raise ValueError('Invalid IPv6 URL')\n"
     space: dict[str, Any] = {"__name__": "requests.sessions"}
-    exec(code, space)  # noqa: S102 - likewise
+    exec(code, space)  # noqa: S102 - as above
     with pytest.raises(ValueError, match="IPv6") as caught:
         space["resolve_redirects"]()
 
@@ -798,10 +798,10 @@ def my(module: str, *args: Any) -> Exception:
 def connecting(error: Exception, module: str, function: str = "connect") -> BaseException:
     """Raise an error where a driver makes a connection."""
     space: dict[str, Any] = {"__name__": module, "error": error}
-    exec(f"def {function}():\n    raise error\n", space)  # noqa: S102 - likewise
+    exec(f"def {function}():\n    raise error\n", space)  # noqa: S102 - as above
     try:
         space[function]()
-    except Exception as caught:  # noqa: BLE001 - likewise
+    except Exception as caught:  # noqa: BLE001 - as above
         return caught
     raise AssertionError
 
@@ -871,7 +871,7 @@ BEYOND: list[tuple[BaseException, bool]] = [
 )
 def test_other_clients_leave_doubt_where_a_connection_was_lost(
     error: BaseException,
-    expected: bool,  # noqa: FBT001 - likewise
+    expected: bool,  # noqa: FBT001 - as above
 ) -> None:
     """And none where one was refused, or where they were told no."""
     assert leaves_doubt(error) is expected
@@ -951,7 +951,7 @@ class Liar(Exception):
 
 
 class Nowhere(Exception):
-    """An error whose module is no text."""
+    """An error whose module is not a text."""
 
 
 Nowhere.__module__ = 5  # type: ignore[assignment]

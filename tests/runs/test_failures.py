@@ -113,7 +113,7 @@ def test_what_has_no_compensation_stands_and_is_named(execute: Execute, world: W
 
 
 def test_an_action_is_never_run_again_as_its_own_undo(execute: Execute, world: World) -> None:
-    """No compensation is no compensation."""
+    """None as a compensation means that there is none."""
     saga = SagaAssembler.saga().operation((world.do, "charge"), name="charge")
     saga.operation((world.fail, "courier", CardDeclined()), after="charge")
 

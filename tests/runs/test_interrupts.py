@@ -69,7 +69,7 @@ def test_an_interrupted_action_is_undone_itself(
 def test_an_interrupted_coroutine_is_undone_itself(
     execute_async: Execute, world: World, kind: type[BaseException]
 ) -> None:
-    """Likewise."""
+    """The same."""
 
     async def charge() -> None:
         await asyncio.sleep(0)
@@ -317,7 +317,7 @@ def test_an_interrupt_in_the_function_of_a_retry_is_one(
 def test_an_interrupt_in_the_function_of_a_retry_is_one_under_asyncio(
     execute_async: Execute, world: World, *, is_async: bool
 ) -> None:
-    """Likewise, in the thread of a function and in the task of a coroutine."""
+    """The same, in the thread of a function and in the task of a coroutine."""
 
     def on(_: Exception) -> bool:
         raise Stop
@@ -364,7 +364,7 @@ def test_an_interrupt_while_an_error_is_judged_loses_nothing(
 def test_an_interrupt_while_a_coroutine_s_error_is_judged_loses_nothing(
     execute_async: Execute, world: World, kind: type[BaseException]
 ) -> None:
-    """Likewise, in the task of a coroutine."""
+    """The same, in the task of a coroutine."""
 
     async def charge() -> None:
         await asyncio.sleep(0)

@@ -102,7 +102,7 @@ def test_a_saga_with_retries(execute: Execute, world: World) -> None:
 
 
 def test_a_compensation_with_retries(execute: Execute, world: World) -> None:
-    """Likewise, up to the one that is stuck."""
+    """The same, up to the one that is stuck."""
     saga = SagaAssembler.saga(compensation_retry=AGAIN)
     saga.operation((world.do, "stock"), (world.fail, "undo stock", OSError()), name="stock")
     saga.operation((world.fail, "charge", CardDeclined()), name="charge", after="stock")

@@ -148,7 +148,7 @@ def test_placeholders_are_found_at_any_depth(
 
 
 def test_placeholders_are_found_however_deep(execute: Execute) -> None:
-    """Fifty levels are no different from one."""
+    """Fifty levels are like one."""
     argument: Any = ID
     for level in range(50):
         argument = [argument] if level % 2 else {"deeper": argument}

@@ -210,7 +210,7 @@ def test_a_loop_that_goes_down_ends_the_rollback(world: World) -> None:
 
 
 def test_a_wait_beyond_all_numbers_is_the_longest_wait() -> None:
-    """`wait_exp_base` to the power of a thousand is no float: `wait_max` it is."""
+    """`wait_exp_base` to the power of a thousand is not a float: `wait_max` it is."""
     policy = Retry(ValueError, attempts=None, wait_exp_base=1e9, wait_max=7.0, wait_jitter=0)
 
     assert policy.after(ValueError(), 1000, 0.0, 0.0) == 7.0
@@ -311,7 +311,7 @@ def test_results_travel_twice() -> None:
 
 
 def test_a_call_that_was_taken_back_is_not_made(world: World) -> None:
-    """A thread that finds its call claimed by who has thought better of it does nothing."""
+    """A thread that finds its call claimed by whoever has thought better of it does nothing."""
     saga = SagaAssembler.saga().operation((world.do, "a"))
     run = saga._run(saga._graph(), None, None, orchestrator.make_calls)  # noqa: SLF001 - no interrupt
     intent = run.start()

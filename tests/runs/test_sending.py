@@ -148,7 +148,7 @@ def test_what_was_sent_and_not_refused_leaves_doubt(
 def test_what_a_coroutine_has_sent_leaves_doubt(
     execute_async: Execute, world: World, way: Callable[[World], None]
 ) -> None:
-    """Likewise."""
+    """The same."""
     expected = "COMPENSATED" if way in IN_DOUBT else "FAILED"
 
     async def charge() -> None:

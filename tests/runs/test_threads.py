@@ -570,7 +570,7 @@ ALL = [*GRAPHS, "saga.orchestrator_execute()", "asyncio.run(saga.aorchestrator_e
 @pytest.mark.parametrize("run", GRAPHS)
 @pytest.mark.parametrize("few", [1, 99])
 def test_a_thread_that_cannot_be_started_is_no_failure(run: str, few: int) -> None:
-    """The call was not made: it is made shortly, or in the end by who wanted a thread for it."""
+    """The call was not made: it is made shortly, or in the end by whoever wanted a thread."""
     code = f"""{EXHAUSTED.replace("{run}", run)}
 saga = SagaAssembler.saga().operation((log.append, "a"), (log.append, "undo a"), name="a")
 left[0] = {few}
@@ -635,7 +635,7 @@ print(outcome(saga), sorted(log))
 
 
 def test_what_strikes_while_a_thread_starts_is_raised() -> None:
-    """It is no lack of threads, and the thread may have begun."""
+    """It is not a lack of threads, and the thread may have begun."""
 
     class Struck(threading.Thread):
         def start(self) -> None:

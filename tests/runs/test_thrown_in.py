@@ -150,7 +150,7 @@ def test_whether_a_timed_action_has_begun_is_asked_of_its_claim(
 def test_what_strikes_while_a_pool_s_thread_is_started_makes_no_call(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is raised again, and is no failure of the action."""
+    """It is raised again, and does not count as a failure of the action."""
     struck: list[object] = []
 
     def strike(thread: threading.Thread) -> None:
@@ -241,7 +241,7 @@ def test_the_limits_are_named_as_they_are_today(name: str) -> None:
 
 
 def test_limits_of_two_actions_at_once_undo_both(world: World) -> None:
-    """The second one is no second Ctrl-C: nobody has thrown it at the rollback."""
+    """The second one is not a second Ctrl-C: nobody has thrown it at the rollback."""
     barrier = threading.Barrier(2)
     kind = made("rq.timeouts.JobTimeoutException")
 
@@ -473,7 +473,7 @@ def test_a_defect_of_ours_waits_for_what_runs(
 def test_a_defect_in_a_thread_of_ours_leaves_the_saga(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The thread says so to who drives the saga."""
+    """The thread says so to whoever drives the saga."""
     monkeypatch.setattr(
         sys.modules["py_api_saga.executors.attempt"], "attempt", ours(AssertionError)
     )

@@ -522,7 +522,7 @@ def test_a_journal_that_raises_its_error_has_failed(execute: Execute, journal: A
             self._journal.write(*changes)
 
         async def awrite(self, *changes: Any) -> None:
-            """Fail likewise."""
+            """Fail in the same way."""
             if isinstance(changes[0], Append):
                 message = "the disk is full"
                 raise JournalError(message)
@@ -548,7 +548,7 @@ def test_a_journal_that_always_raises_what_nobody_expects_ends_the_run(
             self._journal.write(*changes)
 
         async def awrite(self, *changes: Any) -> None:
-            """Fail likewise."""
+            """Fail in the same way."""
             self.write(*changes)
 
     with pytest.raises(KeyError):

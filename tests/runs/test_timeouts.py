@@ -763,7 +763,7 @@ def test_doubtful_nothing_does_not_unmake_a_timeout_of_ours(
 def test_doubtful_nothing_does_not_unmake_a_coroutine_s_timeout(
     execute_async: Execute, world: World
 ) -> None:
-    """Likewise."""
+    """The same."""
     saga = SagaAssembler.saga().operation(
         (forever, world, "charge"), (world.undo, "charge"), timeout=SHORT, doubtful=()
     )

@@ -61,7 +61,7 @@ async def ado(name: str, *rest: Any) -> Any:
 
 
 async def aundo(name: str, *_: Any) -> str:
-    """Take it back there, likewise."""
+    """Take it back there, in the same way."""
     await asyncio.sleep(0)
     result = _undo(name)
     if hasattr(result, "__await__"):

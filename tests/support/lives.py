@@ -54,7 +54,7 @@ def refund(_: str) -> None:
 
 
 async def acharge(order: str) -> object:
-    """Do as `charge`."""
+    """Like `charge`, but a coroutine function."""
     return charge(order)
 
 

@@ -142,7 +142,7 @@ class Renamed(Wrapped):
 
 
 class Reversed:
-    """A codec that hides what it stores from who does not read backwards."""
+    """A codec that hides what it stores from whoever does not read backwards."""
 
     def encode(self, text: str) -> str:
         """Hide."""
@@ -189,7 +189,7 @@ class Unreadable(Wrapped):
         self.broken = threading.Event()
 
     def rows(self, numbers: Any) -> Any:
-        """Read, or raise what is no error of a journal."""
+        """Read, or raise what is not an error of a journal."""
         self.reads += 1
         if self.reads == 2:
             self.broken.set()

@@ -73,7 +73,7 @@ def statuses(text: str) -> list[SagaStatus]:
 
 
 def ends(text: str) -> list[SagaStatus]:
-    """Read statuses of sagas that have ended, likewise."""
+    """Read statuses of sagas that have ended, in the same way."""
     allowed = [SagaStatus.COMPLETED, SagaStatus.COMPENSATED]
     return [_status(word, allowed) for word in text.split(",")]
 

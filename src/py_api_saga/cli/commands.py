@@ -128,7 +128,7 @@ _DECIDE = (_NOTE, _WHO, *_WRITE)
 _READS = "0 fine, 1 error, 2 wrong usage"
 _NO_SAGA = "0 fine, 1 there is no such saga, or it cannot be read, 2 wrong usage"
 _DECIDES = "0 done, 1 refused (nothing was changed) or error, 2 wrong usage"
-_GOES_ON = "It is a decision only, kept with who made it and why; `saga recover` then goes on."
+_GOES_ON = "It is a decision only, kept with a name and a reason; `saga recover` then goes on."
 
 COMMANDS = (
     Command(

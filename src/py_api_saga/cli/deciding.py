@@ -165,7 +165,7 @@ def _way(journal: SQLiteJournal, saga_id: str) -> str:
 
 
 def who_decides(arguments: argparse.Namespace) -> str:
-    """Say who decides: as given, or who is at the keyboard: the login name and the machine."""
+    """Say who decides: as given, or whoever is at the keyboard: the login name and the machine."""
     if arguments.who:
         return str(arguments.who)
     name = f"user {os.getuid()}" if hasattr(os, "getuid") else "somebody"

@@ -65,7 +65,7 @@ class Pragmas(NamedTuple):
 
 
 class ReadOnly:
-    """A journal's file, to be read by who drives nothing.
+    """A journal's file, to be read by whoever drives nothing.
 
     Attributes:
         path: The real path of the file.
@@ -80,7 +80,7 @@ class ReadOnly:
         """Open a file that is there.
 
         Raises:
-            JournalError: It is no journal of this format, or can't be read.
+            JournalError: It is not a journal of this format, or can't be read.
         """
         self.path = os.path.realpath(path)
         self.codec = codec
@@ -161,7 +161,7 @@ def pragmas_of(path: str) -> Pragmas:
     """Ask a file what it is.
 
     Raises:
-        JournalError: It is no journal of this format, or can't be read.
+        JournalError: It is not a journal of this format, or can't be read.
     """
     try:
         with closing(connect_to_read(path)) as connection:
@@ -174,7 +174,7 @@ def pragmas_of(path: str) -> Pragmas:
     except sqlite3.Error as error:
         raise cannot("read", path, error) from error
     if pragmas.application != APPLICATION_ID:
-        message = f"{path} is no journal of sagas"
+        message = f"{path} is not a saga journal"
         raise JournalError(message)
     if pragmas.version != VERSION:
         message = f"{path} has format {pragmas.version}, and this release reads {VERSION}"
@@ -202,7 +202,7 @@ def path_of(arguments: argparse.Namespace) -> str:
 
     Raises:
         UsageError: None was given.
-        JournalError: There is no such file, or it is none.
+        JournalError: There is no such file, or it is not a journal.
     """
     path = named(arguments)
     try:
@@ -293,7 +293,7 @@ def import_modules(arguments: argparse.Namespace) -> None:
 def _set_up(name: str) -> None:
     function = _named("--setup", name, "MODULE:FUNCTION")
     if not callable(function) or iscoroutinefunction(function):
-        kind = "is not there" if function is None else f"is no plain function: {_kind(function)}"
+        kind = "is not there" if function is None else f"is not a plain function: {_kind(function)}"
         message = f"--setup: {name!r} {kind}"
         raise SagaError(message)
     try:

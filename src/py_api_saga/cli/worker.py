@@ -261,7 +261,7 @@ class Worker:
         if len(recovery):
             one = _Round(recovery, [])
             self._rounds.append(one)
-            if self._is_told:  # in this very moment
+            if self._is_told:  # just now
                 recovery.stop()
             one.threads.extend(workers_of(recovery, pool, min(free, len(recovery))))
             if not one.threads:

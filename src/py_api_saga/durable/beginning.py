@@ -42,7 +42,7 @@ def execute(run: DurableRun, limit: int | None) -> Results:
 
 
 def aexecute(run: DurableRun, limit: int | None) -> Coroutine[Any, Any, Results]:
-    """Do as `execute`, under asyncio."""
+    """Like `execute`, under asyncio."""
     from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
 
     return in_loop(run, limit, SagaExistsError, partial(_answer_known, run))
@@ -51,7 +51,7 @@ def aexecute(run: DurableRun, limit: int | None) -> Coroutine[Any, Any, Results]
 async def _answer_known(run: DurableRun) -> Results:
     if run.interrupt is not None:
         raise run.interrupt
-    from py_api_saga.durable.knowing import ago_on, known  # noqa: PLC0415 - likewise
+    from py_api_saga.durable.knowing import ago_on, known  # noqa: PLC0415 - as above
 
     there = await in_thread(known, run, undo=_give_back)
     return there if isinstance(there, Results) else await ago_on(*there)
@@ -74,7 +74,7 @@ async def in_thread(
     """
     import asyncio  # noqa: PLC0415 - 34 ms to import
 
-    from py_api_saga.executors.event_loop import outlast  # noqa: PLC0415 - likewise
+    from py_api_saga.executors.event_loop import outlast  # noqa: PLC0415 - as above
 
     task = asyncio.ensure_future(asyncio.to_thread(function, *args))
     interrupts: list[BaseException] = []
@@ -91,7 +91,7 @@ def start(recorder: Recorder) -> str:
     create = recorder.undriven()
     recorder.journal.write(create)
     if isinstance(create.error, SagaExistsError):
-        from py_api_saga.durable.knowing import namesake  # noqa: PLC0415 - likewise
+        from py_api_saga.durable.knowing import namesake  # noqa: PLC0415 - as above
 
         namesake(recorder)
     else:
@@ -100,11 +100,11 @@ def start(recorder: Recorder) -> str:
 
 
 async def astart(recorder: Recorder) -> str:
-    """Do as `start`, under asyncio."""
+    """Like `start`, under asyncio."""
     create = recorder.undriven()
     await recorder.journal.awrite(create)
     if isinstance(create.error, SagaExistsError):
-        from py_api_saga.durable.knowing import namesake  # noqa: PLC0415 - likewise
+        from py_api_saga.durable.knowing import namesake  # noqa: PLC0415 - as above
 
         await in_thread(namesake, recorder)
     else:

@@ -25,7 +25,7 @@ class _Job:
         self.steps = steps
         self.context = copy_context()  # of its own, whatever thread it goes on in
         self.change: Change | None = None
-        self.problem: BaseException | None = None  # of who was to write that
+        self.problem: BaseException | None = None  # of whoever was to write that
 
 
 class Crew:

@@ -62,7 +62,7 @@ def namesake(recorder: Recorder) -> tuple[Summary, Sequence[Row]]:
     journal, saga_id = recorder.journal, recorder.saga_id
     seen = journal.find(saga_id)
     if seen is None:
-        message = f"saga {saga_id!r} was purged in this very moment; try again"
+        message = f"saga {saga_id!r} was purged while it was being read; try again"
         raise JournalError(message)
     if seen.digest is not None:
         if digest(recorder.given, recorder.values) != seen.digest:
@@ -124,7 +124,7 @@ def claim_of(journal: Journal, take: Take, deadline: float | None = None) -> Cla
 
 
 def note_of(who: str, why: str, did: str) -> str:
-    """Write down what a person has decided; what is no Unicode in it is replaced."""
+    """Write down what a person has decided; what is not valid Unicode in it is replaced."""
     said = {"who": who, "why": why, "did": did}
     texts = {key: text.encode(errors="replace").decode() for key, text in said.items()}
     return dumps([NOTE, texts])
@@ -263,7 +263,7 @@ def _in_side_loop(run: DurableRun, limit: int | None) -> Any:
     """Let a loop in a thread of ours run it: that of this recovery, if there is one."""
     import asyncio  # noqa: PLC0415 - 34 ms to import
 
-    from py_api_saga.executors.side_loop import SideLoop  # noqa: PLC0415 - likewise
+    from py_api_saga.executors.side_loop import SideLoop  # noqa: PLC0415 - as above
 
     loop, judge = recovering.get() or (None, _judge())
     # A loop that this thread has kept from running can't be waited for.
@@ -275,7 +275,7 @@ def _in_side_loop(run: DurableRun, limit: int | None) -> Any:
 
 
 def steps(run: DurableRun, limit: int | None) -> Iterator[Change]:
-    """Do as `go_on`, and give what is to be written: goes on, in whatever thread, once it is.
+    """Like `go_on`, but give what is to be written: goes on, in whatever thread, once it is.
 
     Only a chain of plain functions does so; others wait. No interrupt may strike between two
     steps, as in a thread that is not the main one.
@@ -312,7 +312,7 @@ def _outlasting(run: DurableRun) -> Iterator[Change]:
 
 
 async def ago_on(run: DurableRun, limit: int | None) -> Results:
-    """Do as `go_on`, in the loop that runs."""
+    """Like `go_on`, in the loop that runs."""
     from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
 
     token = recovering.set(recovering.get() or (None, _judge()))

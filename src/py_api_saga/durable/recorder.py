@@ -198,7 +198,7 @@ class Recorder:
             seen = self.journal.find(self.saga_id)
             late = at_once and seen is not None and seen.due > self.journal.now()
             if late and seen is not None and seen.epoch == claim.epoch:
-                take = Take(seen)  # which puts off nothing, and is no try
+                take = Take(seen)  # which puts off nothing, and does not count as a try
                 take.until = leave.until
                 self.journal.write(take)
                 if take.error is None:

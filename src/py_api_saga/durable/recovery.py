@@ -198,7 +198,7 @@ class Recovery:
         self._crew.work()
 
     def work_alone(self) -> None:
-        """Do as `work` in this thread, which an interrupt may strike, saga by saga."""
+        """Like `work`, in this thread, which an interrupt may strike, saga by saga."""
         while (claimed := self.next()) is not None:
             self.results.append(done := self._surely(*claimed))
             if done.error is not None and not isinstance(done.error, Exception):
@@ -430,7 +430,7 @@ async def arecover(
     max_tries: int = MAX_TRIES,
     observers: Iterable[Observer] = (),
 ) -> list[Recovered]:
-    """Do as `recover`, under asyncio: sagas are tasks, and plain functions run in threads."""
+    """Like `recover`, under asyncio: sagas are tasks, and plain functions run in threads."""
     import asyncio  # noqa: PLC0415 - 34 ms to import
 
     check_loop("arecover")
@@ -450,7 +450,7 @@ class _Crowd:
     """Sagas in tasks of one loop, at most so many at once."""
 
     def __init__(self, recovery: Recovery, most: int) -> None:
-        import asyncio  # noqa: PLC0415 - likewise
+        import asyncio  # noqa: PLC0415 - as above
 
         self._recovery, self._most = recovery, most
         recovery.batch = min(recovery.batch, most)
@@ -460,9 +460,9 @@ class _Crowd:
     async def work(self) -> None:
         """Begin as many as there is room for, until none is left and all have ended.
 
-        Being cancelled is no reason to undo what was begun: that is raised in the end.
+        Being cancelled does not undo what was begun: it is raised in the end.
         """
-        import asyncio  # noqa: PLC0415 - likewise
+        import asyncio  # noqa: PLC0415 - as above
 
         problem: BaseException | None = None
         more = len(self._recovery) > 0
@@ -481,7 +481,7 @@ class _Crowd:
 
     async def _begin(self) -> bool:
         """Begin those that there is room for, and say whether there may be more."""
-        import asyncio  # noqa: PLC0415 - likewise
+        import asyncio  # noqa: PLC0415 - as above
 
         recovery, room = self._recovery, self._most - len(self._tasks)
         begun = await in_thread(recovery.begin, room, undo=recovery.give_back)
@@ -540,7 +540,7 @@ def takeover(
     Raises:
         LookupError: There is no such saga.
         SagaDefinitionError: `journal` is none; or `who` is blank, or there is a `why` without it,
-            or one that is no text.
+            or one that is not a text.
         SagaInProgress: Its process lives, and `force` was not given.
         JournalError: The journal can't be read, or not written.
     """

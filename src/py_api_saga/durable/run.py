@@ -232,13 +232,18 @@ class DurableRun(Run):
             complain("saga %s: a late landing was not recorded", self.saga_id, error=error)
             return False
         name = self.name_of(index_of(entry))
-        complain("saga %s: operation %s landed late, and others went on", self.saga_id, name)
+        complain(
+            "saga %s: operation %s finished after its timeout, when another process had taken the "
+            "saga over",
+            self.saga_id,
+            name,
+        )
         return False
 
     # --- stopping -------------------------------------------------------------------------------
 
     def stop(self, interrupt: BaseException, kind: str = "") -> None:
-        """Take in an interrupt, as any run does; but what the journal has raised is no reason."""
+        """Take in an interrupt, as any run does; but what the journal has raised does not count."""
         if not kind and type(interrupt) is JournalError:
             self._lose(interrupt)
         else:
@@ -271,7 +276,7 @@ class DurableRun(Run):
         """Give what the run can't go on after, as for any run, and for what it is let go.
 
         Raises:
-            SagaExistsError: It is no interrupt, but says that the journal has such a saga.
+            SagaExistsError: It is not an interrupt, but says that the journal has such a saga.
         """
         if self._has_let_go:
             return self.interrupt

@@ -106,7 +106,7 @@ def running(run: Run, intent: Entry, until: float | None) -> CurrentOperation:
 
 
 def answered(intent: Entry, answer: object) -> Entry:
-    """Say what an `on_doubt` function has answered; what is no answer is UNKNOWN."""
+    """Say what an `on_doubt` function has answered; anything else than an answer is UNKNOWN."""
     if isinstance(answer, Happened):
         return happened(intent, answer.result)
     if answer is NOT_HAPPENED:
@@ -196,7 +196,7 @@ def _chance() -> float:
 
 
 def overdue(run: Run, i: int, kind: str, timeout: float) -> TimeoutError:
-    """Make the error for an attempt whose time is up."""
+    """The time of an attempt is up."""
     return TimeoutError(f"the {kind} of operation {run.name_of(i)!r} took over {timeout:g} s")
 
 

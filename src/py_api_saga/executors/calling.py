@@ -33,7 +33,7 @@ def call_of(operation: Operation, kind: str) -> Call:
 
 
 def not_awaited(run: Run, i: int, kind: str, awaitable: Any) -> TypeError:
-    """Make the error for a plain function that has returned an awaitable, and end that."""
+    """A plain function has returned an awaitable, which is closed."""
     with suppress(Exception):  # the user's; it is ended so that it does not warn, and no more
         end = getattr(awaitable, "close", None) or getattr(awaitable, "cancel", None)
         if end is not None:

@@ -53,7 +53,7 @@ class Pool:
     ) -> None:
         """Make a call in a thread, in a copy of this context, and tell there what came of it.
 
-        Whoever gets the permit first decides whether it is made: the thread, or who has thought
+        Whoever gets the permit first decides whether it is made: the thread, or whoever has thought
         better of it. If no thread is to be had, not even shortly, it is made in this one.
         """
         if self._process != os.getpid():  # pragma: no cover - a child ends without telling coverage

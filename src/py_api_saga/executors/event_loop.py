@@ -176,7 +176,7 @@ async def _roll_back(driver: _OneByOne | _AtOnce) -> BaseException | None:
         await driver.drive()
     except (GeneratorExit, asyncio.CancelledError):
         raise
-    except BaseException as interrupt:  # noqa: BLE001 - raised by who awaits this
+    except BaseException as interrupt:  # noqa: BLE001 - raised by whoever awaits this
         return interrupt
     return None
 
@@ -316,7 +316,7 @@ class _Leaks:
     def __exit__(self, *_: object) -> None:
         if isinstance(self._cancel, _Leaks):  # of a saga whose action runs this one
             self._task.cancel = self._cancel
-        elif _GROUPS_LEAK:  # pragma: no branch - likewise
+        elif _GROUPS_LEAK:  # pragma: no branch - as above
             del self._task.cancel
 
     def __call__(self, *args: Any, **options: Any) -> bool:
@@ -336,7 +336,7 @@ _GROUPS_LEAK = sys.version_info < (3, 13)
 
 
 class _OneByOne(_Driver):
-    """Each call in this very task, after the one before it."""
+    """Each call in this task, after the one before it."""
 
     __slots__ = ()
 
@@ -453,7 +453,7 @@ class _AtOnce(_Driver):
     def _end(self, intent: Entry, task: asyncio.Task[None]) -> None:
         """Forget a task, and tell of one that could not do so itself."""
         if intent in self._tasks:
-            if task.cancelled():  # before it began, by who cancels all tasks of the loop
+            if task.cancelled():  # before it began, by whoever cancels all tasks of the loop
                 self._tell(intent, not_made(intent, asyncio.CancelledError()))
             elif (error := task.exception()) is not None:  # at the very edge of the task
                 self._tell_struck(intent, error)

@@ -29,7 +29,7 @@ class Inbox:
         self._wake = wake or partial(self._signal.put, None)
         self._lock = threading.Lock()
         self._closed = False
-        # Held by who looks at the run when it is closed: to sum it up, or to land in it.
+        # Held by whoever looks at the run when it is closed: to sum it up, or to land in it.
         self.late = threading.Lock()
         # Set once whoever drove the run has left it: what lands goes on with it only then, since
         # it may need the loop of that thread, or claim what that thread is about to leave.

@@ -59,7 +59,7 @@ _EVENTS: dict[Status, EventKind] = {
     Status.COMPENSATED: "compensated",
     Status.STUCK: "stuck",
 }
-_MOST_STRIKES = 16  # of an `Exception` in one run: more are no signals, but a fault that stays
+_MOST_STRIKES = 16  # of an `Exception` in one run: more are not signals, but a fault that stays
 _NOTHING: dict[int, Why] = {}  # is stuck; nothing is ever added to it
 # Looking up a member of an Enum costs 60 ns, a global 5.
 _COMPLETED, _STUCK = SagaStatus.COMPLETED, SagaStatus.STUCK
@@ -371,7 +371,7 @@ class Run:
         Args:
             interrupt: What was raised.
             kind: Of the call that has raised it; none if it struck between two lines of ours. One
-                that an action has raised is no second one: others may run beside it.
+                that an action has raised does not count as a second one: others may run beside it.
         """
         if interrupt is self._latest:
             return
@@ -582,7 +582,7 @@ class Run:
         operation = None if i is None else self.name_of(i)
         event = Event(kind, self.saga_id, self.name, operation, attempt, error, wait, outcome)
         operating = current.get()
-        current.set(None)  # an observer is no operation, whichever was the last in this thread
+        current.set(None)  # an observer is not an operation, whichever was the last in this thread
         try:
             emit(event, self.observers)
         finally:

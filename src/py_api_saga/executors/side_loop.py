@@ -89,7 +89,7 @@ class SideLoop:
         """
         place = self._enter()
         if place is None:  # something landed late, after the end of all
-            import asyncio  # noqa: PLC0415 - likewise
+            import asyncio  # noqa: PLC0415 - as above
 
             return asyncio.run(make())
         try:
@@ -125,7 +125,7 @@ class SideLoop:
 
 def _opened() -> _Place:
     """Begin a thread with a loop, which ends when it is told to, whatever is raised in it."""
-    import asyncio  # noqa: PLC0415 - likewise
+    import asyncio  # noqa: PLC0415 - as above
 
     opened: SimpleQueue[_Place | BaseException] = SimpleQueue()
 
@@ -205,7 +205,7 @@ def _cancel(_: _Place, waited: _Waited, run: Run, interrupt: BaseException) -> N
 
 
 def _cancel_all(place: _Place, _: _Waited, run: Run, interrupt: BaseException) -> None:
-    import asyncio  # noqa: PLC0415 - likewise
+    import asyncio  # noqa: PLC0415 - as above
 
     run.stop(interrupt)
     for task in asyncio.all_tasks(place.loop):

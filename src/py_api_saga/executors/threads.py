@@ -1,6 +1,6 @@
 """Threads where there may be no more: a process has a limit, and an interpreter an end.
 
-A call that has no thread was not made, which is no failure of it. A thread that is wanted is asked
+A call that has no thread was not made, so it has not failed. A thread that is wanted is asked
 for again shortly, since one may have ended meanwhile; at last whoever wants it does without.
 """
 

@@ -46,5 +46,5 @@ def turns(run: Run, limit: int = 1, ear: Ear | None = None) -> Iterator[Turn]:
             yield intents
         elif run.awaits or run.waits:
             yield WAIT
-        elif ear.close():  # pragma: no branch - a straggler landed in this very moment
+        elif ear.close():  # pragma: no branch - a straggler landed just now
             return

@@ -67,7 +67,7 @@ class Summary(
     __slots__ = ()
 
 
-class Row(namedtuple("Row", "n at body")):  # noqa: PYI024 - likewise
+class Row(namedtuple("Row", "n at body")):  # noqa: PYI024 - as above
     """What one commit made durable."""
 
     n: int  # from 1
@@ -152,7 +152,7 @@ class Create(Change):
         self.name, self.body, self.driven = name, body, driven
 
     def check(self) -> Claim:
-        """Do as for any change; an error says whether the saga may have come to be."""
+        """Like any change; an error says whether the saga may have come to be."""
         if isinstance(self.error, JournalError) and self.tried is None:
             self.error._may_stand = False  # noqa: SLF001 - the error's own kind of module
         return super().check()

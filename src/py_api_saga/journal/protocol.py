@@ -50,13 +50,14 @@ class Journal(Protocol):
         """
 
     async def awrite(self, *changes: Change) -> None:
-        """Do as `write`, without blocking the loop; cancelling it withdraws nothing."""
+        """Like `write`, without blocking the loop; cancelling it withdraws nothing."""
 
     def leave(self, claim: Claim) -> None:
         """Stop driving a saga, at once in this process, durably with its next commit.
 
-        Never raises and never waits: one may leave because the journal can't be written. A claim
-        that is `void` is taken back with it, and of one that is `barred` this process remembers so.
+        Never raises and never waits, so that a caller can leave even when the journal cannot be
+        written. A claim that is `void` is taken back with it, and of one that is `barred` this
+        process remembers so.
         """
 
     def find(self, saga_id: str) -> Summary | None:

@@ -1,4 +1,4 @@
-"""What is locked, and asked for again by who has interrupted the thread that holds it.
+"""What is locked, and asked for again by whatever has interrupted the thread that holds it.
 
 That is a signal handler, or a finalizer: it would wait for itself. So the locks are reentrant ones,
 which know who holds them, and whoever would take one looks first.
@@ -24,8 +24,8 @@ def is_held(lock: threading.RLock) -> bool:
 
 
 def interrupted() -> JournalError:
-    """Make the error for whoever would wait for the thread that they have interrupted."""
+    """A signal handler or a finalizer would wait for the thread that it has interrupted."""
     return JournalError(
-        "the journal was used within a signal handler or a finalizer that has interrupted its use: "
+        "do not use a journal in a signal handler or a finalizer, which may have interrupted it: "
         "set a flag there, or raise SystemExit"
     )

@@ -65,8 +65,8 @@ class Story(NamedTuple):
         opens: The same, if there is a codec: what opens values that are sealed.
         now: When it was read, by the journal's clock.
         recorded: What its rows say; None if they were purged or can't be read.
-        execution: Where that leads; likewise.
-        lines: What was written, in order; likewise empty.
+        execution: Where that leads; None in the same case.
+        lines: What was written, in order; empty in the same case.
         fault: Why it can't be read, or None.
     """
 

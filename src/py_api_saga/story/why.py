@@ -107,7 +107,7 @@ def _who_drives(story: Story) -> str:
 # --- its operations --------------------------------------------------------------------------
 
 
-_ONCE_MORE = "; a person said once more, so recovery calls it"
+_ONCE_MORE = "; retry was requested: the next recovery calls it"
 _IF_PIVOT = ", if the pivot happened"
 _UNLESS_PIVOT = ", and is undone if the pivot did not happen"
 

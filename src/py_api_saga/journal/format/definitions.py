@@ -97,7 +97,10 @@ def _check_names(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        message = "the name of the saga or of an operation holds half a character: a lone surrogate"
+        message = (
+            "the name of the saga or of an operation contains an unpaired surrogate, which is not "
+            "valid Unicode"
+        )
         raise SagaDefinitionError(message) from None
 
 

@@ -48,8 +48,8 @@ class Names:
                 "old.module" to "new.module". Only the new ones must be in `modules`.
 
         Raises:
-            TypeError: These are no strings, or it is one string instead of a list of them.
-            ValueError: They are no names, an alias leads in a circle, or out of `modules`.
+            TypeError: These are not strings, or it is one string instead of a list of them.
+            ValueError: They are not names, an alias leads in a circle, or out of `modules`.
         """
         self._modules, self._trees = _read_modules(modules)
         self._aliases = dict(aliases or {})
@@ -118,7 +118,7 @@ class Names:
         _refuse_odd(thing, name)
         module, _, path = name.partition(":")
         if len(name) > MAX_LENGTH or not _is_name(name) or _is_internal(path):
-            message = f"{name[:_SHOWN]!r} is no name that can be found again: {_CURE}"
+            message = f"{name[:_SHOWN]!r} is not a name that can be found again: {_CURE}"
             raise NotStorableError(message)
         listed = self._lists(module)
         if not listed and not _is_own(module):
@@ -265,8 +265,8 @@ def _is_public(module: str, path: str, thing: object) -> bool:
         public = vars(sys.modules[name])
         if path not in public.get("__all__", ()):
             continue
-        # Retry is imported when it is asked for; functions that are, such as `recover`, are no
-        # operations, and what a journal says must not call them.
+        # A class may be imported when it is asked for; functions that are, such as `recover`, are
+        # not operations, and what a journal says must not call them.
         if public.get(path) is thing or (_is_class(thing) and thing.__module__.startswith(_OWN)):
             return True
     return False

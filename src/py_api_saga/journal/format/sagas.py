@@ -1,7 +1,7 @@
 """A saga as its rows tell it.
 
 A row's body is a JSON list of entries. The first one of a saga is its definition, `["defined",
-{…}]`. Two kinds are no entries of the machine: `["parked", {…}]` says why recovery has given up on
+{…}]`. Two kinds are not entries of the machine: `["parked", {…}]` says why recovery has given up on
 a saga, and `["note", {…}]` who changed it by hand, and why. Reading a saga gives whatever `find`
 makes of the names of functions, so that it can be shown and answered for without importing a thing.
 """

@@ -97,7 +97,7 @@ def are_keys(keys: Iterable[Any]) -> bool:
 
 
 def _is_unicode(text: str) -> bool:
-    """Tell whether a text has no lone surrogate, which is no UTF-8, nor text in a database."""
+    """Tell whether a text has no lone surrogate, which is neither UTF-8 nor text in a database."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -136,7 +136,7 @@ def _type_name(kind: type) -> str:
 
 
 def _key(key: object) -> str:
-    """Write a key in a path; what is no text and no number may say more than it should."""
+    """Write a key in a path; anything but a text or a number may say more than it should."""
     if type(key) is str:
         return f"[{key if len(key) <= SHOWN else key[:SHOWN] + '…'!r}]"
     if type(key) is int and _TINY < key < _HUGE:
@@ -261,7 +261,7 @@ def _key_of(zone: Any) -> str | None:
     try:
         if type(zone) is ZoneInfo and zone_named(zone.key) is not None:
             return zone.key
-    except Exception:  # noqa: BLE001, S110 - of a file that is no time zone, or is not there
+    except Exception:  # noqa: BLE001, S110 - of a file that is not a time zone, or is not there
         pass
     message = f"has a time zone of type {_type_name(type(zone))}: use a zoneinfo.ZoneInfo by name"
     raise _Fault(message)
@@ -309,8 +309,8 @@ def _tag_dataclass(writer: _Writer, value: Any) -> Any:
     for attribute in getattr(value, "__dict__", ()):
         if attribute not in known and not _is_derived(kind, attribute):
             message = (
-                f"is of type {_type_name(kind)} and has an attribute {attribute!r} that is no "
-                "field, and would be lost: make it a field, or a property"
+                f"is of type {_type_name(kind)} and has an attribute {attribute!r} that is "
+                "not a field, and would be lost: make it a field, or a property"
             )
             raise _Fault(message)
     try:

@@ -101,7 +101,7 @@ class _Reader:
     def find(self, name: Any, *, is_class: bool = True) -> Any:
         found = self.names.find(name)
         if issubclass(type(found), type) is not is_class:
-            message = f"{name} is {'no' if is_class else 'a'} class"
+            message = f"{name} is {'not a' if is_class else 'a'} class"
             raise _MalformedError(message)
         return found
 
@@ -135,7 +135,7 @@ def _read_ints(tree: Any) -> list[int]:
 def _read_float(_: _Reader, tree: Any) -> float:
     if tree not in ("nan", "inf", "-inf"):
         raise LookupError
-    return float(tree)  # a new one each time: keys that are no number are told apart as objects
+    return float(tree)  # a new one each time: keys that are not a number are told apart as objects
 
 
 def _read_bytes(_: _Reader, tree: Any) -> bytes:
@@ -220,7 +220,7 @@ def _read_enum(reader: _Reader, tree: Any) -> Any:
     name, member = _checked(tree, list)
     kind = reader.find(name)
     if not issubclass(kind, Enum):
-        message = f"{name} is no Enum any more"
+        message = f"{name} is not an Enum any more"
         raise _MalformedError(message)
     if type(member) is str:
         found = kind.__members__.get(member)
@@ -236,7 +236,7 @@ def _read_dataclass(reader: _Reader, tree: Any) -> Any:
     name, values = _checked(tree, list)
     kind, values = reader.find(name), dict(_checked(values, dict))
     if "__dataclass_fields__" not in vars(kind):
-        message = f"{name} is no dataclass any more"
+        message = f"{name} is not a dataclass any more"
         raise _MalformedError(message)
     from dataclasses import MISSING as NO_DEFAULT  # noqa: PLC0415 - it is there: this is one
     from dataclasses import fields  # noqa: PLC0415

@@ -61,7 +61,7 @@ class Values:
         return loads(self.write(value))
 
     def items(self, values: tuple[Any, ...]) -> Any:
-        """Make a JSON tree of a list of values, likewise."""
+        """Make a JSON tree of a list of values, in the same way."""
         if self._codec is None and are_plain(values):
             return [*values]
         return self.tree([*values])
@@ -82,7 +82,7 @@ class Values:
             message = "it was written with a codec: open the journal with the same codec="
             raise SealedError(message)
         if not isinstance(text, str) or len(text) > _MAX_SEALED:
-            message = "a sealed value is no text, or too large"
+            message = "a sealed value is not a text, or too large"
             raise ValueError(message)
         try:
             plain = self._codec.decode(text)
@@ -146,7 +146,7 @@ def _sealed(codec: Codec, text: str) -> dict[str, str]:
     try:
         sealed.encode()
     except UnicodeEncodeError:
-        message = "its codec gave text that is no Unicode: encode bytes as base64, say"
+        message = "its codec gave text that is not valid Unicode: encode bytes as base64, say"
         raise NotStorableError(message) from None
     return {_SEALED: sealed}
 

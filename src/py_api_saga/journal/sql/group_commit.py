@@ -2,8 +2,8 @@
 
 There is no timer and no thread that waits for work: batches form while a commit runs. The first of
 a batch waits for its turn to write, then writes it; the others of it follow, which is to wait.
-Under asyncio the leader is a thread of ours, never one that runs actions, and it ends when nothing
-has come for a moment. A batch that is about both is led by whichever comes first.
+Under asyncio the leader is a thread of its own, never one that runs actions, and it ends when
+nothing has come for a moment. A batch that is about both is led by whichever comes first.
 
 What becomes of a batch, and who may still think better of it:
 
@@ -113,7 +113,7 @@ class GroupCommit:
         self._is_busy = False  # the thread of ours, with what was there before
 
     def is_held_here(self) -> bool:
-        """Tell whether this very thread is at it, and is interrupted by who asks."""
+        """Tell whether this thread itself is at it, and was interrupted by whoever asks."""
         return is_held(self.turn) or is_held(self.lock)
 
     def write(self, changes: Sequence[Change]) -> None:

@@ -42,7 +42,7 @@ def open_beside(path: str, flags: int, journal: str) -> int:
         journal: Whose owner may own that file, besides us and root.
 
     Raises:
-        JournalError: It is no regular file, has several names, or is a stranger's.
+        JournalError: It is not a regular file, has several names, or is a stranger's.
         OSError: It can't be opened.
     """
     careful = os.O_NOFOLLOW | os.O_NONBLOCK if hasattr(os, "O_NOFOLLOW") else 0  # not on Windows

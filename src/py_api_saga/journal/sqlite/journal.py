@@ -63,7 +63,7 @@ class SQLiteJournal:
         Raises:
             ValueError: Durability or mode is none of these, `path` is that of no file, or a name in
                 `modules` or `aliases` is none.
-            TypeError: `modules` is no list of names, or `codec` has no `encode` and `decode`.
+            TypeError: `modules` is not a list of names, or `codec` has no `encode` and `decode`.
         """
         if durability not in ("power", "process"):
             message = f"durability: expected 'power' or 'process', got {durability!r}"
@@ -117,7 +117,7 @@ class SQLiteJournal:
             return
 
     async def awrite(self, *changes: Change) -> None:
-        """Do as `write`, without blocking the loop."""
+        """Like `write`, without blocking the loop."""
         loop = sys.modules["asyncio"].get_running_loop()  # programs without a loop do not load it
         while True:
             try:

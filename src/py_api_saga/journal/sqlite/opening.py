@@ -87,7 +87,7 @@ def has_struck(error: Exception) -> bool:
 
 
 def cannot(verb: str, path: str, error: Exception) -> JournalError:
-    """Make the error for a file that cannot be opened, read or written, with what may help."""
+    """The file cannot be opened, read or written; with what may help."""
     text = str(error)
     advice = next((f"; {_ADVICE[words]}" for words in _ADVICE if words in text), "")
     return JournalError(f"the journal {path} cannot be {verb}: {text}{advice}")
@@ -160,12 +160,12 @@ def locate(path: str, *, network: bool) -> Place:
 
 
 def check_kind(path: str, seen: os.stat_result) -> None:
-    """Refuse what is no file."""
+    """Refuse what is not a file."""
     if stat.S_ISDIR(seen.st_mode):
         message = f"{path} is a directory: give the path of a file for the journal"
         raise JournalError(message)
     if not stat.S_ISREG(seen.st_mode):
-        message = f"{path} is no file, but a device or a pipe: give the path of a file"
+        message = f"{path} is not a file, but a device or a pipe: give the path of a file"
         raise JournalError(message)
 
 
@@ -180,7 +180,7 @@ def _stat(path: str) -> os.stat_result:
     except FileNotFoundError:
         with suppress(FileExistsError):  # somebody was faster
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        return os.stat(path)  # noqa: PTH116 - likewise
+        return os.stat(path)  # noqa: PTH116 - as above
 
 
 def connect_to_read(path: str) -> sqlite3.Connection:
@@ -217,7 +217,7 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
 
 
 def _inspect(path: str) -> None:
-    """Refuse what is no journal, on a connection that cannot even checkpoint when it closes."""
+    """Refuse what is not a journal, on a connection that cannot even checkpoint when it closes."""
     # A process may have died within a commit: only a writer can clean up, and looks again.
     with closing(_connect(path, "ro")) as connection, suppress(sqlite3.OperationalError):
         _check_format(connection, path)

@@ -23,7 +23,7 @@ SELECT number, ?, ?, ? FROM saga WHERE number = ? AND owner = ? AND epoch = ?;
 UPDATE saga SET status = ?, owner = ?, changed = ? WHERE number = ? AND owner = ? AND epoch = ?;
 
 -- name: rest
--- Recovery counts anew, likewise.
+-- The same, and recovery counts anew.
 UPDATE saga SET tries = 0, due = 0 WHERE number = ? AND epoch = ?;
 
 -- name: take
@@ -36,7 +36,7 @@ WHERE number = ? AND owner IN (0, ?) AND epoch = ? AND status = ?;
 UPDATE saga SET owner = 0 WHERE number = ? AND owner = ? AND epoch = ?;
 
 -- name: give_back
--- Likewise, and recovery has never claimed it.
+-- The same, for a saga that recovery has never claimed.
 UPDATE saga SET owner = 0, tries = ?, due = ?,
   changed = CASE WHEN status = ? THEN ? ELSE changed END
 WHERE number = ? AND owner = ? AND epoch = ?;

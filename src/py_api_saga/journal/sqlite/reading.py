@@ -65,7 +65,7 @@ class Reader:
 
         def read(connection: sqlite3.Connection) -> Mapping[int, list[Row]]:
             connection.execute("BEGIN")
-            # Bytes that are no text make the JSON of one row unreadable, not the other rows.
+            # Bytes that are not a text make the JSON of one row unreadable, not the other rows.
             connection.text_factory = partial(str, encoding="utf-8", errors="backslashreplace")
             return {
                 number: [

@@ -59,8 +59,8 @@ FROM saga
 WHERE status = 2 OR (status < 2 AND (tries > 0 OR due > 0));
 
 -- name: timeline
--- Likewise: what was written down, line by line. What is no JSON is one line of its own, and what
--- is no entry has empty columns.
+-- For people, too: what was written down, line by line. What is not JSON is one line of its own, and what
+-- is not an entry has empty columns.
 CREATE VIEW timeline AS
 SELECT
   saga_id,
