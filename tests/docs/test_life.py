@@ -29,7 +29,7 @@ def steps(text: str) -> Steps:
     for step in STEP.finditer(text):
         if step[1]:
             thread = step[1]
-        elif thread and not text[end : step.start()].strip():
+        elif thread and not text[end : step.start()].strip(" \n→"):
             found.append((step[2], thread))
         else:
             thread = ""  # words have come between: a place, and no step
