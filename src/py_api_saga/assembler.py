@@ -19,6 +19,7 @@ from py_api_saga.exceptions import (
     seconds,
 )
 from py_api_saga.executable import Executable
+from py_api_saga.executors.around import check_around, surround
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
 from py_api_saga.filling import Numbering, users
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from py_api_saga.doubtful import DoubtfulError
     from py_api_saga.journal.protocol import Journal
     from py_api_saga.observer import Observer
+    from py_api_saga.operating import Around
     from py_api_saga.operation import OnDoubt
     from py_api_saga.retry import Retry
     from py_api_saga.typed_call import (
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
         retry: Retry | None
         compensation_retry: Retry | None
         observers: Sequence[Observer]
+        around: Sequence[Around]
         journal: Journal | None
         on_crash: Literal["resume", "compensate"] | None
         max_doubt_age: float | None
@@ -104,6 +107,9 @@ class Saga(Executable):
         retry: When to try a failed action again; instead of `retry_attempts`.
         compensation_retry: When to try a failed compensation again; by default never.
         observers: Functions of an `Event`, told what happens while it runs.
+        around: What is entered around each call, the outermost first: functions of the
+            `CurrentOperation` that give a context manager, or under asyncio one that is awaited.
+            Those of the class are around those that a saga is given. Nothing of it is recorded.
         journal: Where its runs are recorded, so that they survive the process; None for memory.
         on_crash: What recovery does with a run that a process has left before anything failed:
             "resume" goes forward, "compensate" undoes it.
@@ -116,6 +122,7 @@ class Saga(Executable):
     retry: Retry | None = None
     compensation_retry: Retry | None = None
     observers: Sequence[Observer] = ()
+    around: Sequence[Around] = ()
     journal: Journal | None = None
     on_crash: Literal["resume", "compensate"] = "resume"
     max_doubt_age: float | None = None
@@ -135,6 +142,7 @@ class Saga(Executable):
         retry: Retry | None = None,
         compensation_retry: Retry | None = None,
         observers: Sequence[Observer] = (),
+        around: Sequence[Around] = (),
         journal: Journal | None = None,
         on_crash: Literal["resume", "compensate"] | None = None,
         max_doubt_age: float | None = None,
@@ -155,6 +163,8 @@ class Saga(Executable):
             self.name = _saga_name(name if name is not None else self.name)
         if observers or self.observers:
             self.observers = _observers(observers or self.observers)
+        if around or self.around:
+            self.around = (*check_around(self.around, "saga"), *check_around(around, "saga"))
         if journal is not None or on_crash is not None or max_doubt_age is not None:
             self._endure(journal, on_crash, max_doubt_age)
         if retry_attempts is None and retry is None:
@@ -584,7 +594,8 @@ class Saga(Executable):
         if journal is None:
             journal = self.journal
         if journal is None:
-            return Run(definition, self.name, observers, saga_id, deadline, drive_late)
+            run = Run(definition, self.name, observers, saga_id, deadline, drive_late)
+            return surround(run, self.around) if self.around else run
         from py_api_saga.durable.recorder import begin  # noqa: PLC0415 - as in `_durably`
         from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - as above
 
@@ -593,7 +604,8 @@ class Saga(Executable):
         in_loop = drive_late is not make_calls
         journal = check_journal(journal, "saga")
         recorder = begin(journal, definition, self.name, saga_id, deadline, age, limit, in_loop)
-        return DurableRun(definition, self.name, observers, deadline, drive_late, recorder)
+        run = DurableRun(definition, self.name, observers, deadline, drive_late, recorder)
+        return surround(run, self.around) if self.around else run
 
     def _refuse_holes(self) -> None:
         """Refuse to run what wants arguments that were not given."""

@@ -10,6 +10,7 @@ from py_api_saga.wording import in_line
 
 EventKind: TypeAlias = Literal[
     "saga started",
+    "saga resumed",
     "operation started",
     "attempt failed",
     "succeeded",
@@ -25,6 +26,7 @@ EventKind: TypeAlias = Literal[
 
 _LEVELS: dict[EventKind, int] = {
     "saga started": INFO,
+    "saga resumed": INFO,
     "operation started": DEBUG,
     "attempt failed": INFO,
     "succeeded": DEBUG,
@@ -51,6 +53,9 @@ class Event(NamedTuple):
         error: What was raised, with "attempt failed", "failed", "in doubt", "stuck" and "let go".
         wait: Seconds until the next attempt, with "attempt failed".
         outcome: How it ended, with "saga ended".
+        direction: Which call of the operation it is about, as `CurrentOperation.direction` has it:
+            "action", "compensation" or "ask". Of the saga as a whole: "action" while it goes
+            forward, "compensation" once it is undone.
     """
 
     kind: EventKind
@@ -61,6 +66,7 @@ class Event(NamedTuple):
     error: BaseException | None = None
     wait: float | None = None
     outcome: SagaStatus | None = None
+    direction: Literal["action", "compensation", "ask"] = "action"
 
 
 def log(event: Event, /) -> None:

@@ -4,6 +4,7 @@
     ├── SagaException             the saga has ended without success: all undone, or
     │   ├── SagaStuck             … neither finished nor undone: a person must look
     │   └── SagaDefinitionError   … it was never run, since it can't be run as it is written
+    ├── LeavingError              what an operation has ended with: see `around=`
     ├── SagaInProgress            somebody else drives it
     ├── SagaConflict              its id belongs to another saga
     └── JournalError              its journal can't be read or written
@@ -86,6 +87,16 @@ class SagaError(Exception):
     """All that this library raises on purpose."""
 
     _may_stand = False  # whether a saga has begun to run, and its effects may stand
+
+
+class LeavingError(SagaError):
+    """A call had succeeded, and what is around it raised as it was left: nobody knows what stands.
+
+    A failed commit may have committed. Never raised by itself: it is what an operation has ended
+    with, and what was raised is its cause.
+    """
+
+    saga_outcome = "in doubt"  # also to a saga whose action has run this one
 
 
 class SagaException(SagaError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -9,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 Direction: TypeAlias = Literal["action", "compensation", "ask"]
+Where: TypeAlias = Literal["caller", "loop", "thread"]
 
 
 class Sending(Protocol):
@@ -38,6 +41,9 @@ class CurrentOperation(Protocol):
             from a new request. A question has the key of the action it asks about.
         action_key: The key of the operation's action; in the action itself the same.
         results: The results so far: operation name to result, in operation order, a copy.
+        where: "caller" if this call is made in the thread that runs the saga, "loop" for a
+            coroutine function, in the event loop, and "thread" in a thread of this library's own,
+            where nobody else closes what belongs to a thread.
     """
 
     @property
@@ -56,6 +62,8 @@ class CurrentOperation(Protocol):
     def action_key(self) -> str: ...  # noqa: D102
     @property
     def results(self) -> Mapping[str, Any]: ...  # noqa: D102
+    @property
+    def where(self) -> Where: ...  # noqa: D102
 
     def remaining(self) -> float | None:
         """Give the seconds that are left for this call, or None if nothing limits it.
@@ -72,3 +80,10 @@ class CurrentOperation(Protocol):
         was called, since the answer was a final no. A success, and a compensation, ignore it. Any
         thread or task of the operation may send so, each request in a `with` of its own.
         """
+
+
+# What is around each call: gives a context manager, which is entered before it and left after it;
+# around a coroutine function it may have to be awaited.
+Around: TypeAlias = Callable[
+    [CurrentOperation], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]
+]

@@ -1,4 +1,4 @@
-"""What tests of sagas need: an operation to be in, without a saga around it."""
+"""What tests of sagas need: an operation to be in, and a choreography in one thread."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from py_api_saga.context import current
+from py_api_saga.executors.driving import IN_LINE, stand_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from py_api_saga.operating import CurrentOperation, Direction, Sending
+    from py_api_saga.operating import CurrentOperation, Direction, Sending, Where
 
-__all__ = ["operation"]
+__all__ = ["inline_choreography", "operation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class _Supplied:
     action_key: str
     results: Mapping[str, Any] = field(default_factory=dict)
     left: float | None = None
+    where: Where = "caller"
     notes: set[object] = field(default_factory=set)  # of requests; nobody asks for them here
 
     def remaining(self) -> float | None:
@@ -52,6 +54,7 @@ def operation(
     action_key: str | None = None,
     results: Mapping[str, Any] | None = None,
     remaining: float | None = None,
+    where: Where = "caller",
 ) -> Iterator[CurrentOperation]:
     """Supply what `current_operation()` gives, for the time of a `with` block.
 
@@ -65,6 +68,7 @@ def operation(
         action_key: By default `saga_id:name:action`.
         results: The results so far, name to result.
         remaining: Seconds that are left, or None.
+        where: "caller", "loop" or "thread".
     """
     action = action_key
     if action is None:
@@ -74,10 +78,39 @@ def operation(
     if key is None:
         key = action if direction != "compensation" else f"{saga_id}:{name}:compensation"
     supplied = _Supplied(
-        saga_id, saga_name, name, direction, attempt, key, action, dict(results or {}), remaining
+        saga_id,
+        saga_name,
+        name,
+        direction,
+        attempt,
+        key,
+        action,
+        dict(results or {}),
+        remaining,
+        where,
     )
     token = current.set((lambda *_: supplied, None, None, None))
     try:
         yield supplied
     finally:
         current.reset(token)
+
+
+@contextmanager
+def inline_choreography() -> Iterator[None]:
+    """Have sagas make their calls one after the other, in the caller's thread, in a `with` block.
+
+    Calls that are ready at once are made in the order of their declaration, and undone in the
+    reverse one. So a choreography sees the transaction that a test is in, such as that of Django's
+    `TestCase`. Under asyncio coroutine functions are awaited one after the other in the caller's
+    task, and plain functions are called in the thread of the loop. A plain function with a
+    `timeout=` still has a thread of its own.
+
+    It holds in this context and in copies of it, not in threads that the block starts otherwise.
+    """
+    before = stand_in.get()
+    stand_in.set(IN_LINE)
+    try:
+        yield
+    finally:
+        stand_in.set(before)

@@ -26,6 +26,7 @@ OWN_PROCESS = {
     "README.md": _JOURNAL,
     "docs/explanation/durability.md": _JOURNAL,
     "docs/explanation/machine.md": _JOURNAL,
+    "docs/howto/around.md": _JOURNAL,
     "docs/howto/backup.md": _JOURNAL,
     "docs/howto/deploys.md": _JOURNAL,
     "docs/howto/django.md": "configures Django, which a process can do once",

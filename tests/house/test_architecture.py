@@ -18,7 +18,7 @@ SOURCE = Path(py_api_saga.__file__).parent
 # From the ground up. A module imports only from the rows below its own: also inside a function,
 # where an import comes late but binds just as much, and for the type checker only.
 HOUSE = (
-    ("operating", "interrupts"),
+    ("operating", "interrupts", "chance"),
     (
         "status",
         "drawing",
@@ -42,17 +42,20 @@ HOUSE = (
     ("outcome",),
     ("execution",),
     # What runs it, which knows of no journal.
-    ("executors", "executors.meaning", "executors.inbox", "executors.threads"),
-    ("executors.run",),
     (
-        "executors.running",
-        "executors.turns",
-        "executors.side_loop",
-        "executors.calling",
+        "executors",
+        "executors.meaning",
+        "executors.inbox",
+        "executors.threads",
+        "executors.passage",
     ),
+    ("executors.run",),
+    ("executors.turns", "executors.side_loop", "executors.calling"),
+    ("executors.running", "executors.around"),
     ("executors.attempt",),
     ("executors.orchestrator", "executors.choreography"),
-    ("executors.driving", "executors.event_loop"),
+    ("executors.driving",),
+    ("executors.event_loop",),
     ("journal.reentry",),
     # How a saga is written.
     ("journal.format", "journal.format.functions", "journal.format.json_text"),

@@ -307,6 +307,7 @@ def test_an_event_is_frozen_and_small() -> None:
     assert event == Event("succeeded", "order-7", None, "charge", 1)
     assert Event._fields == (
         "kind", "saga_id", "saga_name", "operation", "attempt", "error", "wait", "outcome",
+        "direction",
     )  # fmt: skip
 
 
@@ -611,3 +612,67 @@ def test_a_coroutine_is_told_like_a_function(execute_async: Execute, world: Worl
         ("compensated", "stock", 1),
         ("saga ended", SagaStatus.COMPENSATED),
     ]
+
+
+# --- which way ------------------------------------------------------------------------------------
+
+
+def ways(watch: Watch) -> list[tuple[str, str | None, str]]:
+    """Give each event as (kind, operation, direction)."""
+    return [(event.kind, event.operation, event.direction) for event in watch.events]
+
+
+def test_every_event_tells_its_direction(execute: Execute, world: World) -> None:
+    """That of the call it is about; of the saga as a whole, which way it goes."""
+    watch, left = Watch(), [1]
+
+    def undo() -> None:
+        if left and left.pop():
+            raise OSError
+
+    saga = SagaAssembler.saga(observers=[watch]).operation(
+        (world.do, "stock"), undo, name="stock", compensation_retry=AGAIN
+    )
+    saga.operation((world.fail, "charge", CardDeclined()), name="charge", after="stock")
+    failure_of(execute, saga)
+
+    assert ways(watch) == [
+        ("saga started", None, "action"),
+        ("operation started", "stock", "action"),
+        ("succeeded", "stock", "action"),
+        ("operation started", "charge", "action"),
+        ("failed", "charge", "action"),
+        ("compensating", "stock", "compensation"),
+        ("attempt failed", "stock", "compensation"),
+        ("compensating", "stock", "compensation"),
+        ("compensated", "stock", "compensation"),
+        ("saga ended", None, "compensation"),
+    ]
+
+
+def test_what_is_stuck_tells_what_of_it_is(execute: Execute, world: World) -> None:
+    """An undo that failed, or an action of which nobody knows whether it happened."""
+    watch = Watch()
+    saga = SagaAssembler.saga(observers=[watch]).operation(
+        (world.do, "a"), (world.fail, "undo a", OSError()), name="a"
+    )
+    saga.operation(
+        (world.fail, "b", ConnectionResetError()),
+        (world.undo, "b"),
+        name="b",
+        after="a",
+        on_doubt="park",
+    )
+    failure_of(execute, saga)
+
+    stuck = [(event.operation, event.direction) for event in watch.of("stuck")]
+    assert sorted(stuck) == [("a", "compensation"), ("b", "action")]
+    assert [event.direction for event in watch.of("in doubt")] == ["action"]
+
+
+def test_a_saga_that_completes_ends_forward(execute: Execute, world: World) -> None:
+    """It has never gone another way."""
+    watch = Watch()
+    execute(steps(world, "a", observers=[watch]))
+
+    assert {event.direction for event in watch.events} == {"action"}

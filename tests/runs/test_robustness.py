@@ -436,6 +436,7 @@ def test_a_coroutine_that_is_thrown_away_awaits_nothing(world: World) -> None:
 
     async def main() -> None:
         run = saga._run(saga._chain(), None, None, orchestrator.make_calls)  # noqa: SLF001
+        run.is_elsewhere = True
         intent = run.start()
         assert intent is not None
         attempt = event_loop._attempt_in_thread(run, intent)  # noqa: SLF001

@@ -1,8 +1,10 @@
 """Right uses: no type checker may complain, and each call can be added to a saga."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from typing import Any, assert_type
+from threading import Lock
+from typing import Any, Literal, assert_type
 
 from shop import (
     Shop,
@@ -37,8 +39,11 @@ from py_api_saga import (
     given,
     happened,
     leaves_doubt,
+    recover,
     result_of,
 )
+from py_api_saga.journal import MemoryJournal
+from py_api_saga.operating import Around, CurrentOperation
 
 saga = SagaAssembler.saga
 shop = Shop("corner")
@@ -197,3 +202,47 @@ def inside() -> str:
     seconds: float | None = now.remaining()
     shelf: str = now.results["reserve"]["shelf"]
     return f"{now.saga_id} {now.idempotency_key} {now.action_key} {now.attempt} {seconds} {shelf}"
+
+
+# What is around each call gives a context manager, made in any of the usual ways; under asyncio it
+# may have to be awaited.
+@contextmanager
+def session(operation: CurrentOperation) -> Generator[int, None, None]:
+    """Open one, unless it is the caller's."""
+    assert_type(operation.where, Literal["caller", "loop", "thread"])
+    yield 1
+
+
+@asynccontextmanager
+async def session_later(operation: CurrentOperation) -> AsyncGenerator[str, None]:
+    """Open one for a coroutine function."""
+    yield operation.operation
+
+
+class Span:
+    """A manager that is made of the operation itself."""
+
+    def __init__(self, operation: CurrentOperation) -> None:
+        """Be named as the operation."""
+        self.name = operation.operation
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+
+
+class ShopSaga(SagaAssembler):
+    """All sagas of a shop have a session."""
+
+    around = (session,)
+
+
+locked: Around = lambda _: Lock()  # noqa: E731 - as users write it
+saga(around=[session, Span, locked]).operation(tidy)
+saga(around=(session, session_later)).operation(tidy)
+ShopSaga.saga(around=[Span]).operation(tidy)
+recover(MemoryJournal(), around=[session], max_workers=0)
+event = Event("saga resumed", "x")
+assert_type(event.direction, Literal["action", "compensation", "ask"])

@@ -2,7 +2,8 @@
 
 from shop import Shop, asked, book, charge, eight, label, release, reserve, tidy
 
-from py_api_saga import Retry, SagaAssembler, current_operation, given, result_of
+from py_api_saga import Retry, SagaAssembler, current_operation, given, recover, result_of
+from py_api_saga.journal import MemoryJournal
 
 saga = SagaAssembler.saga
 shop = Shop("corner")
@@ -84,3 +85,10 @@ number: int = current_operation().idempotency_key  # error
 saga().operation((reserve, "mug"), (release, "mug"), on_doubt=asked)
 saga().operation((reserve, given("sku")), (release, given("order")["sku"]))
 saga().operation((reserve, result_of("x")), (release, result_of()["sku"]))
+
+# Around a call.
+saga(around=tidy)  # error
+saga(around=[reserve])  # error
+saga(around=[lambda operation: operation.attempt])  # error
+saga(around="shop:session")  # error
+recover(MemoryJournal(), around=[tidy])  # error

@@ -108,6 +108,14 @@ _MODULES = (
     ),
     _ALIAS,
 )
+_AROUND = _option(
+    "--around",
+    metavar="MODULE:FUNCTION",
+    action="append",
+    default=[],
+    help="what is entered around each call, a function of the operation that gives a context "
+    "manager, as in recover(around=[...]); may be repeated, the first is outermost",
+)
 _WORKERS = _option(
     "--workers",
     metavar="N",
@@ -263,7 +271,7 @@ COMMANDS = (
         "run from several processes at once.",
         ("saga recover --modules shop.operations", "saga recover --modules 'shop.*' --limit 100"),
         "0 fine, 1 error, or a saga is left to be tried again, 2 wrong usage, 4 a saga is stuck",
-        (*_MODULES, _WORKERS, _limit("sagas in all, oldest first"), *_WRITE),
+        (*_MODULES, _AROUND, _WORKERS, _limit("sagas in all, oldest first"), *_WRITE),
     ),
     Command(
         "worker",
@@ -279,6 +287,7 @@ COMMANDS = (
         "signal if told twice",
         (
             *_MODULES,
+            _AROUND,
             _WORKERS,
             _limit("sagas in a round, oldest first"),
             _option(
@@ -318,7 +327,7 @@ COMMANDS = (
             "saga takeover checkout-7 --force --modules shop.operations --note 'it hangs'",
         ),
         "0 fine, 1 refused or error, 2 wrong usage, 4 it is stuck",
-        (_ID, _flag("--force", "take it from a process that lives"), *_MODULES, *_DECIDE),
+        (_ID, _flag("--force", "take it from a process that lives"), *_MODULES, _AROUND, *_DECIDE),
     ),
     Command(
         "retry",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from py_api_saga.journal.changes import Row, Summary
     from py_api_saga.journal.protocol import Codec, Journal
     from py_api_saga.journal.sqlite.owners import Owners
+    from py_api_saga.operating import Around
     from py_api_saga.status import SagaStatus
 
 _NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"
@@ -301,6 +302,26 @@ def _set_up(name: str) -> None:
     except (Exception, SystemExit) as error:
         message = f"--setup: {name!r} raised {_in_short(error)}"
         raise SagaError(message) from error
+
+
+def around_of(arguments: argparse.Namespace) -> tuple[Around, ...]:
+    """Import what is to be around each call, the outermost first; after `import_modules`.
+
+    Raises:
+        UsageError: One is not given as MODULE:FUNCTION.
+        SagaError: Its module can't be imported, or it is not a plain function.
+    """
+    return tuple(map(_around, arguments.around))
+
+
+def _around(name: str) -> Around:
+    function = _named("--around", name, "MODULE:FUNCTION")
+    if callable(function) and not iscoroutinefunction(function):
+        around: Around = function
+        return around
+    kind = "is not there" if function is None else f"is not a plain function: {_kind(function)}"
+    message = f"--around: {name!r} {kind}"
+    raise SagaError(message)
 
 
 def _kind(thing: object) -> str:

@@ -10,6 +10,7 @@ from py_api_saga.cli.deciding import who_decides
 from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import (
     SEALED,
+    around_of,
     batches,
     import_modules,
     refuse_sealed,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from py_api_saga.executors.side_loop import SideLoop
     from py_api_saga.journal.changes import Summary
     from py_api_saga.journal.sqlite.journal import SQLiteJournal
+    from py_api_saga.operating import Around
 
 
 def open_to_recover(arguments: argparse.Namespace) -> SQLiteJournal:
@@ -43,8 +45,9 @@ def open_to_recover(arguments: argparse.Namespace) -> SQLiteJournal:
 def recover(arguments: argparse.Namespace) -> int:
     """Go on with all that is due."""
     import_modules(arguments)
+    around = around_of(arguments)
     with closing(open_to_recover(arguments)) as journal:
-        recovery, sealed = prepare(journal, arguments.limit)
+        recovery, sealed = prepare(journal, arguments.limit, around=around)
         try:
             run_recovery(recovery, arguments.workers)
         finally:  # also after Ctrl-C
@@ -62,6 +65,7 @@ def prepare(
     limit: int | None,
     readiness: Readiness | None = None,
     loop: SideLoop | None = None,
+    around: Sequence[Around] = (),
 ) -> tuple[Recovery, list[Summary]]:
     """Look what is due, but for what can't be opened here: to claim that would use up its tries."""
     due: list[Summary] = []
@@ -72,12 +76,14 @@ def prepare(
         due += [seen for seen in batch if seen not in shut]
         if limit is not None and len(due) >= limit:
             break
-    return Recovery(journal, due=due[:limit], readiness=readiness, loop=loop), sealed
+    recovery = Recovery(journal, due=due[:limit], readiness=readiness, loop=loop, around=around)
+    return recovery, sealed
 
 
 def take_over(arguments: argparse.Namespace) -> int:
     """Go on with one saga."""
     import_modules(arguments)
+    around = around_of(arguments)
     with closing(open_to_recover(arguments)) as journal:
         seen = journal.find(arguments.saga_id)
         refuse_sealed(journal, [] if seen is None else [seen])
@@ -86,6 +92,7 @@ def take_over(arguments: argparse.Namespace) -> int:
                 journal,
                 arguments.saga_id,
                 force=arguments.force,
+                around=around,
                 who=who_decides(arguments),
                 why=arguments.note,
             )

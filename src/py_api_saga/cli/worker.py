@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from py_api_saga.cli.opening import codec_of, import_modules, named
+from py_api_saga.cli.opening import around_of, codec_of, import_modules, named
 from py_api_saga.cli.printing import write
 from py_api_saga.cli.recovering import (
     begins_nothing,
@@ -31,12 +31,13 @@ from py_api_saga.story.words import error_words, moment, plural
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from concurrent.futures import Future
     from types import FrameType
 
     from py_api_saga.durable.recovery import Recovery
     from py_api_saga.journal.sqlite.journal import SQLiteJournal
+    from py_api_saga.operating import Around
 
 _LOOK = 0.1  # seconds between two looks at what runs
 _LAST_WORDS = 1.0  # seconds for which a process that has to go tries to say so
@@ -46,9 +47,15 @@ def main(arguments: argparse.Namespace) -> int:
     """Work until told to end."""
     path = named(arguments)
     import_modules(arguments)  # what is missing is said now, not once there is a journal
+    around = around_of(arguments)
     codec_of(arguments)
     worker = Worker(
-        arguments.workers, arguments.limit, arguments.interval, arguments.grace, arguments.wait
+        arguments.workers,
+        arguments.limit,
+        arguments.interval,
+        arguments.grace,
+        arguments.wait,
+        around,
     )
     with worker.listening():
         if worker.waits_for(path):
@@ -119,7 +126,13 @@ class Worker:
     """
 
     def __init__(
-        self, threads: int, limit: int | None, interval: float, grace: float, patience: float
+        self,
+        threads: int,
+        limit: int | None,
+        interval: float,
+        grace: float,
+        patience: float,
+        around: Sequence[Around] = (),
     ) -> None:
         """Say how much, how often and how long.
 
@@ -129,7 +142,9 @@ class Worker:
             interval: Seconds between two rounds.
             grace: Seconds for what runs, once it is told to end.
             patience: Seconds for a journal that is not there.
+            around: What is entered around each call.
         """
+        self._around = around
         self._threads = threads
         self._limit = limit
         self._interval = interval
@@ -250,7 +265,9 @@ class Worker:
         try:
             if not self._sees(journal.path):
                 return
-            recovery, sealed = prepare(journal, self._limit, self._readiness, self._loop)
+            recovery, sealed = prepare(
+                journal, self._limit, self._readiness, self._loop, self._around
+            )
         except JournalError as error:
             _log(f"the journal cannot be used, and is tried again: {error}")
             return

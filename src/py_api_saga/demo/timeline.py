@@ -86,7 +86,7 @@ class Timeline:
         with suppress(BrokenPipeError):
             if event.operation is not None:
                 self._tell(event, event.operation)
-            elif event.kind == "saga started":
+            elif event.kind in ("saga started", "saga resumed"):
                 self._saga_began = self._began[""] = self._clock()
             elif event.outcome is not None:
                 self._line("", "saga", *_ENDS[event.outcome])

@@ -23,6 +23,7 @@ from py_api_saga.exceptions import (
     SagaInProgress,
 )
 from py_api_saga.execution import Execution
+from py_api_saga.executors.around import surround
 from py_api_saga.executors.attempt import attempt
 from py_api_saga.executors.driving import drive
 from py_api_saga.executors.orchestrator import make_calls
@@ -98,10 +99,13 @@ def known(run: DurableRun) -> Results | tuple[DurableRun, int | None]:
         return _answer(seen, read_rows(rows, values))
     claim = claim_of(journal, Take(seen), recorder.deadline)
     try:
-        return taken(journal, values, claim, seen, run.observers)
+        going_on, limit = taken(journal, values, claim, seen, run.observers)
+        if run.around:
+            surround(going_on, run.around)
     except BaseException:
         journal.leave(claim)
         raise
+    return going_on, limit
 
 
 def claim_of(journal: Journal, take: Take, deadline: float | None = None) -> Claim:

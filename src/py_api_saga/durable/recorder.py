@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from time import monotonic, time
 
+from py_api_saga import chance
 from py_api_saga.entries import STARTED, unstored, what_of
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import Append, Create, Leave, Take, latest
@@ -246,5 +246,5 @@ def begin(
     plan = Plan(name, until, MAX_AGE if max_age is None else max_age, limit, in_loop)
     head = write_definition(definition, plan, Values(journal))
     if saga_id is None:  # ordered in time, which keeps the index on it fast
-        saga_id = f"{int(time() * 1000):011x}{os.urandom(8).hex()}"
+        saga_id = f"{int(time() * 1000):011x}{chance.digits(8)}"
     return Recorder(journal, saga_id, name, f"[{head}]", deadline)

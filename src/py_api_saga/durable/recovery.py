@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,13 +18,16 @@ from py_api_saga.durable.knowing import ago_on, claim_of, go_on, note_of, steps,
 from py_api_saga.durable.unready import unready
 from py_api_saga.exceptions import (
     JournalError,
+    SagaDefinitionError,
     SagaError,
     SagaException,
     SagaInProgress,
     check_journal,
     refused,
 )
-from py_api_saga.executors.side_loop import SideLoop
+from py_api_saga.executors.around import check_around, surround
+from py_api_saga.executors.driving import IN_LINE, stand_in
+from py_api_saga.executors.side_loop import OwnLoop, SideLoop
 from py_api_saga.interrupts import is_limit
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Leave, Take, latest
 from py_api_saga.journal.format.json_text import dumps
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
     from py_api_saga.journal.protocol import Journal
     from py_api_saga.observer import Observer
+    from py_api_saga.operating import Around
 
 MAX_TRIES = 10
 _BATCH = 128  # sagas claimed with one commit
@@ -117,6 +122,7 @@ class Recovery:
         limit: int | None = None,
         max_tries: int | None = MAX_TRIES,
         observers: Iterable[Observer] = (),
+        around: Sequence[Around] = (),
         due: Sequence[Summary] | None = None,
         readiness: Readiness | None = None,
         loop: SideLoop | None = None,
@@ -124,14 +130,15 @@ class Recovery:
         """Look what is due, or take these; others may share what is known, and a loop."""
         check_journal(journal, "recover")
         if max_tries is not None:
-            _positive(max_tries, "recover: max_tries")
+            _counted(max_tries, "recover: max_tries")
         self.batch = _BATCH  # at most so many are claimed at once
         self.journal = journal
         self.values = Values(journal)
         self._observers = tuple(observers)
+        self._around = check_around(around, "recover")
         self._max_tries = max_tries
         if due is None:
-            due = journal.waiting(_positive(limit, "recover: limit") if limit else limit)
+            due = journal.waiting(_counted(limit, "recover: limit") if limit else limit)
         # Those that were tried before come after the others and are claimed a few at a time: a
         # saga that kills its process must not use up the tries of many.
         self._todo = deque([s for s in due if not s.tries] + [s for s in due if s.tries])
@@ -143,7 +150,9 @@ class Recovery:
         self._stopped = False
         self.problem: BaseException | None = None
         self._readiness = readiness or Readiness()
-        self.loop = loop or SideLoop()  # for the coroutine functions of all sagas
+        self.loop: SideLoop | OwnLoop = (
+            loop or SideLoop()
+        )  # for the coroutine functions of all sagas
 
     def __len__(self) -> int:
         return len(self._order)
@@ -215,6 +224,7 @@ class Recovery:
         recovering.set((self.loop, unready))  # in a context of this saga alone
         try:
             run, limit = self.open(claim, seen)
+            run.is_elsewhere = True
             if seen.tries:  # it may kill this process too, with what others have not written yet
                 go_on(run, limit)
             else:
@@ -282,8 +292,14 @@ class Recovery:
             if is_limit(error):  # of this process, which says nothing of the saga
                 raise
             raise _ParkedError(as_text(error, str)) from error
-        opened[0].lets_go = True
-        return opened
+        run, limit = opened
+        run.lets_go = True
+        if self._around:
+            try:
+                surround(run, self._around)
+            except SagaDefinitionError as error:  # of whoever has started this process
+                run.refuse(error)
+        return run, limit
 
     def result(
         self, claim: Claim, seen: Summary, run: DurableRun | None, error: BaseException | None
@@ -344,10 +360,10 @@ def _tell_of_the_loop() -> None:
     )
 
 
-def _positive(value: object, where: str) -> int:
-    if type(value) is int and value > 0:
+def _counted(value: object, where: str, least: int = 1) -> int:
+    if type(value) is int and value >= least:
         return value
-    raise refused(where, "a whole number of at least 1", value)
+    raise refused(where, f"a whole number of at least {least}", value)
 
 
 def recover(
@@ -357,6 +373,7 @@ def recover(
     limit: int | None = None,
     max_tries: int = MAX_TRIES,
     observers: Iterable[Observer] = (),
+    around: Sequence[Around] = (),
 ) -> list[Recovered]:
     """Finish or undo every saga that a dead process has left, oldest first.
 
@@ -367,11 +384,14 @@ def recover(
 
     Args:
         journal: Where the sagas are; its `modules=` must list those of their functions.
-        max_workers: Sagas at once, and threads: so many calls may run side by side.
+        max_workers: Sagas at once, and threads: so many calls may run side by side. 0 for none:
+            all calls are made in this very thread, one after the other, also those that would run
+            at once.
         limit: Sagas in all; None for every one that is due.
         max_tries: How often a saga is tried before it is parked as STUCK, since each time its
             process has died, or was stopped.
         observers: Functions of an `Event`, told what happens.
+        around: What is entered around each call, as in a saga, which does not write it down.
 
     Returns:
         What was done with each saga that was claimed, oldest first (those that were tried before
@@ -387,15 +407,34 @@ def recover(
     Source:
         Forward and backward recovery: Garcia-Molina and Salem, "Sagas", SIGMOD 1987.
     """
-    recovery = Recovery(journal, limit=limit, max_tries=max_tries, observers=observers)
+    workers = _counted(max_workers, "recover: max_workers", 0)
+    recovery = Recovery(
+        journal, limit=limit, max_tries=max_tries, observers=observers, around=around
+    )
     _tell_if_in_a_loop()
-    run_recovery(recovery, max_workers)
+    if workers:
+        run_recovery(recovery, workers)
+    else:
+        copy_context().run(_recover_here, recovery)
     return recovery.in_order()
+
+
+def _recover_here(recovery: Recovery) -> None:
+    """Do all in this very thread; in a context of its own."""
+    recovery.batch = 1
+    recovery.loop = loop = OwnLoop()
+    stand_in.set(IN_LINE)
+    recovering.set((loop, unready))
+    try:
+        with loop:
+            recovery.work_alone()
+    finally:
+        recovery.leave()
 
 
 def run_recovery(recovery: Recovery, max_workers: int) -> None:
     """Let so many threads work until all is done, or an interrupt comes."""
-    workers = min(_positive(max_workers, "recover: max_workers"), len(recovery))
+    workers = min(max_workers, len(recovery))
     if not workers:
         return
     recovery.batch = min(recovery.batch, workers)  # what waits for a worker here runs nowhere else
@@ -429,16 +468,22 @@ async def arecover(
     limit: int | None = None,
     max_tries: int = MAX_TRIES,
     observers: Iterable[Observer] = (),
+    around: Sequence[Around] = (),
 ) -> list[Recovered]:
     """Like `recover`, under asyncio: sagas are tasks, and plain functions run in threads."""
     import asyncio  # noqa: PLC0415 - 34 ms to import
 
     check_loop("arecover")
     recovery = await asyncio.to_thread(
-        Recovery, journal, limit=limit, max_tries=max_tries, observers=observers
+        Recovery,
+        journal,
+        limit=limit,
+        max_tries=max_tries,
+        observers=observers,
+        around=around,
     )
 
-    crowd = _Crowd(recovery, _positive(max_workers, "recover: max_workers"))
+    crowd = _Crowd(recovery, _counted(max_workers, "recover: max_workers"))
     try:
         await crowd.work()
     finally:
@@ -516,6 +561,7 @@ def takeover(
     *,
     force: bool = False,
     observers: Iterable[Observer] = (),
+    around: Sequence[Around] = (),
     who: str | None = None,
     why: str = "",
 ) -> Recovered:
@@ -530,6 +576,7 @@ def takeover(
         saga_id: Which one.
         force: Whether to take it from a process that lives.
         observers: Functions of an `Event`, told what happens.
+        around: What is entered around each call, as in `recover`.
         who: Who decides that; it is kept in the journal, as what is decided by `repair` is. None
             if no person does: then nothing is noted.
         why: For which reason; kept with `who`.
@@ -545,6 +592,7 @@ def takeover(
         JournalError: The journal can't be read, or not written.
     """
     check_journal(journal, "takeover")
+    around = check_around(around, "takeover")
     if (who is not None or why) and not (isinstance(who, str) and who.strip()):
         raise refused("takeover: who", "the name of whoever decides", who)
     if not isinstance(why, str):
@@ -566,6 +614,6 @@ def takeover(
         except BaseException:
             journal.leave(claim)
             raise
-    recovery = Recovery(journal, limit=0, max_tries=None, observers=observers)
+    recovery = Recovery(journal, limit=0, max_tries=None, observers=observers, around=around)
     _tell_if_in_a_loop()
     return recovery._surely(claim, seen)  # noqa: SLF001 - of this module

@@ -44,7 +44,9 @@ class DurableRun(Run):
             between two lines of ours decides nothing, and leaves the saga to the next one.
     """
 
-    __slots__ = ("_begun", "_unanswered", "_unmade", "lets_go", "lost", "recorder", "unready")
+    __slots__ = (
+        "_begun", "_is_resumed", "_unanswered", "_unmade", "lets_go", "lost", "recorder", "unready",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -64,7 +66,8 @@ class DurableRun(Run):
         self.lost: SagaError | None = None
         self.unready: BaseException | None = None
         self.lets_go = self.plain = False
-        self._begun = recorder.claim is not None
+        self._begun = False
+        self._is_resumed = self.execution.entries != []
         self._unmade: list[Entry] = []
         self._unanswered: tuple[Entry, ...] = ()
         self.execution.moves.clear()
@@ -118,17 +121,26 @@ class DurableRun(Run):
 
         The call stays without an answer, as after a crash. What else runs is awaited, and counts.
         """
-        _, i, _, attempt, _, error = entry
+        _, i, kind, attempt, _, error = entry
         intent = self.execution.flying[i]
         if intent in self._unanswered:  # told again after an interrupt
             return
-        self.left = True
         self._unanswered += (intent,)
+        self._be_unready(error)
+        self._emit("let go", i, kind, attempt=attempt, error=error)
+
+    def refuse(self, error: BaseException) -> None:
+        """Call nothing at all, since this process lacks something for it, as this error says."""
+        self._be_unready(error)
+        self._begun = True  # and nothing is to be told of it
+        self._emit("let go", error=error)
+
+    def _be_unready(self, error: BaseException) -> None:
+        self.left = True
         if self.unready is None:
             self.unready = error
             error.add_note(f"saga {self.saga_id!r} stays open in its journal, for another process")
         self.recorder.let_go()
-        self._emit("let go", i, attempt=attempt, error=error)
 
     @property
     def awaits(self) -> bool:
@@ -188,7 +200,7 @@ class DurableRun(Run):
         if not self._begun:
             self._begun = True
             if self._watched:
-                self._emit("saga started")
+                self._emit("saga resumed" if self._is_resumed else "saga started")
         if self.execution.moves:
             super()._announce()
 

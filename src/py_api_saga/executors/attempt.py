@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 from contextvars import copy_context
 from time import monotonic
 from types import FunctionType
 
+from py_api_saga import chance
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ACTION,
     ASK,
     COMPENSATION,
+    FAILED,
+    IN_DOUBT,
+    RETRY,
     SUCCEEDED,
+    attempt_of,
     failed,
     happened,
     in_doubt,
@@ -23,15 +27,20 @@ from py_api_saga.entries import (
     kind_of,
     not_happened,
     not_made,
+    retry,
     unknown,
     unready,
+    value_of,
+    what_of,
 )
 from py_api_saga.error_details import traceback_of
+from py_api_saga.exceptions import LeavingError
 from py_api_saga.executors.calling import NEVER_AWAITABLE, call_of, filled, not_awaited
 from py_api_saga.executors.inbox import GLANCE
 from py_api_saga.executors.meaning import meaning
+from py_api_saga.executors.passage import CALLING, ENTERING, is_beside
 from py_api_saga.executors.run import is_defect, unnoticed
-from py_api_saga.executors.running import Running
+from py_api_saga.executors.running import Running, at_home
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.interrupts import is_interrupt, is_limit
 from py_api_saga.log import complain
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from py_api_saga.entries import Entry
+    from py_api_saga.executors.passage import Passage
     from py_api_saga.executors.run import Run
     from py_api_saga.operating import CurrentOperation
     from py_api_saga.operation import Operation
@@ -128,23 +138,16 @@ def note_start(run: Run, operation: Operation, i: int, kind: str) -> None:
 
 
 _CALLERS = frozenset({"attempt", "_attempt"})  # of the user's functions
-_AT_THE_DOOR = (TypeError, RecursionError, MemoryError)  # of a call that did not come about
 
 
 def struck_beside(error: BaseException, function: object) -> bool:
-    """Tell whether an error came from outside, as a call of a function began or had just ended.
-
-    Its traceback goes from our line to some other code than the function's: that of a signal
-    handler. What is raised inside of the function always counts as its own.
-    """
+    """Tell whether an error came from outside, as a call of a function began or had just ended."""
     frames = traceback_of(error)
     if type(function) is not FunctionType or frames is None:  # a compiled one has odd frames
         return False
     if frames.tb_frame.f_code.co_name not in _CALLERS:  # one error, raised in several threads
         return False
-    if frames.tb_next is None:  # raised in our line: into this thread, or since it can't be called
-        return not issubclass(type(error), _AT_THE_DOOR)
-    return frames.tb_next.tb_frame.f_code is not function.__code__
+    return is_beside(error, frames, function)
 
 
 def judged(run: Run, intent: Entry, error: BaseException, function: object = None) -> Entry:
@@ -153,11 +156,70 @@ def judged(run: Run, intent: Entry, error: BaseException, function: object = Non
     Raises:
         BaseException: The error, which came from outside, beside the call of this function.
     """
+    passage = run.passage_of(intent)
+    if passage is not None:
+        return judged_by(passage, run, intent, error)
     if struck_beside(error, function):
         raise error
     if isinstance(error, Exception) and not is_limit(error):
         return meant(run, intent, error)
     return interrupted(intent, error)
+
+
+def judged_by(passage: Passage, run: Run, intent: Entry, error: BaseException) -> Entry:
+    """Say what an error means that has come from around a call, or out of it.
+
+    Raises:
+        BaseException: The error, which came from outside, between two lines of ours.
+    """
+    if passage.struck and isinstance(error, Exception):
+        assert run.passages is not None  # noqa: S101 - it was among them
+        run.passages[intent] = passage  # for `Run.cut_off`
+        raise error
+    moment = passage.moment
+    if not isinstance(error, Exception) or is_limit(error):
+        is_before = moment == ENTERING and kind_of(intent) != COMPENSATION
+        return not_made(intent, error) if is_before else interrupted(intent, error)
+    if moment == CALLING:
+        return meant(run, intent, error)
+    if (lacking := run.lacks(error)) is not None:
+        return unready(intent, lacking)
+    return (
+        not_entered(run, intent, error)
+        if moment == ENTERING
+        else _left(run, intent, passage, error)
+    )
+
+
+def not_entered(run: Run, intent: Entry, error: Exception) -> Entry:
+    """Say of a call that was not made since entering what is around it failed: without doubt."""
+    entry = meant(
+        run, intent, error, is_doubtful=True
+    )  # so that only another attempt is a question
+    if what_of(entry) != IN_DOUBT:
+        return entry
+    setback = value_of(entry)
+    if setback.interrupted:
+        return not_made(intent, setback.error)
+    return failed(intent, error) if setback.wait is None else retry(intent, error, setback.wait)
+
+
+def _left(run: Run, intent: Entry, passage: Passage, error: Exception) -> Entry:
+    """Say of a call that has succeeded that this may not stand."""
+    entry = meant(run, intent, error, is_doubtful=True)
+    i, kind, _, _ = attempt_of(intent)
+    leaving = LeavingError(
+        f"the {kind} of operation {run.name_of(i)!r} had succeeded, but {passage.left}, which is "
+        f"around it, raised {type(error).__name__} as it was left"
+    )
+    leaving.__cause__ = error
+    what, value = what_of(entry), value_of(entry)
+    if what == FAILED:
+        return failed(intent, leaving)
+    if what in (IN_DOUBT, RETRY) and not value.interrupted:
+        told = in_doubt if what == IN_DOUBT else retry
+        return told(intent, leaving, value.wait)
+    return entry
 
 
 def meant(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = False) -> Entry:
@@ -169,7 +231,7 @@ def meant(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = Fals
         run: The run.
         intent: The call.
         error: What it raised.
-        is_doubtful: Whether it is in doubt, whatever the type of the error.
+        is_doubtful: Whether it is in doubt, whatever the type of the error; None if that decides.
     """
     _, i, kind, number, _, _ = intent
     if not is_doubtful and (lacking := run.lacks(error)) is not None:
@@ -187,12 +249,7 @@ def meant(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = Fals
             policy = policy.answered(kind, error, number, handled, noted=noted)
         except BaseException as interrupt:  # noqa: BLE001 - it struck a function of the user's
             return interrupted(intent, interrupt)
-    return meaning(policy, intent, error, elapsed, _chance(), handled, noted)
-
-
-def _chance() -> float:
-    """Draw a number in [0, 1), for jitter; `random` would be one more import in the trouble."""
-    return int.from_bytes(os.urandom(6)) / (1 << 48)
+    return meaning(policy, intent, error, elapsed, chance.fraction(), handled, noted)
 
 
 def overdue(run: Run, i: int, kind: str, timeout: float) -> TimeoutError:
@@ -293,6 +350,7 @@ def _wait_within(
             return _not_begun(run, intent, error)
         interrupt = error
     if not is_begun:
+        at_home.set(run)
         return surely(run, intent, until)
     while True:
         try:

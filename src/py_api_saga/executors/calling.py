@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 NEVER_AWAITABLE = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict, set})
 
 
+def is_awaitable(value: object) -> bool:
+    """Tell whether what a plain function has returned is to be awaited."""
+    returned = type(value)
+    return returned not in NEVER_AWAITABLE and hasattr(returned, "__await__")
+
+
 def call_of(operation: Operation, kind: str) -> Call:
     """Give the call that a kind names; it is there, or the machine would not have listed it."""
     if kind == ACTION:

@@ -10,6 +10,7 @@ from queue import SimpleQueue
 
 from py_api_saga.entries import STARTED, attempt_of, not_made, what_of
 from py_api_saga.executors.attempt import surely
+from py_api_saga.executors.running import at_home
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 
@@ -70,6 +71,7 @@ class Pool:
         if calls is not None:
             calls.put(work)
             return
+        context.run(at_home.set, run)
         try:
             work(_be_here)
         except BaseException as interrupt:
@@ -108,6 +110,7 @@ def execute(run: Run, limit: int) -> Results:
         BaseException: The interrupt that ended it, once all is undone.
     """
     inbox = run.open_inbox()
+    run.is_elsewhere = True
     permits: dict[Entry, threading.Lock] = {}
     while True:
         try:

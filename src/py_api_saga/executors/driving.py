@@ -1,13 +1,45 @@
-"""Which executor runs a saga in the caller's thread; under asyncio it is `event_loop.execute`."""
+"""Who drives a run: the executor that its method asks for, or whatever stands in for that.
+
+Under asyncio `event_loop.execute` asks here as well.
+"""
 
 from __future__ import annotations
+
+from contextvars import ContextVar
 
 from py_api_saga.executors import choreography, orchestrator
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import Protocol
+
     from py_api_saga.definition import Results
     from py_api_saga.executors.run import Run
+
+    class Driver(Protocol):
+        """What drives runs in the place of the executors."""
+
+        def drive(self, run: Run, limit: int | None) -> Results:
+            """Do as the function of this name."""
+
+        def adrive(self, run: Run, limit: int | None) -> Awaitable[Results] | None:
+            """Do so under asyncio; None for one call after the other, in the caller's task."""
+
+
+class InLine:
+    """Makes all calls in the caller's thread, one after the other, also those of a choreography."""
+
+    def drive(self, run: Run, _: int | None) -> Results:
+        """Run a saga to its end."""
+        return orchestrator.execute(run)
+
+    def adrive(self, _: Run, __: int | None) -> None:
+        """Leave that to `event_loop.execute`."""
+
+
+IN_LINE = InLine()
+stand_in: ContextVar[Driver | None] = ContextVar("py_api_saga_stand_in", default=None)
 
 
 def drive(run: Run, limit: int | None) -> Results:
@@ -17,6 +49,9 @@ def drive(run: Run, limit: int | None) -> Results:
         SagaException: It did not complete.
         BaseException: The interrupt that ended it, once all is undone.
     """
+    driver = stand_in.get()
+    if driver is not None:
+        return driver.drive(run, limit)
     if limit is None:
         return orchestrator.execute(run)
     return choreography.execute(run, limit)

@@ -26,14 +26,19 @@ from py_api_saga.entries import (
 )
 from py_api_saga.executors.attempt import (
     answered,
+    attempt,
     judged,
+    judged_by,
     meant,
+    not_entered,
     note_start,
     overdue,
     running,
 )
 from py_api_saga.executors.calling import call_of, filled
 from py_api_saga.executors.choreography import POOL
+from py_api_saga.executors.driving import stand_in
+from py_api_saga.executors.passage import ENTERING
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.operation import IS_ASYNC, NEEDS
 
@@ -46,7 +51,7 @@ if TYPE_CHECKING:
     from py_api_saga.executors.run import Run
 
 
-async def execute(
+async def execute(  # noqa: C901 - a coroutine more takes room in each run
     run: Run,
     limit: int | None,
     exists: type[Exception] | tuple[()] = (),
@@ -70,7 +75,14 @@ async def execute(
         BaseException: The interrupt that ended it, once all is undone.
     """
     outer = current.get()
+    run.is_elsewhere = True
     try:
+        other = stand_in.get()
+        if other is not None:
+            driven = other.adrive(run, limit)
+            if driven is not None:
+                return await driven
+            limit, run.is_elsewhere = None, False
         driver: _OneByOne | _AtOnce = _OneByOne(run) if limit is None else _AtOnce(run, limit)
         while True:
             try:
@@ -561,13 +573,18 @@ def _judged(
     function: object,
 ) -> Entry:
     """Say what an error means that a coroutine has raised; raises what came from outside."""
-    if not isinstance(error, Exception):
-        return interrupted(intent, error)
-    _, i, kind, _, _, _ = intent
-    if scope is not None and scope.expired():
+    passage = run.passage_of(intent)
+    if isinstance(error, Exception) and scope is not None and scope.expired():
+        _, i, kind, _, _, _ = intent
         late = overdue(run, i, kind, run.operations[i].policy.timeout or 0.0)
         late.__cause__ = error
+        if passage is not None and passage.moment == ENTERING:
+            return not_entered(run, intent, late)
         return meant(run, intent, late, is_doubtful=True)
+    if passage is not None:
+        return judged_by(passage, run, intent, error)
+    if not isinstance(error, Exception):
+        return interrupted(intent, error)
     is_coroutine = (  # what other functions give raises elsewhere
         type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE
     )
@@ -587,6 +604,8 @@ def _destroyed(task: asyncio.Task[Any] | None) -> bool:
 
 async def _attempt_in_thread(run: Run, intent: Entry) -> Entry:
     """Make a call in a thread; a cancellation stops the saga, but not the thread."""
+    if not run.is_elsewhere:
+        return attempt(run, intent)
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Entry] = loop.create_future()
 

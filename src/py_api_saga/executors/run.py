@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from time import monotonic, sleep
 
+from py_api_saga import chance
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ACTION,
@@ -27,6 +27,7 @@ from py_api_saga.error_details import traceback_of
 from py_api_saga.events import Event, emit
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.executors.inbox import PARTING, Inbox
+from py_api_saga.executors.passage import ENTERING
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain, is_heard
 from py_api_saga.operation import IS_ASYNC
@@ -37,14 +38,16 @@ from py_api_saga.trouble import Trouble
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Never
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any, Never
 
     from py_api_saga.definition import Definition, Results
     from py_api_saga.entries import Entry
     from py_api_saga.events import EventKind
     from py_api_saga.exceptions import SagaError
+    from py_api_saga.executors.passage import Passage
     from py_api_saga.observer import Observer
+    from py_api_saga.operating import Around
     from py_api_saga.report import Why
 
 MAX_KEY = 255  # characters
@@ -97,12 +100,16 @@ class Run:
         observers: Functions of an event.
         plain: Nobody but the machine is to hear of a success: no observer, no clock.
         notes: By attempt, what its code has noted of requests that it has sent, or None.
+        around: What is around each call.
+        passages: By attempt that has not ended well, how far it has come through that.
+        is_elsewhere: Its plain functions are called in threads of ours.
     """
 
     __slots__ = (
         "_announced", "_due", "_first", "_id", "_label", "_latest", "_stopped", "_struck",
-        "_watched", "deadline", "definition", "drive_late", "execution", "inbox", "interrupt",
-        "left", "name", "notes", "observers", "operations", "plain",
+        "_watched", "around", "deadline", "definition", "drive_late", "execution", "inbox",
+        "interrupt", "is_elsewhere", "left", "name", "notes", "observers", "operations",
+        "passages", "plain",
     )  # fmt: skip
 
     def __init__(
@@ -114,10 +121,17 @@ class Run:
         seconds: float | None,
         drive_late: Callable[[Run], object],
         entries: Iterable[Entry] = (),
+        run_id: str | None = None,
     ) -> None:
-        """Begin a run, which may last for so many seconds, or go on with one."""
+        """Begin a run, which may last for so many seconds, or go on with one.
+
+        Its id is random, unless it is to be that of another one, as if the same had gone on.
+        """
         self.definition = definition
         self.operations = definition.operations
+        self.around: Sequence[Around] = ()
+        self.passages: dict[Entry, Passage] | None = None
+        self.is_elsewhere = False
         self.name = name
         self.deadline = None if seconds is None else monotonic() + seconds
         self.interrupt: BaseException | None = None
@@ -126,7 +140,7 @@ class Run:
         self.notes: dict[Entry, set[object]] | None = None
         self.drive_late = drive_late
         self._label = saga_id
-        self._id: str | None = None
+        self._id = run_id
         self._latest: BaseException | None = None
         self._stopped = False
         self._due: dict[int, float] | None = None
@@ -194,7 +208,7 @@ class Run:
         after it was noted and before it was taken off the list.
         """
         execution = self.execution
-        what, i, _, attempt, _, value = entry
+        what, i, kind, attempt, _, value = entry
         if execution.is_flying(entry):
             self.tell(entry)
         elif what == IN_DOUBT and value.alive:
@@ -202,7 +216,7 @@ class Run:
         elif execution.trouble is not None and attempt_of(entry) in execution.trouble.stragglers:
             try:
                 if what == SUCCEEDED:
-                    self._emit("landed late", i, attempt=attempt)
+                    self._emit("landed late", i, kind, attempt=attempt)
             finally:  # also if an observer raises an interrupt: it is to hear of it once
                 self.tell(entry)
 
@@ -227,6 +241,7 @@ class Run:
             return
         inbox.left.wait(PARTING)
         with inbox.late:
+            self.is_elsewhere = True
             self._take_in(entry)
 
     def _take_in(self, entry: Entry) -> None:
@@ -256,6 +271,15 @@ class Run:
     def has_noted(self, intent: Entry) -> bool:
         """Tell whether an attempt has noted a request that was not refused; asked at its end."""
         return self.notes is not None and bool(self.notes.pop(intent, None))
+
+    # --- around its calls -----------------------------------------------------------------------
+
+    def passage_of(self, intent: Entry) -> Passage | None:
+        """Give how far an attempt has come that did not end well, and forget it."""
+        passage = None if self.passages is None else self.passages.pop(intent, None)
+        if passage is not None:
+            passage.problem = None  # it knows the frames that know this
+        return passage
 
     # --- what is to outlast the process ---------------------------------------------------------
 
@@ -507,23 +531,26 @@ class Run:
         _, i, kind, _, _, _ = intent
         if kind != ACTION:
             return not_made(intent, interrupt)
+        passage = self.passage_of(intent)
+        if passage is not None and passage.moment == ENTERING:
+            return not_made(intent, interrupt)
         operation = self.operations[i]  # a function with a timeout may live on in its thread
         in_a_thread = operation.policy.timeout is not None and not operation.action[IS_ASYNC]
         return in_doubt(intent, interrupt, alive=in_a_thread, interrupted=True)
 
     def _note_trouble(self, entry: Entry) -> None:
-        what, i, kind, attempt, _, value = entry
+        _, i, kind, attempt, _, value = entry
         error, wait, struck = value, None, False
         if type(value) is Setback:
             error, wait, struck = value.error, value.wait, value.interrupted
-        elif what == UNKNOWN and isinstance(error, BaseException):
+        elif isinstance(error, BaseException):
             struck = is_interrupt(error)
         if wait is not None and self._is_waiting(i):
             if self._due is None:
                 self._due = {}
             self._due[i] = monotonic() + wait
             if self._watched:
-                self._emit("attempt failed", i, attempt=attempt, error=error, wait=wait)
+                self._emit("attempt failed", i, kind, attempt=attempt, error=error, wait=wait)
         if struck or (isinstance(error, BaseException) and not isinstance(error, Exception)):
             if is_defect(error):  # in a thread or a task, which could only say that it was struck
                 raise error
@@ -554,7 +581,7 @@ class Run:
         if self._id is None:
             with _naming.own:
                 if self._id is None:  # pragma: no branch - another thread was faster
-                    self._id = os.urandom(16).hex()
+                    self._id = chance.digits(16)
         return self._id
 
     def key(self, i: int, kind: str, generation: int) -> str:
@@ -573,6 +600,7 @@ class Run:
         self,
         kind: EventKind,
         i: int | None = None,
+        direction: str = "",
         *,
         attempt: int | None = None,
         error: BaseException | None = None,
@@ -580,7 +608,9 @@ class Run:
         outcome: SagaStatus | None = None,
     ) -> None:
         operation = None if i is None else self.name_of(i)
-        event = Event(kind, self.saga_id, self.name, operation, attempt, error, wait, outcome)
+        way: Any = direction or (COMPENSATION if self.execution.rolling else ACTION)
+        about = self.saga_id, self.name, operation
+        event = Event(kind, *about, attempt, error, wait, outcome, way)
         operating = current.get()
         current.set(None)  # an observer is not an operation, whichever was the last in this thread
         try:
@@ -609,12 +639,12 @@ class Run:
         if kind is None:
             return
         execution, trouble = self.execution, self.execution.trouble
-        attempt, error = execution.tries[i], None
+        attempt, error, direction = execution.tries[i], None, ACTION
         if trouble is not None:
             error = trouble.undo_errors.get(i, trouble.errors.get(i))
             undone = status in (Status.COMPENSATING, Status.COMPENSATED)
             if undone or (status is Status.STUCK and i in trouble.undo_errors):
-                attempt = trouble.undo_tries[i]
+                attempt, direction = trouble.undo_tries[i], COMPENSATION
         if status is Status.COMPENSATING:
             if self._announced is None:
                 self._announced = {}
@@ -629,7 +659,7 @@ class Run:
             Status.COMPENSATED,
         ):
             error = None
-        self._emit(kind, i, attempt=attempt, error=error)
+        self._emit(kind, i, direction, attempt=attempt, error=error)
 
     def finish(self) -> Results:
         """Give the results, or raise what the caller is to know.

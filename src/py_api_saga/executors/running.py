@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from time import monotonic
 
 from py_api_saga.entries import ACTION, COMPENSATION, attempt_of, index_of, kind_of
+from py_api_saga.executors.calling import call_of
+from py_api_saga.operation import IS_ASYNC
 from py_api_saga.status import MISSING
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -13,7 +16,10 @@ if TYPE_CHECKING:
 
     from py_api_saga.entries import Entry
     from py_api_saga.executors.run import Run
-    from py_api_saga.operating import Direction
+    from py_api_saga.operating import Direction, Where
+
+# The run whose call is made in the thread that wanted another one, since there was none to be had.
+at_home: ContextVar[Run | None] = ContextVar("py_api_saga_at_home", default=None)
 
 
 class Request:
@@ -84,6 +90,15 @@ class Running:
         names, results = self.run.definition.names.all(), self.run.execution.results
         known = zip(names, results, strict=False)  # the saga may have grown since
         return {name: result for name, result in known if result is not MISSING}
+
+    @property
+    def where(self) -> Where:
+        i, kind, _, _ = attempt_of(self.intent)
+        if call_of(self.run.operations[i], kind)[IS_ASYNC]:
+            return "loop"
+        if at_home.get() is self.run:
+            return "caller"
+        return "caller" if self.until is None and not self.run.is_elsewhere else "thread"
 
     def remaining(self) -> float | None:
         limits = [] if self.until is None else [self.until]

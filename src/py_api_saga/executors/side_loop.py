@@ -123,6 +123,41 @@ class SideLoop:
             place.thread.join()
 
 
+class OwnLoop:
+    """A loop of the thread that calls, which is opened when it is needed, until it is closed.
+
+    As a `SideLoop`, but without a thread: for those who want all calls in their own.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a loop."""
+        self._runner: asyncio.Runner | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def call(self, _: Run, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+        """Run a coroutine in the loop, in a copy of this context, and wait for it."""
+        import asyncio  # noqa: PLC0415 - likewise
+
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        try:
+            return self._runner.run(make(), context=copy_context())
+        except BaseException:
+            self.close()  # what has struck the loop itself has left its task behind
+            raise
+
+    def close(self) -> None:
+        """End the loop, with whatever was left in it."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.close()
+
+
 def _opened() -> _Place:
     """Begin a thread with a loop, which ends when it is told to, whatever is raised in it."""
     import asyncio  # noqa: PLC0415 - as above
