@@ -13,6 +13,7 @@ from depot import do, fail, undo
 from recorded import WHO, bodies, crashed, order, stuck
 
 from py_api_saga import (
+    UNKNOWN,
     SagaAssembler,
     SagaDefinitionError,
     SagaException,
@@ -379,3 +380,21 @@ def test_what_has_not_ended_is_not_purged(journal: Any) -> None:
 
     with pytest.raises(DecisionError, match="has not ended: it is stuck"):
         purge(journal, journal.find("x"))
+
+
+def test_a_pivot_that_a_person_has_found_not_to_have_happened_is_rolled_back(journal: Any) -> None:
+    """Nobody knew when it was asked about."""
+    depot.behaviour["p"] = fail(TimeoutError("no answer"))
+    depot.behaviour["ask p"] = lambda: UNKNOWN
+    saga = (
+        SagaAssembler.saga()
+        .operation((do, "a"), (undo, "a"), name="a")
+        .operation((do, "p"), name="p", pivot=True, on_doubt=depot.ask)
+    )
+    with pytest.raises(SagaStuck):
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+
+    assert resolve(journal, "x", "p", Status.FAILED, **WHO) is SagaStatus.COMPENSATING
+
+    assert [done.outcome for done in recover(journal)] == [SagaStatus.COMPENSATED]
+    assert depot.standing == []

@@ -18,6 +18,7 @@ from recorded import Wrapped, chain, seen, status
 from world import PATIENCE, Watch
 
 from py_api_saga import SagaAssembler, SagaStatus, arecover, recover, takeover
+from py_api_saga.durable import recovery
 from py_api_saga.executors import side_loop, threads
 from py_api_saga.executors.run import Run
 from py_api_saga.journal import MemoryJournal
@@ -444,3 +445,27 @@ def test_what_lands_while_its_saga_is_being_left_is_undone(
     until(lambda: depot.log.count("undo a") == 2)
     until(lambda: status(in_memory) is COMPENSATED)
     assert "a" not in depot.standing
+
+
+@pytest.mark.parametrize("recover_it", [takeover, recover], ids=["takeover", "recover"])
+def test_coroutine_functions_are_recovered_beside_a_loop_that_runs(
+    journal: Any, recover_it: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a thread of ours, with a warning, once: meanwhile the caller's loop does nothing."""
+    saga = SagaAssembler.saga().operation((depot.ado, "a"), name="a")
+    for saga_id in ("x", "y"):
+        saga.start(journal=journal, saga_id=saga_id)
+    recovery._tell_of_the_loop.cache_clear()  # noqa: SLF001 - said once in the life of a process
+
+    async def main() -> None:
+        if recover_it is takeover:
+            takeover(journal, "x")
+            takeover(journal, "y")
+        else:
+            recover(journal, limit=1)
+            recover(journal)
+
+    asyncio.run(main())
+
+    assert [status(journal, saga_id) for saga_id in ("x", "y")] == [SagaStatus.COMPLETED] * 2
+    assert caplog.text.count("await arecover(...)") == 1
