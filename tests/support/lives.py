@@ -9,8 +9,8 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
@@ -19,6 +19,7 @@ from typing import Any
 import py_api_saga
 from py_api_saga import Retry, SagaAssembler, SagaException, recover
 from py_api_saga.journal import SQLiteJournal
+from py_api_saga.operating import CurrentOperation
 
 SOURCE = f"{Path(py_api_saga.__file__).parent}{os.sep}"
 PATIENCE = 30.0
@@ -58,9 +59,9 @@ async def acharge(order: str) -> object:
     return charge(order)
 
 
-def saga(do: Any = charge, **options: Any) -> SagaAssembler:
+def saga(do: Any = charge, around: Any = (), **options: Any) -> SagaAssembler:
     """Reserve, then charge."""
-    made = SagaAssembler.saga(name="order")
+    made = SagaAssembler.saga(name="order", around=around)
     made.operation((reserve, "A-17"), (release, "A-17"), name="reserve")
     return made.operation((do, "A-17"), (refund, "A-17"), name="charge", **options)
 
@@ -121,6 +122,19 @@ def recovery(journal: SQLiteJournal) -> None:
     recover(journal)
 
 
+def around(journal: SQLiteJournal) -> None:
+    """Each call has a connection; for the second one there is none."""
+
+    @contextmanager
+    def connected(call: CurrentOperation) -> Iterator[None]:
+        if call.operation == "charge":
+            raise ConnectionRefusedError
+        yield
+
+    with suppress(SagaException):
+        saga(around=[connected]).orchestrator_execute(journal=journal)
+
+
 def die(path: Path) -> None:
     """Let a process die in the second action."""
     pid = os.fork()
@@ -144,6 +158,7 @@ LIVES = {
     "An interrupt": interrupt,
     "A late landing": landing,
     "A recovery": recovery,
+    "Something around each call": around,
 }
 
 
