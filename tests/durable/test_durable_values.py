@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from typing import Any
 
 import depot
 import pytest
-from depot import do, fail, undo
-from recorded import WHO, Faulty, Reversed, Wrapped, chain, crashed, status
+from depot import ask, do, fail, undo
+from recorded import WHO, Faulty, Reversed, Wrapped, bodies, chain, crashed, status
+from world import Watch
 
 from py_api_saga import (
     JournalError,
@@ -18,15 +20,19 @@ from py_api_saga import (
     SagaDefinitionError,
     SagaException,
     SagaStatus,
+    SagaStuck,
     Status,
     happened,
     recover,
     result_of,
     takeover,
 )
-from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal import Journal, SQLiteJournal
 from py_api_saga.journal.changes import Create
 from py_api_saga.repair import DecisionError, again, resolve
+
+Execute = Callable[..., Any]
+MODULES = ["depot"]
 
 
 def test_an_undo_of_a_result_that_cannot_be_kept_can_be_read_again(journal: Any) -> None:
@@ -337,3 +343,108 @@ def test_a_definition_is_no_larger_than_what_can_be_read(
         saga.start(journal=journal, saga_id="x")
 
     assert journal.find("x") is None
+
+
+def test_an_argument_that_cannot_be_kept_is_refused_before_anything_runs(
+    execute: Execute, journal: Journal
+) -> None:
+    """The message names the operation, the position and the type."""
+    saga = chain("a").operation((do, "b", 1, object()), name="b")
+
+    with pytest.raises(
+        SagaDefinitionError, match=r"operation 'b': the action: argument 3, of type object"
+    ):
+        execute(saga, journal=journal, saga_id="x")
+
+    assert depot.log == []
+    assert journal.find("x") is None
+
+
+def test_a_function_that_cannot_be_found_again_is_refused(
+    execute: Execute, journal: Journal
+) -> None:
+    """What recovery could not resolve does not start."""
+    for function in (lambda: 1, Watch().of, Watch, len):
+        saga = SagaAssembler.saga().operation((do, "a")).operation(partial_of(function), name="b")
+        with pytest.raises(SagaDefinitionError, match="operation 'b': the action"):
+            execute(saga, journal=journal, saga_id="x")
+
+    assert depot.log == []
+
+
+def partial_of(function: Any) -> Any:
+    """Give it arguments that fit."""
+    return {len: (len, "abc")}.get(
+        function, (function, "x") if function.__name__ == "of" else function
+    )
+
+
+def test_a_result_that_cannot_be_kept_rolls_back(execute: Execute, journal: Any) -> None:
+    """It happened, and nobody could go on from it: it is undone with the result in memory."""
+    depot.behaviour["a"] = object
+    with pytest.raises(SagaException) as caught:
+        execute(
+            SagaAssembler.saga()
+            .operation((do, "a"), (undo, "a", result_of()), name="a")
+            .operation((do, "b"), name="b", after="a"),
+            journal=journal,
+            saga_id="x",
+        )
+
+    assert caught.value.operation_name == "a"
+    assert "cannot be kept" in str(caught.value)
+    assert caught.value.outcome is SagaStatus.COMPENSATED
+    assert depot.log == ["a", "undo a"]
+
+
+def test_a_result_of_the_pivot_that_cannot_be_kept_is_stuck(
+    execute: Execute, journal: Journal
+) -> None:
+    """Nothing may be undone after it: a person resolves it with a value."""
+    depot.behaviour["b"] = object
+    saga = (
+        SagaAssembler.saga()
+        .operation((do, "a"), (undo, "a"), name="a")
+        .operation((do, "b"), name="b", pivot=True, after="a")
+        .operation((do, "c"), name="c", after="b")
+    )
+    for _ in range(2):
+        with pytest.raises(SagaStuck) as caught:
+            execute(saga, journal=journal, saga_id="x")
+
+        assert list(caught.value.stuck) == ["b"]
+    assert depot.log == ["a", "b"]
+
+
+def test_an_undo_may_return_anything(execute: Execute, journal: Journal) -> None:
+    """What it returns is told here, and forgotten by the journal."""
+    kept = object()
+    depot.behaviour["b"] = fail(ValueError("no courier"))
+    saga = (
+        SagaAssembler.saga()
+        .operation((do, "a"), depot.give, name="a")
+        .operation((do, "b"), name="b", after="a")
+    )
+    depot.behaviour["give"] = lambda: kept
+    with pytest.raises(SagaException) as first:
+        execute(saga, journal=journal, saga_id="x")
+    with pytest.raises(SagaException) as again:
+        execute(saga, journal=journal, saga_id="x")
+
+    assert first.value.compensation_success_result == [kept]
+    assert again.value.outcome is SagaStatus.COMPENSATED
+
+
+def test_an_answer_may_hold_what_cannot_be_kept(journal: Any) -> None:
+    """That it happened is known all the same; nobody could go on from it, so it is undone."""
+    saga = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a", on_doubt=ask)
+    crashed(journal, saga, 1)
+    depot.behaviour["ask a"] = lambda: happened(object())
+
+    (done,) = recover(journal)
+
+    assert done.outcome is SagaStatus.COMPENSATED
+    assert depot.log == ["a", "ask a", "undo a"]
+    assert '["unstored",0,"ask",1,1,["builtins.TypeError"' in "".join(bodies(journal, "x"))
+    with pytest.raises(SagaException, match="cannot be kept"):
+        saga.orchestrator_execute(journal=journal, saga_id="x")
