@@ -8,6 +8,19 @@ from operator import is_
 from types import FunctionType
 
 from py_api_saga.bound import BoundSaga, Template
+from py_api_saga.calls import (
+    ARGS,
+    FUNCTION,
+    IS_ASYNC,
+    KEYWORDS,
+    NEEDS,
+    Call,
+    Filling,
+    label_of,
+    own,
+    plain_call,
+    read_call,
+)
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
 from py_api_saga.doubtful import DOUBTFUL, error_types
 from py_api_saga.exceptions import (
@@ -23,22 +36,7 @@ from py_api_saga.executors.around import check_around, surround
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
 from py_api_saga.filling import Numbering, users
-from py_api_saga.operation import (
-    ARGS,
-    FUNCTION,
-    IS_ASYNC,
-    KEYWORDS,
-    NEEDS,
-    PLAIN,
-    Call,
-    Filling,
-    Operation,
-    Policy,
-    label_of,
-    own,
-    plain_call,
-    read_call,
-)
+from py_api_saga.operation import PLAIN, Operation, Policy
 from py_api_saga.placeholder import OWN, Placeholder
 from py_api_saga.wording import in_line
 

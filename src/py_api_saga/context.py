@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextvars import ContextVar
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from types import FunctionType
+    from collections.abc import Callable
     from typing import Any, TypeAlias
 
     from py_api_saga.operating import CurrentOperation
@@ -43,78 +41,3 @@ def current_operation() -> CurrentOperation:
         raise LookupError(message)
     make, *parts = running
     return make(*parts)
-
-
-# Flags of code that can't be checked by counting, since it takes *args (0x4) or **keywords (0x8),
-# or that is not a function to call and be done: generators, also asynchronous ones (0x20, 0x200).
-_ODD = 0x4 | 0x8 | 0x20 | 0x200
-_COROUTINE = 0x80
-
-
-def is_coroutine_function(function: FunctionType) -> bool:
-    """Tell whether a function is one by its code, or because somebody has marked it so."""
-    if function.__code__.co_flags & _COROUTINE:
-        return True
-    marks = vars(function)
-    if not marks or not marks.keys() - {"saga_results"}:
-        return False
-    from inspect import iscoroutinefunction  # noqa: PLC0415 - 9 ms, and few functions are marked
-
-    return iscoroutinefunction(function)
-
-
-class SagaResults(Sequence["Any"]):
-    """The predecessor's `function.saga_results`: the results so far, in operation order.
-
-    One object for each function and all runs. It holds no results: it looks at the context it is
-    read in. What it holds is how its function is called, which takes longer to find out.
-
-    Attributes:
-        code: The code that this is true of, or None: a decorator may copy a function's attributes.
-        takes: How many arguments; -1 if they can't simply be counted.
-        is_async: Whether it is a coroutine function.
-    """
-
-    __slots__ = ("code", "is_async", "takes")
-
-    def __init__(self, function: FunctionType | None = None) -> None:
-        """Look at a function; at none where it was pickled, and will be looked at again."""
-        self.code, self.is_async, self.takes = None, False, -1
-        if function is not None:
-            self.code = code = function.__code__
-            self.is_async = is_coroutine_function(function)
-            if not (code.co_flags & _ODD or code.co_kwonlyargcount):
-                self.takes = code.co_argcount
-
-    def __reduce__(self) -> tuple[type[SagaResults], tuple[()]]:
-        return SagaResults, ()
-
-    def _list(self) -> list[Any]:
-        return list(current_operation().results.values())
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._list()[index]
-
-    def __len__(self) -> int:
-        return len(self._list())
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._list())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SagaResults) or self._list() == other
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __add__(self, other: list[Any]) -> list[Any]:
-        return self._list() + other
-
-    def copy(self) -> list[Any]:
-        """Give a list of them, as the predecessor's list did."""
-        return self._list()
-
-    def __repr__(self) -> str:
-        try:
-            return repr(self._list())
-        except LookupError:
-            return "<saga_results: no operation is running here>"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from py_api_saga import loops
+from py_api_saga.calls import FUNCTION, label_of
 from py_api_saga.definition import chained
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.executors.choreography import MAX_THREADS
 from py_api_saga.executors.driving import drive
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
-from py_api_saga.operation import FUNCTION, label_of
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:

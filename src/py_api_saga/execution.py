@@ -13,6 +13,7 @@ from __future__ import annotations
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
 
+from py_api_saga.calls import NEEDS
 from py_api_saga.definition import Results, arrange
 from py_api_saga.entries import (
     ABORT,
@@ -36,7 +37,6 @@ from py_api_saga.entries import (
     kind_of,
     started,
 )
-from py_api_saga.operation import NEEDS
 from py_api_saga.placeholder import OWN
 from py_api_saga.status import LEGAL, MISSING, SAGA_LEGAL, SagaStatus, Status
 from py_api_saga.trouble import Trouble, debts

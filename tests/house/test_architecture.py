@@ -31,7 +31,7 @@ HOUSE = (
     ),  # leaves: they know nothing of the rest
     ("entries", "report"),
     ("exceptions",),
-    ("known_errors",),
+    ("calls", "known_errors"),
     ("error_details",),
     ("evidence",),
     ("doubtful", "retry", "events", "loops"),

@@ -30,12 +30,12 @@ from py_api_saga import (
     Status,
     result_of,
 )
+from py_api_saga.calls import Call
 from py_api_saga.entries import ABORT, COMPENSATION, RECOVERED, RESOLVED, SUCCEEDED
 from py_api_saga.execution import Execution
 from py_api_saga.executors import attempt as attempts
 from py_api_saga.executors import choreography, event_loop, orchestrator
 from py_api_saga.executors.calling import filled
-from py_api_saga.operation import Call
 from py_api_saga.outcome import failure
 from py_api_saga.status import MISSING
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
+    from py_api_saga.calls import Call
     from py_api_saga.journal.changes import Row
     from py_api_saga.journal.format.sagas import Recorded
     from py_api_saga.journal.protocol import Journal
-    from py_api_saga.operation import Call
 
 _SHOWN = 5  # ids of sagas with the same reason
 _FORWARD = {Status.PENDING, Status.RUNNING, Status.IN_DOUBT, Status.STUCK}

@@ -11,6 +11,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from py_api_saga.calls import IS_ASYNC
 from py_api_saga.context import recovering
 from py_api_saga.durable.recorder import Recorder
 from py_api_saga.durable.run import DurableRun
@@ -40,7 +41,6 @@ from py_api_saga.journal.format.sagas import (
     read_rows,
     reading,
 )
-from py_api_saga.operation import IS_ASYNC
 from py_api_saga.outcome import failure
 from py_api_saga.status import SagaStatus
 from py_api_saga.trouble import Trouble

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from types import FunctionType
 
+from py_api_saga.calls import FUNCTION, IS_ASYNC
 from py_api_saga.context import current
 from py_api_saga.entries import ACTION, ASK, COMPENSATION, index_of
 from py_api_saga.exceptions import SagaDefinitionError, refused
@@ -26,17 +27,17 @@ from py_api_saga.executors.calling import filled, is_awaitable, not_awaited
 from py_api_saga.executors.passage import CALLING, LEAVING, Passage, is_strike
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain
-from py_api_saga.operation import FUNCTION, IS_ASYNC, Operation
+from py_api_saga.operation import Operation
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any
 
+    from py_api_saga.calls import Call
     from py_api_saga.entries import Entry
     from py_api_saga.executors.run import Run
     from py_api_saga.operating import Around
-    from py_api_saga.operation import Call
 
 _SURROUNDING = "functions of a CurrentOperation that return a context manager"
 _COROUTINE, _ASYNC_GENERATOR = 0x80, 0x200  # flags of code

@@ -9,6 +9,7 @@ from time import monotonic
 from types import FunctionType
 
 from py_api_saga import chance
+from py_api_saga.calls import Filling
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ACTION,
@@ -44,7 +45,7 @@ from py_api_saga.executors.running import Running, at_home
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.interrupts import is_interrupt, is_limit
 from py_api_saga.log import complain
-from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Filling, Happened
+from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Happened
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:

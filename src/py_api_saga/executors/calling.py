@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from py_api_saga.calls import Filling
 from py_api_saga.definition import Layout, arrange
 from py_api_saga.entries import ACTION, COMPENSATION
-from py_api_saga.operation import Filling
 from py_api_saga.placeholder import OWN, Hole, found, resolve
 from py_api_saga.status import MISSING
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from py_api_saga.calls import Call
     from py_api_saga.executors.run import Run
-    from py_api_saga.operation import Call, Operation
+    from py_api_saga.operation import Operation
     from py_api_saga.placeholder import Placeholder
 
 # Asking a type for an attribute that it lacks costs 400 ns.

@@ -13,6 +13,7 @@ from time import monotonic
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING
 
+from py_api_saga.calls import IS_ASYNC, NEEDS
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ASK,
@@ -40,7 +41,6 @@ from py_api_saga.executors.choreography import POOL
 from py_api_saga.executors.driving import stand_in
 from py_api_saga.executors.passage import ENTERING
 from py_api_saga.executors.turns import WAIT, WRITE, turns
-from py_api_saga.operation import IS_ASYNC, NEEDS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

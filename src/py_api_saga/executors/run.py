@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import monotonic, sleep
 
 from py_api_saga import chance
+from py_api_saga.calls import IS_ASYNC
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ACTION,
@@ -30,7 +31,6 @@ from py_api_saga.executors.inbox import PARTING, Inbox
 from py_api_saga.executors.passage import ENTERING
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain, is_heard
-from py_api_saga.operation import IS_ASYNC
 from py_api_saga.outcome import failure
 from py_api_saga.process import OwnLock
 from py_api_saga.status import SagaStatus, Status

@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextvars import ContextVar
 from time import monotonic
 
+from py_api_saga.calls import IS_ASYNC
 from py_api_saga.entries import ACTION, COMPENSATION, attempt_of, index_of, kind_of
 from py_api_saga.executors.calling import call_of
-from py_api_saga.operation import IS_ASYNC
 from py_api_saga.status import MISSING
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import

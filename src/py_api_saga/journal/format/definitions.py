@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+from py_api_saga.calls import ARGS, FUNCTION, KEYWORDS
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.filling import BoundDefinition, filled
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps
-from py_api_saga.operation import ARGS, FUNCTION, KEYWORDS, PLAIN
+from py_api_saga.operation import PLAIN
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from py_api_saga.calls import Call
     from py_api_saga.definition import Definition, Layout
     from py_api_saga.journal.format.values import Values
-    from py_api_saga.operation import Call, Operation, Policy
+    from py_api_saga.operation import Operation, Policy
     from py_api_saga.retry import Retry
 
 FORMAT = 1

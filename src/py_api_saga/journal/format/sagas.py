@@ -11,6 +11,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from py_api_saga.calls import is_async
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import JournalError
@@ -19,16 +20,16 @@ from py_api_saga.journal.format.definitions import DEFINED, FORMAT, MAX_AGE, Pla
 from py_api_saga.journal.format.entries import read_entry
 from py_api_saga.journal.format.functions import UnknownNameError
 from py_api_saga.journal.format.json_text import dumps, loads
-from py_api_saga.operation import PLAIN, Operation, Policy, is_async
+from py_api_saga.operation import PLAIN, Operation, Policy
 from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from py_api_saga.calls import Call
     from py_api_saga.entries import Entry
     from py_api_saga.journal.changes import Row
     from py_api_saga.journal.format.values import Values
-    from py_api_saga.operation import Call
     from py_api_saga.retry import Retry
 
 MAX_BODY = 256 << 20  # bytes; a definition may have ten thousand operations, and no more than so
