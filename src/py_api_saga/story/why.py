@@ -57,24 +57,28 @@ def _in_short(story: Story) -> list[str]:
     lines = []
     if execution is not None and execution.trouble is not None:
         lines += [f"It was told to stop: {error_words(e)}" for e in execution.trouble.reasons]
-    if seen.status in _ENDS:
-        return [*lines, _ENDS[seen.status]]
-    if execution is None:
-        return lines
-    if seen.status is SagaStatus.STUCK:
-        if story.parked is not None:
-            lines.append("Recovery gave up on it and leaves it alone until a person says go on.")
-        elif execution.rolling:
-            lines.append("Its rollback has ended, and what is STUCK below could not be undone.")
-        elif execution.passed:
-            lines.append(
-                "It has passed its pivot, so it can only go forward, and something failed."
-            )
-        else:
-            lines.append("It can go neither forward nor back before a person decides.")
-    else:
-        lines += [_way(execution, ahead(story) or execution), _who_drives(story)]
+    match seen.status:
+        case SagaStatus.COMPLETED | SagaStatus.COMPENSATED:
+            lines.append(_ENDS[seen.status])
+        case SagaStatus.STUCK if execution is not None:
+            lines.append(_at_rest(story, execution))
+        case SagaStatus.RUNNING | SagaStatus.COMPENSATING if execution is not None:
+            lines += [_way(execution, ahead(story) or execution), _who_drives(story)]
+        case SagaStatus.STUCK | SagaStatus.RUNNING | SagaStatus.COMPENSATING:
+            pass  # its rows are gone, and with them the reason
+        case forgotten:  # pragma: no cover - as the type checker sees
+            assert_never(forgotten)
     return lines
+
+
+def _at_rest(story: Story, execution: Execution) -> str:
+    if story.parked is not None:
+        return "Recovery gave up on it and leaves it alone until a person says go on."
+    if execution.rolling:
+        return "Its rollback has ended, and what is STUCK below could not be undone."
+    if execution.passed:
+        return "It has passed its pivot, so it can only go forward, and something failed."
+    return "It can go neither forward nor back before a person decides."
 
 
 def _way(execution: Execution, ahead: Execution) -> str:
