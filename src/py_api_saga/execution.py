@@ -1,11 +1,76 @@
 """The machine: ask it what is `ready`, `tell` it what happened, read how the saga stands.
 
 It does no I/O: it calls no user code, reads no clock, never sleeps, draws no random number. What
-needs those is told to it as a verdict. Its state is the fold of the entries it was told, so the
-live path and recovery are the same code: `Execution(definition, entries)`.
+needs those is done by an executor and told to the machine as an entry; `entries` has the words.
 
-What is told, and how, is in `entries`. What needs no call follows while telling, is never told, and
-obeys the same table of moves.
+Two rules make it what it is.
+
+1.  **Its state is the fold of what it was told.** `Execution(definition, entries)` is the machine
+    as it was, in whatever process: the live path and recovery are the same code. An entry that
+    contradicts the run raises `IllegalMoveError` and changes nothing, so whatever checks an entry
+    comes before its first change.
+
+2.  **What needs a call is listed; what needs none happens while telling.** A call stays `ready`
+    until somebody tells that it has STARTED. What follows without one (a rollback begins, an
+    operation without a compensation is skipped, the saga ends) follows at once and is never told
+    itself. All of it obeys the tables of moves in `status`; `moves` lists what may come of each
+    entry in each status.
+
+The life of an operation
+    It is PENDING until all that it comes after has succeeded, and then ready. STARTED makes it
+    RUNNING and puts its intent in `flying`, where it stays until somebody tells what came of the
+    call. SUCCEEDED keeps the result, and what comes after it may be ready. RETRY leaves it RUNNING
+    but not in flight: it waits (`Trouble.waiting`) and is ready again, its intent saying how long
+    to wait yet. FAILED means that it has no effect, and has all be undone; IN_DOUBT that nobody
+    knows. Once the pivot has succeeded (`passed`) nothing is undone any more: what fails for good
+    is STUCK, and a person says what came of it (RESOLVED) or that it is called again (AGAIN).
+
+    A call is known by its operation, kind, attempt and generation. Attempts count for each kind
+    and never restart; the generation is that of the idempotency key, so a service takes two
+    attempts of one generation for one request.
+
+The life of a doubt
+    It begins when nobody knows what came of an action: its reply was lost, its time was up, an
+    interrupt struck it (IN_DOUBT), or its process died (RECOVERED, for all that was in flight). It
+    is the operation that is in doubt, not the attempt: that the next one fails disproves nothing,
+    so doubt stays until somebody knows (`Trouble.doubted`).
+
+    What comes next depends on when that is. With a retry left it is called again, under the same
+    key. Without one, all is undone: the operation is IN_DOUBT, which is owed like a success. After
+    a crash nothing has failed yet, so what was in flight may be called again (`Trouble.crashed`).
+    A question (`on_doubt=` a function) comes before either, once (`Trouble.answered`), and so does
+    leaving it to a person (`on_doubt="park"`), which makes it STUCK. The pivot, and what comes
+    behind it, can't be undone for a mere doubt: asked if there is a question, and else STUCK.
+
+    An attempt whose time is up may still be running: a *straggler*, which may *land*. Until it
+    has ended, in whatever way, nothing is asked (the answer might be out of date by the time it
+    comes) and it is not called again in that direction. If it lands in success while the operation
+    is IN_DOUBT, it has succeeded. If it lands behind its undo, that undo is owed once more, under
+    the next generation (`Trouble.landed`).
+
+The life of a rollback
+    First it is decided (`backward`), then it begins (`rolling`). In between no action starts, but
+    those in flight are awaited and count. So is a pivot that may have happened: if it has, the
+    saga has passed it, and the rollback is called off.
+
+    As it begins, `debts` says what is owed: what has succeeded, is in doubt or is stuck. Each is
+    settled once nothing that was built on it is owed: COMPENSATED by its compensation; SKIPPED if
+    it has none; FAILED if it turns out that it did not happen; or STUCK, which holds up nobody: a
+    rollback does all that it can. What a person says of it later settles it as well.
+
+    The saga has ended when nothing is ready, in flight or waiting: COMPLETED, COMPENSATED, or
+    STUCK if an operation is. Only a person or a straggler leads out of the last two.
+
+What may start
+    `_heap` holds the operations with a call to make: i itself going forward, its complement ~i in
+    a rollback. So the least mark is the next call in either direction: in the order of declaration
+    going forward, in the reverse of it going backward. There are never marks of both kinds: the
+    heap is emptied when a rollback is decided, but for a pivot in doubt. What waits is not in it.
+
+    `_blockers` counts what an operation still waits for: going forward those that it comes after
+    and that have not succeeded, in a rollback those that were built on it and are owed. Who waits
+    for one other at most has no count: it is free when that one is done, as always in a chain.
+    `_owed` is what a rollback has not settled yet.
 """
 
 from __future__ import annotations
@@ -123,10 +188,7 @@ class Execution:
         self.trouble: Trouble | None = None
         self.watched = watched
         self.moves: list[tuple[int, Status]] = [] if watched else _UNMOVED
-        # What may start: operations forward, their complements in a rollback, so that the least
-        # is next in either.
         self._heap = [0]
-        # How many others an operation still waits for, unless it is one at most.
         self._blockers = _UNBLOCKED
         self._firsts = _first_intents(size)
         if not definition.is_chain:
@@ -136,7 +198,7 @@ class Execution:
         for entry in entries:
             self.tell(entry)
 
-    # --- the verbs -----------------------------------------------------------------------------
+    # --- the verbs --------------------------------------------------------------------------------
 
     def ready(self, limit: int = 1 << 30) -> list[Entry]:
         """List the intents of calls that may start now; waiting retries come last.
@@ -234,6 +296,8 @@ class Execution:
         self.entries.append(intent)
         return intent
 
+    # --- what an executor reads -------------------------------------------------------------------
+
     @property
     def at_rest(self) -> bool:
         """Whether there is nothing to call and nothing to wait for: `saga` is the outcome."""
@@ -259,12 +323,500 @@ class Execution:
             return 1
         return self.trouble.generations.get((i, kind), 1)
 
+    # --- how a call ends --------------------------------------------------------------------------
+
+    def _succeed(self, i: int, value: Any) -> None:
+        self.results[i] = value
+        self.status[i] = _SUCCEEDED  # from RUNNING, IN_DOUBT or STUCK
+        if self.watched:
+            self.moves.append((i, _SUCCEEDED))
+        if self.rolling:
+            return
+        if i == self.definition.pivot:
+            self.passed, self.backward = True, False
+        blockers = self._blockers
+        for j in self.definition.followers[i]:
+            if j in blockers:
+                blockers[j] -= 1
+                if blockers[j]:
+                    continue
+            heappush(self._heap, j)
+
+    def _take_failure(self, entry: Entry) -> None:
+        """Take in FAILED, RETRY or IN_DOUBT."""
+        what, i, kind, _, _, value = entry
+        error, wait, alive = value, None, False
+        if what != FAILED:
+            error, wait, alive = value.error, value.wait, value.alive
+        if not self.is_flying(entry):
+            self._bury(attempt_of(entry))
+            return
+        if kind == ASK:
+            raise IllegalMoveError(_NO_ANSWER)
+        trouble = self._trouble()
+        del self.flying[i]
+        if alive:
+            trouble.stragglers |= {attempt_of(entry)}
+        if kind == COMPENSATION:
+            trouble.undo_errors[i] = error  # a rollback may be left while this one waits
+            if wait is not None and not alive:
+                trouble.waiting[i] = wait
+            else:
+                self._move(i, _STUCK)
+                self._settle(i)
+        else:
+            trouble.errors[i] = error
+            if what == IN_DOUBT:
+                trouble.doubted.add(i)
+                if value.interrupted and self.passed:  # as after a crash: to be called again
+                    trouble.crashed.add(i)
+            if wait is not None and not alive and not self.backward:
+                trouble.waiting[i] = wait
+            else:
+                self._give_up(i, trouble)
+        self._turn()
+
+    def _give_up(self, i: int, trouble: Trouble) -> None:
+        """End an action without a further attempt: FAILED, or IN_DOUBT if that may be untrue."""
+        # Behind the pivot there is no way back, and before it is known whether the pivot happened
+        # nobody knows which way there is: what is in doubt there is asked about, or stuck.
+        if i in trouble.doubted:
+            self._move(i, _IN_DOUBT)
+            trouble.answered -= {i}
+            if self.passed or i == self.definition.pivot:
+                self._enlist(i)
+            else:
+                self.backward = True
+        elif self.passed:
+            self._move(i, _STUCK)
+        else:
+            self._move(i, _FAILED)
+            self.backward = True
+
+    # --- the turn: a rollback begins, or all is over ----------------------------------------------
+
+    def _turn(self) -> None:
+        """Begin the rollback once no call runs; end the saga once nothing is left."""
+        if self.backward and not self.rolling:
+            trouble, pivot = self.trouble or self._trouble(), self.definition.pivot
+            while trouble.waiting:  # no action is tried again
+                i, _ = trouble.waiting.popitem()
+                self._give_up(i, trouble)
+            # All else is taken off the list but the pivot while it may have happened: whether there
+            # is a rollback at all is what it decides.
+            if pivot >= 0 and self.status[pivot] is _IN_DOUBT and self._is_known_not(pivot):
+                self._move(pivot, _FAILED)
+            open_pivot = pivot >= 0 and self.status[pivot] in _OPEN
+            self._heap = [pivot] if open_pivot and pivot in self._heap else []
+            if not open_pivot and not self.flying:
+                self._roll_back(trouble)
+        if self.flying or self._heap or (self.trouble is not None and self.trouble.waiting):
+            return
+        if not self.rolling and self.status.count(_SUCCEEDED) == len(self.status):
+            self._move_saga(_SAGA_COMPLETED)
+        elif self.rolling and _STUCK not in self.status:
+            self._move_saga(_SAGA_COMPENSATED)
+        else:
+            self._move_saga(_SAGA_STUCK)
+
+    def _is_known_not(self, i: int) -> bool:
+        """Tell whether what was in doubt did not happen, and would be called again."""
+        return i not in self._trouble().doubted and i not in self.flying
+
+    def _roll_back(self, trouble: Trouble) -> None:
+        self.rolling = True
+        self._move_saga(_SAGA_COMPENSATING)
+        if trouble.answered:  # they may be asked again, since the answer decides something else now
+            for i in trouble.answered - trouble.doubted:  # "not happened", and not called since
+                if self.status[i] is _IN_DOUBT:
+                    self._move(i, _FAILED)
+            trouble.answered = frozenset()
+        self._owed, self._blockers, first = debts(self.definition, self.status)
+        for i in first:
+            if self.status[i] is _SUCCEEDED and self.definition.operations[i].compensation:
+                heappush(self._heap, ~i)
+            else:
+                self._enlist(i)
+
+    def _settle(self, i: int) -> None:
+        """Note that nothing is owed for an operation: what it was built on may be undone."""
+        owed, blockers, definition = self._owed, self._blockers, self.definition
+        settled = [i] if i in owed else []
+        for k in settled:
+            owed.remove(k)
+            for j in definition.after[k]:  # they had succeeded, since something came after
+                if j in blockers:
+                    blockers[j] -= 1
+                    if blockers[j]:
+                        continue
+                if definition.operations[j].compensation is None:
+                    self._move(j, _SKIPPED)
+                    settled.append(j)
+                else:
+                    heappush(self._heap, ~j)
+
+    # --- moves ------------------------------------------------------------------------------------
+
+    def _name(self, i: int) -> str:
+        return self.definition.names.all()[i]
+
+    def _trouble(self) -> Trouble:
+        if self.trouble is None:
+            self.trouble = Trouble()
+        return self.trouble
+
+    def _move(self, i: int, to: Status) -> None:
+        """Move an operation to where what was told says, or to where nobody expected it."""
+        status = self.status
+        if to not in LEGAL[status[i]]:
+            message = f"{self._name(i)}: {status[i].name} -> {to.name}"
+            raise IllegalMoveError(message)
+        status[i] = to
+        # Most runs have nobody who watches, and none of the moves here: they are made in place, by
+        # `start`, `tell` and `_succeed`, where the move is legal or the call was not in flight.
+        if self.watched or to in _OPEN:
+            if self.moves is _UNMOVED:
+                self.moves = []
+            self.moves.append((i, to))
+
+    def _move_saga(self, to: SagaStatus) -> None:
+        if to is not self.saga:
+            if to not in SAGA_LEGAL[self.saga]:
+                message = f"saga: {self.saga.name} -> {to.name}"
+                raise IllegalMoveError(message)
+            self.saga = to
+
+    # --- which call is next, if any is ------------------------------------------------------------
+
+    def _intent(self, i: int) -> Entry:
+        trouble = self.trouble
+        if trouble is None:
+            return started(i, ACTION, self.tries[i] + 1, 1)
+        if self.status[i] is _SUCCEEDED:
+            attempt = trouble.undo_tries.get(i, 0) + 1  # not the first, if a person said so
+            return started(i, COMPENSATION, attempt, self.generation(i, COMPENSATION))
+        kind = self._kind(i)
+        tries = trouble.undo_tries.get(i, 0) if kind == COMPENSATION else self.tries[i]
+        attempt = tries + (kind != ASK)  # a question belongs to the attempt it asks about
+        return started(i, kind, attempt, self.generation(i, kind), trouble.waiting.get(i))
+
+    def _kind(self, i: int) -> str:
+        """Say what the next call of an operation is."""
+        trouble = self._trouble()
+        if (
+            self.status[i] is _IN_DOUBT
+            and i not in trouble.answered
+            and self.definition.operations[i].policy.ask is not None
+            and not trouble.alive(i)  # nobody can say yet what it will have done
+        ):
+            return ASK
+        return COMPENSATION if self.rolling else ACTION
+
+    # To list an operation is to find out whether it has a call to make. If it has none, that is the
+    # moment at which it is skipped or stuck; in a rollback it is settled by that.
+
+    def _enlist(self, i: int) -> None:
+        """List the next call of an operation or, where there is none, settle it."""
+        if not self._listed(i) and self.rolling:
+            self._settle(i)
+
+    def _listed(self, i: int) -> bool:
+        """List the next call of an operation, or move it to where no call leads."""
+        if self._kind(i) == ASK or self._may_call(i):
+            heappush(self._heap, ~i if self.rolling else i)
+            return True
+        return False
+
+    def _may_call(self, i: int) -> bool:
+        status, operation = self.status[i], self.definition.operations[i]
+        trouble = self._trouble()
+        if self.rolling:
+            if operation.compensation is None and status is not _COMPENSATING:
+                self._move(i, _SKIPPED)
+                return False
+            parked = (
+                (status is _IN_DOUBT and operation.policy.park)
+                or (status is _COMPENSATING and i in trouble.too_old)
+                # a call that had succeeded is made, and says itself what it lacks
+                or (status is not _SUCCEEDED and self.lacks_result(i))
+            )
+        else:
+            parked = status is _IN_DOUBT and (
+                i not in trouble.crashed or operation.policy.park or i in trouble.too_old
+            )
+        if parked and status is not _STUCK:
+            self._move(i, _STUCK)
+        return not parked
+
     def lacks_result(self, i: int) -> bool:
         """Tell whether an operation's compensation needs a result that nobody knows."""
         undo = self.definition.operations[i].compensation
         return undo is not None and OWN in undo[NEEDS] and self.results[i] is MISSING
 
-    # --- asked by whoever shows a saga, or lets a person decide ----------------------------------
+    def _push(self, i: int) -> None:
+        heappush(self._heap, ~i if self.rolling else i)
+
+    def _unlist(self, i: int) -> None:
+        mark = ~i if self.rolling else i
+        if mark in self._heap:
+            self._heap.remove(mark)
+            heapify(self._heap)
+
+    def _take_off(self, intent: Entry) -> None:
+        """Take an intent off the list of what is ready, if that is where it is from."""
+        self._check_ready(intent)
+        i, heap = index_of(intent), self._heap
+        if heap and heap[0] == (~i if self.rolling else i):
+            heappop(heap)
+        else:
+            self._unlist(i)
+
+    def _check_ready(self, entry: Entry) -> None:
+        _, i, kind, attempt, generation, _ = entry
+        mark, heap = ~i if self.rolling else i, self._heap
+        listed = bool(heap) and (heap[0] == mark or mark in heap)
+        if not listed and not (self.trouble and i in self.trouble.waiting):
+            message = f"{self._name(i)}: no call is ready"
+            raise IllegalMoveError(message)
+        _, _, *expected, _ = self._intent(i)
+        if [kind, attempt, generation] != expected:
+            got = (kind, attempt, generation)
+            message = f"{self._name(i)}: expected the intent {tuple(expected)}, got {got}"
+            raise IllegalMoveError(message)
+
+    def _resume(self, i: int, kind: str, trouble: Trouble) -> None:
+        """Forget what an operation has waited for."""
+        trouble.waiting.pop(i, None)
+        if kind != ASK:
+            trouble.crashed.discard(i)
+            trouble.answered -= {i}
+
+    # --- doubt ends -------------------------------------------------------------------------------
+
+    def _take_answer(self, entry: Entry) -> None:
+        """Take in HAPPENED, NOT_HAPPENED or UNKNOWN."""
+        what, i, kind, _, _, value = entry
+        if not self.is_flying(entry) or kind != ASK:
+            message = f"{self._name(i)}: nobody asked"
+            raise IllegalMoveError(message)
+        trouble = self._trouble()
+        del self.flying[i]
+        if what == HAPPENED:
+            self._succeed(i, value)
+            trouble.doubted.discard(i)
+            if self.rolling:
+                self._enlist(i)
+            elif not self.backward:  # else its doubt is why all is undone
+                trouble.errors.pop(i, None)
+        elif what == NOT_HAPPENED:
+            trouble.doubted.discard(i)
+            if self.rolling:
+                self._move(i, _FAILED)
+                self._settle(i)
+            elif i in trouble.crashed and not (self.backward and i == self.definition.pivot):
+                trouble.answered |= {i}
+                trouble.too_old -= {i}
+                self._enlist(i)
+            else:
+                self._give_up(i, trouble)
+        else:
+            trouble.answered |= {i}
+            self._enlist(i)
+        self._turn()
+
+    def _land(self, entry: Entry, value: Any) -> None:
+        """Take in that an abandoned attempt has succeeded after all."""
+        # A compensation that lands helps only where nothing has come since: a person may have
+        # decided, or it was called again. An action that lands ends its doubt; behind its undo it
+        # is an effect that nobody has undone.
+        _, i, kind, _, _, _ = entry
+        self._bury(attempt_of(entry))
+        trouble, status = self._trouble(), self.status[i]
+        if kind == COMPENSATION:
+            if status is _STUCK:
+                trouble.undone[i] = value
+                trouble.undo_errors.pop(i, None)
+                self._move(i, _COMPENSATED)
+                self._undone(i)
+                self._turn()
+            return
+        if status is _IN_DOUBT:
+            self._unlist(i)
+            self._succeed(i, value)
+            trouble.doubted.discard(i)
+            followers = self.definition.followers[i]
+            if self.rolling and i not in self.flying and self._owed.isdisjoint(followers):
+                self._enlist(i)
+            self._turn()
+            return
+        self.results[i] = value
+        undoing = status in (_COMPENSATING, _COMPENSATED, _FAILED)
+        if undoing and self.definition.operations[i].compensation is not None:
+            trouble.landed |= {i}
+            if self.rolling and status is not _COMPENSATING:
+                self._undone(i)
+        self._turn()
+
+    def _bury(self, straggler: Attempt) -> None:
+        """Forget an abandoned attempt, which has ended."""
+        if self.trouble is None or straggler not in self.trouble.stragglers:
+            i, _, attempt, _ = straggler
+            message = f"{self._name(i)}: attempt {attempt} is not running"
+            raise IllegalMoveError(message)
+        self.trouble.stragglers -= {straggler}
+
+    def _undone(self, i: int) -> None:
+        """Settle an operation that is undone or, if it landed meanwhile, owe it once more."""
+        trouble = self._trouble()
+        if i in trouble.landed:
+            trouble.landed -= {i}
+            self._next_generation(i, COMPENSATION)
+            self._push(i)
+            self._move_saga(_SAGA_COMPENSATING)
+        else:
+            self._settle(i)
+
+    def _next_generation(self, i: int, kind: str) -> None:
+        generations = self._trouble().generations
+        generations[i, kind] = generations.get((i, kind), 1) + 1
+
+    # --- what befalls a run -----------------------------------------------------------------------
+
+    def _take_unstored(self, entry: Entry) -> None:
+        """Take in a success that nobody could go on from in another process."""
+        _, i, _, _, _, (value, error) = entry
+        if not self.is_flying(entry):
+            self._land(entry, value)
+            return
+        trouble = self._trouble()
+        trouble.errors[i] = error
+        trouble.doubted.discard(i)
+        del self.flying[i]
+        if self.rolling:  # an answer
+            self._succeed(i, value)
+            self._enlist(i)
+        elif self.passed or i == self.definition.pivot:
+            self.results[i] = value
+            self.passed, self.backward = True, False
+            self._move(i, _STUCK)
+        else:
+            self._succeed(i, value)
+            self.backward = True
+        self._turn()
+
+    def _take_abort(self, entry: Entry) -> None:
+        """Take in that the run is to stop, which past the pivot is only noted."""
+        if self.saga in (_SAGA_COMPLETED, _SAGA_COMPENSATED):
+            message = "the saga has ended"
+            raise IllegalMoveError(message)
+        pivot = self.definition.pivot
+        may_have_passed = pivot >= 0 and self.status[pivot] not in (_PENDING, _FAILED)
+        if self.saga is _SAGA_STUCK and not self.rolling and may_have_passed:
+            message = "the pivot may have happened: resolve it first"
+            raise IllegalMoveError(message)
+        _, _, _, _, _, reason = entry
+        self._trouble().reasons.append(reason)
+        if not self.passed:
+            self.backward = True
+        self._turn()
+
+    def _take_recovered(self, entry: Entry) -> None:
+        """Take in that the process died, and with it all that was in flight or abandoned."""
+        trouble = self._trouble()
+        trouble.stragglers = frozenset()
+        trouble.answered = frozenset()
+        _, _, _, _, _, too_old = entry
+        trouble.too_old = frozenset(too_old)
+        # A compensation in flight is called again: it must tolerate that. An action is in doubt.
+        flying, self.flying = self.flying, {}
+        for i, intent in flying.items():
+            if kind_of(intent) == ACTION:
+                trouble.doubted.add(i)
+                self._move(i, _IN_DOUBT)
+        for i in [i for i in trouble.waiting if i in trouble.doubted and not self.rolling]:
+            del trouble.waiting[i]
+            self._move(i, _IN_DOUBT)
+        for i in trouble.waiting:  # due at once
+            trouble.waiting[i] = 0.0
+        # Forward, unless the saga would rather be undone; what was decided before stays decided.
+        resumes = self.definition.on_crash == "resume" or self.passed
+        if not resumes and self.saga is _SAGA_RUNNING:
+            self.backward = True
+        for i, status in enumerate(self.status):
+            if status is _IN_DOUBT and not self.rolling:
+                trouble.crashed.add(i)
+                if not self.backward or i == self.definition.pivot:
+                    self._unlist(i)
+                    self._enlist(i)
+            elif self.rolling and i in flying:
+                self._enlist(i)
+        self._turn()
+
+    # --- what a person decides --------------------------------------------------------------------
+
+    def _take_resolved(self, entry: Entry) -> None:
+        """Take in what a person knows of an operation that is stuck."""
+        _, i, _, _, _, (status, result) = entry
+        wrong = self._not_to_be(i, status)
+        if wrong:
+            message = f"{self._name(i)} {wrong}"
+            raise IllegalMoveError(message)
+        trouble = self._trouble()
+        trouble.doubted.discard(i)
+        self._unlist(i)
+        if status is _SUCCEEDED:
+            self._succeed(i, result)
+            if self.rolling:
+                self._enlist(i)
+            elif not self.backward:
+                trouble.errors.pop(i, None)
+        else:
+            self._move(i, status)
+            if self.rolling:
+                self._settle(i)
+            else:
+                self.backward = True
+        self._turn()
+
+    def _not_to_be(self, i: int, status: Status) -> str:
+        """Say why a person can't resolve an operation so, if that is so."""
+        allowed = {_SUCCEEDED, _FAILED}
+        if self.rolling:
+            allowed |= {_COMPENSATED, _SKIPPED}
+        if self.passed:
+            allowed -= {_FAILED}
+        if self.status[i] is not _STUCK or i in self.flying:
+            stands = self.status[i].value.replace("_", " ")
+            return f"is {stands}, and only what is stuck can be resolved"
+        if status not in allowed:
+            others = " or ".join(sorted(other.value for other in allowed))
+            way = "has passed its pivot" if self.passed else "goes forward"
+            why = "is being undone" if self.rolling else way
+            return f"cannot be resolved as {status.value}, only as {others}: the saga {why}"
+        if status is _SUCCEEDED and self.rolling and self._trouble().alive(i, COMPENSATION):
+            return f"has a compensation that {_LIVES}"
+        return ""
+
+    def _take_again(self, entry: Entry) -> None:
+        """Take in that a person wants a stuck operation to be called, whatever spoke against it."""
+        _, i, _, _, _, new_key = entry
+        trouble, wrong = self.trouble, ""
+        if trouble is None or self.status[i] is not _STUCK or i in self.flying:
+            wrong = "is not stuck"
+        elif (~i if self.rolling else i) in self._heap:
+            wrong = "is already due to be called again"
+        elif trouble.alive(i):
+            wrong = _LIVES
+        elif self.backward and not self.rolling and i != self.definition.pivot:
+            wrong = "is to be undone"
+        if wrong:
+            message = f"{self._name(i)} {wrong}"
+            raise IllegalMoveError(message)
+        if new_key:
+            self._next_generation(i, COMPENSATION if self.rolling else ACTION)
+        self._push(i)
+
+    # --- what is asked by whoever shows a saga, or lets a person decide ---------------------------
 
     @property
     def standing(self) -> SagaStatus:
@@ -313,470 +865,6 @@ class Execution:
         if is_doubted and policy.park:
             return "parked"
         return "action raised"
-
-    # --- told ----------------------------------------------------------------------------------
-
-    def _take_off(self, intent: Entry) -> None:
-        """Take an intent off the list of what is ready, if that is where it is from."""
-        self._check_ready(intent)
-        i, heap = index_of(intent), self._heap
-        if heap and heap[0] == (~i if self.rolling else i):
-            heappop(heap)
-        else:
-            self._unlist(i)
-
-    def _resume(self, i: int, kind: str, trouble: Trouble) -> None:
-        """Forget what an operation has waited for."""
-        trouble.waiting.pop(i, None)
-        if kind != ASK:
-            trouble.crashed.discard(i)
-            trouble.answered -= {i}
-
-    def _take_unstored(self, entry: Entry) -> None:
-        """Take in a success that nobody could go on from in another process."""
-        _, i, _, _, _, (value, error) = entry
-        if not self.is_flying(entry):
-            self._land(entry, value)
-            return
-        trouble = self._trouble()
-        trouble.errors[i] = error
-        trouble.doubted.discard(i)
-        del self.flying[i]
-        if self.rolling:  # an answer
-            self._succeed(i, value)
-            self._enlist(i)
-        elif self.passed or i == self.definition.pivot:
-            self.results[i] = value
-            self.passed, self.backward = True, False
-            self._move(i, _STUCK)
-        else:
-            self._succeed(i, value)
-            self.backward = True
-        self._turn()
-
-    def _take_failure(self, entry: Entry) -> None:
-        """Take in FAILED, RETRY or IN_DOUBT."""
-        what, i, kind, _, _, value = entry
-        error, wait, alive = value, None, False
-        if what != FAILED:
-            error, wait, alive = value.error, value.wait, value.alive
-        if not self.is_flying(entry):
-            self._bury(attempt_of(entry))
-            return
-        if kind == ASK:
-            raise IllegalMoveError(_NO_ANSWER)
-        trouble = self._trouble()
-        del self.flying[i]
-        if alive:
-            trouble.stragglers |= {attempt_of(entry)}
-        if kind == COMPENSATION:
-            trouble.undo_errors[i] = error  # a rollback may be left while this one waits
-            if wait is not None and not alive:
-                trouble.waiting[i] = wait
-            else:
-                self._move(i, _STUCK)
-                self._settle(i)
-        else:
-            trouble.errors[i] = error
-            if what == IN_DOUBT:
-                trouble.doubted.add(i)
-                if value.interrupted and self.passed:  # as after a crash: to be called again
-                    trouble.crashed.add(i)
-            if wait is not None and not alive and not self.backward:
-                trouble.waiting[i] = wait
-            else:
-                self._give_up(i, trouble)
-        self._turn()
-
-    def _take_answer(self, entry: Entry) -> None:
-        """Take in HAPPENED, NOT_HAPPENED or UNKNOWN."""
-        what, i, kind, _, _, value = entry
-        if not self.is_flying(entry) or kind != ASK:
-            message = f"{self._name(i)}: nobody asked"
-            raise IllegalMoveError(message)
-        trouble = self._trouble()
-        del self.flying[i]
-        if what == HAPPENED:
-            self._succeed(i, value)
-            trouble.doubted.discard(i)
-            if self.rolling:
-                self._enlist(i)
-            elif not self.backward:  # else its doubt is why all is undone
-                trouble.errors.pop(i, None)
-        elif what == NOT_HAPPENED:
-            trouble.doubted.discard(i)
-            if self.rolling:
-                self._move(i, _FAILED)
-                self._settle(i)
-            elif i in trouble.crashed and not (self.backward and i == self.definition.pivot):
-                trouble.answered |= {i}
-                trouble.too_old -= {i}
-                self._enlist(i)
-            else:
-                self._give_up(i, trouble)
-        else:
-            trouble.answered |= {i}
-            self._enlist(i)
-        self._turn()
-
-    def _take_abort(self, entry: Entry) -> None:
-        if self.saga in (_SAGA_COMPLETED, _SAGA_COMPENSATED):
-            message = "the saga has ended"
-            raise IllegalMoveError(message)
-        pivot = self.definition.pivot
-        may_have_passed = pivot >= 0 and self.status[pivot] not in (_PENDING, _FAILED)
-        if self.saga is _SAGA_STUCK and not self.rolling and may_have_passed:
-            message = "the pivot may have happened: resolve it first"
-            raise IllegalMoveError(message)
-        _, _, _, _, _, reason = entry
-        self._trouble().reasons.append(reason)
-        if not self.passed:
-            self.backward = True
-        self._turn()
-
-    def _take_recovered(self, entry: Entry) -> None:
-        trouble = self._trouble()
-        trouble.stragglers = frozenset()
-        trouble.answered = frozenset()
-        _, _, _, _, _, too_old = entry
-        trouble.too_old = frozenset(too_old)
-        flying, self.flying = self.flying, {}
-        for i, intent in flying.items():
-            if kind_of(intent) == ACTION:
-                trouble.doubted.add(i)
-                self._move(i, _IN_DOUBT)
-        for i in [i for i in trouble.waiting if i in trouble.doubted and not self.rolling]:
-            del trouble.waiting[i]
-            self._move(i, _IN_DOUBT)
-        for i in trouble.waiting:  # due at once
-            trouble.waiting[i] = 0.0
-        resumes = self.definition.on_crash == "resume" or self.passed
-        if not resumes and self.saga is _SAGA_RUNNING:
-            self.backward = True
-        for i, status in enumerate(self.status):
-            if status is _IN_DOUBT and not self.rolling:
-                trouble.crashed.add(i)
-                if not self.backward or i == self.definition.pivot:
-                    self._unlist(i)
-                    self._enlist(i)
-            elif self.rolling and i in flying:
-                self._enlist(i)
-        self._turn()
-
-    def _take_resolved(self, entry: Entry) -> None:
-        _, i, _, _, _, (status, result) = entry
-        wrong = self._not_to_be(i, status)
-        if wrong:
-            message = f"{self._name(i)} {wrong}"
-            raise IllegalMoveError(message)
-        trouble = self._trouble()
-        trouble.doubted.discard(i)
-        self._unlist(i)
-        if status is _SUCCEEDED:
-            self._succeed(i, result)
-            if self.rolling:
-                self._enlist(i)
-            elif not self.backward:
-                trouble.errors.pop(i, None)
-        else:
-            self._move(i, status)
-            if self.rolling:
-                self._settle(i)
-            else:
-                self.backward = True
-        self._turn()
-
-    def _not_to_be(self, i: int, status: Status) -> str:
-        """Say why a person can't resolve an operation so, if that is so."""
-        allowed = {_SUCCEEDED, _FAILED}
-        if self.rolling:
-            allowed |= {_COMPENSATED, _SKIPPED}
-        if self.passed:
-            allowed -= {_FAILED}
-        if self.status[i] is not _STUCK or i in self.flying:
-            stands = self.status[i].value.replace("_", " ")
-            return f"is {stands}, and only what is stuck can be resolved"
-        if status not in allowed:
-            others = " or ".join(sorted(other.value for other in allowed))
-            way = "has passed its pivot" if self.passed else "goes forward"
-            why = "is being undone" if self.rolling else way
-            return f"cannot be resolved as {status.value}, only as {others}: the saga {why}"
-        if status is _SUCCEEDED and self.rolling and self._trouble().alive(i, COMPENSATION):
-            return f"has a compensation that {_LIVES}"
-        return ""
-
-    def _take_again(self, entry: Entry) -> None:
-        _, i, _, _, _, new_key = entry
-        trouble, wrong = self.trouble, ""
-        if trouble is None or self.status[i] is not _STUCK or i in self.flying:
-            wrong = "is not stuck"
-        elif (~i if self.rolling else i) in self._heap:
-            wrong = "is already due to be called again"
-        elif trouble.alive(i):
-            wrong = _LIVES
-        elif self.backward and not self.rolling and i != self.definition.pivot:
-            wrong = "is to be undone"
-        if wrong:
-            message = f"{self._name(i)} {wrong}"
-            raise IllegalMoveError(message)
-        if new_key:
-            self._next_generation(i, COMPENSATION if self.rolling else ACTION)
-        self._push(i)
-
-    # --- derived: moves --------------------------------------------------------------------------
-
-    def _name(self, i: int) -> str:
-        return self.definition.names.all()[i]
-
-    def _trouble(self) -> Trouble:
-        if self.trouble is None:
-            self.trouble = Trouble()
-        return self.trouble
-
-    def _move(self, i: int, to: Status) -> None:
-        """Move an operation to where what was told says, or to where nobody expected it."""
-        status = self.status
-        if to not in LEGAL[status[i]]:
-            message = f"{self._name(i)}: {status[i].name} -> {to.name}"
-            raise IllegalMoveError(message)
-        status[i] = to
-        if self.watched or to in _OPEN:
-            if self.moves is _UNMOVED:
-                self.moves = []
-            self.moves.append((i, to))
-
-    def _move_saga(self, to: SagaStatus) -> None:
-        if to is not self.saga:
-            if to not in SAGA_LEGAL[self.saga]:
-                message = f"saga: {self.saga.name} -> {to.name}"
-                raise IllegalMoveError(message)
-            self.saga = to
-
-    # --- derived: what is ready ------------------------------------------------------------------
-
-    def _kind(self, i: int) -> str:
-        """Say what the next call of an operation is."""
-        trouble = self._trouble()
-        if (
-            self.status[i] is _IN_DOUBT
-            and i not in trouble.answered
-            and self.definition.operations[i].policy.ask is not None
-            and not trouble.alive(i)  # nobody can say yet what it will have done
-        ):
-            return ASK
-        return COMPENSATION if self.rolling else ACTION
-
-    def _intent(self, i: int) -> Entry:
-        trouble = self.trouble
-        if trouble is None:
-            return started(i, ACTION, self.tries[i] + 1, 1)
-        if self.status[i] is _SUCCEEDED:
-            attempt = trouble.undo_tries.get(i, 0) + 1  # not the first, if a person said so
-            return started(i, COMPENSATION, attempt, self.generation(i, COMPENSATION))
-        kind = self._kind(i)
-        tries = trouble.undo_tries.get(i, 0) if kind == COMPENSATION else self.tries[i]
-        attempt = tries + (kind != ASK)  # a question belongs to the attempt it asks about
-        return started(i, kind, attempt, self.generation(i, kind), trouble.waiting.get(i))
-
-    def _check_ready(self, entry: Entry) -> None:
-        _, i, kind, attempt, generation, _ = entry
-        mark, heap = ~i if self.rolling else i, self._heap
-        listed = bool(heap) and (heap[0] == mark or mark in heap)
-        if not listed and not (self.trouble and i in self.trouble.waiting):
-            message = f"{self._name(i)}: no call is ready"
-            raise IllegalMoveError(message)
-        _, _, *expected, _ = self._intent(i)
-        if [kind, attempt, generation] != expected:
-            got = (kind, attempt, generation)
-            message = f"{self._name(i)}: expected the intent {tuple(expected)}, got {got}"
-            raise IllegalMoveError(message)
-
-    def _push(self, i: int) -> None:
-        heappush(self._heap, ~i if self.rolling else i)
-
-    def _unlist(self, i: int) -> None:
-        mark = ~i if self.rolling else i
-        if mark in self._heap:
-            self._heap.remove(mark)
-            heapify(self._heap)
-
-    def _enlist(self, i: int) -> None:
-        """List the next call of an operation or, where there is none, settle it."""
-        if not self._listed(i) and self.rolling:
-            self._settle(i)
-
-    def _listed(self, i: int) -> bool:
-        """List the next call of an operation, or move it to where no call leads."""
-        if self._kind(i) == ASK or self._may_call(i):
-            heappush(self._heap, ~i if self.rolling else i)
-            return True
-        return False
-
-    def _may_call(self, i: int) -> bool:
-        status, operation = self.status[i], self.definition.operations[i]
-        trouble = self._trouble()
-        if self.rolling:
-            if operation.compensation is None and status is not _COMPENSATING:
-                self._move(i, _SKIPPED)
-                return False
-            parked = (
-                (status is _IN_DOUBT and operation.policy.park)
-                or (status is _COMPENSATING and i in trouble.too_old)
-                # a call that had succeeded is made, and says itself what it lacks
-                or (status is not _SUCCEEDED and self.lacks_result(i))
-            )
-        else:
-            parked = status is _IN_DOUBT and (
-                i not in trouble.crashed or operation.policy.park or i in trouble.too_old
-            )
-        if parked and status is not _STUCK:
-            self._move(i, _STUCK)
-        return not parked
-
-    # --- derived: what follows -------------------------------------------------------------------
-
-    def _succeed(self, i: int, value: Any) -> None:
-        self.results[i] = value
-        self.status[i] = _SUCCEEDED  # from RUNNING, IN_DOUBT or STUCK
-        if self.watched:
-            self.moves.append((i, _SUCCEEDED))
-        if self.rolling:
-            return
-        if i == self.definition.pivot:
-            self.passed, self.backward = True, False
-        blockers = self._blockers
-        for j in self.definition.followers[i]:
-            if j in blockers:
-                blockers[j] -= 1
-                if blockers[j]:
-                    continue
-            heappush(self._heap, j)
-
-    def _give_up(self, i: int, trouble: Trouble) -> None:
-        """End an action without a further attempt: FAILED, or IN_DOUBT if that may be untrue."""
-        if i in trouble.doubted:
-            self._move(i, _IN_DOUBT)
-            trouble.answered -= {i}
-            if self.passed or i == self.definition.pivot:
-                self._enlist(i)
-            else:
-                self.backward = True
-        elif self.passed:
-            self._move(i, _STUCK)
-        else:
-            self._move(i, _FAILED)
-            self.backward = True
-
-    def _bury(self, straggler: Attempt) -> None:
-        """Forget an abandoned attempt, which has ended."""
-        if self.trouble is None or straggler not in self.trouble.stragglers:
-            i, _, attempt, _ = straggler
-            message = f"{self._name(i)}: attempt {attempt} is not running"
-            raise IllegalMoveError(message)
-        self.trouble.stragglers -= {straggler}
-
-    def _land(self, entry: Entry, value: Any) -> None:
-        """Take in that an abandoned attempt has succeeded after all."""
-        _, i, kind, _, _, _ = entry
-        self._bury(attempt_of(entry))
-        trouble, status = self._trouble(), self.status[i]
-        if kind == COMPENSATION:
-            if status is _STUCK:
-                trouble.undone[i] = value
-                trouble.undo_errors.pop(i, None)
-                self._move(i, _COMPENSATED)
-                self._undone(i)
-                self._turn()
-            return
-        if status is _IN_DOUBT:
-            self._unlist(i)
-            self._succeed(i, value)
-            trouble.doubted.discard(i)
-            followers = self.definition.followers[i]
-            if self.rolling and i not in self.flying and self._owed.isdisjoint(followers):
-                self._enlist(i)
-            self._turn()
-            return
-        self.results[i] = value
-        undoing = status in (_COMPENSATING, _COMPENSATED, _FAILED)
-        if undoing and self.definition.operations[i].compensation is not None:
-            trouble.landed |= {i}
-            if self.rolling and status is not _COMPENSATING:
-                self._undone(i)
-        self._turn()
-
-    def _next_generation(self, i: int, kind: str) -> None:
-        generations = self._trouble().generations
-        generations[i, kind] = generations.get((i, kind), 1) + 1
-
-    def _undone(self, i: int) -> None:
-        """Settle an operation that is undone or, if it landed meanwhile, owe it once more."""
-        trouble = self._trouble()
-        if i in trouble.landed:
-            trouble.landed -= {i}
-            self._next_generation(i, COMPENSATION)
-            self._push(i)
-            self._move_saga(_SAGA_COMPENSATING)
-        else:
-            self._settle(i)
-
-    def _settle(self, i: int) -> None:
-        """Note that nothing is owed for an operation: what it was built on may be undone."""
-        owed, blockers, definition = self._owed, self._blockers, self.definition
-        settled = [i] if i in owed else []
-        for k in settled:
-            owed.remove(k)
-            for j in definition.after[k]:  # they had succeeded, since something came after
-                if j in blockers:
-                    blockers[j] -= 1
-                    if blockers[j]:
-                        continue
-                if definition.operations[j].compensation is None:
-                    self._move(j, _SKIPPED)
-                    settled.append(j)
-                else:
-                    heappush(self._heap, ~j)
-
-    def _is_known_not(self, i: int) -> bool:
-        """Tell whether what was in doubt did not happen, and would be called again."""
-        return i not in self._trouble().doubted and i not in self.flying
-
-    def _turn(self) -> None:
-        """Begin the rollback once no call runs; end the saga once nothing is left."""
-        if self.backward and not self.rolling:
-            trouble, pivot = self.trouble or self._trouble(), self.definition.pivot
-            while trouble.waiting:
-                i, _ = trouble.waiting.popitem()
-                self._give_up(i, trouble)
-            if pivot >= 0 and self.status[pivot] is _IN_DOUBT and self._is_known_not(pivot):
-                self._move(pivot, _FAILED)
-            open_pivot = pivot >= 0 and self.status[pivot] in _OPEN
-            self._heap = [pivot] if open_pivot and pivot in self._heap else []
-            if not open_pivot and not self.flying:
-                self._roll_back(trouble)
-        if self.flying or self._heap or (self.trouble is not None and self.trouble.waiting):
-            return
-        if not self.rolling and self.status.count(_SUCCEEDED) == len(self.status):
-            self._move_saga(_SAGA_COMPLETED)
-        elif self.rolling and _STUCK not in self.status:
-            self._move_saga(_SAGA_COMPENSATED)
-        else:
-            self._move_saga(_SAGA_STUCK)
-
-    def _roll_back(self, trouble: Trouble) -> None:
-        self.rolling = True
-        self._move_saga(_SAGA_COMPENSATING)
-        if trouble.answered:
-            for i in trouble.answered - trouble.doubted:  # "not happened", and not called since
-                if self.status[i] is _IN_DOUBT:
-                    self._move(i, _FAILED)
-            trouble.answered = frozenset()
-        self._owed, self._blockers, first = debts(self.definition, self.status)
-        for i in first:
-            if self.status[i] is _SUCCEEDED and self.definition.operations[i].compensation:
-                heappush(self._heap, ~i)
-            else:
-                self._enlist(i)
 
     _TAKE: ClassVar[dict[str, Callable[[Execution, Entry], None]]] = {
         UNSTORED: _take_unstored,

@@ -31,6 +31,7 @@ from py_api_saga.entries import (
     STARTED,
     SUCCEEDED,
     UNKNOWN,
+    UNSTORED,
     Setback,
 )
 from py_api_saga.status import MISSING
@@ -181,14 +182,15 @@ class Fate(Dialogue):
     def _finish_action(self, i: int, intent: Entry) -> tuple[str, object]:
         books = self.books
         how = self.choose(
-            *["ok"] * self.calm, "fail", "retry", "doubt", "doubt again", "alive", "alive again"
+            *["ok"] * self.calm, "fail", "retry", "doubt", "doubt again", "alive", "alive again",
+            "unstored",
         ) if self.wild else "ok"  # fmt: skip
-        if how == "ok":
+        if how in ("ok", "unstored"):
             self.effect[i] = True
             books.doubted.discard(i)
             if self.definition.operations[i].policy.pivot:
                 books.stopped = False
-            return SUCCEEDED, f"{NAMES[i]} {intent[3]}"
+            return self.success(f"{NAMES[i]} {intent[3]}", stored=how == "ok")
         if how == "fail":
             return FAILED, ValueError("failed")
         if how == "retry":
@@ -201,15 +203,19 @@ class Fate(Dialogue):
         wait = 1.0 if "again" in how else None
         return IN_DOUBT, Setback(TimeoutError("in doubt"), wait, alive="alive" in how)
 
+    def success(self, value: object, *, stored: bool) -> tuple[str, object]:
+        """Return a value, which may be one that no journal can keep."""
+        return (SUCCEEDED, value) if stored else (UNSTORED, (value, TypeError("unstored")))
+
     def _finish_undo(self, i: int, intent: Entry) -> tuple[str, object]:
         how = self.choose(
             "ok", "ok", "ok", "ok", "fail", "retry", "retry", "doubt", "doubt again", "alive",
-            "alive again",
+            "alive again", "unstored",
         ) if self.wild else "ok"  # fmt: skip
-        if how == "ok":
+        if how in ("ok", "unstored"):
             self.take_back(i, intent[4])
             self.undone(i, intent[4])
-            return SUCCEEDED, None
+            return self.success(None, stored=how == "ok")
         if self.choose(False, True):
             self.take_back(i, intent[4])
         if how == "fail":
@@ -240,7 +246,9 @@ class Fate(Dialogue):
             return NOT_HAPPENED, None
         if self.definition.operations[i].policy.pivot:
             books.stopped = False
-        return HAPPENED, f"{NAMES[i]} asked"
+        value = f"{NAMES[i]} asked"
+        stored = self.choose(True, True, False)
+        return (HAPPENED, value) if stored else self.success(value, stored=False)
 
     def let_land(self) -> None:
         """Let a straggler end."""
@@ -269,7 +277,8 @@ class Fate(Dialogue):
                 books.reopened.add(i)
                 if self.definition.operations[i].compensation is not None:
                     books.owed_again.add(i)
-        self.told((SUCCEEDED, *attempt, "late"))
+        what, value = self.success("late", stored=self.choose(True, True, False))
+        self.told((what, *attempt, value))
 
     def die(self) -> None:
         """Let the process die, its last verdict unwritten or not, and the next one take over."""
