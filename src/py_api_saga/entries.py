@@ -23,10 +23,9 @@ An entry is a plain tuple (a named one costs more than the rest of a turn):
 ABORT and RECOVERED speak of the run: their operation is -1. What is not told of a call has no kind,
 attempt and generation.
 
-Three entries are written as literals where they are made, since they are made for each operation of
-a saga in memory: the first intents, the first compensations (both in `execution`) and the success
-of a call (in `executors.attempt`). All others are made by the verbs below; who reads an entry
-unpacks it, or asks one of the readers.
+Two are written as literals where they are made, since they are made for each operation of a saga
+in memory: the first intents (in `execution`) and the success of a call (in `executors.attempt`).
+All others are made by the verbs below. Whoever reads an entry unpacks it, or asks a reader.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ Word: TypeAlias = (
     'Literal["started", "succeeded", "unstored", "failed", "retry", "in doubt", "happened", '
     '"not happened", "unknown", "abort", "recovered", "resolved", "again"]'
 )
-Entry: TypeAlias = "tuple[str, int, str, int, int, Any]"
-Attempt: TypeAlias = "tuple[int, str, int, int]"  # operation, kind, attempt, generation
+Entry: TypeAlias = "tuple[Word, int, Kind, int, int, Any]"
+Attempt: TypeAlias = "tuple[int, Kind, int, int]"  # operation, kind, attempt, generation
 
 # The kinds of calls, and the words for what is told.
 ACTION: Final = "action"
@@ -70,8 +69,8 @@ WORDS: Final[tuple[Word, ...]] = (
     RECOVERED, RESOLVED, AGAIN,
 )  # fmt: skip
 
-# Told of a call to a run with a journal, never to the machine: this process lacks something for it.
-UNREADY: Final = "unready"
+# Told of a call to a run with a journal, never to the machine; so it is none of its words.
+_UNREADY: Final = "unready"
 
 
 class Setback:
@@ -103,7 +102,7 @@ class Setback:
 # --- what came of a call: of its intent ----------------------------------------------------------
 
 
-def started(i: int, kind: str, attempt: int, generation: int, wait: float | None = None) -> Entry:
+def started(i: int, kind: Kind, attempt: int, generation: int, wait: float | None = None) -> Entry:
     """Intend a call, which may have to wait for so many seconds yet."""
     return (STARTED, i, kind, attempt, generation, wait)
 
@@ -168,7 +167,8 @@ def unknown(intent: Entry, error: BaseException | None = None) -> Entry:
 def unready(intent: Entry, lacking: BaseException) -> Entry:
     """Say that this process lacks something for a call, which another one may have."""
     _, i, kind, attempt, generation, _ = intent
-    return (UNREADY, i, kind, attempt, generation, lacking)
+    word: Any = _UNREADY
+    return (word, i, kind, attempt, generation, lacking)
 
 
 def not_made(intent: Entry, interrupt: BaseException) -> Entry:
@@ -218,9 +218,15 @@ def again(i: int, *, new_key: bool = False) -> Entry:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def what_of(entry: Entry) -> str:
+def what_of(entry: Entry) -> Word:
     """Give the word for what is told."""
     return entry[0]
+
+
+def is_unready(entry: Entry) -> bool:
+    """Tell whether an entry says that this process lacks something for a call."""
+    word: str = entry[0]
+    return word == _UNREADY
 
 
 def index_of(entry: Entry) -> int:
@@ -228,7 +234,7 @@ def index_of(entry: Entry) -> int:
     return entry[1]
 
 
-def kind_of(entry: Entry) -> str:
+def kind_of(entry: Entry) -> Kind:
     """Give the kind of the call that an entry speaks of."""
     return entry[2]
 

@@ -112,7 +112,7 @@ if TYPE_CHECKING:
     from typing import Any, ClassVar, Final
 
     from py_api_saga.definition import Definition
-    from py_api_saga.entries import Attempt, Entry
+    from py_api_saga.entries import Attempt, Entry, Kind, Word
     from py_api_saga.report import Why
 
 _OPEN = frozenset({Status.IN_DOUBT, Status.STUCK})  # nobody knows, or can go on
@@ -145,8 +145,13 @@ _UNMOVED: Final[list[tuple[int, Status]]] = []
 
 @lru_cache(maxsize=16)  # the sagas of a process are of a few sizes
 def _first_intents(count: int) -> tuple[Entry, ...]:
-    """Give the intents of the first attempts of so many actions; they are the same in all runs."""
-    return tuple([(STARTED, i, ACTION, 1, 1, None) for i in range(count)])
+    """Give the intents of the first attempts of so many operations; they are the same in all runs.
+
+    Each is where its mark in the heap points to: i is an action, ~i a compensation, from the end.
+    """
+    actions: list[Entry] = [(STARTED, i, ACTION, 1, 1, None) for i in range(count)]
+    undos: list[Entry] = [(STARTED, i, COMPENSATION, 1, 1, None) for i in reversed(range(count))]
+    return (*actions, *undos)
 
 
 class Execution:
@@ -268,16 +273,13 @@ class Execution:
         if intent is None:
             if not self._heap:
                 return None
-            i = heappop(self._heap)
-            if trouble is None:
-                intent = self._firsts[i]
-            else:
-                i = i if i >= 0 else ~i
+            mark = heappop(self._heap)
+            intent = self._firsts[mark]
+            if trouble is not None:
+                i = mark if mark >= 0 else ~mark
                 again = self.status[i] is not _SUCCEEDED or i in trouble.undo_tries
                 if again or trouble.generations:
                     intent = self._intent(i)
-                else:
-                    intent = (STARTED, i, COMPENSATION, 1, 1, None)
         _, i, kind, attempt, _, _ = intent
         if kind == ACTION:  # a legal move, or it would not have been ready
             self.status[i] = _RUNNING
@@ -500,7 +502,7 @@ class Execution:
         attempt = tries + (kind != ASK)  # a question belongs to the attempt it asks about
         return started(i, kind, attempt, self.generation(i, kind), trouble.waiting.get(i))
 
-    def _kind(self, i: int) -> str:
+    def _kind(self, i: int) -> Kind:
         """Say what the next call of an operation is."""
         trouble = self._trouble()
         if (
@@ -866,7 +868,7 @@ class Execution:
             return "parked"
         return "action raised"
 
-    _TAKE: ClassVar[dict[str, Callable[[Execution, Entry], None]]] = {
+    _TAKE: ClassVar[dict[Word, Callable[[Execution, Entry], None]]] = {
         UNSTORED: _take_unstored,
         FAILED: _take_failure,
         RETRY: _take_failure,

@@ -14,6 +14,7 @@ from py_api_saga.entries import (
     SUCCEEDED,
     UNKNOWN,
     Setback,
+    Word,
 )
 
 
@@ -74,7 +75,7 @@ def test_an_abort_after_the_pivot_is_only_recorded() -> None:
 
 
 @pytest.mark.parametrize("end", [SUCCEEDED, FAILED])
-def test_an_abort_while_the_pivot_runs_waits_for_it(end: str) -> None:
+def test_an_abort_while_the_pivot_runs_waits_for_it(end: Word) -> None:
     """The pivot decides: once it has succeeded the saga goes on."""
     d = chain(Op(), Op(pivot=True), Op())
     d.do("a")
@@ -123,7 +124,7 @@ def test_an_abort_once_the_pivot_is_known_not_to_have_happened_undoes_all() -> N
 
 @pytest.mark.parametrize("answer", [HAPPENED, NOT_HAPPENED, UNKNOWN])
 def test_an_abort_while_the_pivot_is_asked_about_once_more_waits_for_the_answer(
-    answer: str,
+    answer: Word,
 ) -> None:
     """Who knows nothing now adds nothing to what was known before the second crash."""
     d = a_pivot_did_not_happen()

@@ -1,5 +1,7 @@
 """Entries: what the machine is told is all it knows, and it takes in nothing else."""
 
+from typing import Any
+
 import pytest
 from dialogue import Op, again, define, graph, late_landings, one, replayed, resolved, state
 
@@ -18,6 +20,7 @@ from py_api_saga.entries import (
     UNKNOWN,
     Entry,
     Setback,
+    Word,
 )
 from py_api_saga.execution import Execution
 
@@ -113,12 +116,13 @@ def test_a_question_has_no_result() -> None:
     d.doubt("a")
     question = d.start("a")
 
-    for what, value in (
+    wrong: tuple[tuple[Word, Any], ...] = (
         (SUCCEEDED, None),
         (FAILED, ValueError()),
         (RETRY, Setback(ValueError(), 1.0)),
         (IN_DOUBT, Setback(ValueError())),
-    ):
+    )
+    for what, value in wrong:
         d.refuse((what, *question[1:5], value))
 
     d.end(UNKNOWN, "a")

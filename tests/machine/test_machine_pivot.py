@@ -4,7 +4,7 @@ import pytest
 from dialogue import Op, chain, graph
 
 from py_api_saga import Status
-from py_api_saga.entries import HAPPENED, NOT_HAPPENED, SUCCEEDED, UNKNOWN
+from py_api_saga.entries import HAPPENED, NOT_HAPPENED, SUCCEEDED, UNKNOWN, Word
 from py_api_saga.status import MISSING
 
 
@@ -43,7 +43,7 @@ def test_before_the_pivot_a_failure_rolls_back() -> None:
         (UNKNOWN, "succeeded stuck pending", ""),
     ],
 )
-def test_a_pivot_in_doubt_in_a_live_run(answer: str, stands: str, ready: str) -> None:
+def test_a_pivot_in_doubt_in_a_live_run(answer: Word, stands: str, ready: str) -> None:
     """It is asked; the saga goes on, rolls back, or needs a person."""
     d = chain(Op(), Op(pivot=True, on_doubt="ask"), Op())
     d.do("a")

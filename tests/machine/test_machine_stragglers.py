@@ -15,6 +15,7 @@ from py_api_saga.entries import (
     STARTED,
     SUCCEEDED,
     Setback,
+    Word,
 )
 
 
@@ -48,7 +49,7 @@ def test_while_a_straggler_lives_nothing_is_asked() -> None:
         (IN_DOUBT, Setback(TimeoutError())),
     ],
 )
-def test_a_late_failure_only_ends_the_straggler(what: str, value: Any) -> None:
+def test_a_late_failure_only_ends_the_straggler(what: Word, value: Any) -> None:
     """Doubt stays: an earlier effect is not disproved."""
     d = graph(Op(), Op())
     d.start("b")

@@ -16,6 +16,7 @@ from py_api_saga.entries import (
     IN_DOUBT,
     RETRY,
     UNKNOWN,
+    Kind,
     started,
     value_of,
     what_of,
@@ -29,7 +30,7 @@ LOST = TimeoutError("no answer")
 TWICE = Retry(ValueError, attempts=2, wait_initial=1.0, wait_max=9.0, wait_jitter=4.0)
 
 
-def means(policy: Policy, kind: str, error: Exception, attempt: int = 1, **brought: Any) -> Any:
+def means(policy: Policy, kind: Kind, error: Exception, attempt: int = 1, **brought: Any) -> Any:
     """Ask what an error means, with what is brought, and give the word and the value."""
     given = {"elapsed": 0.0, "chance": 0.0, "handled": None, "noted": False} | brought
     entry = meaning(policy, started(0, kind, attempt, 1), error, **given)
@@ -52,7 +53,7 @@ def means(policy: Policy, kind: str, error: Exception, attempt: int = 1, **broug
     ],
 )
 def test_an_error_means_what_the_policy_says(
-    policy: Policy, kind: str, error: Exception, attempt: int, word: str
+    policy: Policy, kind: Kind, error: Exception, attempt: int, word: str
 ) -> None:
     """By the kind of the call and the number of the attempt; no run is needed."""
     assert means(policy, kind, error, attempt)[0] == word

@@ -7,7 +7,7 @@ table and that folding the entries again gives the same state.
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
 
@@ -38,10 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from py_api_saga.definition import Definition
-    from py_api_saga.entries import Entry
+    from py_api_saga.entries import Attempt, Entry, Word
 
 NAMES = "abcdefgh"
-Attempt: TypeAlias = tuple[int, str, int, int]  # operation, kind of call, attempt, generation
 
 
 # --- sagas ----------------------------------------------------------------------------------------
@@ -105,7 +104,7 @@ def state(x: Execution) -> dict[str, Any]:
     return seen
 
 
-def _rewritten(text: str) -> str:
+def _rewritten(text: str) -> Any:
     """Give an equal string that is not the same object, as a journal would."""
     return "".join(list(text))
 
@@ -197,7 +196,7 @@ class Dialogue:
             self.tell(intent)
         return intent
 
-    def end(self, what: str, name: str, value: object = None) -> None:
+    def end(self, what: Word, name: str, value: object = None) -> None:
         """Tell how the call of an operation ended."""
         self.tell((what, *self.x.flying[NAMES.index(name)][1:5], value))
 
@@ -228,7 +227,7 @@ class Dialogue:
         self.end(IN_DOUBT, name, Setback(TimeoutError(name), wait, alive=alive))
         return i, kind, attempt, generation
 
-    def land(self, attempt: Attempt, what: str = SUCCEEDED, value: object = "late") -> None:
+    def land(self, attempt: Attempt, what: Word = SUCCEEDED, value: object = "late") -> None:
         """Learn of an abandoned attempt after all."""
         self.tell((what, *attempt, value))
 
@@ -357,7 +356,8 @@ def doubt_is_resolved_in_every_way() -> Dialogue:
     for name in "abcdef":
         d.lose(name)
     d.end(FAILED, "g", ValueError("g"))
-    for name, answer in zip("abc", (HAPPENED, NOT_HAPPENED, UNKNOWN), strict=True):
+    answers: tuple[Word, ...] = (HAPPENED, NOT_HAPPENED, UNKNOWN)
+    for name, answer in zip("abc", answers, strict=True):
         d.start(name)
         d.end(answer, name)
     for name in "acf":

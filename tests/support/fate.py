@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dialogue import NAMES, Attempt, Dialogue, Watched, again, resolved
+from dialogue import NAMES, Dialogue, Watched, again, resolved
 
 from py_api_saga import SagaStatus, Status
 from py_api_saga.entries import (
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from py_api_saga.definition import Definition
-    from py_api_saga.entries import Entry
+    from py_api_saga.entries import Attempt, Entry, Word
 
 
 _RESTING = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.STUCK}
@@ -179,7 +179,7 @@ class Fate(Dialogue):
         self.told((what, *intent[1:5], value))
         self.before = kept
 
-    def _finish_action(self, i: int, intent: Entry) -> tuple[str, object]:
+    def _finish_action(self, i: int, intent: Entry) -> tuple[Word, object]:
         books = self.books
         how = self.choose(
             *["ok"] * self.calm, "fail", "retry", "doubt", "doubt again", "alive", "alive again",
@@ -203,11 +203,11 @@ class Fate(Dialogue):
         wait = 1.0 if "again" in how else None
         return IN_DOUBT, Setback(TimeoutError("in doubt"), wait, alive="alive" in how)
 
-    def success(self, value: object, *, stored: bool) -> tuple[str, object]:
+    def success(self, value: object, *, stored: bool) -> tuple[Word, object]:
         """Return a value, which may be one that no journal can keep."""
         return (SUCCEEDED, value) if stored else (UNSTORED, (value, TypeError("unstored")))
 
-    def _finish_undo(self, i: int, intent: Entry) -> tuple[str, object]:
+    def _finish_undo(self, i: int, intent: Entry) -> tuple[Word, object]:
         how = self.choose(
             "ok", "ok", "ok", "ok", "fail", "retry", "retry", "doubt", "doubt again", "alive",
             "alive again", "unstored",
@@ -233,7 +233,7 @@ class Fate(Dialogue):
         self.books.undone.add((i, generation))
         self.books.owed_again.discard(i)
 
-    def _answer(self, i: int, _: Entry) -> tuple[str, object]:
+    def _answer(self, i: int, _: Entry) -> tuple[Word, object]:
         books = self.books
         truth = HAPPENED if self.effect[i] else NOT_HAPPENED
         what = self.choose(truth, truth, UNKNOWN)

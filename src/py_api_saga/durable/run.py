@@ -7,11 +7,11 @@ from py_api_saga.entries import (
     COMPENSATION,
     HAPPENED,
     SUCCEEDED,
-    UNREADY,
     Setback,
     attempt_of,
     failed,
     index_of,
+    is_unready,
     kind_of,
     not_made,
 )
@@ -94,7 +94,7 @@ class DurableRun(Run):
         if what in _VALUED:
             execution.tell(self.recorder.accept(entry, self.name_of))
             return
-        if what == UNREADY:
+        if is_unready(entry):
             if execution.is_flying(entry):
                 self._let_go(entry)
                 return

@@ -5,22 +5,10 @@ A value that is None is left out. The format is described for users in the refer
 
 from __future__ import annotations
 
-from py_api_saga.entries import (
-    ABORT,
-    FAILED,
-    HAPPENED,
-    IN_DOUBT,
-    KINDS,
-    RECOVERED,
-    RESOLVED,
-    RETRY,
-    STARTED,
-    SUCCEEDED,
-    UNKNOWN,
-    UNSTORED,
-    WORDS,
-    Setback,
-)
+from typing import assert_never
+
+from py_api_saga import entries as told
+from py_api_saga.entries import KINDS, WORDS, Setback
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.status import MISSING, Status
@@ -29,10 +17,8 @@ TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
-    from py_api_saga.entries import Entry
+    from py_api_saga.entries import Entry, Kind, Word
     from py_api_saga.journal.format.values import Values
-
-_ERRORS = frozenset({FAILED, ABORT})
 
 
 def write_entry(entry: Entry, values: Values) -> str:
@@ -43,27 +29,30 @@ def write_entry(entry: Entry, values: Values) -> str:
     """
     what, i, kind, attempt, generation, value = entry
     head = f'["{what}",{i},"{kind}",{attempt},{generation}'
-    if what == STARTED or value is None:
+    if what == told.STARTED or value is None:
         return f"{head}]"
-    if what in (SUCCEEDED, HAPPENED):
-        return f"{head},{values.write(value)}]"
     tree: Any
-    if what in _ERRORS or what == UNKNOWN:
-        tree = values.write_error(value)
-    elif what == RETRY:
-        tree = [values.write_error(value.error), value.wait]
-    elif what == IN_DOUBT:
-        tree = [values.write_error(value.error), value.wait, value.alive, value.interrupted]
-    elif what == UNSTORED:
-        _, error = value
-        tree = values.write_error(error)
-    elif what == RECOVERED:
-        tree = sorted(value)
-    elif what == RESOLVED:
-        status, result = value
-        tree = [status.value, values.tree(result)]
-    else:  # AGAIN
-        tree = bool(value)
+    match what:
+        case told.SUCCEEDED | told.HAPPENED:
+            return f"{head},{values.write(value)}]"
+        case told.FAILED | told.ABORT | told.UNKNOWN | told.NOT_HAPPENED:
+            tree = values.write_error(value)
+        case told.RETRY:
+            tree = [values.write_error(value.error), value.wait]
+        case told.IN_DOUBT:
+            tree = [values.write_error(value.error), value.wait, value.alive, value.interrupted]
+        case told.UNSTORED:
+            _, error = value
+            tree = values.write_error(error)
+        case told.RECOVERED:
+            tree = sorted(value)
+        case told.RESOLVED:
+            status, result = value
+            tree = [status.value, values.tree(result)]
+        case told.AGAIN:
+            tree = bool(value)
+        case forgotten:  # pragma: no cover - as the type checker sees
+            assert_never(forgotten)
     return f"{head},{dumps(tree)}]"
 
 
@@ -75,39 +64,47 @@ def read_entry(tree: Any, values: Values, operations: int) -> Entry:
         UnknownNameError: A value names a type that the journal does not allow.
     """
     what, i, kind, attempt, generation, *more = tree
-    alone = what in (ABORT, RECOVERED)
-    known = what in WORDS and kind in _KINDS
+    word, alone = _WORDS.get(what), what in (told.ABORT, told.RECOVERED)
     if (
-        not known
+        word is None
+        or kind not in _KINDS
         or any(type(number) is not int for number in (i, attempt, generation))
         or not (i == -1 if alone else 0 <= i < operations)
     ):
         message = "an entry is of no kind that this version knows"
         raise ValueError(message)
-    value: Any = next(iter(more), None)
-    if what in (SUCCEEDED, HAPPENED):
-        value = values.read(value)
-    elif what == UNSTORED:
-        value = (MISSING, values.read_error(value))
-    elif what in _ERRORS or what == UNKNOWN:
-        value = values.read_error(value)
-        if value is None and what in _ERRORS:
-            value = RecordedError("builtins.Exception", "unknown")
-    elif what == RETRY:
-        error, wait, *_ = value
-        value = Setback(values.read_error(error) or RecordedError("", ""), float(wait))
-    elif what == IN_DOUBT:
-        error, wait, alive, interrupted = value
-        reason = values.read_error(error) or RecordedError("", "")
-        value = Setback(reason, wait, alive=bool(alive), interrupted=bool(interrupted))
-    elif what == RECOVERED:
-        value = frozenset(value or ())
-    elif what == RESOLVED:
-        status, result, *_ = value
-        value = (Status(status), values.read(result))
-    return (_SAME[what], i, _SAME[kind], attempt, generation, value)
+    value = _read_value(word, next(iter(more), None), values)
+    return (word, i, _KINDS[kind], attempt, generation, value)
 
 
-_KINDS = (*KINDS, "")
+def _read_value(what: Word, value: Any, values: Values) -> Any:  # noqa: PLR0911 - as many forms
+    match what:
+        case told.SUCCEEDED | told.HAPPENED:
+            return values.read(value)
+        case told.FAILED | told.ABORT:
+            return values.read_error(value) or RecordedError("builtins.Exception", "unknown")
+        case told.UNKNOWN:
+            return values.read_error(value)
+        case told.UNSTORED:
+            return MISSING, values.read_error(value)
+        case told.RETRY:
+            error, wait, *_ = value
+            return Setback(values.read_error(error) or RecordedError("", ""), float(wait))
+        case told.IN_DOUBT:
+            error, wait, alive, interrupted = value
+            reason = values.read_error(error) or RecordedError("", "")
+            return Setback(reason, wait, alive=bool(alive), interrupted=bool(interrupted))
+        case told.RECOVERED:
+            return frozenset(value or ())
+        case told.RESOLVED:
+            status, result, *_ = value
+            return Status(status), values.read(result)
+        case told.STARTED | told.NOT_HAPPENED | told.AGAIN:
+            return value
+        case forgotten:  # pragma: no cover - as the type checker sees
+            assert_never(forgotten)
+
+
 # The machine tells words apart by identity where it is in a hurry; JSON makes new strings.
-_SAME = {word: word for word in (*WORDS, *_KINDS)}
+_WORDS: dict[str, Word] = {word: word for word in WORDS}
+_KINDS: dict[str, Kind] = {"": "", **{kind: kind for kind in KINDS}}
