@@ -380,7 +380,7 @@ class Execution:
 
     def _give_up(self, i: int, trouble: Trouble) -> None:
         """End an action without a further attempt: FAILED, or IN_DOUBT if that may be untrue."""
-        # Behind the pivot there is no way back, and before it is known whether the pivot happened
+        # Behind the pivot nothing is undone; before it is known whether the pivot has happened
         # nobody knows which way there is: what is in doubt there is asked about, or stuck.
         if i in trouble.doubted:
             self._move(i, _IN_DOUBT)

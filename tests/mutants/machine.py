@@ -98,7 +98,7 @@ MUTANTS = (
         "retries an action though the saga rolls back",
         "execution.py",
         "Execution._turn",
-        "            while trouble.waiting:\n",
+        "            while trouble.waiting:  # no action is tried again\n",
         "            while False:\n",
     ),
     _one(
