@@ -101,21 +101,27 @@ def users(operations: Sequence[Operation], names: Names) -> dict[str, list[str]]
     return found
 
 
-def filled(operation: Operation, values: Sequence[Any]) -> Operation:
-    """Copy an operation, with what is given in place of the numbers."""
+def put(value: Any, values: Sequence[Any], done: dict[int, Any] | None = None) -> Any:
+    """Rebuild an argument with what is given in place of the numbers."""
 
     def known(placeholder: Placeholder) -> Any:
         if type(placeholder) is Hole:
             return values[placeholder.__saga_operation__]
         return placeholder
 
+    return resolve(value, known, {} if done is None else done)
+
+
+def filled(operation: Operation, values: Sequence[Any]) -> Operation:
+    """Copy an operation, with what is given in place of the numbers."""
+
     def fill(call: Call) -> Call:
         function, args, keywords, needs, is_async = call
         if type(needs) is not Filling:
             return call
         done: dict[int, Any] = {}
-        args = tuple([resolve(arg, known, done) for arg in args])
-        keywords = {name: resolve(arg, known, done) for name, arg in keywords.items()}
+        args = tuple([put(arg, values, done) for arg in args])
+        keywords = {name: put(arg, values, done) for name, arg in keywords.items()}
         return function, args, keywords, needs.results, is_async
 
     return mapped(operation, fill)

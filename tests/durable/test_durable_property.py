@@ -8,16 +8,19 @@ from typing import Any, NamedTuple
 import depot
 import pytest
 from depot import ask, do, fail, undo
-from hypothesis import given, settings
+from hypothesis import given as for_all
+from hypothesis import settings
 from hypothesis import strategies as st
 from recorded import KINDS, Faulty, opening, status
 
 from py_api_saga import (
+    BoundSaga,
     JournalError,
     Retry,
     SagaAssembler,
     SagaException,
     SagaStatus,
+    given,
     recover,
     takeover,
 )
@@ -46,7 +49,7 @@ OPS = st.builds(
 )
 
 
-def once(error: Exception) -> Any:
+def first(error: Exception) -> Any:
     """Make a behaviour that raises the first time."""
     left = [error]
 
@@ -69,38 +72,39 @@ def lose(name: str) -> Any:
     return behave
 
 
-def build(ops: list[Op], pivot: int, on_crash: Any) -> SagaAssembler:
-    """Write a saga down, and tell the depot how to behave."""
+def build(ops: list[Op], pivot: int, on_crash: Any, *, once: bool) -> SagaAssembler | BoundSaga:
+    """Write a saga down, at once or with its arguments apart, and tell the depot how to behave."""
     depot.reset()
     saga = SagaAssembler.saga(on_crash=on_crash, retry=AGAIN, compensation_retry=AGAIN)
     for i, op in enumerate(ops):
         name = NAMES[i]
         actions = {
             "fails": fail(ValueError("no")),
-            "is busy once": once(OSError("busy")),
+            "is busy once": first(OSError("busy")),
             "is lost": lose(name),
         }
         if op.action in actions:
             depot.behaviour[name] = actions[op.action]
         if op.undo == "fails once":
-            depot.behaviour[f"undo {name}"] = once(OSError("busy"))
+            depot.behaviour[f"undo {name}"] = first(OSError("busy"))
         after = {NAMES[j] for j in op.after if j < i}
         if i == pivot:
             after = set(NAMES[:i])
         elif i > pivot >= 0:
             after.add(NAMES[pivot])
+        argument = given(name) if once else name
         saga.operation(
-            (do, name),
-            (undo, name) if op.has_undo else None,
+            (do, argument),
+            (undo, argument) if op.has_undo else None,
             name=name,
             after=sorted(after),
             on_doubt=ask if op.asks else "proceed",
             pivot=i == pivot,
         )
-    return saga
+    return saga.given(**{name: name for name in NAMES[: len(ops)]}) if once else saga
 
 
-def live(journal: Any, saga: SagaAssembler, method: str, faults: list[int]) -> None:
+def live(journal: Any, saga: SagaAssembler | BoundSaga, method: str, faults: list[int]) -> None:
     """Run a saga until its journal fails, and recover it until it has ended."""
     execute = getattr(saga, method)
     with suppress(JournalError, SagaException):
@@ -134,13 +138,14 @@ def check(journal: Any, ops: list[Op]) -> None:
 
 @pytest.mark.untraced
 @settings(deadline=None, max_examples=200)
-@given(
+@for_all(
     st.lists(OPS, min_size=1, max_size=5),
     st.integers(-1, 4),
     st.sampled_from(["resume", "compensate"]),
     st.sampled_from(["orchestrator_execute", "choreography_execute"]),
     st.lists(st.integers(0, 8), max_size=5),
     st.sampled_from(["memory", *KINDS]),
+    st.booleans(),
 )
 def test_whatever_happens_a_saga_ends_as_it_says(
     ops: list[Op],
@@ -149,9 +154,10 @@ def test_whatever_happens_a_saga_ends_as_it_says(
     method: str,
     faults: list[int],
     kind: str,
+    once: bool,  # noqa: FBT001
 ) -> None:
     """COMPLETED is all effects, COMPENSATED none that can be undone; no call has a second key."""
-    saga = build(ops, pivot if pivot < len(ops) else -1, on_crash)
+    saga = build(ops, pivot if pivot < len(ops) else -1, on_crash, once=once)
     with opening(kind) as journal:
         live(journal, saga, method, faults)
         if journal.find("x") is None:

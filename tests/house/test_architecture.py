@@ -77,6 +77,7 @@ HOUSE = (
     ("journal.sqlite.journal", "journal.memory"),
     ("journal",),
     ("journal.format.values",),
+    ("journal.format.stencils",),
     ("journal.format.entries", "journal.format.definitions"),
     ("journal.format.sagas",),
     # What outlasts its process.

@@ -14,6 +14,7 @@ from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.filling import BoundDefinition, filled
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps
+from py_api_saga.journal.format.stencils import Blanks
 from py_api_saga.operation import PLAIN
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -51,16 +52,8 @@ def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
     Raises:
         SagaDefinitionError: An argument or a function can't be stored; says which, and why.
     """
-    names, operations = definition.names.all(), definition.operations
-    if type(definition) is BoundDefinition:
-        operations = tuple([filled(operation, definition.values) for operation in operations])
-    is_chain = definition.is_chain
-    trees = [
-        _operation_tree(operation, name, values, is_chain)
-        for operation, name in zip(operations, names, strict=False)  # there may be more
-    ]
-    tree: dict[str, Any] = {"format": FORMAT, "name": plan.name, "operations": trees}
-    if not is_chain:
+    tree: dict[str, Any] = {"format": FORMAT, "name": plan.name, "operations": []}
+    if not definition.is_chain:
         tree["limit"] = plan.limit
     if definition.layout is not None:
         tree["layout"] = _layout_tree(definition.layout)
@@ -72,7 +65,56 @@ def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
         tree["max_doubt_age"] = plan.max_age
     if plan.in_loop:
         tree["asyncio"] = True
-    return f'["{DEFINED}",{_text_of(tree, names, operations, values)}]'
+    text = None
+    if type(definition) is BoundDefinition:
+        text = _given_text(tree, definition, values)
+    if text is None:
+        operations = definition.operations
+        if type(definition) is BoundDefinition:
+            operations = tuple([filled(operation, definition.values) for operation in operations])
+        names = definition.names.all()
+        tree["operations"] = _trees(operations, names, values, is_chain=definition.is_chain)
+        text = _text_of(tree, names, operations, values)
+    return f'["{DEFINED}",{text}]'
+
+
+def _trees(
+    operations: Sequence[Operation], names: Sequence[str], values: Values, *, is_chain: bool
+) -> list[dict[str, Any]]:
+    return [
+        _operation_tree(operation, name, values, is_chain)
+        for operation, name in zip(operations, names, strict=False)  # there may be more
+    ]
+
+
+_NOWHERE_ELSE = '"operations":[]'  # in a text of JSON, where quotes in a name are escaped
+
+
+def _given_text(tree: dict[str, Any], definition: BoundDefinition, values: Values) -> str | None:
+    """Write a definition by the stencil of its saga; None if there is more to it.
+
+    What is large, sealed or can't be stored is left to those who write all of it, and say why.
+    """
+    if values.seals:
+        return None
+    key = (values.names.key, definition.is_chain)
+    try:
+        stencil = definition.texts.get(key)
+        if stencil is None:
+            blanks = Blanks(values)
+            names, is_chain = definition.names.all(), definition.is_chain
+            trees = _trees(definition.operations, names, blanks, is_chain=is_chain)
+            stencil = definition.texts[key] = blanks.stencil(trees)
+        operations = stencil.filled(definition.values, values)
+    except (NotStorableError, SagaDefinitionError):
+        return None
+    before, _, behind = dumps(tree).partition(_NOWHERE_ELSE)
+    text = f'{before}"operations":[{operations}]{behind}'
+    if len(text) > MAX_VALUE:
+        return None
+    if not text.isascii():
+        _check_names(text)
+    return text
 
 
 def _text_of(
@@ -129,7 +171,8 @@ def _operation_tree(
 
 
 def _call_tree(call: Call, name: str, role: str, values: Values) -> list[Any]:
-    function, args, keywords, needs, _ = call
+    function, args, keywords, wanted, _ = call
+    needs = tuple(wanted)
     try:
         tree: list[Any] = [values.names.of(function)]
         if args or keywords:
@@ -143,7 +186,7 @@ def _call_tree(call: Call, name: str, role: str, values: Values) -> list[Any]:
         message = f"{where}: its arguments, together: {error}"
         raise SagaDefinitionError(message) from None
     if needs:
-        tree.append(tuple(needs))
+        tree.append(needs)
     return tree
 
 

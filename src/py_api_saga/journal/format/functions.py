@@ -61,6 +61,8 @@ class Names:
         self._found: dict[str, tuple[dict[str, Any], str, Any]] = {}
         for old, new in self._aliases.items():
             self._check_alias(old, new)
+        # Equal where the same things have the same names.
+        self.key = (self._modules, self._trees, frozenset(self._aliases.items()))
 
     def __getstate__(self) -> dict[str, Any]:
         """Give what was said, and nothing that was found: ids and modules are of this process."""

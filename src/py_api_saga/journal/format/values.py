@@ -39,6 +39,11 @@ class Values:
         self.names = journal.names
         self._codec = journal.codec
 
+    @property
+    def seals(self) -> bool:
+        """Whether there is a codec."""
+        return self._codec is not None
+
     def write(self, value: object) -> str:
         """Write a value as JSON text.
 
