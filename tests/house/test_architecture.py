@@ -18,7 +18,7 @@ SOURCE = Path(py_api_saga.__file__).parent
 # From the ground up. A module imports only from the rows below its own: also inside a function,
 # where an import comes late but binds just as much, and for the type checker only.
 HOUSE = (
-    ("operating", "interrupts", "chance"),
+    ("operating", "interrupts", "clock", "chance"),
     (
         "status",
         "drawing",
@@ -213,6 +213,72 @@ def names_in(module: str) -> Iterator[str]:
             and node.value.isidentifier()
         ):
             yield node.value  # a slot
+
+
+# Where time is read, and random numbers are drawn: in two modules, so that a test kit can stand in
+# for them; and where else, with the reason.
+SEAMS = {
+    "clock": {"time.monotonic", "time.sleep", "time.time"},
+    "chance": {"os.urandom"},
+    "executors.event_loop": {"asyncio.sleep"},  # a timer of the loop, which a test's loop has too
+    "journal.sql.batch": {"loop.time"},  # to compare it with when such a timer is due
+}
+OUTSIDE = {
+    *("asyncio.sleep", "loop.time", "os.urandom", "os.times", "datetime.now", "datetime.utcnow"),
+    *("datetime.today", "date.today", "uuid.uuid1", "uuid.uuid4"),
+}
+TELLING = {"localtime", "gmtime", "strftime"}  # of a time that is given
+
+
+def reads(tree: ast.AST) -> Iterator[str]:
+    """Yield what a module takes from outside that is another one at each run."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from {alias.name for alias in node.names} & {"time", "random", "secrets"}
+        elif isinstance(node, ast.ImportFrom) and node.module in ("time", "random", "secrets"):
+            names = {alias.name for alias in node.names} - TELLING
+            yield from (f"{node.module}.{name}" for name in names)
+        elif isinstance(node, ast.ImportFrom) and node.module in ("os", "uuid", "asyncio"):
+            yield from {f"{node.module}.{alias.name}" for alias in node.names} & OUTSIDE
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            yield from {f"{node.value.id}.{node.attr}"} & OUTSIDE
+
+
+@pytest.mark.parametrize("module", [one for one in MODULES if room(one) != "demo"])
+def test_time_is_read_and_chance_is_drawn_in_one_place(module: str) -> None:
+    """Nobody else does: a test kit puts others in their place. But the demo is as a user's code."""
+    assert set(reads(ast.parse(MODULES[module].read_text()))) == SEAMS.get(module, set())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import time",
+        "from time import monotonic_ns",
+        "from time import time, strftime",
+        "import random",
+        "from secrets import token_hex",
+        "from uuid import uuid4",
+        "import os; os.urandom(4)",
+        "datetime.now(timezone.utc)",
+    ],
+)
+def test_whatever_reads_time_or_chance_is_found(code: str) -> None:
+    """So that the test above can fail."""
+    assert list(reads(ast.parse(code))) != []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_clock_is_not_bound_by_name(module: str) -> None:
+    """A name that was bound would go on to mean the real one."""
+    bound = [
+        f"line {node.lineno}: {alias.name}"
+        for node in ast.walk(ast.parse(MODULES[module].read_text()))
+        if isinstance(node, ast.ImportFrom)
+        and node.module in ("py_api_saga.clock", "py_api_saga.chance")
+        for alias in node.names
+    ]
+    assert bound == []
 
 
 EXECUTORS = [module for module in MODULES if module.split(".")[0] == "executors"]

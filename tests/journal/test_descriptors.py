@@ -6,7 +6,6 @@ import fcntl
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from recorded import begin, bodies, seen
 from world import in_child, script
 
-from py_api_saga import JournalError, SagaInProgress, recover
+from py_api_saga import JournalError, SagaInProgress, clock, recover
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append
 from py_api_saga.journal.sqlite import descriptors, owners
@@ -246,7 +245,7 @@ def test_whoever_probes_takes_no_number_away(
     """A probe is over in a moment."""
     owner = journal.shared.desk.owner
     with elsewhere(journal, owner, fcntl.LOCK_SH) as end:
-        monkeypatch.setattr(time, "sleep", end)
+        monkeypatch.setattr(clock, "sleep", end)
         assert begin(journal, "b").owner == owner
     assert in_child(lambda: journal.drives(seen(journal, "b"))) == "True"
 

@@ -25,7 +25,16 @@ from withdrawals import play
 from workers import said, tell, worker
 from world import PATIENCE, in_child, in_time, unmeasured
 
-from py_api_saga import JournalError, SagaStatus, Status, arecover, recover, repair, takeover
+from py_api_saga import (
+    JournalError,
+    SagaStatus,
+    Status,
+    arecover,
+    clock,
+    recover,
+    repair,
+    takeover,
+)
 from py_api_saga.cli import main as saga
 from py_api_saga.journal import SQLiteJournal, changes
 from py_api_saga.journal.changes import Append, Change, Create, Take, latest
@@ -518,7 +527,7 @@ def test_what_was_slept_for_is_over_whatever_a_clock_says(
 ) -> None:
     """Tests make clocks stand still."""
     now = time.monotonic()
-    monkeypatch.setattr(group_commit, "monotonic", lambda: now)
+    monkeypatch.setattr(clock, "monotonic", lambda: now)
     create = Create("b", "x", "[1]")
     create.until = now + SOON
     with shut(journal):
@@ -901,7 +910,7 @@ def test_the_gate_says_since_when_and_where(
     assert str(holder).startswith(f"process {os.getpid()} (since ")
     inside.unlock()
     inside._noted -= 2  # noqa: SLF001 - as if it were so long ago
-    monkeypatch.setattr(gate, "time", lambda: 7_000_000)
+    monkeypatch.setattr(clock, "time", lambda: 7_000_000)
     assert inside.enter()
     assert gate.inside(path).since == 7_000_000  # type: ignore[union-attr]
     inside.unlock()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
-import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
+from py_api_saga import clock
 from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import (
     batches,
@@ -93,7 +93,7 @@ def check(arguments: argparse.Namespace) -> int:
 def _hangs(holder: Holder | None) -> bool:
     """Tell whether a process has been inside the gate for so long that others give up."""
     since = None if holder is None else holder.since
-    return since is not None and time.time() - since > PATIENCE
+    return since is not None and clock.time() - since > PATIENCE
 
 
 def _silent(journal: ReadOnly, sagas: Sequence[Summary], since: float) -> Iterable[Summary]:

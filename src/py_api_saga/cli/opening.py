@@ -12,9 +12,9 @@ import sys
 from contextlib import closing
 from importlib import import_module
 from inspect import iscoroutinefunction
-from time import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from py_api_saga import clock
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import OPEN, PATIENCE
@@ -100,7 +100,7 @@ class ReadOnly:
 
     def now(self) -> float:
         """Tell the time, seconds since 1970, by the clock of this machine, which is the file's."""
-        return time()
+        return clock.time()
 
     def find(self, saga_id: str) -> Summary | None:
         """Give the summary of a saga, or None if there is none."""

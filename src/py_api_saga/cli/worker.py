@@ -8,12 +8,12 @@ import signal
 import socket
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple, Self
 
+from py_api_saga import clock
 from py_api_saga.cli.opening import around_of, codec_of, import_modules, named
 from py_api_saga.cli.printing import write
 from py_api_saga.cli.recovering import (
@@ -193,14 +193,14 @@ class Worker:
         while not self._is_told:
             if self._sees(path):
                 return True
-            due = time.monotonic() + self._interval
+            due = clock.monotonic() + self._interval
             self._wait(due if self._gives_up is None else min(due, self._gives_up))
         _log("ended")
         return False
 
     def _sees(self, path: str) -> bool:
         """Tell whether there is a journal, and say once if there is none: nobody is to make it."""
-        now = time.monotonic()
+        now = clock.monotonic()
         if _is_there(path):
             self._gives_up = None
             return True
@@ -225,12 +225,12 @@ class Worker:
             f"at work: {plural(self._threads, 'saga')} at once, every {self._interval:g} s; "
             f"it ends within {self._grace:g} s of a signal"
         )
-        due = time.monotonic()
+        due = clock.monotonic()
         with self._loop, ThreadPoolExecutor(self._threads, "saga-worker") as pool:
             try:
                 while not self._is_told and self._readiness.problem is None:
-                    if time.monotonic() >= due:
-                        due = time.monotonic() + self._interval
+                    if clock.monotonic() >= due:
+                        due = clock.monotonic() + self._interval
                         self._begin(journal, pool)
                     self._look()
                     self._wait(due)
@@ -251,7 +251,7 @@ class Worker:
         _log(f"{why}; {plural(at_work, 'thread')} still at work{most}")
         while self._rounds:
             self._look()
-            time.sleep(_LOOK / 10)
+            clock.sleep(_LOOK / 10)
         _log("ended")
 
     def _running(self) -> int:
@@ -301,11 +301,11 @@ class Worker:
 
     def _wait(self, due: float) -> None:
         """Wait for the next round, for the next look at what runs, or for a signal."""
-        seconds = _LOOK if self._rounds else max(0.0, due - time.monotonic())
+        seconds = _LOOK if self._rounds else max(0.0, due - clock.monotonic())
         if select.select([self._ear], [], [], seconds)[0]:
             self._ear.recv(1)  # it may have been another signal
 
 
 def _log(text: str) -> None:
-    write(f"{moment(time.time())} {text}")
+    write(f"{moment(clock.time())} {text}")
     sys.stdout.flush()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from time import monotonic, time
 
-from py_api_saga import chance
+from py_api_saga import chance, clock
 from py_api_saga.entries import STARTED, unstored, what_of
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import Append, Create, Leave, Take, latest
@@ -242,9 +241,9 @@ def begin(
     """
     until = deadline = None
     if seconds is not None:
-        until, deadline = journal.now() + seconds, monotonic() + seconds
+        until, deadline = journal.now() + seconds, clock.monotonic() + seconds
     plan = Plan(name, until, MAX_AGE if max_age is None else max_age, limit, in_loop)
     head = write_definition(definition, plan, Values(journal))
     if saga_id is None:  # ordered in time, which keeps the index on it fast
-        saga_id = f"{int(time() * 1000):011x}{chance.digits(8)}"
+        saga_id = f"{int(clock.time() * 1000):011x}{chance.digits(8)}"
     return Recorder(journal, saga_id, name, f"[{head}]", deadline)

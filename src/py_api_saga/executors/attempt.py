@@ -5,11 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 from contextvars import copy_context
-from time import monotonic
 from types import FunctionType
 
-from py_api_saga import chance
 from py_api_saga.calls import Filling
+from py_api_saga import chance, clock
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ACTION,
@@ -135,7 +134,7 @@ def note_start(run: Run, operation: Operation, i: int, kind: str) -> None:
     policy = operation.policy
     rule = policy.retry if kind == ACTION else policy.compensation_retry
     if rule is not None and rule.timeout is not None:
-        run.since_first(i, kind, monotonic())
+        run.since_first(i, kind, clock.monotonic())
 
 
 _CALLERS = frozenset({"attempt", "_attempt"})  # of the user's functions
@@ -245,7 +244,7 @@ def meant(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = Fals
     elif policy is not PLAIN:
         rule = policy.retry if kind == ACTION else policy.compensation_retry
         if rule is not None and rule.timeout is not None:
-            elapsed = run.since_first(i, kind, monotonic())
+            elapsed = run.since_first(i, kind, clock.monotonic())
         try:
             policy = policy.answered(kind, error, number, handled, noted=noted)
         except BaseException as interrupt:  # noqa: BLE001 - it struck a function of the user's
@@ -270,7 +269,7 @@ class _Handover:
     def wait(self, until: float) -> None:
         """Wait for the result until then, on the monotonic clock, and give up."""
         while not self.done.is_set():
-            began = monotonic()
+            began = clock.monotonic()
             left = until - began
             if not self.done.wait(pause := min(left, GLANCE)):
                 if left <= 0 and self.abandon():
@@ -299,7 +298,7 @@ def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
     If no thread is to be had, not even shortly, it is made in this one, and outlasts its time.
     """
     i = index_of(intent)
-    until = monotonic() + timeout
+    until = clock.monotonic() + timeout
     handover = _Handover()
     run.open_inbox()
 

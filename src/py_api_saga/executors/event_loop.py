@@ -9,11 +9,11 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from inspect import CO_COROUTINE
-from time import monotonic
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING
 
 from py_api_saga.calls import IS_ASYNC, NEEDS
+from py_api_saga import clock
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ASK,
@@ -276,7 +276,7 @@ class _Driver:
     async def _pause(self) -> None:
         """Wait until something has arrived or is due."""
         patience = self.run.patience()
-        if patience and type(monotonic) is not BuiltinFunctionType:
+        if patience and type(clock.monotonic) is not BuiltinFunctionType:
             await self._outwait(patience)
         elif self.arrived is None:
             await asyncio.sleep(patience or 0.0)
@@ -290,7 +290,7 @@ class _Driver:
 
     async def _outwait(self, seconds: float) -> None:
         """Wait while a test has stopped the clock, and with it the timers of the loop."""
-        arrived, began = self.arrived or self._listen(), monotonic()
+        arrived, began = self.arrived or self._listen(), clock.monotonic()
         loop = asyncio.get_running_loop()
 
         def slept() -> None:
@@ -534,7 +534,7 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
     timeout, scope = operation.policy.timeout, None
     if timeout is not None:
         scope = asyncio.timeout(timeout)
-    current.set((running, run, intent, None if timeout is None else monotonic() + timeout))
+    current.set((running, run, intent, None if timeout is None else clock.monotonic() + timeout))
     note_start(run, operation, index_of(intent), kind_of(intent))
     task = asyncio.current_task()
     function, args, keywords, _, _ = call

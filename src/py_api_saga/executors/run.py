@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from time import monotonic, sleep
-
-from py_api_saga import chance
 from py_api_saga.calls import IS_ASYNC
+from py_api_saga import chance, clock
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ACTION,
@@ -133,7 +131,7 @@ class Run:
         self.passages: dict[Entry, Passage] | None = None
         self.is_elsewhere = False
         self.name = name
-        self.deadline = None if seconds is None else monotonic() + seconds
+        self.deadline = None if seconds is None else clock.monotonic() + seconds
         self.interrupt: BaseException | None = None
         self.left = False
         self.inbox: Inbox | None = None
@@ -333,7 +331,9 @@ class Run:
         return [intent for intent in intents if index_of(intent) not in self._struck.put_off]
 
     def _wait_of(self, intent: Entry) -> float:
-        return 0.0 if self._due is None else self._due.get(index_of(intent), 0.0) - monotonic()
+        return (
+            0.0 if self._due is None else self._due.get(index_of(intent), 0.0) - clock.monotonic()
+        )
 
     def patience(self) -> float | None:
         """Give the seconds until something is to be done if nothing happens; None for never."""
@@ -341,16 +341,16 @@ class Run:
         if self.waits:
             times = [self._wait_of(intent) for intent in self._waiting()]
         if self.deadline is not None and not self._stopped:
-            times.append(self.deadline - monotonic())
+            times.append(self.deadline - clock.monotonic())
         return max(0.0, min(times)) if times else None
 
     def pause(self) -> None:
         """Wait until something is due, or may have been told."""
-        seconds, began = self.patience(), monotonic()
+        seconds, began = self.patience(), clock.monotonic()
         if self.inbox is not None:
             seconds = self.inbox.wait(seconds)
         else:
-            sleep(seconds or 0.0)
+            clock.sleep(seconds or 0.0)
         self.note_wait(began, seconds or 0.0)
 
     def note_wait(self, began: float, seconds: float) -> None:
@@ -375,7 +375,7 @@ class Run:
         if self._stopped or execution.at_rest or execution.saga is not SagaStatus.RUNNING:
             return
         assert self.deadline is not None  # noqa: S101 - asked by the callers
-        if monotonic() >= self.deadline:
+        if clock.monotonic() >= self.deadline:
             self._stopped = True
             self._abort(TimeoutError("the deadline of the saga has passed"))
 
@@ -548,7 +548,7 @@ class Run:
         if wait is not None and self._is_waiting(i):
             if self._due is None:
                 self._due = {}
-            self._due[i] = monotonic() + wait
+            self._due[i] = clock.monotonic() + wait
             if self._watched:
                 self._emit("attempt failed", i, kind, attempt=attempt, error=error, wait=wait)
         if struck or (isinstance(error, BaseException) and not isinstance(error, Exception)):
@@ -714,7 +714,7 @@ class Run:
 
 def unnoticed(began: float, seconds: float) -> float:
     """Give how many of the seconds that were slept since then the clock has not seen."""
-    return max(0.0, seconds - (monotonic() - began))
+    return max(0.0, seconds - (clock.monotonic() - began))
 
 
 def put_behind(error: BaseException, exception: BaseException) -> None:

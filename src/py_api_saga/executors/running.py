@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from time import monotonic
 
 from py_api_saga.calls import IS_ASYNC
+from py_api_saga import clock
 from py_api_saga.entries import ACTION, COMPENSATION, attempt_of, index_of, kind_of
 from py_api_saga.executors.calling import call_of
 from py_api_saga.status import MISSING
@@ -106,7 +106,7 @@ class Running:
         is_limited = kind_of(self.intent) == ACTION and not run.execution.passed
         if is_limited and run.deadline is not None:  # not undoing, nor what must go forward
             limits.append(run.deadline)
-        return max(0.0, min(limits) - monotonic()) if limits else None
+        return max(0.0, min(limits) - clock.monotonic()) if limits else None
 
     def sending(self) -> Request:
         return Request(self.run.notes_of(self.intent))

@@ -6,7 +6,7 @@ for again shortly, since one may have ended meanwhile; at last whoever wants it 
 
 from __future__ import annotations
 
-from time import sleep
+from py_api_saga import clock
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -41,5 +41,5 @@ def soon(find: Callable[[], T]) -> T:
     for pause in SHORTLY:
         if found := find():
             return found
-        sleep(pause)
+        clock.sleep(pause)
     return find()

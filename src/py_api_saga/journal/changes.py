@@ -9,8 +9,8 @@ it, which each of its changes carries: once another process has claimed the saga
 from __future__ import annotations
 
 from collections import namedtuple
-from time import monotonic
 
+from py_api_saga import clock
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.status import SagaStatus
 
@@ -41,7 +41,7 @@ def latest(deadline: float | None = None) -> float:
     Args:
         deadline: When it is of no use any more, on the monotonic clock, as what is returned is.
     """
-    until = monotonic() + PATIENCE
+    until = clock.monotonic() + PATIENCE
     return until if deadline is None or deadline > until else deadline
 
 

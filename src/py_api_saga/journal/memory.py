@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from time import time
 from typing import TYPE_CHECKING
 
+from py_api_saga import clock
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import (
     LONGEST_WAIT,
@@ -212,7 +212,7 @@ class MemoryJournal:
 
     def now(self) -> float:
         """Tell the time, seconds since 1970."""
-        return time()
+        return clock.time()
 
     def waiting(self, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first."""

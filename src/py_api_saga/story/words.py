@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from py_api_saga import clock
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.wording import as_text
@@ -31,7 +31,7 @@ def exact(at: float) -> str:
 
 def age(at: float) -> str:
     """Write how long ago something was."""
-    return duration(time.time() - at)
+    return duration(clock.time() - at)
 
 
 def duration(seconds: float) -> str:

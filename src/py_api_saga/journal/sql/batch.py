@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from time import monotonic
+
+from py_api_saga import clock
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Batch:
         for change in changes:
             if change.until is not None:
                 timer = (self.timers or {}).get(loop)
-                seconds = max(0.0, change.until - monotonic())
+                seconds = max(0.0, change.until - clock.monotonic())
                 if timer is None or timer.when() > loop.time() + seconds:
                     self._set_timer(loop, seconds)
 
@@ -147,7 +148,7 @@ class Batch:
     def look_after(self, loop: AbstractEventLoop) -> None:
         """Withdraw what has waited long enough, and look again when more will have."""
         late: list[Change] = []
-        soonest, now = None, monotonic()
+        soonest, now = None, clock.monotonic()
         for _, changes in self.loops[loop]:
             for change in changes:
                 until = change.until

@@ -33,9 +33,9 @@ from __future__ import annotations
 import threading
 from collections import deque
 from contextlib import suppress
-from time import monotonic
 from weakref import ref
 
+from py_api_saga import clock
 from py_api_saga.journal.reentry import interrupted, is_held
 from py_api_saga.journal.sql.batch import GRAIN, Batch
 from py_api_saga.log import complain
@@ -167,7 +167,7 @@ class GroupCommit:
     def _see_settled(self, change: Change, batch: Batch, changes: Sequence[Change]) -> None:
         """Lead a batch or follow, until this change is settled, or withdrawn with such of those."""
         until = change.until
-        left = GLANCE if until is None else until - monotonic()
+        left = GLANCE if until is None else until - clock.monotonic()
         while not change.settled:
             seconds, slept = GLANCE, 0.0
             if left < GLANCE:
@@ -183,7 +183,7 @@ class GroupCommit:
                 slept = seconds
             if until is not None:
                 # What was slept for is over, whatever a clock says: tests make them stand still.
-                left = min(left - slept, until - monotonic())
+                left = min(left - slept, until - clock.monotonic())
                 if left <= 0 and not change.settled:
                     self.withdraw([c for c in changes if c.until is not None and c.until <= until])
                     until, left = None, GLANCE  # unless it was, it is being written

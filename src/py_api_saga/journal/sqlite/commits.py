@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from contextlib import suppress
 
+from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import Append
 from py_api_saga.journal.sqlite.gate import shut
@@ -55,7 +55,7 @@ class Commits:
         try:
             for attempt in range(TRIES):
                 if attempt:
-                    time.sleep(PAUSE * attempt)  # inside: what befalls us would befall others too
+                    clock.sleep(PAUSE * attempt)  # inside: what befalls us would befall others too
                 try:
                     is_open = file.enter()
                     is_entered = is_open and batch.enter()

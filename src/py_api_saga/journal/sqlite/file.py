@@ -12,10 +12,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
 from contextlib import suppress
-from time import monotonic
 
+from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.reentry import is_held
 from py_api_saga.journal.sqlite.descriptors import (
@@ -278,10 +277,10 @@ class JournalFile:
         if self.connection is None:
             self.reader.close()
         else:
-            until = monotonic() + seconds
+            until = clock.monotonic() + seconds
             try:
-                while not self.gate.enter() and monotonic() < until:
-                    time.sleep(LOOK)
+                while not self.gate.enter() and clock.monotonic() < until:
+                    clock.sleep(LOOK)
                 self.close_all()
             finally:
                 self.gate.unlock()

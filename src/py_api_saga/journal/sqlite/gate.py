@@ -22,8 +22,9 @@ from __future__ import annotations
 import os
 from collections import namedtuple
 from contextlib import suppress
-from time import localtime, monotonic, sleep, strftime, time
+from time import localtime, strftime
 
+from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.sqlite.descriptors import give_back, is_ours, keep_beside, open_beside
 
@@ -66,7 +67,7 @@ class Gate:
         except BlockingIOError:
             self._is_inside = False
             return False
-        now = monotonic()
+        now = clock.monotonic()
         if now - self._noted >= _FRESH or os.pread(self._file, _WIDTH, 0) != self._mine:
             os.pwrite(self._file, self._mine + _note(), 0)
             self._noted = now
@@ -117,7 +118,7 @@ class Gate:
 
 def _note() -> bytes:
     """Write down when, and on which machine or in which container."""
-    note = f"{int(time()):<{_WIDTH - 1}} {os.uname().nodename}".encode(errors="replace")
+    note = f"{int(clock.time()):<{_WIDTH - 1}} {os.uname().nodename}".encode(errors="replace")
     return note[: _WHOLE - _WIDTH - 1].ljust(_WHOLE - _WIDTH - 1) + b"\n"
 
 
@@ -135,7 +136,7 @@ class Holder(namedtuple("Holder", "pid since host")):  # noqa: PYI024 - a typed 
         if self.host:
             words += f" on {self.host}"
         if self.since is not None:
-            seconds = max(0.0, time() - self.since)
+            seconds = max(0.0, clock.time() - self.since)
             words += f" (since {strftime('%H:%M:%S', localtime(self.since))}, {seconds:,.0f} s)"
         return words
 
@@ -185,14 +186,14 @@ def lingering(path: str, moment: float = MOMENT) -> Holder | None:
 
     Whoever has just come in may not have said so yet, and the file still names the one before.
     """
-    first, until = inside(path), monotonic() + moment
+    first, until = inside(path), clock.monotonic() + moment
     while first is not None:
-        sleep(_LOOK)
+        clock.sleep(_LOOK)
         if inside(path) != first:
             return None
-        if first.since is not None and time() - first.since > moment + _FRESH:
+        if first.since is not None and clock.time() - first.since > moment + _FRESH:
             return first
-        if monotonic() > until:
+        if clock.monotonic() > until:
             return first
     return None
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 from itertools import islice
-from time import time
 
+from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, Append
 from py_api_saga.journal.format.functions import Names
@@ -153,7 +153,7 @@ class SQLiteJournal:
 
     def now(self) -> float:
         """Tell the time, seconds since 1970, by the clock of this machine, which is the file's."""
-        return time()
+        return clock.time()
 
     def waiting(self, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first; see `Journal`."""

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from contextlib import suppress
 
+from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.reentry import interrupted, is_held
 from py_api_saga.journal.sqlite.descriptors import give_back, is_ours, keep_beside, open_beside
@@ -82,7 +82,7 @@ class Owners:
     def _retaken(self, owner: int) -> bool:
         for glance in range(GLANCES):
             if glance:
-                time.sleep(GLANCE)
+                clock.sleep(GLANCE)
             if self._locked(owner, exclusive=True):  # of no effect if we have it
                 return True
         self._mine.discard(owner)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic
-
+from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import Claim, Leave, latest
 from py_api_saga.journal.reentry import interrupted
@@ -79,7 +78,7 @@ class Shared:
         patience = float(PATIENCE)
         if self.desk.releases:
             try:
-                self._pass_through(monotonic() + patience)
+                self._pass_through(clock.monotonic() + patience)
             except JournalError:  # it is enough that our number becomes free
                 patience = 0.0
         with file.turn, file.reader.turn:

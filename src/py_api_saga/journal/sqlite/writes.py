@@ -12,8 +12,8 @@ and whoever tries again looks first whether it is there.
 from __future__ import annotations
 
 import sqlite3
-import time
 
+from py_api_saga import clock
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import (
     NUMBER_OF,
@@ -92,7 +92,7 @@ class Ledger:
                 takes.append(change)
             elif type(change) is Purge:  # rare, and of several statements
                 return False
-        now = milliseconds(time.time())
+        now = milliseconds(clock.time())
         try:
             return (
                 (not creates or self._create_all(connection, creates, now))
@@ -163,7 +163,7 @@ class Ledger:
         Raises:
             sqlite3.OperationalError: As above.
         """
-        now = milliseconds(time.time())
+        now = milliseconds(clock.time())
         for change in changes:
             change.error = None
             connection.execute("SAVEPOINT one")
