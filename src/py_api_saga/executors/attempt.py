@@ -7,8 +7,8 @@ import threading
 from contextvars import copy_context
 from types import FunctionType
 
-from py_api_saga.calls import Filling
 from py_api_saga import chance, clock
+from py_api_saga.calls import Filling
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ACTION,

@@ -12,8 +12,8 @@ from inspect import CO_COROUTINE
 from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING
 
-from py_api_saga.calls import IS_ASYNC, NEEDS
 from py_api_saga import clock
+from py_api_saga.calls import IS_ASYNC, NEEDS
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ASK,

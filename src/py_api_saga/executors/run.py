@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from py_api_saga.calls import IS_ASYNC
 from py_api_saga import chance, clock
+from py_api_saga.calls import IS_ASYNC
 from py_api_saga.context import current
 from py_api_saga.entries import (
     ACTION,

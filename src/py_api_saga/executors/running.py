@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 
-from py_api_saga.calls import IS_ASYNC
 from py_api_saga import clock
+from py_api_saga.calls import IS_ASYNC
 from py_api_saga.entries import ACTION, COMPENSATION, attempt_of, index_of, kind_of
 from py_api_saga.executors.calling import call_of
 from py_api_saga.status import MISSING
