@@ -1,4 +1,4 @@
-"""The one place that draws random numbers: for ids, and for waits that must not coincide.
+"""The one place that draws random numbers: for ids, marks, and waits that must not coincide.
 
 Called as `chance.digits(…)` and never bound by name, so that a test kit can stand in for it. From
 the operating system: `random` would be one more import in the trouble, and a fork would copy it.

@@ -6,8 +6,7 @@ written anew for each run, since whoever has written the saga may have changed i
 
 from __future__ import annotations
 
-import os
-
+from py_api_saga import chance
 from py_api_saga.filling import put
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.journal.format.tagging import ATOMS, are_plain, tagged
@@ -34,7 +33,7 @@ class Blanks(Values):
     def __init__(self, values: Values) -> None:
         """Write as these do, without a codec."""
         self.names, self._codec = values.names, None
-        self.mark = f"given {os.urandom(12).hex()}"
+        self.mark = f"given {chance.digits(12)}"
         self.wanted: list[int | tuple[Any, bool]] = []
 
     def items(self, values: tuple[Any, ...]) -> list[Any]:
