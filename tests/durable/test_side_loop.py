@@ -19,8 +19,8 @@ from world import PATIENCE, Watch
 
 from py_api_saga import SagaAssembler, SagaStatus, arecover, recover, takeover
 from py_api_saga.durable import recovery
+from py_api_saga.durable.run import DurableRun
 from py_api_saga.executors import side_loop, threads
-from py_api_saga.executors.run import Run
 from py_api_saga.journal import MemoryJournal
 
 COMPLETED, COMPENSATED = SagaStatus.COMPLETED, SagaStatus.COMPENSATED
@@ -430,18 +430,19 @@ def test_what_lands_while_its_saga_is_being_left_is_undone(
     saga.operation((do, "a"), (undo, "a"), name="a", timeout=0.05)
     saga.operation((failing, "b"), name="b").start(journal=in_memory, saga_id="x", at_once=True)
     depot.behaviour["a"] = lambda: str(lands.wait(PATIENCE))
-    leave = Run.leave
+    leave = DurableRun.leave
 
-    def slowly(run: Run) -> None:
+    def slowly(run: DurableRun) -> None:
         if run.execution.at_rest:
             lands.set()
             time.sleep(0.1)  # for the straggler to come in between
         leave(run)
 
-    monkeypatch.setattr(Run, "leave", slowly)
+    monkeypatch.setattr(DurableRun, "leave", slowly)
 
     recover(in_memory, observers=[watch])
 
+    assert lands.is_set()
     until(lambda: depot.log.count("undo a") == 2)
     until(lambda: status(in_memory) is COMPENSATED)
     assert "a" not in depot.standing
