@@ -10,7 +10,7 @@ from py_api_saga import clock
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, TimerHandle
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Protocol
 
     from py_api_saga.exceptions import JournalError
@@ -73,8 +73,13 @@ class Batch:
         """Close it, with the turn, when it may be written; false if there is nothing to write."""
         return self.queue.enter(self)
 
-    def finish(self, why: JournalError, cause: BaseException | None) -> None:
-        """Settle what could not be written, and keep the releases for the next commit."""
+    def finish(self, why: Callable[[], JournalError], cause: BaseException | None) -> None:
+        """Settle what could not be written, and keep the releases for the next commit.
+
+        Args:
+            why: Makes the error of each change that was not; rarely asked.
+            cause: What was raised, if anything.
+        """
         desk = self.queue.desk
         with desk.lock:
             desk.give_up(self.changes, why, cause)

@@ -34,7 +34,7 @@ from py_api_saga.journal.changes import (
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from py_api_saga.journal.changes import Change, Claim
 
@@ -201,14 +201,16 @@ class Desk:
             del self.running[claim.saga_id]
 
     def give_up(
-        self, changes: Iterable[Change], why: JournalError, cause: BaseException | None
+        self,
+        changes: Iterable[Change],
+        why: Callable[[], JournalError],
+        cause: BaseException | None,
     ) -> None:
-        """Settle as failed what could not be written."""
+        """Settle as failed what could not be written; `why` makes the error of each."""
         for change in changes:
             if not change.settled:
-                # Each its own: whoever gets it may say more about its saga in it.
-                change.error = JournalError(*why.args)
-                change.error.__cause__ = cause
+                change.error = error = why()  # its own: whoever gets it may say more in it
+                error.__cause__ = cause
                 self.settle(change)
 
     def forget(self) -> None:

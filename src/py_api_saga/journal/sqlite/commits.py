@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import suppress
+from functools import partial
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
@@ -75,14 +76,15 @@ class Commits:
             file.gate.unlock()
         # It has not entered if the gate could not even be opened.
         if is_entered and (batch.entered or batch.enter()):
-            batch.finish(self._why(problem), problem)
+            batch.finish(partial(self._why, problem), problem)
         if interrupt is not None:
             raise interrupt
         return is_open or is_entered
 
     def _why(self, problem: Exception | None) -> JournalError:
+        """Say why a change could not be written; anew for each, which may say more in it."""
         if isinstance(problem, JournalError):
-            return problem
+            return JournalError(*problem.args)
         return cannot("written", self._file.path, problem or RuntimeError("it was not tried"))
 
     def _write_rounds(self, batch: Batch) -> None:
