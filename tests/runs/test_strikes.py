@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from world import Watch, World, in_time
 
 from py_api_saga import SagaAssembler
 from py_api_saga.definition import Names
+from py_api_saga.operating import CurrentOperation
 
 USERS.add(__file__)
 Run = Callable[[SagaAssembler], Any]
@@ -55,6 +56,7 @@ class Busy(World):
         super().__init__()
         self.calls: Counter[str] = Counter()
         self.twice: list[str] = []
+        self.inside = 0  # of context managers
 
     @contextmanager
     def at(self, name: str) -> Iterator[None]:
@@ -106,6 +108,7 @@ class Course:
             f"{running} running on": running,
             f"{world.twice} twice at once": world.twice,
             f"{left} left over": left and len(left) < self.complete,
+            f"{world.inside} managers not left": world.inside,
             f"raised {error!r}": tracer.struck and heard and not isinstance(error, self.kind),
         }
         return tracer, ", ".join(words for words, is_so in wrong.items() if is_so)
@@ -139,16 +142,56 @@ def calm(others: set[threading.Thread]) -> bool:
     return True
 
 
+class Held:
+    """What is around a call, and must be left whenever it was entered."""
+
+    def __init__(self, world: Busy) -> None:
+        self.world = world
+
+    def __enter__(self) -> None:
+        self.world.inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.world.inside -= 1
+
+
+def giving(held: type[Held], world: Busy) -> Callable[[CurrentOperation], Held]:
+    """Make what gives one."""
+
+    def give(_: CurrentOperation) -> Held:
+        return held(world)
+
+    return give
+
+
+class HeldLater(Held):
+    """One that is awaited; not counted.
+
+    Python itself does not leave an `async with` that is struck after it has called `__aexit__` and
+    before it awaits what that has given.
+    """
+
+    async def __aenter__(self) -> None:
+        await asyncio.sleep(0)
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.sleep(0)
+
+
 Make = Callable[[Busy, threading.Event], SagaAssembler]
 
 
 def saga_of(
-    do: Any, undo: Any, fail: Any, timeout: float | None = None
+    do: Any,
+    undo: Any,
+    fail: Any,
+    timeout: float | None = None,
+    around: Sequence[type[Held]] = (),
 ) -> Callable[[Busy, threading.Event], SagaAssembler]:
     """Make what makes a saga of two operations, of which the second one may fail."""
 
     def make(world: Busy, _: threading.Event) -> SagaAssembler:
-        saga = SagaAssembler.saga()
+        saga = SagaAssembler.saga(around=[giving(held, world) for held in around])
         saga.operation((do, world, "a"), (undo, world, "a"), name="a", timeout=timeout)
         last = (fail or do, world, "b")
         return saga.operation(last, (undo, world, "b"), name="b", after="a", timeout=timeout)
@@ -210,6 +253,8 @@ MAKE: dict[str, Make] = {
     "coroutines succeeding": saga_of(do_later, undo_later, None),
     "coroutines failing": saga_of(do_later, undo_later, fail_later),
     "coroutines timed": saga_of(do_later, undo_later, fail_later, 9),
+    "surrounded": saga_of(do, undo, fail, None, (Held, Held)),
+    "coroutines surrounded": saga_of(do_later, undo_later, fail_later, None, (HeldLater, Held)),
 }
 
 

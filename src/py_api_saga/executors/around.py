@@ -136,8 +136,8 @@ class Surrounded:
         found = current.get()
         assert found is not None  # noqa: S101 - whoever makes a call has set it
         make, run, intent, until = found
-        passage = Passage(make(run, intent, until))
-        run.passages[intent] = passage
+        passages: dict[Entry, Passage] = run.passages
+        passage = passages[intent] = Passage(make(run, intent, until))
         if self._call[IS_ASYNC]:
             return self._awaited(run, intent, passage)
         try:
@@ -146,17 +146,19 @@ class Surrounded:
             if passage.problem is not error:
                 passage.note(error, globals())
             raise
-        run.passage_of(intent)
+        del passages[intent]  # and no call here, after which a signal could strike
         return value
 
     async def _awaited(self, run: Run, intent: Entry, passage: Passage) -> Any:
+        passages = run.passages
+        assert passages is not None  # noqa: S101 - it is among them
         try:
             value = await self._inside_awaited(run, intent, passage, 0)
         except BaseException as error:
             if passage.problem is not error:
                 passage.note(error, globals())
             raise
-        run.passage_of(intent)
+        del passages[intent]
         return value
 
     def _inside(self, run: Run, intent: Entry, passage: Passage, at: int) -> Any:

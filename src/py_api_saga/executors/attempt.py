@@ -35,10 +35,11 @@ from py_api_saga.entries import (
 )
 from py_api_saga.error_details import traceback_of
 from py_api_saga.exceptions import LeavingError
+from py_api_saga.executors.around import Surrounded
 from py_api_saga.executors.calling import NEVER_AWAITABLE, call_of, filled, not_awaited
 from py_api_saga.executors.inbox import GLANCE
 from py_api_saga.executors.meaning import meaning
-from py_api_saga.executors.passage import CALLING, ENTERING, is_beside
+from py_api_saga.executors.passage import AT_THE_DOOR, CALLING, ENTERING, is_beside
 from py_api_saga.executors.run import is_defect, unnoticed
 from py_api_saga.executors.running import Running, at_home
 from py_api_saga.executors.threads import soon, start
@@ -143,9 +144,11 @@ _CALLERS = frozenset({"attempt", "_attempt"})  # of the user's functions
 def struck_beside(error: BaseException, function: object) -> bool:
     """Tell whether an error came from outside, as a call of a function began or had just ended."""
     frames = traceback_of(error)
-    if type(function) is not FunctionType or frames is None:  # a compiled one has odd frames
-        return False
-    if frames.tb_frame.f_code.co_name not in _CALLERS:  # one error, raised in several threads
+    if frames is None or frames.tb_frame.f_code.co_name not in _CALLERS:
+        return False  # one error, raised in several threads
+    if type(function) is Surrounded:  # which has noted what it was told, and nothing of this
+        return not issubclass(type(error), AT_THE_DOOR)
+    if type(function) is not FunctionType:  # a compiled one has odd frames
         return False
     return is_beside(error, frames, function)
 

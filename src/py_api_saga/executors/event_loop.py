@@ -25,6 +25,7 @@ from py_api_saga.entries import (
     succeeded,
     value_of,
 )
+from py_api_saga.executors.around import Surrounded
 from py_api_saga.executors.attempt import (
     answered,
     attempt,
@@ -585,10 +586,10 @@ def _judged(
         return judged_by(passage, run, intent, error)
     if not isinstance(error, Exception):
         return interrupted(intent, error)
-    is_coroutine = (  # what other functions give raises elsewhere
+    is_known = type(function) is Surrounded or (  # what other functions give raises elsewhere
         type(function) is FunctionType and function.__code__.co_flags & CO_COROUTINE
     )
-    return judged(run, intent, error, function if is_coroutine else None)
+    return judged(run, intent, error, function if is_known else None)
 
 
 _NOT_YET = object()  # what a call gives until it has returned

@@ -17,7 +17,7 @@ ENTERING: Final = "entering"  # what is around the call, which has not been made
 CALLING: Final = "calling"
 LEAVING: Final = "leaving"  # what is around the call, which has succeeded
 
-_AT_THE_DOOR = (TypeError, RecursionError, MemoryError)  # of a call that did not come about
+AT_THE_DOOR = (TypeError, RecursionError, MemoryError)  # of a call that did not come about
 
 
 class Passage:
@@ -29,7 +29,8 @@ class Passage:
         problem: What is being raised, or None.
         left: What has raised that as it was left, by name, or nothing.
         theirs: The user's function that is being called, or None between two of them.
-        struck: The problem came from outside, between two lines of ours or beside such a function.
+        struck: What is raised came from outside, between two lines of ours or beside such a
+            function.
     """
 
     __slots__ = ("left", "moment", "operation", "problem", "struck", "theirs")
@@ -41,7 +42,7 @@ class Passage:
         self.problem: BaseException | None = None
         self.left = ""
         self.theirs: object = None
-        self.struck = False
+        self.struck = True  # until what is raised is noted
 
     def note(self, error: BaseException, module: dict[str, object]) -> None:
         """Note what is being raised in a module of ours, where its traceback begins."""
@@ -74,5 +75,5 @@ def is_beside(error: BaseException, frames: TracebackType, theirs: object) -> bo
     if theirs is not None and type(theirs) is not FunctionType:  # a compiled one has odd frames
         return False
     if frames.tb_next is None:  # raised in our line: into this thread, or since it can't be called
-        return not issubclass(type(error), _AT_THE_DOOR)
+        return not issubclass(type(error), AT_THE_DOOR)
     return theirs is None or frames.tb_next.tb_frame.f_code is not theirs.__code__
