@@ -4,7 +4,6 @@ As in `test_strikes`, but what is left over may also be in the journal, for reco
 """
 
 import asyncio
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -83,6 +82,7 @@ def go(
     return tracer, ""
 
 
+@pytest.mark.usefixtures("mute")
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("course", ["succeeding", "failing"])
@@ -95,11 +95,8 @@ def test_an_interrupt_anywhere_leaves_nothing_that_recovery_does_not_find(
     run: str,
     course: str,
     tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """All stands, or nothing; what the journal says agrees with itself; and nothing hangs."""
-    for name in ("py_api_saga", "asyncio"):
-        caplog.set_level(logging.CRITICAL, name)
     PLACES.update(DURABLE)
     numbers = iter(range(10**6))
 

@@ -8,7 +8,6 @@ SAGA_STRIKES=1 in the environment strikes everywhere, which takes minutes.
 """
 
 import asyncio
-import logging
 import threading
 import time
 from collections import Counter
@@ -258,6 +257,7 @@ MAKE: dict[str, Make] = {
 }
 
 
+@pytest.mark.usefixtures("mute")
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
@@ -269,12 +269,8 @@ MAKE: dict[str, Make] = {
         if run.startswith("async") or not make.startswith("coroutines")
     ],
 )
-def test_an_interrupt_anywhere_leaves_nothing_over(
-    make: str, run: str, kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_interrupt_anywhere_leaves_nothing_over(make: str, run: str, kind: str) -> None:
     """What was done is undone, or told as stuck; the interrupt is raised; and nothing hangs."""
-    for name in ("py_api_saga", "asyncio"):
-        caplog.set_level(logging.CRITICAL, name)
     complete = 2 if "succeeding" in make else float("inf")
 
     struck, wrong = Course(MAKE[make], RUNS[run], complete, KINDS[kind]).strike_everywhere()
