@@ -2,7 +2,7 @@
 
 from py_api_saga.assembler import Saga, SagaAssembler
 from py_api_saga.bound import BoundSaga
-from py_api_saga.context import current_operation
+from py_api_saga.current import current_operation
 from py_api_saga.definition import Results
 from py_api_saga.events import Event
 from py_api_saga.exceptions import (

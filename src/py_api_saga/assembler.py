@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Literal, Never, Self, TypedDict, Unpack, overload
 
+    from py_api_saga.current import Around
     from py_api_saga.doubtful import DoubtfulError
     from py_api_saga.journal.protocol import Journal
     from py_api_saga.observer import Observer
-    from py_api_saga.operating import Around
     from py_api_saga.operation import OnDoubt
     from py_api_saga.retry import Retry
     from py_api_saga.typed_call import (

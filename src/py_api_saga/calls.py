@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import partial
 from types import FunctionType, MethodType
 
-from py_api_saga.context import current_operation
+from py_api_saga.current import current_operation
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.placeholder import OWN, SCANNED, Given, Placeholder, placeholders
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from py_api_saga.context import current_operation
+from py_api_saga.current import current_operation
 from py_api_saga.exceptions import (
     RecordedError,
     SagaDefinitionError,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from py_api_saga.context import current
+from py_api_saga.current import current
 from py_api_saga.error_details import (
     ALONE,
     EXCUSED,

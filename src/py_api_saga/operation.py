@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
-from py_api_saga.entries import ACTION
+from py_api_saga.entries import ACTION, COMPENSATION
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain
 
@@ -189,3 +189,12 @@ class Operation:
     def __reduce__(self) -> tuple[Any, ...]:  # what slots lack for the old pickle protocols
         values = (self.label, self.action, self.compensation, self.after)
         return Operation.of, (*values, self.policy, self.scope)
+
+
+def call_of(operation: Operation, kind: str) -> Call:
+    """Give the call that a kind names; it is there, or the machine would not have listed it."""
+    if kind == ACTION:
+        return operation.action
+    call = operation.compensation if kind == COMPENSATION else operation.policy.ask
+    assert call is not None  # noqa: S101
+    return call

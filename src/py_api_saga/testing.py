@@ -6,40 +6,73 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.context import current
+from py_api_saga.current import current
+from py_api_saga.definition import Names
+from py_api_saga.entries import started
 from py_api_saga.executors.driving import IN_LINE, stand_in
+from py_api_saga.executors.running import Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from py_api_saga.operating import CurrentOperation, Direction, Sending, Where
+    from py_api_saga.current import CurrentOperation, Direction, Where
+    from py_api_saga.entries import Entry
+    from py_api_saga.operation import Operation
 
 __all__ = ["inline_choreography", "operation"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Supplied:
-    """A `CurrentOperation` made of what a test says."""
+    """The run that a test has its operation in, made of what it says: a `SeenRun`."""
 
     saga_id: str
-    saga_name: str | None
+    name: str | None
     operation: str
-    direction: Direction
-    attempt: int
-    idempotency_key: str
-    action_key: str
-    results: Mapping[str, Any] = field(default_factory=dict)
-    left: float | None = None
-    where: Where = "caller"
+    keys: tuple[str, str]  # of the call, and of its action
+    given: Mapping[str, Any]  # by name: results
+    left: float | None
+    place: Where
     notes: set[object] = field(default_factory=set)  # of requests; nobody asks for them here
 
-    def remaining(self) -> float | None:
+    @property
+    def operations(self) -> tuple[Operation, ...]:
+        return ()
+
+    @property
+    def names(self) -> Names:
+        return Names(self.given)
+
+    @property
+    def results(self) -> tuple[Any, ...]:
+        return tuple(self.given.values())
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        return ()
+
+    def name_of(self, _: int) -> str:
+        return self.operation
+
+    def known(self) -> dict[str, Any]:
+        return dict(self.given)
+
+    def key_of(self, _: Entry) -> str:
+        key, _action = self.keys
+        return key
+
+    def action_key(self, _: int) -> str:
+        _key, action = self.keys
+        return action
+
+    def remaining(self, _: str, __: float | None) -> float | None:
         return self.left
 
-    def sending(self) -> Sending:
-        from py_api_saga.executors.running import Request  # noqa: PLC0415 - few tests send
+    def where(self, _: int, __: str, ___: float | None) -> Where:
+        return self.place
 
-        return Request(self.notes)
+    def notes_of(self, _: Entry) -> set[object]:
+        return self.notes
 
 
 @contextmanager
@@ -78,20 +111,12 @@ def operation(
     if key is None:
         key = action if direction != "compensation" else f"{saga_id}:{name}:compensation"
     supplied = _Supplied(
-        saga_id,
-        saga_name,
-        name,
-        direction,
-        attempt,
-        key,
-        action,
-        dict(results or {}),
-        remaining,
-        where,
+        saga_id, saga_name, name, (key, action), dict(results or {}), remaining, where
     )
-    token = current.set((lambda *_: supplied, None, None, None))
+    intent = started(0, direction, attempt, 1)
+    token = current.set((Running, supplied, intent, None))
     try:
-        yield supplied
+        yield Running(supplied, intent, None)
     finally:
         current.reset(token)
 

@@ -25,7 +25,7 @@ from py_api_saga import (
     recover,
     takeover,
 )
-from py_api_saga.operating import CurrentOperation
+from py_api_saga.current import CurrentOperation
 
 RUNNING, COMPLETED, COMPENSATED = (
     SagaStatus.RUNNING,

@@ -18,12 +18,12 @@ SOURCE = Path(py_api_saga.__file__).parent
 # From the ground up. A module imports only from the rows below its own: also inside a function,
 # where an import comes late but binds just as much, and for the type checker only.
 HOUSE = (
-    ("operating", "interrupts", "clock", "chance"),
+    ("interrupts", "clock", "chance"),
     (
         "status",
         "drawing",
         "placeholder",
-        "context",
+        "current",
         "typed_call",
         "log",
         "wording",
@@ -48,10 +48,10 @@ HOUSE = (
         "executors.inbox",
         "executors.threads",
         "executors.passage",
+        "executors.running",
     ),
-    ("executors.run",),
-    ("executors.turns", "executors.side_loop", "executors.calling"),
-    ("executors.running", "executors.around"),
+    ("executors.run", "executors.calling"),
+    ("executors.turns", "executors.side_loop", "executors.around"),
     ("executors.attempt",),
     ("executors.orchestrator", "executors.choreography"),
     ("executors.driving",),
@@ -370,7 +370,7 @@ def test_importing_the_library_loads_little() -> None:
     loaded = set(ran.stdout.split())
     large = {"asyncio", "dataclasses", "json", "logging", "sqlite3", "typing_extensions"}
     assert loaded & large == set()
-    late = ("drawing", "durable", "durable.run", "executors.event_loop", "operating")
+    late = ("drawing", "durable", "durable.run", "executors.event_loop")
     assert loaded & {f"py_api_saga.{module}" for module in late} == set()
     roots = {name.partition(".")[0] for name in loaded} - {"py_api_saga", "__main__"}
     assert roots - set(sys.stdlib_module_names) == set()

@@ -32,8 +32,8 @@ from py_api_saga import (
     happened,
     result_of,
 )
+from py_api_saga.current import CurrentOperation
 from py_api_saga.exceptions import LeavingError
-from py_api_saga.operating import CurrentOperation
 from py_api_saga.testing import operation
 
 AT_ONCE = Retry(Exception, attempts=3, wait_initial=0, wait_max=0, wait_jitter=0)

@@ -34,8 +34,8 @@ from strikes import (
 from world import Watch, World, in_time
 
 from py_api_saga import SagaAssembler
+from py_api_saga.current import CurrentOperation
 from py_api_saga.definition import Names
-from py_api_saga.operating import CurrentOperation
 
 USERS.add(__file__)
 Run = Callable[[SagaAssembler], Any]

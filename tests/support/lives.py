@@ -18,8 +18,8 @@ from typing import Any
 
 import py_api_saga
 from py_api_saga import Retry, SagaAssembler, SagaException, recover
+from py_api_saga.current import CurrentOperation
 from py_api_saga.journal import SQLiteJournal
-from py_api_saga.operating import CurrentOperation
 
 SOURCE = f"{Path(py_api_saga.__file__).parent}{os.sep}"
 PATIENCE = 30.0

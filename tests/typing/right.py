@@ -42,8 +42,8 @@ from py_api_saga import (
     recover,
     result_of,
 )
+from py_api_saga.current import Around, CurrentOperation
 from py_api_saga.journal import MemoryJournal
-from py_api_saga.operating import Around, CurrentOperation
 
 saga = SagaAssembler.saga
 shop = Shop("corner")

@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from py_api_saga.current import Around
     from py_api_saga.journal.changes import Row, Summary
     from py_api_saga.journal.protocol import Codec, Journal
     from py_api_saga.journal.sqlite.owners import Owners
-    from py_api_saga.operating import Around
     from py_api_saga.status import SagaStatus
 
 _NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
+    from py_api_saga.current import Around
     from py_api_saga.durable.recovery import Readiness, Recovered
     from py_api_saga.executors.side_loop import SideLoop
     from py_api_saga.journal.changes import Summary
     from py_api_saga.journal.sqlite.journal import SQLiteJournal
-    from py_api_saga.operating import Around
 
 
 def open_to_recover(arguments: argparse.Namespace) -> SQLiteJournal:

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from types import FrameType
 
+    from py_api_saga.current import Around
     from py_api_saga.durable.recovery import Recovery
     from py_api_saga.journal.sqlite.journal import SQLiteJournal
-    from py_api_saga.operating import Around
 
 _LOOK = 0.1  # seconds between two looks at what runs
 _LAST_WORDS = 1.0  # seconds for which a process that has to go tries to say so

@@ -12,9 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from py_api_saga.calls import IS_ASYNC
-from py_api_saga.context import recovering
 from py_api_saga.durable.recorder import Recorder
-from py_api_saga.durable.run import DurableRun
+from py_api_saga.durable.run import DurableRun, recovering
 from py_api_saga.durable.unready import unready
 from py_api_saga.entries import ACTION, COMPENSATION, STARTED, recovered
 from py_api_saga.exceptions import (
@@ -48,8 +47,8 @@ from py_api_saga.trouble import Trouble
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from py_api_saga.context import Unready
     from py_api_saga.definition import Definition, Results
+    from py_api_saga.durable.run import Unready
     from py_api_saga.executors.run import Run
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
     from py_api_saga.journal.format.sagas import Recorded

@@ -11,10 +11,10 @@ from contextvars import copy_context
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from py_api_saga.context import recovering
 from py_api_saga.durable.beginning import in_thread
 from py_api_saga.durable.crew import Crew
 from py_api_saga.durable.knowing import ago_on, claim_of, go_on, note_of, steps, taken
+from py_api_saga.durable.run import recovering
 from py_api_saga.durable.unready import unready
 from py_api_saga.exceptions import (
     JournalError,
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Generator, Iterable, Sequence
 
+    from py_api_saga.current import Around
     from py_api_saga.durable.run import DurableRun
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
     from py_api_saga.journal.protocol import Journal
     from py_api_saga.observer import Observer
-    from py_api_saga.operating import Around
 
 MAX_TRIES = 10
 _BATCH = 128  # sagas claimed with one commit

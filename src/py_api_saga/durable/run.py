@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from py_api_saga.context import recovering
+from contextvars import ContextVar
+
 from py_api_saga.entries import (
     COMPENSATION,
     HAPPENED,
@@ -23,12 +24,21 @@ from py_api_saga.log import complain
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from typing import Any, TypeAlias
 
     from py_api_saga.definition import Definition, Results
     from py_api_saga.durable.recorder import Recorder
     from py_api_saga.entries import Entry
     from py_api_saga.journal.changes import Change
     from py_api_saga.observer import Observer
+
+# Set while a saga that is on record is gone on with, also for what its operations call: the loop
+# of its coroutine functions, if there is one for several sagas; and what gives, of an error, what
+# says in it that this process is not set up, or None.
+Unready: TypeAlias = "Callable[[BaseException], BaseException | None]"
+recovering: ContextVar[tuple[Any, Unready] | None] = ContextVar(
+    "py_api_saga_recovering", default=None
+)
 
 _VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has to keep
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 from types import FunctionType
 
 from py_api_saga.calls import FUNCTION, IS_ASYNC
-from py_api_saga.context import current
+from py_api_saga.current import current
 from py_api_saga.entries import ACTION, ASK, COMPENSATION, index_of
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.executors.calling import filled, is_awaitable, not_awaited
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from py_api_saga.calls import Call
+    from py_api_saga.current import Around
     from py_api_saga.entries import Entry
     from py_api_saga.executors.run import Run
-    from py_api_saga.operating import Around
 
 _SURROUNDING = "functions of a CurrentOperation that return a context manager"
 _COROUTINE, _ASYNC_GENERATOR = 0x80, 0x200  # flags of code

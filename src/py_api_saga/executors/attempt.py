@@ -9,7 +9,7 @@ from types import FunctionType
 
 from py_api_saga import chance, clock
 from py_api_saga.calls import Filling
-from py_api_saga.context import current
+from py_api_saga.current import current
 from py_api_saga.entries import (
     ACTION,
     ASK,
@@ -36,7 +36,7 @@ from py_api_saga.entries import (
 from py_api_saga.error_details import traceback_of
 from py_api_saga.exceptions import LeavingError
 from py_api_saga.executors.around import Surrounded
-from py_api_saga.executors.calling import NEVER_AWAITABLE, call_of, filled, not_awaited
+from py_api_saga.executors.calling import NEVER_AWAITABLE, filled, not_awaited
 from py_api_saga.executors.inbox import GLANCE
 from py_api_saga.executors.meaning import meaning
 from py_api_saga.executors.passage import AT_THE_DOOR, CALLING, ENTERING, is_beside
@@ -45,16 +45,16 @@ from py_api_saga.executors.running import Running, at_home
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.interrupts import is_interrupt, is_limit
 from py_api_saga.log import complain
-from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Happened
+from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Happened, call_of
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from py_api_saga.current import CurrentOperation
     from py_api_saga.entries import Entry
     from py_api_saga.executors.passage import Passage
     from py_api_saga.executors.run import Run
-    from py_api_saga.operating import CurrentOperation
     from py_api_saga.operation import Operation
 
 

@@ -6,7 +6,6 @@ from contextlib import suppress
 
 from py_api_saga.calls import Filling
 from py_api_saga.definition import Layout, arrange
-from py_api_saga.entries import ACTION, COMPENSATION
 from py_api_saga.placeholder import OWN, Hole, found, resolve
 from py_api_saga.status import MISSING
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from py_api_saga.calls import Call
-    from py_api_saga.executors.run import Run
+    from py_api_saga.executors.running import SeenRun
     from py_api_saga.operation import Operation
     from py_api_saga.placeholder import Placeholder
 
@@ -30,16 +29,7 @@ def is_awaitable(value: object) -> bool:
     return returned not in NEVER_AWAITABLE and hasattr(returned, "__await__")
 
 
-def call_of(operation: Operation, kind: str) -> Call:
-    """Give the call that a kind names; it is there, or the machine would not have listed it."""
-    if kind == ACTION:
-        return operation.action
-    call = operation.compensation if kind == COMPENSATION else operation.policy.ask
-    assert call is not None  # noqa: S101
-    return call
-
-
-def not_awaited(run: Run, i: int, kind: str, awaitable: Any) -> TypeError:
+def not_awaited(run: SeenRun, i: int, kind: str, awaitable: Any) -> TypeError:
     """A plain function has returned an awaitable, which is closed."""
     with suppress(Exception):  # the user's; it is ended so that it does not warn, and no more
         end = getattr(awaitable, "close", None) or getattr(awaitable, "cancel", None)
@@ -52,7 +42,7 @@ def not_awaited(run: Run, i: int, kind: str, awaitable: Any) -> TypeError:
 
 
 def filled(
-    run: Run, operation: Operation, i: int, call: Call
+    run: SeenRun, operation: Operation, i: int, call: Call
 ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
     """Put the results, and what the run was given, in the place of the placeholders.
 
@@ -62,10 +52,10 @@ def filled(
     _, args, keywords, needs, _ = call
     values: tuple[Any, ...] = ()
     if type(needs) is Filling:
-        values = run.definition.values
+        values = run.values
         if needs.pick is not None:
             return needs.pick(values), keywords
-    results, names = run.execution.results, run.definition.names
+    results, names = run.results, run.names
 
     def known(placeholder: Placeholder) -> object:
         name = placeholder.__saga_operation__

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from py_api_saga import clock
 from py_api_saga.calls import IS_ASYNC, NEEDS
-from py_api_saga.context import current
+from py_api_saga.current import current
 from py_api_saga.entries import (
     ASK,
     Setback,
@@ -37,11 +37,12 @@ from py_api_saga.executors.attempt import (
     overdue,
     running,
 )
-from py_api_saga.executors.calling import call_of, filled
+from py_api_saga.executors.calling import filled
 from py_api_saga.executors.choreography import POOL
 from py_api_saga.executors.driving import stand_in
 from py_api_saga.executors.passage import ENTERING
 from py_api_saga.executors.turns import WAIT, WRITE, turns
+from py_api_saga.operation import call_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from py_api_saga.context import current
+from py_api_saga.current import current
 from py_api_saga.entries import SUCCEEDED
 from py_api_saga.executors.attempt import attempt
 from py_api_saga.executors.turns import WAIT, WRITE, turns

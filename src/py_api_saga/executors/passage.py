@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Final
 
-    from py_api_saga.operating import CurrentOperation
+    from py_api_saga.current import CurrentOperation
 
 ENTERING: Final = "entering"  # what is around the call, which has not been made
 CALLING: Final = "calling"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from py_api_saga import chance, clock
 from py_api_saga.calls import IS_ASYNC
-from py_api_saga.context import current
+from py_api_saga.current import current
 from py_api_saga.entries import (
     ACTION,
     COMPENSATION,
@@ -27,11 +27,13 @@ from py_api_saga.events import Event, emit
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.executors.inbox import PARTING, Inbox
 from py_api_saga.executors.passage import ENTERING
+from py_api_saga.executors.running import at_home
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain, is_heard
+from py_api_saga.operation import call_of
 from py_api_saga.outcome import failure
 from py_api_saga.process import OwnLock
-from py_api_saga.status import SagaStatus, Status
+from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.trouble import Trouble
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
@@ -39,13 +41,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Any, Never
 
-    from py_api_saga.definition import Definition, Results
+    from py_api_saga.current import Around, Where
+    from py_api_saga.definition import Definition, Names, Results
     from py_api_saga.entries import Entry
     from py_api_saga.events import EventKind
     from py_api_saga.exceptions import SagaError
     from py_api_saga.executors.passage import Passage
     from py_api_saga.observer import Observer
-    from py_api_saga.operating import Around
     from py_api_saga.report import Why
 
 MAX_KEY = 255  # characters
@@ -583,6 +585,55 @@ class Run:
                 if self._id is None:  # pragma: no branch - another thread was faster
                     self._id = chance.digits(16)
         return self._id
+
+    # --- what a call sees of it: a `SeenRun` ----------------------------------------------------
+
+    @property
+    def names(self) -> Names:
+        """Of the operations."""
+        return self.definition.names
+
+    @property
+    def results(self) -> Sequence[Any]:
+        """By operation; MISSING if there is none."""
+        return self.execution.results
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """What the run was given."""
+        return self.definition.values
+
+    def remaining(self, kind: str, until: float | None) -> float | None:
+        """Give the seconds that are left for a call of a kind, whose own time is up then."""
+        limits = [] if until is None else [until]
+        is_limited = kind == ACTION and not self.execution.passed
+        if is_limited and self.deadline is not None:  # not undoing, nor what must go forward
+            limits.append(self.deadline)
+        return max(0.0, min(limits) - clock.monotonic()) if limits else None
+
+    def known(self) -> dict[str, Any]:
+        """Give the results so far, by the names of their operations."""
+        known = zip(self.definition.names.all(), self.execution.results, strict=False)
+        return {
+            name: result for name, result in known if result is not MISSING
+        }  # it may have grown
+
+    def key_of(self, intent: Entry) -> str:
+        """Give the idempotency key of a call: a question has that of the action it asks about."""
+        i, kind, _, generation = attempt_of(intent)
+        return self.action_key(i) if kind != COMPENSATION else self.key(i, kind, generation)
+
+    def action_key(self, i: int) -> str:
+        """Give the idempotency key of an operation's action, as it is now."""
+        return self.key(i, ACTION, self.execution.generation(i, ACTION))
+
+    def where(self, i: int, kind: str, until: float | None) -> Where:
+        """Tell where a call is made, which has a time limit of its own or not."""
+        if call_of(self.operations[i], kind)[IS_ASYNC]:
+            return "loop"
+        if at_home.get() is self:
+            return "caller"
+        return "caller" if until is None and not self.is_elsewhere else "thread"
 
     def key(self, i: int, kind: str, generation: int) -> str:
         """Give the idempotency key of an operation's action or compensation."""

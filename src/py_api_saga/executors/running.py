@@ -1,25 +1,74 @@
-"""The operation that is running, as the code it calls sees it."""
+"""The operation that is running, as the code it calls sees it; and what it sees of its run."""
 
 from __future__ import annotations
 
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
 
-from py_api_saga import clock
-from py_api_saga.calls import IS_ASYNC
-from py_api_saga.entries import ACTION, COMPENSATION, attempt_of, index_of, kind_of
-from py_api_saga.executors.calling import call_of
-from py_api_saga.status import MISSING
+from py_api_saga.entries import attempt_of, index_of, kind_of
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from typing import Any, Self
+    from collections.abc import Sequence
+    from typing import Self
 
+    from py_api_saga.current import Direction, Where
+    from py_api_saga.definition import Names
     from py_api_saga.entries import Entry
-    from py_api_saga.executors.run import Run
-    from py_api_saga.operating import Direction, Where
+    from py_api_saga.operation import Operation
+
+
+class SeenRun(Protocol):
+    """What a call sees of the run that it belongs to.
+
+    A `Run` is one. So is whatever stands in for it where calls are made elsewhere: in the worker of
+    an engine, or in a unit test.
+
+    Attributes:
+        saga_id: Its id.
+        name: Of the saga, or None.
+        operations: Of the saga.
+        names: Theirs.
+        results: By operation; MISSING if there is none.
+        values: What the run was given.
+    """
+
+    @property
+    def saga_id(self) -> str: ...
+    @property
+    def name(self) -> str | None: ...
+    @property
+    def operations(self) -> Sequence[Operation]: ...
+    @property
+    def names(self) -> Names: ...
+    @property
+    def results(self) -> Sequence[Any]: ...
+    @property
+    def values(self) -> tuple[Any, ...]: ...
+
+    def name_of(self, i: int) -> str:
+        """Give the name of an operation."""
+
+    def known(self) -> dict[str, Any]:
+        """Give the results so far, by the names of their operations."""
+
+    def key_of(self, intent: Entry) -> str:
+        """Give the idempotency key of a call."""
+
+    def action_key(self, i: int) -> str:
+        """Give the idempotency key of an operation's action, as it is now."""
+
+    def remaining(self, kind: str, until: float | None) -> float | None:
+        """Give the seconds that are left for a call of a kind, whose own time is up then."""
+
+    def where(self, i: int, kind: str, until: float | None) -> Where:
+        """Tell where a call is made, which has a time limit of its own or not."""
+
+    def notes_of(self, intent: Entry) -> set[object]:
+        """Give what an attempt has noted of requests that it may have sent."""
+
 
 # The run whose call is made in the thread that wanted another one, since there was none to be had.
-at_home: ContextVar[Run | None] = ContextVar("py_api_saga_at_home", default=None)
+at_home: ContextVar[SeenRun | None] = ContextVar("py_api_saga_at_home", default=None)
 
 
 class Request:
@@ -46,7 +95,7 @@ class Running:
 
     __slots__ = ("intent", "run", "until")
 
-    def __init__(self, run: Run, intent: Entry, until: float | None) -> None:
+    def __init__(self, run: SeenRun, intent: Entry, until: float | None) -> None:
         """Speak of a call of a run, whose time is up then, on the monotonic clock."""
         self.run, self.intent, self.until = run, intent, until
 
@@ -75,38 +124,23 @@ class Running:
 
     @property
     def idempotency_key(self) -> str:
-        i, kind, _, generation = attempt_of(self.intent)
-        if kind != COMPENSATION:
-            return self.action_key
-        return self.run.key(i, kind, generation)
+        return self.run.key_of(self.intent)
 
     @property
     def action_key(self) -> str:
-        i = index_of(self.intent)
-        return self.run.key(i, ACTION, self.run.execution.generation(i, ACTION))
+        return self.run.action_key(index_of(self.intent))
 
     @property
     def results(self) -> dict[str, Any]:
-        names, results = self.run.definition.names.all(), self.run.execution.results
-        known = zip(names, results, strict=False)  # the saga may have grown since
-        return {name: result for name, result in known if result is not MISSING}
+        return self.run.known()
 
     @property
     def where(self) -> Where:
         i, kind, _, _ = attempt_of(self.intent)
-        if call_of(self.run.operations[i], kind)[IS_ASYNC]:
-            return "loop"
-        if at_home.get() is self.run:
-            return "caller"
-        return "caller" if self.until is None and not self.run.is_elsewhere else "thread"
+        return self.run.where(i, kind, self.until)
 
     def remaining(self) -> float | None:
-        limits = [] if self.until is None else [self.until]
-        run = self.run
-        is_limited = kind_of(self.intent) == ACTION and not run.execution.passed
-        if is_limited and run.deadline is not None:  # not undoing, nor what must go forward
-            limits.append(run.deadline)
-        return max(0.0, min(limits) - clock.monotonic()) if limits else None
+        return self.run.remaining(kind_of(self.intent), self.until)
 
     def sending(self) -> Request:
         return Request(self.run.notes_of(self.intent))

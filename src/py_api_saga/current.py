@@ -1,14 +1,11 @@
-"""What an operation that is running says of itself; for checkers and readers only."""
+"""Which operation is running, and what it says of itself, to the code it calls, however deep."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Self
+from contextvars import ContextVar
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 Direction: TypeAlias = Literal["action", "compensation", "ask"]
 Where: TypeAlias = Literal["caller", "loop", "thread"]
@@ -87,3 +84,26 @@ class CurrentOperation(Protocol):
 Around: TypeAlias = Callable[
     [CurrentOperation], AbstractContextManager[Any] | AbstractAsyncContextManager[Any]
 ]
+
+# Set for each call, asked for by few: so it is not a `CurrentOperation`, but what makes one, and
+# of what. None rather than unset, so that a run which ends can put back what it found.
+Maker: TypeAlias = tuple[Callable[[Any, Any, Any], CurrentOperation], Any, Any, Any]
+current: ContextVar[Maker | None] = ContextVar("py_api_saga", default=None)
+
+
+def current_operation() -> CurrentOperation:
+    """Give the operation that is running in this context.
+
+    Raises:
+        LookupError: No operation is running. In a unit test of an operation,
+            `with py_api_saga.testing.operation():` supplies one.
+    """
+    running = current.get()
+    if running is None:
+        message = (
+            "no operation is running here: current_operation() works inside the functions that "
+            "a saga calls; in a test, use `with py_api_saga.testing.operation():`"
+        )
+        raise LookupError(message)
+    make, *parts = running
+    return make(*parts)
