@@ -287,12 +287,12 @@ def report_instructions(
         rows = []
         for size in sizes:
             found = {
-                name: instructions(name, at, size, fails=fails) for name, at in folders.items()
+                name: instructions(name, folder, size, fails=fails)
+                for name, folder in folders.items()
             }
+            ratio = {name: found[name] / found[PREDECESSOR] for name in compared}
             row = [f"{size:,}", *(f"{value:,.0f}" for value in found.values())]
-            for name in compared:
-                row.append(held(found[name] / found[PREDECESSOR], name, size, fails=fails))
-            rows.append(row)
+            rows.append([*row, *(held(ratio[name], name, size, fails=fails) for name in compared)])
         head = ["operations", *folders, *(f"{name} ÷ 0.0.3" for name in compared)]
         title = "the last one fails, the others are undone" if fails else "all succeed"
         yield title, table(head, rows)
@@ -408,8 +408,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     old = {PREDECESSOR: peers[PREDECESSOR]} if peers else {}
     if options.instructions:
         write(f"{machine()}.")
-        counted = {**old, **ours}
-        for title, text in report_instructions(counted, sizes):
+        chosen = {**old, **ours}
+        for title, text in report_instructions(chosen, sizes):
             write(f"### Instructions per operation, built and run: {title}")
             write(text)
         return
