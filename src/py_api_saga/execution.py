@@ -298,6 +298,50 @@ class Execution:
         self.entries.append(intent)
         return intent
 
+    def go_on(self, entry: Entry) -> Entry | None:
+        """Tell that a call in flight has succeeded, and start the next one; None if none is ready.
+
+        The same as `tell` and `start`, which it leaves all else to, in a third of the time where
+        one call follows from the other alone: from one first attempt to the next in a chain that
+        goes well, forward or back.
+
+        Raises:
+            IllegalMoveError: As `tell`.
+        """
+        _, i, kind, attempt, generation, value = entry
+        trouble, status = self.trouble, self.status
+        if attempt == generation == 1 and self.definition.is_chain and not self.watched:
+            if trouble is None:
+                j = i + 1
+                goes_on = kind is ACTION and i in self.flying and j < len(status)
+                if goes_on and i != self.definition.pivot:
+                    self.results[i] = value
+                    status[i], status[j] = _SUCCEEDED, _RUNNING
+                    self.tries[j] = 1
+                    intent = self._firsts[j]
+                    self.flying = {j: intent}
+                    self.entries += entry, intent
+                    return intent
+            elif kind is COMPENSATION and i and not self._heap:
+                j = i - 1
+                intent = self._firsts[~j]
+                if (
+                    i in self._owed  # else a person has seen to it before, and to what follows
+                    and self.flying.get(i) is self._firsts[~i]
+                    and status[j] is _SUCCEEDED
+                    and self.definition.operations[j].compensation is not None
+                    and not (trouble.landed or trouble.generations or trouble.crashed)
+                ):
+                    trouble.undone[i] = value
+                    trouble.undo_tries[j] = 1
+                    status[i], status[j] = _COMPENSATED, _COMPENSATING
+                    self._owed.remove(i)
+                    self.flying = {j: intent}
+                    self.entries += entry, intent
+                    return intent
+        self.tell(entry)
+        return self.start()
+
     # --- what an executor reads -------------------------------------------------------------------
 
     @property

@@ -286,11 +286,16 @@ MUTANTS = (
         "tells of a call only when it has ended",
         "executors/orchestrator.py",
         "_made_at_once",
-        "    while not run.left and (intent := execution.start()) is not None:\n"
+        "    intent = None if run.left else execution.start()\n"
+        "    while intent is not None:\n"
         "        entry = attempt(run, intent)\n",
-        "    while not run.left and (intent := next(iter(execution.ready(1)), None)) is not None:\n"
-        "        entry = attempt(run, intent)\n"
-        "        execution.start()\n",
+        "    while not run.left and (ready := execution.ready(1)):\n"
+        "        entry = attempt(run, *ready)\n"
+        "        execution.start()\n"
+        "        run.tell(entry)\n"
+        "    intent = None\n"
+        "    while intent is not None:\n"
+        "        entry = attempt(run, intent)\n",
     ),
     _one(
         "swallows an interrupt",

@@ -52,13 +52,16 @@ def _made_at_once(run: Run) -> bool:
     The same as `make_calls`, in fewer steps: most of what a saga without a journal costs.
     """
     execution = run.execution
-    while not run.left and (intent := execution.start()) is not None:
+    intent = None if run.left else execution.start()
+    while intent is not None:
         entry = attempt(run, intent)
-        if entry[0] is SUCCEEDED:  # a function that reads it is one call more for each operation
-            execution.tell(entry)
+        # A function that reads the entry would be one call more for each operation.
+        if entry[0] is SUCCEEDED and not run.left:
+            intent = execution.go_on(entry)
         else:
             run.tell(entry)
             del entry  # its error knows this frame, and must not be known by it
             if run.inbox is not None:
                 return False
+            intent = None if run.left else execution.start()
     return run.inbox is None and (execution.trouble is None or not run.waits)
