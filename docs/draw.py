@@ -1,18 +1,21 @@
-"""Draw the tables of legal moves, as pictures and as Mermaid text: `python docs/draw.py`.
+"""Draw the tables of the machine: `python docs/draw.py`.
 
-What it writes into `docs/_generated/` is committed; a test compares it with the tables. The
-pictures are plain SVG, so that a page shows them without loading anything from anywhere.
+As pictures, as Mermaid text, and what may follow from what is told in Markdown. What it writes into
+`docs/_generated/` is committed; a test compares it with the tables. The pictures are plain SVG, so
+that a page shows them without loading anything from anywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from math import hypot
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from py_api_saga.drawing import state_diagram
+from py_api_saga.follows import FOLLOWS, SAGA_FOLLOWS, Event
 from py_api_saga.status import LEGAL, SAGA_LEGAL
 
 SVG = "http://www.w3.org/2000/svg"  # a name, not an address
@@ -196,7 +199,24 @@ def drawings() -> dict[str, str]:
         "operation_statuses.mmd": state_diagram(operation.items(), OPERATION.start),
         "saga_statuses.svg": picture(saga, SAGA, "The statuses of a saga"),
         "saga_statuses.mmd": state_diagram(saga.items(), SAGA.start),
+        "operation_events.inc": events(FOLLOWS, "an operation that is"),
+        "saga_events.inc": events(SAGA_FOLLOWS, "a saga that is"),
     }
+
+
+def events(table: Mapping[AnyStatus, Mapping[Event, AbstractSet[AnyStatus]]], head: str) -> str:
+    """Write down what may follow from what is told, as a table in Markdown."""
+    lines = [f"| {head} | is told | and is then |", "|---|---|---|"]
+    for status, row in table.items():
+        words: dict[str, list[str]] = {}
+        for event, after in row.items():
+            names = [other.name for other in type(status) if other in after]
+            then = "*as it was*" if after == {status} else " or ".join(names)
+            words.setdefault(then or "*refused*", []).append(event)
+        ordered = sorted(words.items(), key=lambda item: item[0] == "*refused*")
+        for number, (then, told) in enumerate(ordered):
+            lines.append(f"| {'' if number else status.name} | {', '.join(told)} | {then} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:

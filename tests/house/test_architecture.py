@@ -38,7 +38,7 @@ HOUSE = (
     ("operation", "observer"),
     ("definition",),
     ("filling",),
-    ("trouble",),
+    ("trouble", "follows"),
     ("outcome",),
     ("execution",),
     # What runs it, which knows of no journal.

@@ -7,6 +7,7 @@ table and that folding the entries again gives the same state.
 from __future__ import annotations
 
 from copy import copy
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import pytest
@@ -28,17 +29,23 @@ from py_api_saga.entries import (
     RETRY,
     SUCCEEDED,
     UNKNOWN,
+    UNSTORED,
     Setback,
+    Word,
+    index_of,
+    what_of,
 )
 from py_api_saga.execution import Execution, IllegalMoveError
+from py_api_saga.follows import ANOTHER, FOLLOWS, SAGA_FOLLOWS
 from py_api_saga.status import LEGAL, SAGA_LEGAL
 from py_api_saga.trouble import Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from py_api_saga.definition import Definition
-    from py_api_saga.entries import Attempt, Entry, Word
+    from py_api_saga.entries import Attempt, Entry
+    from py_api_saga.follows import Event
 
 NAMES = "abcdefgh"
 
@@ -154,10 +161,23 @@ class Dialogue:
         """Begin a run."""
         self.definition = definition
         self.x = Watched(definition)
+        self.followed: set[tuple[Status | SagaStatus, Event, Status | SagaStatus]] = set()
 
     def tell(self, entry: Entry) -> None:
         """Tell the machine something that it must take in."""
-        self.x.tell(entry)
+        self.follow(entry, partial(self.x.tell, entry))
+
+    def follow(self, entry: Entry, tell: Callable[[], object]) -> None:
+        """Tell it, in whatever way, and check that what follows is in the table."""
+        x, word, place = self.x, what_of(entry), index_of(entry)
+        before, saga = list(x.status), x.saga
+        tell()
+        for i, (was, stands) in enumerate(zip(before, x.status, strict=True)):
+            event: Event = word if place in (-1, i) else ANOTHER
+            assert stands in FOLLOWS[was][event], (was, event, stands)
+            self.followed.add((was, event, stands))
+        assert x.saga in SAGA_FOLLOWS[saga][word], (saga, word, x.saga)
+        self.followed.add((saga, word, x.saga))
         self.look()
 
     def look(self) -> None:
@@ -388,9 +408,33 @@ def late_landings() -> Dialogue:
     return d
 
 
+_LATE: tuple[tuple[Word, Any], ...] = (
+    (FAILED, ValueError("late")),
+    (RETRY, Setback(ValueError("late"), 1.0)),
+    (IN_DOUBT, Setback(ValueError("late"))),
+    (UNSTORED, ("late", TypeError("late"))),
+    (SUCCEEDED, "late"),
+)
+
+
+def what_ends_late_is_settled_already(*, pivot: bool) -> Dialogue:
+    """Give attempts up, let a person say what came of them, and hear of them in every way."""
+    names = "bcdef"
+    d = graph(Op(pivot=pivot), *[Op((0,), on_doubt="park")] * len(names))
+    d.do("a")
+    d.start(*names)
+    late = [d.lose(name, alive=True) for name in names]
+    for name in names:
+        d.resolve(name, Status.SUCCEEDED if pivot else Status.FAILED)
+    for attempt, (word, value) in zip(late, _LATE, strict=True):
+        d.land(attempt, word, value)
+    return d
+
+
 STORIES = (
     all_goes_well, a_failure_undoes_what_was_done, a_person_finishes_what_stuck_behind_the_pivot,
     what_was_parked_is_undone_by_a_person, a_parked_operation_is_compensated,
     a_parked_operation_has_nothing_to_undo, doubt_is_resolved_in_every_way, a_crash_calls_again,
-    late_landings,
+    late_landings, partial(what_ends_late_is_settled_already, pivot=True),
+    partial(what_ends_late_is_settled_already, pivot=False),
 )  # fmt: skip

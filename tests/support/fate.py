@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from dialogue import NAMES, Dialogue, Watched, again, resolved
+from dialogue import NAMES, Dialogue, Watched, again, resolved, state
 
 from py_api_saga import SagaStatus, Status
 from py_api_saga.entries import (
@@ -34,6 +35,7 @@ from py_api_saga.entries import (
     UNSTORED,
     Setback,
 )
+from py_api_saga.execution import Execution
 from py_api_saga.status import MISSING
 
 if TYPE_CHECKING:
@@ -133,8 +135,7 @@ class Fate(Dialogue):
         before, way = x.ready(), (x.backward, x.rolling)
         self.before = None
         if started:  # in one step
-            assert x.start() == entry
-            self.look()
+            self.follow(entry, partial(self.begins, entry))
         else:
             self.tell(entry)
         if x.rolling is not way[1]:
@@ -143,6 +144,10 @@ class Fate(Dialogue):
             after = {intent[:5] for intent in x.ready()}
             for intent in before:
                 assert intent[1] == entry[1] or intent[:5] in after, "a call stays ready"
+
+    def begins(self, intent: Entry) -> None:
+        """Have the machine start the call that is ready first."""
+        assert self.x.start() == intent
 
     # --- what happens ---
 
@@ -176,8 +181,19 @@ class Fate(Dialogue):
         ways = {ACTION: self._finish_action, COMPENSATION: self._finish_undo, ASK: self._answer}
         what, value = ways[intent[2]](i, intent)
         self.early.discard(i)
-        self.told((what, *intent[1:5], value))
+        entry: Entry = (what, *intent[1:5], value)
+        if what == SUCCEEDED and self.definition.is_chain:
+            self.check_go_on(entry)
+        self.told(entry)
         self.before = kept
+
+    def check_go_on(self, entry: Entry) -> None:
+        """Check that to go on is to tell a success and to start what is next, in one step."""
+        one, two = (Execution(self.definition, self.x.entries) for _ in range(2))
+        one.tell(entry)
+        assert two.go_on(entry) == one.start()
+        assert state(two) == state(one)
+        assert two.entries == one.entries
 
     def _finish_action(self, i: int, intent: Entry) -> tuple[Word, object]:
         books = self.books

@@ -209,10 +209,8 @@ class _Driver:
         self.swallowed: asyncio.CancelledError | None = None
         self.arrived: asyncio.Event | None = None
         self._is_backward = False  # what is driven is the rollback
-        for operation in run.operations:  # a generator would cost more than the rest of this
-            if operation.policy.timeout is not None:
-                self._listen()
-                break
+        if any(operation.policy.timeout is not None for operation in run.operations):
+            self._listen()
 
     def _listen(self) -> asyncio.Event:
         """Hear of what ends elsewhere; most runs have nothing such, and an Event is large."""
