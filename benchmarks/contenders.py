@@ -29,6 +29,7 @@ PREDECESSOR = "py-api-saga 0.0.3"
 SAGA_PY = "saga_py 1.1.0"
 SIMPLE_SAGA = "simple-saga 0.1.6"
 THIS = "this library"
+THIS_GIVEN = "this library, given"
 
 POOL_PER_RUN = "a pool per run"
 WARM_POOL = "a warm pool"
@@ -99,6 +100,32 @@ def load_assembler() -> Contender:
     return Contender(build, run, assembler.SagaException)
 
 
+def load_given() -> Contender:
+    """Load this library for sagas that are written once, and given ten arguments for each run."""
+    library = importlib.import_module("py_api_saga")
+    written: dict[int, tuple[Sequence[Step], Any]] = {}
+    arguments = {f"n{i}": i for i in range(10)}
+
+    def write(steps: Sequence[Step]) -> Any:
+        saga = library.SagaAssembler.saga()
+        for action, compensation, argument in steps:
+            stands = library.given(f"n{argument % 10}")
+            saga.operation((action, stands), (compensation, stands))
+        wanted = {name: value for name, value in arguments.items() if value < len(steps)}
+        return saga, wanted
+
+    def build(steps: Sequence[Step]) -> Any:
+        if id(steps) not in written:
+            written[id(steps)] = steps, write(steps)
+        saga, wanted = written[id(steps)][1]
+        return saga.given(**wanted)
+
+    def run(bound: Any) -> Any:
+        return bound.orchestrator_execute()
+
+    return Contender(build, run, library.SagaException)
+
+
 def load_saga_py() -> Contender:
     """Load saga_py, which passes an action nothing of its own: partials carry the arguments."""
     saga = importlib.import_module("saga")
@@ -140,6 +167,7 @@ CHAINS: dict[str, Callable[[], Contender]] = {
     SAGA_PY: load_saga_py,
     SIMPLE_SAGA: load_simple_saga,
     THIS: load_assembler,
+    THIS_GIVEN: load_given,
 }
 
 

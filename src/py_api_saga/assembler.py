@@ -31,7 +31,7 @@ from py_api_saga.exceptions import (
     refused,
     seconds,
 )
-from py_api_saga.executable import Executable
+from py_api_saga.executable import Executable, durable
 from py_api_saga.executors.around import check_around, surround
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
@@ -304,9 +304,9 @@ class Saga(Executable):
         if undo is not None:
             if undo[NEEDS]:
                 undo = self._check_undo(undo, name or self._names.preview(label), self._position)
-            if undo[IS_ASYNC]:
+            if undo[IS_ASYNC] and not self._async:
                 self._note_async("compensation", self._position)
-        if is_async:
+        if is_async and not self._async:
             self._note_async("action", self._position)
         if name is None:
             self._names.append(label)
@@ -594,15 +594,15 @@ class Saga(Executable):
         if journal is None:
             run = Run(definition, self.name, observers, saga_id, deadline, drive_late)
             return surround(run, self.around) if self.around else run
-        from py_api_saga.durable.recorder import begin  # noqa: PLC0415 - as in `_durably`
-        from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - as above
-
         definition.on_crash = _on_crash(self.on_crash)
         age = seconds(self.max_doubt_age, "saga: max_doubt_age")
         in_loop = drive_late is not make_calls
         journal = check_journal(journal, "saga")
-        recorder = begin(journal, definition, self.name, saga_id, deadline, age, limit, in_loop)
-        run = DurableRun(definition, self.name, observers, deadline, drive_late, recorder)
+        begun = durable()
+        recorder = begun.begin(
+            journal, definition, self.name, saga_id, deadline, age, limit, in_loop
+        )
+        run = begun.DurableRun(definition, self.name, observers, deadline, drive_late, recorder)
         return surround(run, self.around) if self.around else run
 
     def _refuse_holes(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from py_api_saga import loops
 from py_api_saga.calls import FUNCTION, label_of
 from py_api_saga.definition import chained
@@ -202,9 +204,8 @@ class Executable:
             SagaDefinitionError: As there; or there is no journal.
             SagaConflict, JournalError: As there.
         """
-        from py_api_saga.durable.beginning import start  # noqa: PLC0415 - as in `_durably`
-
-        return start(self._to_start(saga_id, deadline, journal, at_once=at_once))
+        started: str = durable().start(self._to_start(saga_id, deadline, journal, at_once=at_once))
+        return started
 
     async def astart(
         self,
@@ -215,10 +216,10 @@ class Executable:
         at_once: bool = False,
     ) -> str:
         """Like `start`, without blocking the loop."""
-        from py_api_saga.durable.beginning import astart  # noqa: PLC0415 - as in `_durably`
-
         loops.check_loop("astart")
-        return await astart(self._to_start(saga_id, deadline, journal, at_once=at_once))
+        recorder = self._to_start(saga_id, deadline, journal, at_once=at_once)
+        started: str = await durable().astart(recorder)
+        return started
 
     def _to_start(
         self,
@@ -228,15 +229,14 @@ class Executable:
         *,
         at_once: bool,
     ) -> Recorder:
-        from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - as in `_durably`
-
         definition, limit = self._chain(), None
         if at_once:
             definition, limit = self._graph(), self._limit(None)
-        run = self._run(definition, saga_id, deadline, make_calls, journal, limit)
-        if not isinstance(run, DurableRun):
+        run: Any = self._run(definition, saga_id, deadline, make_calls, journal, limit)
+        if type(run) is Run:
             raise refused("start: journal", "a journal, here or in the saga", None)
-        return run.recorder
+        recorder: Recorder = run.recorder
+        return recorder
 
     def _run_async(
         self,
@@ -246,18 +246,15 @@ class Executable:
         limit: int | None = None,
     ) -> Coroutine[Any, Any, Results]:
         loops.check_loop("aorchestrator_execute" if limit is None else "achoreography_execute")
-        # Asyncio: 34 ms to import. And of a module: to look up one of a package costs more.
-        from py_api_saga.executors.event_loop import execute, finish_late  # noqa: PLC0415
-
+        loop = _event_loop()
         definition = self._chain() if limit is None else self._graph()
-        run = self._run(definition, saga_id, deadline, finish_late, journal, limit)
+        run = self._run(definition, saga_id, deadline, loop.finish_late, journal, limit)
+        running: Coroutine[Any, Any, Results]
         if type(run) is Run:
-            return execute(run, limit)
-        from py_api_saga.durable.beginning import aexecute  # noqa: PLC0415 - as in `_durably`
-        from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - as above
-
-        assert isinstance(run, DurableRun)  # noqa: S101 - there is no other kind
-        return aexecute(run, limit)
+            running = loop.execute(run, limit)
+        else:
+            running = durable().aexecute(run, limit, loop.execute)
+        return running
 
     def _limit(self, max_workers: int | None) -> int:
         if max_workers is None:
@@ -287,8 +284,23 @@ class Executable:
 
 def _durably(run: Run, limit: int | None) -> Results:
     """Run a saga that has a journal; who has none does not pay for importing what that needs."""
-    from py_api_saga.durable.beginning import execute  # noqa: PLC0415 - json: 6 ms to import
-    from py_api_saga.durable.run import DurableRun  # noqa: PLC0415 - as above
+    results: Results = durable().execute(run, limit)
+    return results
 
-    assert isinstance(run, DurableRun)  # noqa: S101 - there is no other kind
-    return execute(run, limit)
+
+# What few need is imported by whoever needs it first. Afterwards an `import` in a function would
+# cost half a microsecond each time, and a saga comes by several.
+@cache
+def durable() -> Any:
+    """Give the module that begins runs which are on record."""
+    from py_api_saga.durable import beginning  # noqa: PLC0415 - json: 6 ms to import
+
+    return beginning
+
+
+@cache
+def _event_loop() -> Any:
+    """Give the module that runs sagas in an event loop."""
+    from py_api_saga.executors import event_loop  # noqa: PLC0415 - asyncio: 34 ms to import
+
+    return event_loop

@@ -710,18 +710,28 @@ def test_an_interrupt_at_a_shut_gate(journal: SQLiteJournal, times: int) -> None
     """The first is raised once its fate is known, a second one at once: then it is written late."""
     claim = begin(journal)
     append = Append(claim, "[2]", None)
-    before = signal.signal(signal.SIGUSR1, raise_it)
     with ExitStack() as opened:
         opened.enter_context(shut(journal))
+        taken: list[int] = []
+
+        def take(*_: object) -> None:
+            taken.append(1)
+            raise Interrupt
+
+        def has_gone_on() -> bool:  # two signals that come together are one
+            frame = sys._current_frames()[threading.main_thread().ident or 0]  # noqa: SLF001
+            return bool(taken) and frame.f_code.co_name == "follow"
 
         def strike() -> None:
             until(lambda: journal.shared.queue.is_in_line)
-            for _ in range(times):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            until(has_gone_on)
+            if times == 2:
                 os.kill(os.getpid(), signal.SIGUSR1)
-                time.sleep(SOON)  # one is taken in, and the next does not come with it
-            if times == 1:
+            else:
                 opened.close()
 
+        before = signal.signal(signal.SIGUSR1, take)
         striking = threading.Thread(target=strike)
         striking.start()
         try:

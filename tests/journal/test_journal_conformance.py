@@ -435,6 +435,28 @@ def test_sagas_are_selected_newest_first(journal: Journal, write: Write, begin: 
 # --- purging --------------------------------------------------------------------------------------
 
 
+def test_all_that_is_selected_is_what_was_asked_for(journal: Journal, write: Write) -> None:
+    """Open ones and stuck ones together come newest first, too, and with a name or a limit."""
+    half = SagaStatus.RUNNING, SagaStatus.COMPENSATING, SagaStatus.STUCK
+    wanted = [SagaStatus.COMPLETED, *half] * 3
+    for i, status in enumerate(wanted):
+        write(create := Create(f"{i}", "even" if i % 2 == 0 else None, "[1]"))
+        moved = None if status is SagaStatus.RUNNING else status
+        write(Append(create.check(), "[2]", moved))
+
+    def ids(*asked: Any, **more: Any) -> list[int]:
+        return [int(seen.saga_id) for seen in journal.select(*asked, **more)]
+
+    newest = range(len(wanted))[::-1]
+    assert ids() == list(newest)
+    assert ids(half) == [i for i in newest if wanted[i] in half]
+    assert ids(half[:1]) == [i for i in newest if wanted[i] is SagaStatus.RUNNING]
+    assert ids(half[1:], limit=2) == [i for i in newest if wanted[i] in half[1:]][:2]
+    assert ids((), "even") == [i for i in newest if i % 2 == 0]
+    assert ids(half, "even") == [i for i in newest if i % 2 == 0 and wanted[i] in half]
+    assert ids({SagaStatus.COMPLETED}, "odd") == []
+
+
 def test_a_purged_saga_keeps_its_id_and_its_end(journal: Journal, write: Write, begin: Any) -> None:
     """Its rows are gone, its digest is there, and nobody can use the id again."""
     write(Append(begin(), "[2]", SagaStatus.COMPLETED))

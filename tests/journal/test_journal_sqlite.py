@@ -809,7 +809,7 @@ journal.write(create := Create("later", "x", "[1]")); create.check()
 print(set(done) <= {s.saga_id for s in journal.select({SagaStatus.COMPLETED})}, len(done) > 0)
 print(journal.check(), len([s for s in journal.waiting()]) <= 1)
 """
-    for size in (100_000, 4_400_000):
+    for size in (140_000, 4_400_000):
         output = subprocess.run(
             [sys.executable, "-c", script, str(tmp_path / f"journal-{size}"), str(size)],
             capture_output=True,

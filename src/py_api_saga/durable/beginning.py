@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 
 from py_api_saga.definition import Results
+from py_api_saga.durable.recorder import Recorder, begin
+from py_api_saga.durable.run import DurableRun
 from py_api_saga.executors.driving import drive
 from py_api_saga.journal.changes import SagaExistsError
 
@@ -13,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from typing import Any
 
-    from py_api_saga.durable.recorder import Recorder
-    from py_api_saga.durable.run import DurableRun
+
+__all__ = ["DurableRun", "aexecute", "astart", "begin", "execute", "in_thread", "start"]
 
 
 def execute(run: DurableRun, limit: int | None) -> Results:
-    """DurableRun a saga that has a journal or, if its id is there, give what became of it.
+    """Run a saga that has a journal or, if its id is there, give what became of it.
 
     Raises:
         SagaConflict: The id is that of another saga.
@@ -41,10 +43,10 @@ def execute(run: DurableRun, limit: int | None) -> Results:
     return there if isinstance(there, Results) else go_on(*there)
 
 
-def aexecute(run: DurableRun, limit: int | None) -> Coroutine[Any, Any, Results]:
-    """Like `execute`, under asyncio."""
-    from py_api_saga.executors.event_loop import execute as in_loop  # noqa: PLC0415 - asyncio
-
+def aexecute(
+    run: DurableRun, limit: int | None, in_loop: Callable[..., Coroutine[Any, Any, Results]]
+) -> Coroutine[Any, Any, Results]:
+    """Like `execute`, under asyncio, by what runs a saga there."""
     return in_loop(run, limit, SagaExistsError, partial(_answer_known, run))
 
 

@@ -343,7 +343,7 @@ def _giving_back(run: DurableRun) -> Iterator[Change]:
 
 def _has_coroutines(definition: Definition) -> bool:
     for operation in definition.operations:
-        calls = (operation.action, operation.compensation, operation.policy.ask)
-        if any(call is not None and call[IS_ASYNC] for call in calls):
-            return True
+        for call in (operation.action, operation.compensation, operation.policy.ask):
+            if call is not None and call[IS_ASYNC]:
+                return True
     return False

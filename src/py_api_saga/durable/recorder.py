@@ -86,7 +86,7 @@ class Recorder:
             name_of: Gives the name of an operation.
         """
         what, i, kind, attempt, generation, value = entry
-        values = self.values
+        values = Values(self.journal)
         try:
             text = write_entry(entry, values)
         except NotStorableError as error:
@@ -128,10 +128,15 @@ class Recorder:
             SagaInProgress: Another process has taken it over.
             JournalError: It could not be written.
         """
-        if self.pending is not None:
-            if not self.pending.settled:
-                return self.pending
-            self._settle(self.pending)
+        if (change := self.pending) is not None:
+            if not change.settled:
+                return change
+            if change.error is not None:
+                self.pending, self.is_refused = None, change.withdrawn
+                change.check()
+            self.claim, self._written = change.claim, self._upto
+            self._head = ""  # it is in the journal, and large
+            self.pending = None  # last: an interrupt before repeats all this
         entries, status = execution.entries, execution.saga
         if status is _STUCK:
             status = execution.standing
@@ -157,14 +162,6 @@ class Recorder:
             self.pending = Append(self.claim, f"[{','.join(lines)}]", changed)
             self._status = status
         return self.pending
-
-    def _settle(self, change: Change) -> None:
-        if change.error is not None:
-            self.pending, self.is_refused = None, change.withdrawn
-        self.claim = change.check()
-        self._written = self._upto
-        self._head = ""  # it is in the journal, and large
-        self.pending = None  # last: an interrupt before repeats all this
 
     # --- owning ----------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from py_api_saga.log import complain
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any, TypeAlias
 
     from py_api_saga.definition import Definition, Results
@@ -78,7 +78,7 @@ class DurableRun(Run):
         self.lets_go = self.plain = False
         self._begun = False
         self._is_resumed = self.execution.entries != []
-        self._unmade: list[Entry] = []
+        self._unmade: Sequence[Entry] = ()
         self._unanswered: tuple[Entry, ...] = ()
         self.execution.moves.clear()
 
@@ -172,6 +172,10 @@ class DurableRun(Run):
                     return True
             except SagaError as error:
                 self._lose(error)
+            else:
+                if self._begun and not self.execution.moves:  # nobody is to hear of anything
+                    self._unmade = ()
+                    return False
         self._committed(intents)
         return False
 
@@ -184,7 +188,9 @@ class DurableRun(Run):
 
     def write(self) -> None:
         """Make durable what must be."""
-        self.recorder.journal.write(self.unwritten)
+        recorder = self.recorder
+        assert recorder.pending is not None  # noqa: S101 - `must_write` has said so
+        recorder.journal.write(recorder.pending)
 
     async def awrite(self) -> None:
         """Make durable what must be, without blocking the loop."""
@@ -201,7 +207,7 @@ class DurableRun(Run):
             error.add_note(f"saga {self.saga_id!r} stays as it is in its journal")
 
     def _committed(self, intents: list[Entry]) -> None:
-        self._unmade = []
+        self._unmade = ()
         if self.lost is not None:
             while intents:
                 self.execution.tell(not_made(intents[0], self.lost))

@@ -209,8 +209,10 @@ class _Driver:
         self.swallowed: asyncio.CancelledError | None = None
         self.arrived: asyncio.Event | None = None
         self._is_backward = False  # what is driven is the rollback
-        if any(operation.policy.timeout is not None for operation in run.operations):
-            self._listen()
+        for operation in run.operations:  # a generator would cost more than the rest of this
+            if operation.policy.timeout is not None:
+                self._listen()
+                break
 
     def _listen(self) -> asyncio.Event:
         """Hear of what ends elsewhere; most runs have nothing such, and an Event is large."""

@@ -59,6 +59,11 @@ def tagged(value: Any, names: Names) -> Any:
             return value.copy()
     elif kind is list and are_plain(value):
         return value.copy()
+    return deep_tagged(value, names)
+
+
+def deep_tagged(value: Any, names: Names) -> Any:
+    """Make a tree like `tagged`, of what is known not to be a container of atoms."""
     try:
         return _Writer(names).tag(value)
     except _Fault as fault:
@@ -174,6 +179,9 @@ class _Writer:
 
     def items(self, value: Any, step: Callable[[int], str] = _key) -> list[Any]:
         self.enter(value, len(value))
+        if are_plain(value):
+            self.depth -= 1
+            return [*value]
         made: list[Any] = []
         try:
             for item in value:
@@ -233,6 +241,10 @@ def _tag_float(_: _Writer, value: float) -> Any:
 
 def _tag_dict(writer: _Writer, value: dict[Any, Any]) -> Any:
     if are_keys(value):
+        if are_plain(value.values()):
+            writer.enter(value, len(value))
+            writer.depth -= 1
+            return value.copy()
         return dict(writer.pairs(value, value.items(), _key))
     return {"$dict": writer.pairs(value, value.items(), _key)}
 

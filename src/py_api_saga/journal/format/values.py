@@ -9,7 +9,7 @@ from py_api_saga.exceptions import JournalError, RecordedError
 from py_api_saga.interrupts import is_limit
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps, loads
-from py_api_saga.journal.format.tagging import are_plain, tagged
+from py_api_saga.journal.format.tagging import are_plain, deep_tagged, tagged
 from py_api_saga.journal.format.untagging import untagged
 from py_api_saga.status import MISSING
 from py_api_saga.wording import as_text
@@ -67,8 +67,8 @@ class Values:
 
     def items(self, values: tuple[Any, ...]) -> Any:
         """Make a JSON tree of a list of values, in the same way."""
-        if self._codec is None and are_plain(values):
-            return [*values]
+        if self._codec is None:
+            return [*values] if are_plain(values) else deep_tagged([*values], self.names)
         return self.tree([*values])
 
     def open(self, tree: Any) -> Any:

@@ -215,12 +215,16 @@ class GroupCommit:
             if changes and changes[0].waiter is not None:  # again, after an interrupt
                 loop.call_soon(self.wake_thread)  # which may have struck who was to do so
             self.put(changes)
-            batches = {change.waiter for change in changes if not change.settled}
-            return [
-                self._future(batch, changes, loop)
-                for batch in batches
-                if isinstance(batch, Batch) and not batch.done
-            ]
+            batches: list[Batch] = []
+            futures: list[Future[None]] = []
+            for change in changes:  # nearly always one: comprehensions would cost more
+                batch = change.waiter
+                if change.settled or not isinstance(batch, Batch) or batch.done:
+                    continue
+                if batch not in batches:
+                    batches.append(batch)
+                    futures.append(self._future(batch, changes, loop))
+            return futures
 
     def put(self, changes: Iterable[Change]) -> None:
         """Put into the batch what is not on its way; with the lock held."""

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x73616761  # "saga"
 VERSION = 1  # of the format
+ADDED = (
+    "saga_stuck",
+    "saga_named",
+)  # to it since; releases without these read and write it as well
 PATIENCE = 5  # seconds for which SQLite itself waits for a lock; other programs may hold one
 
 # Where locks or shared memory are not what they are on one machine.
@@ -197,6 +201,8 @@ def connect_to_write(path: str, options: Options) -> sqlite3.Connection:
         _promise(connection, path, options)
         if is_new:
             _create(connection)
+        else:
+            _complete(connection)
     except BaseException:
         connection.close()
         raise
@@ -284,6 +290,13 @@ def _create(connection: sqlite3.Connection) -> None:
     connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version={VERSION}")
     connection.execute("COMMIT")
+
+
+def _complete(connection: sqlite3.Connection) -> None:
+    """Add what a file of an earlier release lacks, and can do without."""
+    with suppress(sqlite3.OperationalError):  # the disk is full: what is written next says so
+        for name in ADDED:
+            connection.execute(SCHEMA[name])
 
 
 def _ask(connection: sqlite3.Connection, question: str) -> object:

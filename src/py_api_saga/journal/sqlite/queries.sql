@@ -93,19 +93,24 @@ FROM saga WHERE saga_id = ?;
 SELECT n, CAST(at AS INTEGER), CAST(body AS TEXT) FROM entry WHERE saga = ? ORDER BY n;
 
 -- name: open
--- The open sagas but those that are due between two times, oldest first: later than the second
--- one, a clock was set back. Reads the partial index, whatever else there is.
+-- A page of the open sagas but those that are due between two times, oldest first: later than the
+-- second one, a clock was set back. Reads the partial index, whatever else there is.
 SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
-FROM saga INDEXED BY saga_open WHERE status < 2 AND NOT (due > ? AND due <= ?) ORDER BY number;
+FROM saga INDEXED BY saga_open
+WHERE status < 2 AND NOT (due > ? AND due <= ?) AND number > ? ORDER BY number LIMIT ?;
 
 -- name: select
--- Summaries, newest first; statuses are the bits of one number.
+-- Summaries; statuses are the bits of one number. In place of {which} stands what an index is for.
 SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
 FROM saga
-WHERE (:statuses >> status) & 1
+WHERE {which}
+  AND (:statuses >> status) & 1
   AND (:name IS NULL OR name = :name)
   AND (:before IS NULL OR changed < :before)
-  AND (:after IS NULL OR changed > :after)
+  AND (:after IS NULL OR changed > :after);
+
+-- name: newest
+-- … in this order.
 ORDER BY number DESC LIMIT :limit;
 
 -- name: owners

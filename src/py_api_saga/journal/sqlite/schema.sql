@@ -25,6 +25,15 @@ CREATE TABLE saga(
 -- What recovery looks through: its cost is that of the sagas that are open.
 CREATE INDEX saga_open ON saga(number) WHERE status < 2;
 
+-- name: saga_stuck
+-- What a person looks for. This one and the next were not there from the beginning: whoever opens a
+-- file to write makes them, and whoever can only read a file without them reads all of it.
+CREATE INDEX IF NOT EXISTS saga_stuck ON saga(number) WHERE status = 2;
+
+-- name: saga_named
+-- Sagas by name; by number within it, which is in every index.
+CREATE INDEX IF NOT EXISTS saga_named ON saga(name) WHERE name IS NOT NULL;
+
 -- name: entry
 -- A row for each commit of a saga. With a rowid, so rows lie in the order of the commits: pages fill
 -- up however many sagas run at once, and rows up to 4 KB need no overflow page. WITHOUT ROWID, sagas

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from py_api_saga.journal.changes import Summary
     from py_api_saga.journal.sqlite.opening import Options, Place
 
+PAGE = 256  # open sagas that are listed at first; each page is four times as long as the one before
+
 
 class Shared:
     """All that one process has of one file.
@@ -107,12 +109,16 @@ class Shared:
         if self._may_only_read:
             raise JournalError(self._may_only_read)
         lives: dict[int, bool] = {}
-        for seen in self.file.reader.summaries("open", (now, now + longest)):
-            if seen.owner not in lives:
-                lives[seen.owner] = self._lives(seen.owner)
-            is_free = not lives[seen.owner] and seen.saga_id not in self.desk.running
-            if is_free and seen.number not in self.desk.barred:
-                yield seen
+        last, size = 0, PAGE
+        while size:
+            page = self.file.reader.summaries("open", (now, now + longest, last, size))
+            last, size = page[-1].number if page else 0, 4 * size if len(page) == size else 0
+            for seen in page:
+                if seen.owner not in lives:
+                    lives[seen.owner] = self._lives(seen.owner)
+                is_free = not lives[seen.owner] and seen.saga_id not in self.desk.running
+                if is_free and seen.number not in self.desk.barred:
+                    yield seen
 
     def check(self) -> list[str]:
         """List what is wrong with the file, and what nobody goes on with."""

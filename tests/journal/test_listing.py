@@ -1,0 +1,159 @@
+"""What a listing of sagas costs: counted in steps of SQLite and in its plans, never in time."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recorded import begin
+
+from py_api_saga.durable.recovery import recover
+from py_api_saga.journal.changes import Create
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
+from py_api_saga.journal.sqlite.opening import ADDED
+from py_api_saga.journal.sqlite.reading import Reader
+from py_api_saga.status import SagaStatus
+
+HALF = SagaStatus.RUNNING, SagaStatus.COMPENSATING, SagaStatus.STUCK
+COLUMN = 3  # of what EXPLAIN QUERY PLAN answers: the text
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Iterator[SQLiteJournal]:
+    """Give a journal in a file."""
+    journal = SQLiteJournal(tmp_path / "sagas.db", durability="process")
+    yield journal
+    journal.close()
+
+
+def waits(journal: SQLiteJournal, count: int) -> None:
+    """Have so many more sagas that wait for somebody."""
+    first = len(journal.waiting())
+    for start in range(first, first + count, 500):
+        ids = range(start, min(start + 500, first + count))
+        journal.write(*(Create(f"w{i}", "waits", "[1]", driven=False) for i in ids))
+
+
+def steps_of(journal: SQLiteJournal, look: Callable[[], object]) -> int:
+    """Count the steps of SQLite's machine that a reading takes, in tens."""
+    connection = journal.shared.file.reader.connection
+    assert connection is not None
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    connection.set_progress_handler(count, 10)
+    look()
+    connection.set_progress_handler(None, 10)
+    return steps
+
+
+def test_what_waits_costs_what_is_asked_for(journal: SQLiteJournal) -> None:
+    """A hundred of three hundred are looked up as fast as a hundred of six thousand."""
+    waits(journal, 300)
+    few = steps_of(journal, lambda: journal.waiting(100))
+    waits(journal, 5_700)
+
+    many = steps_of(journal, lambda: journal.waiting(100))
+
+    assert 0 < many <= 1.2 * few
+    assert steps_of(journal, journal.waiting) > 10 * many
+
+
+def test_what_waits_is_listed_in_pages_without_a_gap(journal: SQLiteJournal) -> None:
+    """Whatever the number: each once, oldest first, also behind many that are driven."""
+    for _ in range(400):
+        begin(journal, f"driven{_}")
+    waits(journal, 1_700)
+
+    assert [seen.saga_id for seen in journal.waiting()] == [f"w{i}" for i in range(1_700)]
+    assert [seen.saga_id for seen in journal.waiting(3)] == ["w0", "w1", "w2"]
+
+
+def test_a_recovery_with_a_limit_reads_no_more(
+    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes no summary of the thousands that are left for another time."""
+    waits(journal, 3_000)
+    made: list[int] = []
+    real = Reader.summaries
+
+    def summaries(reader: Reader, name: str, parameters: Any) -> Any:
+        found = real(reader, name, parameters)
+        made.append(len(found))
+        return found
+
+    monkeypatch.setattr(Reader, "summaries", summaries)
+
+    recover(journal, limit=5)
+
+    assert 0 < sum(made) < 300
+
+
+def plan_of(journal: SQLiteJournal, look: Callable[[], object]) -> list[str]:
+    """Give SQLite's plan for what a reading asks, line by line."""
+    connection = journal.shared.file.reader.connection
+    assert connection is not None
+    asked: list[str] = []
+    connection.set_trace_callback(asked.append)
+    look()
+    connection.set_trace_callback(None)
+    return [row[COLUMN] for sql in asked for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}")]
+
+
+@pytest.mark.parametrize(
+    ("look", "index"),
+    [
+        (lambda journal: journal.select(name="waits", limit=20), "saga_named"),
+        (lambda journal: journal.select({SagaStatus.COMPLETED}, "waits"), "saga_named"),
+        (lambda journal: journal.select({SagaStatus.STUCK}), "saga_stuck"),
+        (lambda journal: journal.select({SagaStatus.RUNNING}, limit=20), "saga_open"),
+        (lambda journal: journal.select(HALF, limit=20), "saga_stuck"),
+        (lambda journal: journal.waiting(20), "saga_open"),
+    ],
+)
+def test_what_is_looked_for_often_has_an_index(
+    journal: SQLiteJournal, look: Callable[[SQLiteJournal], object], index: str
+) -> None:
+    """So it does not get slower with all that has ended; nor is anything sorted."""
+    waits(journal, 10)
+
+    plan = plan_of(journal, lambda: look(journal))
+
+    assert any(index in line for line in plan), plan
+    assert not any(line.endswith("SCAN saga") or "TEMP B-TREE" in line for line in plan), plan
+
+
+def indexes(path: str) -> set[str]:
+    """Give the names of the indexes of a file."""
+    connection = sqlite3.connect(path)
+    found = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
+    connection.close()
+    return found
+
+
+def test_a_file_of_an_earlier_release_gets_its_indexes_from_whoever_writes(
+    journal: SQLiteJournal,
+) -> None:
+    """Whoever only reads it does without them, and finds the same."""
+    waits(journal, 3)
+    journal.close()
+    connection = sqlite3.connect(journal.path)
+    for name in ADDED:
+        connection.execute(f"DROP INDEX {name}")
+    connection.close()
+    reader = Reader(journal.path)
+    filters = {"before": None, "after": None}
+    assert len(reader.select((), None, name="waits", **filters)) == 3
+    assert len(reader.select(HALF, None, name=None, **filters)) == 3
+    with reader.turn:
+        reader.close()
+    assert not indexes(journal.path) & set(ADDED)
+
+    journal.write(Create("more", None, "[1]"))
+
+    assert indexes(journal.path) >= set(ADDED)
