@@ -77,6 +77,12 @@ def ask(name: str, *_: Any, **__: Any) -> Any:
     return happened(name.upper()) if name in standing else NOT_HAPPENED
 
 
+async def aask(name: str, *_: Any, **__: Any) -> Any:
+    """Look there, likewise."""
+    await asyncio.sleep(0)
+    return ask(name)
+
+
 def fail(error: BaseException) -> Callable[[], Any]:
     """Make a behaviour that raises."""
 
