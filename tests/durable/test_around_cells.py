@@ -14,7 +14,7 @@ from recorded import opening, status
 from world import PATIENCE
 
 from py_api_saga import Retry, SagaAssembler, SagaException, SagaStatus, recover
-from py_api_saga.operating import CurrentOperation
+from py_api_saga.current import CurrentOperation
 
 
 class Way(NamedTuple):
