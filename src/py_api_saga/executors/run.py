@@ -53,13 +53,15 @@ if TYPE_CHECKING:
 MAX_KEY = 255  # characters
 _FEW = 16  # notes that are not looked through for what is over
 _TROUBLES = frozenset({FAILED, RETRY, IN_DOUBT, UNKNOWN})
-_EVENTS: dict[Status, EventKind] = {
+_EVENTS: dict[Status, EventKind | None] = {  # of which observers hear; None of nothing
+    Status.PENDING: None,
     Status.RUNNING: "operation started",
     Status.SUCCEEDED: "succeeded",
     Status.FAILED: "failed",
     Status.IN_DOUBT: "in doubt",
     Status.COMPENSATING: "compensating",
     Status.COMPENSATED: "compensated",
+    Status.SKIPPED: None,
     Status.STUCK: "stuck",
 }
 _MOST_STRIKES = 16  # of an `Exception` in one run: more are not signals, but a fault that stays
@@ -686,7 +688,7 @@ class Run:
             raise interrupt
 
     def _announce_move(self, i: int, status: Status) -> None:
-        kind = _EVENTS.get(status)
+        kind = _EVENTS[status]
         if kind is None:
             return
         execution, trouble = self.execution, self.execution.trouble
