@@ -14,7 +14,7 @@ from recorded import order, stuck
 
 from py_api_saga.cli import health
 from py_api_saga.journal import SQLiteJournal
-from py_api_saga.journal.sqlite import reading
+from py_api_saga.journal.sqlite import reading, view
 from py_api_saga.journal.sqlite.gate import Holder
 
 
@@ -84,7 +84,7 @@ def test_the_doctor_finds_a_sound_file_sound(say: Say, journal: SQLiteJournal) -
 @pytest.mark.usefixtures("journal")
 def test_the_doctor_names_who_writes(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     """And says why a WAL may be big."""
-    monkeypatch.setattr(health, "inside", lambda _: Holder(4711, 1.0, ""))
+    monkeypatch.setattr(view, "inside", lambda _: Holder(4711, 1.0, ""))
     monkeypatch.setattr(health, "_BIG", -1)
 
     said = say("doctor")[1]
@@ -228,4 +228,4 @@ def test_the_doctor_says_if_the_tables_are_not_there(say: Say, journal: SQLiteJo
 )
 def test_which_sqlite_has_the_bug(version: tuple[int, int, int], *, has: bool) -> None:
     """As sqlite.org/wal.html lists them."""
-    assert health.has_wal_reset_bug(version) is has
+    assert view.has_wal_reset_bug(version) is has

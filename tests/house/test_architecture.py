@@ -70,6 +70,7 @@ HOUSE = (
     ("journal.sqlite", "journal.sqlite.queries", "journal.sqlite.descriptors"),
     ("journal.sqlite.gate", "journal.sqlite.owners", "journal.sqlite.opening"),
     ("journal.sqlite.reading", "journal.sqlite.writes"),
+    ("journal.sqlite.view",),
     ("journal.sqlite.file",),
     ("journal.sqlite.commits",),
     ("journal.sqlite.shared",),

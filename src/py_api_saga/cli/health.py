@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import sqlite3
-from contextlib import closing
 from typing import TYPE_CHECKING, Any, cast
 
 from py_api_saga import clock
@@ -16,16 +13,13 @@ from py_api_saga.cli.opening import (
     holder_as_json,
     tell_of_who_hangs,
     to_read,
-    who_writes,
 )
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.cli.renewing import new_owners
 from py_api_saga.cli.version import installed
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE, STATUS_OF
+from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE
 from py_api_saga.journal.format.values import Trees
-from py_api_saga.journal.sqlite.gate import inside
-from py_api_saga.journal.sqlite.opening import connect_to_read, mounted_alone
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import at_a_glance
 from py_api_saga.story.saga import fold
@@ -35,10 +29,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
 
-    from py_api_saga.cli.opening import ReadOnly
     from py_api_saga.journal.changes import Summary
     from py_api_saga.journal.protocol import Journal
     from py_api_saga.journal.sqlite.gate import Holder
+    from py_api_saga.journal.sqlite.view import View
 
 _MANY = 3  # tries after which a saga deserves a look
 _BIG = 64 << 20  # bytes of a WAL that somebody keeps from being written back
@@ -59,11 +53,11 @@ def check(arguments: argparse.Namespace) -> int:
         # Told by a clock that was set back since, which hid from recovery that they are due.
         ahead = [s for s in waiting if max(s.changed, s.due) > now + LONGEST_WAIT]
         overdue = [*_silent(journal, late, latest), *ahead]
-        holder = who_writes(journal.path)
+        holder = journal.who_hangs()
     tell_of_who_hangs(holder)
     stuck = [seen for seen in sagas if seen.status is SagaStatus.STUCK]
     tried = [seen for seen in sagas if seen.status in OPEN and seen.tries >= _MANY]
-    unsure = [seen for seen in sagas if journal.unknown and seen.owner]
+    unsure = [seen for seen in sagas if journal.unsure and seen.owner]
     concern = {seen.number: seen for seen in (*stuck, *overdue, *tried, *unsure)}
     if arguments.json:
         write_json(
@@ -85,7 +79,7 @@ def check(arguments: argparse.Namespace) -> int:
             f"{len(tried):,} tried {_MANY} times or more, "
             f"{len(sagas) - len(stuck):,} open in all"
             + "; which processes live is unknown"
-            * bool(journal.unknown)
+            * bool(journal.unsure)
         )
     return ATTENTION if concern or _hangs(holder) else 0
 
@@ -96,7 +90,7 @@ def _hangs(holder: Holder | None) -> bool:
     return since is not None and clock.time() - since > PATIENCE
 
 
-def _silent(journal: ReadOnly, sagas: Sequence[Summary], since: float) -> Iterable[Summary]:
+def _silent(journal: View, sagas: Sequence[Summary], since: float) -> Iterable[Summary]:
     """Leave out those whose process wrote something after that, though their status stayed."""
     found = each_read(journal, sagas)  # what cannot be read is taken for silent
     return (seen for seen, rows in found if rows is None or all(row.at < since for row in rows))
@@ -118,72 +112,27 @@ def doctor(arguments: argparse.Namespace) -> int:
     return 1 if found["damage"] else 0
 
 
-def examine(journal: ReadOnly) -> dict[str, Any]:
+def examine(journal: View) -> dict[str, Any]:
     """Give all that there is to know of a journal's file."""
-    path, pragmas = journal.path, journal.pragmas
-    stat = os.stat(path)  # noqa: PTH116 - paths are text here
-    holder = inside(f"{path}-gate")
+    health, holder = journal.health(), journal.who_writes()
     found: dict[str, Any] = {
-        "path": path,
+        "path": journal.place,
         "library": installed(),
         "python": platform.python_version(),
-        "sqlite": sqlite3.sqlite_version,
-        "wal_reset_bug": has_wal_reset_bug(sqlite3.sqlite_version_info),
-        "format": pragmas.version,
-        "journal_mode": pragmas.journal_mode,
-        "page_size": pragmas.page_size,
-        "permissions": f"{stat.st_mode & 0o777:04o}",
-        "size": stat.st_size,
-        "wal_size": _size(f"{path}-wal"),
+        **health.facts,
         **holder_as_json(holder),
-        "sagas": {},
-        "left_by_dead": 0,
-        "refuses": [],
-        "damage": [],
+        **health._asdict(),
     }
-    try:
-        found["damage"] += journal.reader.check()
-        found["sagas"] = _counts(path)
-        owners = journal.reader.owners()
-        left = sum(n for owner, n in owners if owner and journal.lives(owner) is False)
-        found["left_by_dead"] = None if journal.unknown else left
-        found["refuses"] += [text for text in (mounted_alone(path), journal.unknown) if text]
-        found["damage"] += _unreadable(journal)
-    except JournalError as error:
-        found["damage"].append(str(error))
+    del found["facts"]
+    if health.sagas:  # else nothing can be read
+        try:
+            found["damage"] += _unreadable(journal)
+        except JournalError as error:
+            found["damage"].append(str(error))
     return found
 
 
-def has_wal_reset_bug(version: tuple[int, ...]) -> bool:
-    """Tell whether an SQLite can corrupt a file if a checkpoint races a writer.
-
-    Source:
-        https://sqlite.org/wal.html, "The WAL-reset bug": 3.7.0 to 3.51.2, except 3.44.6 and later
-        of 3.44, and 3.50.7 and later of 3.50.
-    """
-    is_fixed = (3, 44, 6) <= version < (3, 45) or (3, 50, 7) <= version < (3, 51)
-    return (3, 7) <= version < (3, 51, 3) and not is_fixed
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size  # noqa: PTH116 - paths are text here
-    except FileNotFoundError:
-        return 0
-
-
-def _counts(path: str) -> dict[str, int]:
-    """Count the sagas of each status; without a list of them, since there may be millions."""
-    try:
-        with closing(connect_to_read(path)) as connection:
-            counted = dict(connection.execute("SELECT status, count(*) FROM saga GROUP BY status"))
-    except sqlite3.Error as error:
-        message = f"the sagas cannot be counted: {error}"
-        raise JournalError(message) from error
-    return {status.value: counted.get(number, 0) for number, status in STATUS_OF.items()}
-
-
-def _unreadable(journal: ReadOnly) -> list[str]:
+def _unreadable(journal: View) -> list[str]:
     """List the unfinished sagas whose entries make no sense."""
     faults = []
     values = Trees(cast("Journal", journal))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read, who_writes
+from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.status import SagaStatus
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
         more, sagas = len(sagas) > limit, sagas[:limit]
         listed = [at_a_glance(seen, driven=journal.drives(seen)) for seen in sagas]
-        holder = who_writes(journal.path)
+        holder = journal.who_hangs()
     tell_of_who_hangs(holder)
     if arguments.json:
         write_json({"sagas": listed, "more": more, **holder_as_json(holder)})

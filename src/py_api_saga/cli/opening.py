@@ -1,47 +1,36 @@
 """Open the journal that a command line names: to read it, or to change what is in it.
 
-What reads uses `ReadOnly`: it waits for nobody and makes no file, so that it also works beside a
+What reads uses a view: it waits for nobody and makes no file, so that it also works beside a
 process that hangs; and it knows no names, so that it imports nothing.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
+import re
 import sys
-from contextlib import closing
+from contextlib import contextmanager
 from importlib import import_module
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any
 
-from py_api_saga import clock
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.exceptions import JournalError, SagaError
-from py_api_saga.journal.changes import OPEN, PATIENCE
-from py_api_saga.journal.format.functions import Names
-from py_api_saga.journal.sqlite.gate import MOMENT, Holder, lingering
+from py_api_saga.journal.changes import PATIENCE
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
-from py_api_saga.journal.sqlite.opening import (
-    APPLICATION_ID,
-    VERSION,
-    cannot,
-    check_kind,
-    connect_to_read,
-)
-from py_api_saga.journal.sqlite.owners import owners_at, trouble
-from py_api_saga.journal.sqlite.reading import Reader
+from py_api_saga.journal.sqlite.opening import check_kind
+from py_api_saga.journal.sqlite.view import View, who_hangs
 from py_api_saga.story.words import exact
 from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from py_api_saga.current import Around
     from py_api_saga.journal.changes import Row, Summary
     from py_api_saga.journal.protocol import Codec, Journal
-    from py_api_saga.journal.sqlite.owners import Owners
-    from py_api_saga.status import SagaStatus
+    from py_api_saga.journal.sqlite.gate import Holder
 
 _NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"
 SEALED = (
@@ -53,134 +42,8 @@ _HINT = (
     "--setup django:setup"
 )
 _SEAL = '"$sealed":'  # as a key: it may be in a text as well
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BATCH = 100  # sagas whose rows are read together
-
-
-class Pragmas(NamedTuple):
-    """What a file says of itself."""
-
-    application: int
-    version: int
-    journal_mode: str
-    page_size: int
-
-
-class ReadOnly:
-    """A journal's file, to be read by whoever drives nothing.
-
-    Attributes:
-        path: The real path of the file.
-        names: None: nothing that it names is looked for.
-        codec: What opens sealed values, or None.
-        pragmas: What the file says of itself.
-        reader: Reads it.
-        unknown: Why nobody can tell which processes live; empty if it can be told.
-    """
-
-    def __init__(self, path: str, codec: Codec | None = None) -> None:
-        """Open a file that is there.
-
-        Raises:
-            JournalError: It is not a journal of this format, or can't be read.
-        """
-        self.path = os.path.realpath(path)
-        self.codec = codec
-        self.names = Names()
-        self.pragmas = pragmas_of(self.path)
-        self.reader = Reader(self.path)
-        self.unknown = ""
-        self._owners: Owners | None = None
-        self._has_looked = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.reader.close()
-
-    def now(self) -> float:
-        """Tell the time, seconds since 1970, by the clock of this machine, which is the file's."""
-        return clock.time()
-
-    def find(self, saga_id: str) -> Summary | None:
-        """Give the summary of a saga, or None if there is none."""
-        found = self.reader.summaries("find", (saga_id,))
-        return found[0] if found else None
-
-    def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
-        """Give the rows of sagas by number, each in order."""
-        return self.reader.rows(numbers)
-
-    def select(
-        self,
-        statuses: Collection[SagaStatus] = (),
-        name: str | None = None,
-        *,
-        before: float | None = None,
-        after: float | None = None,
-        limit: int | None = None,
-    ) -> Sequence[Summary]:
-        """List sagas, newest first: of these statuses if any, changed before and after a time."""
-        return self.reader.select(
-            statuses,
-            limit,
-            name=name,
-            before=None if before is None else before * 1000,
-            after=None if after is None else after * 1000,
-        )
-
-    def drives(self, seen: Summary) -> bool | None:
-        """Tell whether a living process drives a saga; None if that is unknown."""
-        return seen.status in OPEN and self.lives(seen.owner)
-
-    def lives(self, owner: int) -> bool | None:
-        """Tell whether the process that has this number lives; None if that is unknown."""
-        if not owner:
-            return False
-        if not self._has_looked:
-            self._look()
-        if self.unknown:
-            return None
-        return self._owners is not None and self._owners.alive(owner)
-
-    def _look(self) -> None:
-        """Find the file that tells who lives, and say if there is none; reading makes none."""
-        path = f"{self.path}-owners"
-        known = max((owner for owner, _ in self.reader.owners()), default=0)
-        self._has_looked = True
-        try:
-            self.unknown = trouble(path, known)
-            if not self.unknown and os.path.lexists(path):
-                self._owners = owners_at(path)
-        except (JournalError, OSError) as error:
-            self.unknown = str(error)
-        if self.unknown:
-            print(f"saga: {self.unknown}", file=sys.stderr)
-
-
-def pragmas_of(path: str) -> Pragmas:
-    """Ask a file what it is.
-
-    Raises:
-        JournalError: It is not a journal of this format, or can't be read.
-    """
-    try:
-        with closing(connect_to_read(path)) as connection:
-            pragmas = Pragmas(
-                *(
-                    connection.execute(f"PRAGMA {name}").fetchone()[0]
-                    for name in ("application_id", "user_version", "journal_mode", "page_size")
-                )
-            )
-    except sqlite3.Error as error:
-        raise cannot("read", path, error) from error
-    if pragmas.application != APPLICATION_ID:
-        message = f"{path} is not a saga journal"
-        raise JournalError(message)
-    if pragmas.version != VERSION:
-        message = f"{path} has format {pragmas.version}, and this release reads {VERSION}"
-        raise JournalError(message)
-    return pragmas
 
 
 # --- what the command line says ------------------------------------------------------------------
@@ -190,11 +53,14 @@ def named(arguments: argparse.Namespace) -> str:
     """Give the path that was given for the journal.
 
     Raises:
-        UsageError: None was.
+        UsageError: None was, or it is a URL of what this release does not open.
     """
     path = arguments.journal or os.environ.get("SAGA_JOURNAL")
     if not path:
         raise UsageError(_NO_JOURNAL)
+    if url := _URL.match(str(path)):  # the rest of it may have a password
+        message = f"--journal: expected the path of a file, got {url[0]}…: nothing here opens that"
+        raise UsageError(message)
     return str(path)
 
 
@@ -214,9 +80,15 @@ def path_of(arguments: argparse.Namespace) -> str:
     return path
 
 
-def to_read(arguments: argparse.Namespace) -> ReadOnly:
-    """Open the journal for a command that reads."""
-    return ReadOnly(path_of(arguments), codec_of(arguments))
+@contextmanager
+def to_read(arguments: argparse.Namespace) -> Iterator[View]:
+    """Open the journal for a command that reads; say in the end what could not be told."""
+    with View(path_of(arguments), codec_of(arguments)) as view:
+        try:
+            yield view
+        finally:
+            if view.unsure:
+                print(f"saga: {view.unsure}", file=sys.stderr)
 
 
 def to_write(
@@ -227,7 +99,8 @@ def to_write(
     """Open the journal for a command that changes it, in the mode that it is in."""
     path = path_of(arguments)
     _tell_of_who_writes(path)  # it may be in the making
-    journal_mode = pragmas_of(path).journal_mode
+    with View(path) as view:
+        journal_mode = view.journal_mode
     codec = codec_of(arguments)
     try:
         journal = SQLiteJournal(
@@ -245,18 +118,13 @@ def to_write(
 
 def _tell_of_who_writes(path: str) -> None:
     """Say for whom the next write waits, if it will: a process that hangs keeps all others out."""
-    holder = who_writes(os.path.realpath(path))
+    holder = who_hangs(os.path.realpath(path))
     if holder is not None:
         print(
             f"saga: {holder} is writing to the journal; waiting for it for {PATIENCE:g} s; "
             f"{holder.remedy}",
             file=sys.stderr,
         )
-
-
-def who_writes(path: str) -> Holder | None:
-    """Tell who has been writing to the journal at a real path for longer than a moment."""
-    return lingering(f"{path}-gate", MOMENT)
 
 
 def tell_of_who_hangs(holder: Holder | None) -> None:
@@ -407,7 +275,7 @@ def refuse_sealed(journal: Journal, sagas: Sequence[Summary]) -> None:
 
 
 def each_read(
-    journal: Journal | ReadOnly, sagas: Sequence[Summary]
+    journal: Journal | View, sagas: Sequence[Summary]
 ) -> Iterable[tuple[Summary, Sequence[Row] | None]]:
     """Give each saga with its rows; None where they can't be read, which keeps no other back."""
     for batch in batches(sagas):

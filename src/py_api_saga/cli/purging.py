@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from py_api_saga.cli.opening import ReadOnly
     from py_api_saga.journal.changes import Summary
     from py_api_saga.journal.sqlite.journal import SQLiteJournal
+    from py_api_saga.journal.sqlite.view import View
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 1 if left else 0
 
 
-def _chosen(arguments: argparse.Namespace, journal: ReadOnly | SQLiteJournal) -> Sequence[Summary]:
+def _chosen(arguments: argparse.Namespace, journal: View | SQLiteJournal) -> Sequence[Summary]:
     """List the sagas that are to be purged; those that were are left out, unless forgotten now."""
     before = journal.now() - arguments.older_than
     ended = journal.select(arguments.status, before=before)

@@ -6,12 +6,13 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from py_api_saga.cli.opening import ReadOnly, path_of
+from py_api_saga.cli.opening import path_of
 from py_api_saga.cli.printing import write
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.sqlite.gate import Gate, inside, shut
 from py_api_saga.journal.sqlite.opening import mounted_alone
 from py_api_saga.journal.sqlite.owners import make_anew, trouble, who_lives
+from py_api_saga.journal.sqlite.view import View
 from py_api_saga.story.words import plural
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ def new_owners(arguments: argparse.Namespace) -> int:
     if arguments.new_owners:
         arguments.journal = arguments.new_owners
     path = os.path.realpath(path_of(arguments))
-    with ReadOnly(path) as journal:
-        owners = journal.reader.owners()
+    with View(path) as journal:
+        owners = journal.owners()
     known = max((owner for owner, _ in owners), default=0)
     beside = f"{path}-owners"
     if os.path.isfile(beside) and not os.path.islink(beside) and not trouble(beside, known):  # noqa: PTH113, PTH114 - paths are text here

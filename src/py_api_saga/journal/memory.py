@@ -61,6 +61,11 @@ class MemoryJournal:
         self._barred: set[int] = set()
         self._lock = OwnLock()
 
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return "in memory"
+
     def write(self, *changes: Change) -> None:
         """Settle each change; raises JournalError as the other journal does in a signal handler."""
         if is_held(self._lock.own):

@@ -29,10 +29,13 @@ class Journal(Protocol):
     """Where sagas are recorded.
 
     Attributes:
+        place: Where it is, for messages; never with a password.
         names: The functions and types that its sagas may name.
         codec: What its values pass through on their way to it and back, or None.
     """
 
+    @property
+    def place(self) -> str: ...  # noqa: D102 - described below
     @property
     def names(self) -> Names: ...  # noqa: D102 - described above
     @property

@@ -24,12 +24,12 @@ class Source(Protocol):
     """What sagas are read from: a journal, or what reads one without driving anything in it.
 
     Attributes:
-        path: Where it is, for messages.
+        place: Where it is, for messages.
         codec: What opens sealed values, or None.
     """
 
     @property
-    def path(self) -> str: ...  # noqa: D102 - described above
+    def place(self) -> str: ...  # noqa: D102 - described above
     @property
     def codec(self) -> Codec | None: ...  # noqa: D102
 
@@ -95,7 +95,7 @@ def find(journal: Source, saga_id: str) -> Summary:
     """
     seen = journal.find(saga_id)
     if seen is None:
-        message = f"there is no saga {saga_id!r} in the journal {journal.path}"
+        message = f"there is no saga {saga_id!r} in the journal {journal.place}"
         raise SagaError(message)
     return seen
 

@@ -10,7 +10,6 @@ import os
 import sys
 from itertools import islice
 
-from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, Append
 from py_api_saga.journal.format.functions import Names
@@ -19,21 +18,23 @@ from py_api_saga.journal.sql.group_commit import RetiredError
 from py_api_saga.journal.sqlite import files
 from py_api_saga.journal.sqlite.gate import inside
 from py_api_saga.journal.sqlite.opening import Options, locate
+from py_api_saga.journal.sqlite.reading import Reads
 from py_api_saga.journal.sqlite.writes import milliseconds
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
-    from py_api_saga.journal.changes import Change, Claim, Row, Summary
+    from py_api_saga.journal.changes import Change, Claim, Summary
     from py_api_saga.journal.protocol import Codec
     from py_api_saga.journal.sqlite.opening import Durability, JournalMode
+    from py_api_saga.journal.sqlite.reading import Reader
     from py_api_saga.journal.sqlite.shared import Shared
-    from py_api_saga.status import SagaStatus
+    from py_api_saga.journal.sqlite.view import View
 
 
-class SQLiteJournal:
+class SQLiteJournal(Reads):
     """Sagas in one SQLite file, which any number of processes of one machine share."""
 
     def __init__(
@@ -91,6 +92,11 @@ class SQLiteJournal:
         return {**self.__dict__, "_shared": None}
 
     @property
+    def place(self) -> str:
+        """Where it is, for messages: its path."""
+        return self.path
+
+    @property
     def shared(self) -> Shared:
         """What it shares with the other journals of this process on the same file.
 
@@ -138,50 +144,32 @@ class SQLiteJournal:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def find(self, saga_id: str) -> Summary | None:
-        """Give the summary of a saga, or None if there is none."""
-        found = self._opened().file.reader.summaries("find", (saga_id,))
-        return found[0] if found else None
+    def _reader(self) -> Reader:
+        return self._opened().file.reader
 
     def drives(self, seen: Summary) -> bool:
         """Tell whether somebody drives a saga: its owner lives and, if it is us, is at it."""
         return self._opened().drives(seen)
-
-    def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
-        """Give the rows of sagas by number, each in order."""
-        return self._opened().file.reader.rows(numbers)
-
-    def now(self) -> float:
-        """Tell the time, seconds since 1970, by the clock of this machine, which is the file's."""
-        return clock.time()
 
     def waiting(self, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first; see `Journal`."""
         waiting = self._opened().waiting(milliseconds(self.now()), milliseconds(LONGEST_WAIT))
         return list(islice(waiting, limit))
 
-    def select(
-        self,
-        statuses: Collection[SagaStatus] = (),
-        name: str | None = None,
-        *,
-        before: float | None = None,
-        after: float | None = None,
-        limit: int | None = None,
-    ) -> Sequence[Summary]:
-        """List sagas, newest first: of these statuses if any, changed before and after a time."""
-        return self._opened().file.reader.select(
-            statuses,
-            limit,
-            name=name,
-            before=None if before is None else before * 1000,
-            after=None if after is None else after * 1000,
-        )
-
     def _opened(self) -> Shared:
         shared = self.shared
         shared.open()
         return shared
+
+    def reader(self) -> View:
+        """Give a view for whoever drives nothing: it waits for nobody, and makes no file.
+
+        Raises:
+            JournalError: There is no such file, or it is not a journal of this format.
+        """
+        from py_api_saga.journal.sqlite.view import View  # noqa: PLC0415 - no saga that runs needs it
+
+        return View(self.path, self.codec)
 
     # --- for a person ----------------------------------------------------------------------------
 

@@ -197,7 +197,7 @@ def connect_to_write(path: str, options: Options) -> sqlite3.Connection:
     _inspect(path)
     connection = _connect(path, "rw")
     try:
-        is_new = _check_format(connection, path)
+        is_new = check_format(connection, path)
         _promise(connection, path, options)
         if is_new:
             _create(connection)
@@ -226,10 +226,10 @@ def _inspect(path: str) -> None:
     """Refuse what is not a journal, on a connection that cannot even checkpoint when it closes."""
     # A process may have died within a commit: only a writer can clean up, and looks again.
     with closing(_connect(path, "ro")) as connection, suppress(sqlite3.OperationalError):
-        _check_format(connection, path)
+        check_format(connection, path)
 
 
-def _check_format(connection: sqlite3.Connection, path: str) -> bool:
+def check_format(connection: sqlite3.Connection, path: str) -> bool:
     """Tell whether the file is empty, or refuse it."""
     try:
         application = _ask(connection, "PRAGMA application_id")
@@ -251,8 +251,8 @@ def _check_format(connection: sqlite3.Connection, path: str) -> bool:
         raise JournalError(message)
     if application or version or tables:
         message = (
-            f"{path} is the database of another program (application_id {application}): give the "
-            f"journal a file of its own"
+            f"{path} is not a saga journal, but the database of another program (application_id "
+            f"{application}): give the journal a file of its own"
         )
         raise JournalError(message)
     return True

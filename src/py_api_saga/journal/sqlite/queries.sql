@@ -113,6 +113,10 @@ WHERE {which}
 -- … in this order.
 ORDER BY number DESC LIMIT :limit;
 
+-- name: counts
+-- How many sagas there are of each status.
+SELECT status, count(*) FROM saga GROUP BY status;
+
 -- name: owners
 -- Who drives open sagas, and how many.
 SELECT owner, count(*) FROM saga INDEXED BY saga_open WHERE status < 2 GROUP BY owner;

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from functools import partial
 
+from py_api_saga import clock
 from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
 from py_api_saga.journal.reentry import interrupted, is_held
 from py_api_saga.journal.sqlite.descriptors import close_all, open_on, opened_since
@@ -19,7 +20,7 @@ from py_api_saga.status import SagaStatus
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import Any, TypeVar
 
     from py_api_saga.journal.sqlite.descriptors import Kept
@@ -86,6 +87,10 @@ class Reader:
 
         return self._read(read)
 
+    def counts(self) -> list[tuple[int, int]]:
+        """Tell how many sagas there are of each status; there may be millions."""
+        return self._read(lambda connection: connection.execute(QUERIES["counts"]).fetchall())
+
     def owners(self) -> list[tuple[int, int]]:
         """Tell who drives open sagas, and how many."""
         return self._read(lambda connection: connection.execute(QUERIES["owners"]).fetchall())
@@ -119,6 +124,44 @@ class Reader:
         """Close the connection, with the turn held."""
         close_all([self.connection], self.kept)
         self.connection, self.kept = None, ()
+
+
+class Reads:
+    """What `SQLiteJournal` and a view of it read alike."""
+
+    def _reader(self) -> Reader:
+        raise NotImplementedError  # pragma: no cover - both have one
+
+    def now(self) -> float:
+        """Tell the time, seconds since 1970, by the clock of this machine, which is the file's."""
+        return clock.time()
+
+    def find(self, saga_id: str) -> Summary | None:
+        """Give the summary of a saga, or None if there is none."""
+        found = self._reader().summaries("find", (saga_id,))
+        return found[0] if found else None
+
+    def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
+        """Give the rows of sagas by number, each in order."""
+        return self._reader().rows(numbers)
+
+    def select(
+        self,
+        statuses: Collection[SagaStatus] = (),
+        name: str | None = None,
+        *,
+        before: float | None = None,
+        after: float | None = None,
+        limit: int | None = None,
+    ) -> Sequence[Summary]:
+        """List sagas, newest first: of these statuses if any, changed before and after a time."""
+        return self._reader().select(
+            statuses,
+            limit,
+            name=name,
+            before=None if before is None else before * 1000,
+            after=None if after is None else after * 1000,
+        )
 
 
 def _faults(connection: sqlite3.Connection, most: int = MOST_FAULTS) -> list[str]:
