@@ -22,10 +22,10 @@ from commands import (
     meanwhile,
     notes,
     refuse,
-    wait_until,
 )
 from depot import do, fail
 from recorded import order, seen, status
+from world import until
 
 from py_api_saga import SagaAssembler, SagaStatus
 from py_api_saga.cli import recovering
@@ -300,7 +300,7 @@ def test_a_saga_that_a_process_drives_is_left_to_it_unless_forced(
     epoch = seen(journal, "x").epoch
 
     def let_go() -> None:
-        wait_until(lambda: seen(journal, "x").epoch > epoch)
+        until(lambda: seen(journal, "x").epoch > epoch)
         (tmp_path / "go").touch()
 
     with meanwhile(let_go):

@@ -23,11 +23,11 @@ from commands import (
     remedies,
     run,
     stuck_forward,
-    wait_until,
     written,
 )
 from depot import ask, do, fail, undo
 from recorded import order, seen, status, stuck
+from world import until
 
 from py_api_saga import Retry, SagaAssembler, SagaStatus, SagaStuck, Status, repair, result_of
 from py_api_saga.journal import SQLiteJournal
@@ -357,8 +357,8 @@ def test_why_of_what_was_given_up_and_succeeded_after_all(say: Say, journal: SQL
         made.operation((do, "b"), name="b").orchestrator_execute(journal=journal, saga_id="x")
     assert "nobody knows whether it happened" in say("why", "x")[1]
     go_on.set()
-    wait_until(lambda: "succeeded, and returned" in say("show", "x")[1])
-    wait_until(lambda: not journal.drives(seen(journal, "x")))
+    until(lambda: "succeeded, and returned" in say("show", "x")[1])
+    until(lambda: not journal.drives(seen(journal, "x")))
 
     assert "a  STUCK    it was given up, and succeeded after all" in say("why", "x")[1]
     assert remedies(say, "why", "x") == [

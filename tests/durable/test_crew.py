@@ -12,7 +12,7 @@ from typing import Any
 import depot
 import pytest
 from depot import ado, fail
-from recorded import Unreadable, Wrapped, chain, order, status
+from recorded import Unreadable, Wrapped, begun, chain, order, status
 
 from py_api_saga import Event, SagaAssembler, SagaStatus, recover
 from py_api_saga.durable import recovery
@@ -21,12 +21,6 @@ from py_api_saga.journal.changes import Append, Change
 
 COMPLETED = SagaStatus.COMPLETED
 SEEN: ContextVar[str] = ContextVar("SEEN", default="nothing")
-
-
-def begun(journal: Any, sagas: int, make: Callable[[], SagaAssembler] = order) -> None:
-    """Write down so many sagas that nobody drives."""
-    for number in range(sagas):
-        make().start(journal=journal, saga_id=f"x{number}")
 
 
 def outcomes(journal: Any, **options: Any) -> list[SagaStatus]:
@@ -204,7 +198,7 @@ def test_a_journal_that_cannot_be_read_ends_the_recovery_after_what_was_begun(
 
 def test_a_rollback_is_recovered_in_turns_too(journal: Any) -> None:
     """Whatever a saga does, it gives what is to be written before it goes on."""
-    begun(journal, 4)
+    begun(journal, 4, order)
     depot.behaviour["c"] = fail(ValueError("no courier"))
 
     assert outcomes(journal, max_workers=4) == [SagaStatus.COMPENSATED] * 4

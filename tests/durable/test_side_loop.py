@@ -7,21 +7,20 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any
 
 import depot
 import pytest
 from depot import ado, aundo, do, fail, undo
-from recorded import Wrapped, chain, seen, status
-from world import PATIENCE, Watch
+from recorded import Wrapped, begun, chain, seen, status
+from world import PATIENCE, Watch, until
 
 from py_api_saga import SagaAssembler, SagaStatus, arecover, recover, takeover
 from py_api_saga.durable import recovery
 from py_api_saga.durable.run import DurableRun
 from py_api_saga.executors import side_loop, threads
-from py_api_saga.journal import MemoryJournal
 
 COMPLETED, COMPENSATED = SagaStatus.COMPLETED, SagaStatus.COMPENSATED
 
@@ -32,20 +31,6 @@ def coroutines(*names: str, **options: Any) -> SagaAssembler:
     for name in names:
         saga.operation((ado, name), (aundo, name), name=name)
     return saga
-
-
-def begun(journal: Any, sagas: int, make: Callable[[], SagaAssembler]) -> None:
-    """Write down so many sagas that nobody drives."""
-    for number in range(sagas):
-        make().start(journal=journal, saga_id=f"x{number}")
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so; it is an error if it never is."""
-    limit = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < limit, "it never came to that"
-        time.sleep(0.005)
 
 
 def loops() -> list[threading.Thread]:
@@ -370,14 +355,6 @@ def test_a_second_one_leaves_a_rollback_that_hangs(journal: Any) -> None:
 
 
 # --- what lands late -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def in_memory() -> Iterator[Any]:
-    """A journal in memory: what takes a while is not waited for with each kind."""
-    depot.reset()
-    yield MemoryJournal(modules=["depot"])
-    depot.reset()
 
 
 @pytest.mark.parametrize("how", ["open", "ended", "arecover"])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import depot
@@ -14,7 +13,7 @@ import pytest
 from depot import ado, aundo, do, fail, undo
 from django.core.exceptions import AppRegistryNotReady, ImproperlyConfigured
 from recorded import Faulty, Wrapped, bodies, chain, crashed, seen, status
-from world import PATIENCE, Watch
+from world import PATIENCE, Watch, until
 
 from py_api_saga import (
     Event,
@@ -43,14 +42,6 @@ class RefusedError(Exception):
 def lack() -> Any:
     """Ask for Flask's application where there is none."""
     return flask.current_app.name
-
-
-def until(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so; it is an error if it never is."""
-    limit = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < limit, "it never came to that"
-        time.sleep(0.005)
 
 
 def raised(function: Callable[[], Any]) -> BaseException:
@@ -530,14 +521,6 @@ def test_a_child_saga_of_a_recovered_one_decides_nothing_for_it(journal: Any, ki
 
 
 # --- stragglers ----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def in_memory() -> Iterator[Any]:
-    """A journal in memory: what takes a while is not waited for with each kind."""
-    depot.reset()
-    yield MemoryJournal(modules=["depot"])
-    depot.reset()
 
 
 def test_a_straggler_that_lacked_something_only_ends(in_memory: Any) -> None:

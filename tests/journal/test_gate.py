@@ -23,7 +23,7 @@ from paths import SUPPORT
 from recorded import WHO, begin, bodies, chain, seen, status, stuck
 from withdrawals import play
 from workers import said, tell, worker
-from world import PATIENCE, in_child, in_time, unmeasured
+from world import PATIENCE, in_child, in_time, unmeasured, until
 
 from py_api_saga import (
     JournalError,
@@ -116,14 +116,6 @@ def is_free(journal: SQLiteJournal) -> bool:
         except BlockingIOError:
             return False
         return True
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 @contextmanager

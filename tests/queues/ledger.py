@@ -7,9 +7,12 @@ import os
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from py_api_saga import current_operation
 
 FILE = "LEDGER"  # the variable that names it
 
@@ -51,6 +54,26 @@ def note(
         os.write(descriptor, text.encode())
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def calling(order: str, name: str) -> Iterator[None]:
+    """Note that the function of an operation is being called, as it sees itself."""
+    note("begin", order, name, current_operation().idempotency_key)
+    try:
+        yield
+    finally:
+        note("end", order, name)
+
+
+def take_effect(order: str, name: str) -> None:
+    """Change what an operation changes."""
+    note("effect", order, name, current_operation().idempotency_key)
+
+
+def take_back(order: str, name: str) -> None:
+    """Undo what an operation has changed, if it has."""
+    note("undone", order, name, current_operation().action_key or "")
 
 
 def read(file: Path | None = None) -> list[Line]:

@@ -9,34 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from py_api_saga import current_operation
-from queues.ledger import count, note, of, read
+from queues.ledger import calling, count, note, of, read, take_back, take_effect
 
 PATIENCE = 60.0  # seconds after which a limit, or a second delivery, is taken for lost
 
 
 class NoCourier(Exception):
     """There is no van today."""
-
-
-@contextmanager
-def _calling(order: str, name: str) -> Iterator[None]:
-    note("begin", order, name, current_operation().idempotency_key)
-    try:
-        yield
-    finally:
-        note("end", order, name)
-
-
-def _take_effect(order: str, name: str) -> None:
-    note("effect", order, name, current_operation().idempotency_key)
-
-
-def _undo(order: str, name: str) -> None:
-    note("undone", order, name, current_operation().action_key or "")
 
 
 def _wait_for(order: str, word: str) -> None:
@@ -51,21 +31,21 @@ def _wait_for(order: str, word: str) -> None:
 
 def reserve(order: str) -> None:
     """Reserve."""
-    with _calling(order, "reserve"):
-        _take_effect(order, "reserve")
+    with calling(order, "reserve"):
+        take_effect(order, "reserve")
 
 
 def release(order: str) -> None:
     """Undo it."""
-    with _calling(order, "release"):
-        _undo(order, "reserve")
+    with calling(order, "release"):
+        take_back(order, "reserve")
 
 
 def charge(order: str, cents: int) -> None:
     """Charge; then be killed, be struck, or wait until somebody else has come with the order."""
     del cents
-    with _calling(order, "charge"):
-        _take_effect(order, "charge")
+    with calling(order, "charge"):
+        take_effect(order, "charge")
         if order == "killed" and count(of(order, read()), "begin", "charge") == 1:
             note("killed", order)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -77,20 +57,20 @@ def charge(order: str, cents: int) -> None:
 
 def refund(order: str) -> None:
     """Undo it."""
-    with _calling(order, "refund"):
-        _undo(order, "charge")
+    with calling(order, "refund"):
+        take_back(order, "charge")
 
 
 def book_courier(order: str) -> None:
     """Book, unless there is no van: never for one order, and not the first time for another."""
-    with _calling(order, "book"):
+    with calling(order, "book"):
         first = count(of(order, read()), "begin", "book") == 1
         if order == "never" or (order == "later" and first):
             raise NoCourier
-        _take_effect(order, "book")
+        take_effect(order, "book")
 
 
 def cancel_courier(order: str) -> None:
     """Undo it."""
-    with _calling(order, "cancel"):
-        _undo(order, "book")
+    with calling(order, "cancel"):
+        take_back(order, "book")

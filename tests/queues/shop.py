@@ -13,11 +13,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from py_api_saga import Event, Observer, Retry, SagaAssembler, current_operation
+from py_api_saga import Event, Observer, Retry, SagaAssembler
 from py_api_saga.journal import SQLiteJournal
 
 from . import ledger
-from .ledger import note
+from .ledger import calling, note, take_back, take_effect
 
 # An exception that is set into a thread may strike in `logging`, and leave its lock locked.
 logging.getLogger("py_api_saga").setLevel(logging.WARNING)
@@ -47,23 +47,6 @@ def journal() -> SQLiteJournal:
 # --- calls -------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _calling(order: str, name: str) -> Iterator[None]:
-    note("begin", order, name, current_operation().idempotency_key)
-    try:
-        yield
-    finally:
-        note("end", order, name)
-
-
-def _take_effect(order: str, name: str) -> None:
-    note("effect", order, name, current_operation().idempotency_key)
-
-
-def _undo(order: str, name: str) -> None:
-    note("undone", order, name, current_operation().action_key or "")
-
-
 def _until_struck() -> None:
     """Wait for a limit that is raised in this thread, in steps: some are raised between two."""
     until = time.monotonic() + PATIENCE
@@ -88,24 +71,24 @@ def _calls(order: str, name: str) -> int:
 
 def reserve(order: str) -> str:
     """Reserve."""
-    with _calling(order, "reserve"):
-        _take_effect(order, "reserve")
+    with calling(order, "reserve"):
+        take_effect(order, "reserve")
     return "shelf 7"
 
 
 def release(order: str) -> None:
     """Undo it."""
-    with _calling(order, "release"):
-        _undo(order, "reserve")
+    with calling(order, "release"):
+        take_back(order, "reserve")
 
 
 def charge(order: str, trouble: str) -> int:
     """Charge, with a trouble: what a limit, a busy service or a kill strikes."""
-    with _calling(order, "charge"):
+    with calling(order, "charge"):
         if trouble == "busy" and _calls(order, "charge") == 1:
             note("busy", order, "charge")
             raise Busy
-        _take_effect(order, "charge")
+        take_effect(order, "charge")
         if trouble == "killed" and _calls(order, "charge") == 1:
             note("killed", order)
             os.kill(os.getpid(), signal.SIGKILL)
@@ -118,36 +101,36 @@ def charge(order: str, trouble: str) -> int:
 
 async def acharge(order: str) -> int:
     """Charge under asyncio, and be struck."""
-    with _calling(order, "charge"):
-        _take_effect(order, "charge")
+    with calling(order, "charge"):
+        take_effect(order, "charge")
         await asyncio.sleep(PATIENCE)
     raise NeverStruckError
 
 
 def refund(order: str, trouble: str) -> None:
     """Undo it, with a trouble in the first call."""
-    with _calling(order, "refund"):
+    with calling(order, "refund"):
         if trouble == "struck" and _calls(order, "refund") == 1:
             _until_struck()
         if trouble == "others struck" and _calls(order, "refund") == 1:
             _until_others_are_struck(order)
-        _undo(order, "charge")
+        take_back(order, "charge")
 
 
 def book(order: str, trouble: str) -> None:
     """Book a courier."""
-    with _calling(order, "book"):
+    with calling(order, "book"):
         if trouble == "refused":
             raise Refused
-        _take_effect(order, "book")
+        take_effect(order, "book")
         if trouble == "struck" and _calls(order, "book") == 1:
             _until_struck()
 
 
 def cancel(order: str) -> None:
     """Undo it."""
-    with _calling(order, "cancel"):
-        _undo(order, "book")
+    with calling(order, "cancel"):
+        take_back(order, "book")
 
 
 # --- sagas -------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import errands
 from depot import do, fail, undo
 from paths import ROOT, SUPPORT
 from recorded import Reversed, bodies, seen
+from world import until
 
 from py_api_saga import SagaAssembler, SagaException, SagaStatus
 from py_api_saga.cli.worker import Worker
@@ -131,16 +132,8 @@ LEFT_ALONE = "RUNNING, left alone: its values are sealed: give the codec"
 
 def tell(number: int = signal.SIGTERM) -> None:
     """Send this process a signal, once it is a worker, which takes it in."""
-    wait_until(lambda: isinstance(getattr(signal.getsignal(number), "__self__", None), Worker))
+    until(lambda: isinstance(getattr(signal.getsignal(number), "__self__", None), Worker))
     os.kill(os.getpid(), number)
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Wait until something is so; it is an error if it never is."""
-    limit = time.monotonic() + 60
-    while not is_so():
-        assert time.monotonic() < limit, "it never came to that"
-        time.sleep(0.01)
 
 
 @contextmanager

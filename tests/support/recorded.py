@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,6 +51,12 @@ def stuck(journal: Any, saga_id: str = "x") -> None:
     with pytest.raises(SagaStuck):
         order().orchestrator_execute(journal=journal, saga_id=saga_id)
     depot.behaviour.clear()
+
+
+def begun(journal: Any, sagas: int, make: Callable[[], SagaAssembler]) -> None:
+    """Write down so many sagas that nobody drives."""
+    for number in range(sagas):
+        make().start(journal=journal, saga_id=f"x{number}")
 
 
 def crashed(journal: Any, saga: SagaAssembler, good: int, saga_id: str = "x") -> None:

@@ -151,6 +151,14 @@ def statuses(error: SagaException) -> dict[str, str]:
     return {name: report.status.name for name, report in error.operations.items()}
 
 
+def until(is_so: Callable[[], object]) -> None:
+    """Wait until something is so; it is an error if it never is."""
+    limit = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < limit, "it never came to that"
+        time.sleep(0.002)
+
+
 def in_time(function: Callable[[], Any], seconds: float = PATIENCE) -> Any:
     """Call a function in a thread of its own, so that a test which deadlocks fails instead."""
     outcome: list[Any] = []
