@@ -21,6 +21,8 @@ from world import Clock, World
 
 import py_api_saga
 from py_api_saga import clock as clock_of_ours
+from py_api_saga.journal.sqlite import owners
+from py_api_saga.journal.sqlite.descriptors import give_back
 
 # Hundreds of processes import the library, and each would compile it anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -29,6 +31,8 @@ sys.dont_write_bytecode = False
 CHAINS = ("orchestrator_execute", "aorchestrator_execute")
 GRAPHS = ("choreography_execute", "achoreography_execute")
 LONGEST = ("test_benchmarks.py", "test_cli.py", "test_crash.py", "test_typing.py")
+
+FEW_FILES = 50
 
 Execute = Callable[..., Any]
 Step = Callable[..., Callable[..., Any]]
@@ -82,6 +86,20 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield)
     finally:
         sys.settrace(trace)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, Any, Any]:
+    """Give back what the journals of many tests before keep open for the life of a process.
+
+    Their folders are gone. Those of the last few may still be asked for by calls given up.
+    """
+    result = yield
+    gone = [key for key, file in owners._files.items() if file.is_missing()]  # noqa: SLF001
+    if len(gone) > 2 * FEW_FILES:
+        for key in gone[:-FEW_FILES]:
+            give_back(owners._files.pop(key)._file)  # noqa: SLF001 - a program has few journals
+    return result
 
 
 def _executor(method: str) -> Execute:
