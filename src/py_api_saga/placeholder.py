@@ -43,7 +43,7 @@ def result_of(operation: str = OWN) -> Any:  # Any: it stands for a value of any
     return Placeholder(operation)
 
 
-def given(name: str, /) -> Any:  # Any: likewise
+def given(name: str, /) -> Any:  # as `result_of`
     """Stand for an argument that each run of a saga is given anew, by `saga.given(name=…)`.
 
     Items and attributes of it are named as on the argument itself: `given("order")["id"]`. It may

@@ -203,7 +203,7 @@ def test_what_is_too_much_together_is_refused_in_the_same_words(
 
 
 def test_what_is_changed_between_two_runs_is_written_as_it_is() -> None:
-    """A list that is no run's own, but the saga's: each run is called with what is in it then."""
+    """A list that is not a run's own, but the saga's: a run is called with what is in it then."""
     options = {"fast": False}
     saga = SagaAssembler.saga().operation((do, "a", options, given("x")), name="a")
     body(saga.given(x=1))

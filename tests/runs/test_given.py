@@ -178,7 +178,7 @@ def test_each_attempt_gets_them(execute: Execute) -> None:
 
 
 def test_an_argument_orders_nothing(execute_graph: Execute) -> None:
-    """It is no result: an operation of the same name is another thing, and need not be there."""
+    """It is not a result: an operation of the same name is another thing, and need not be there."""
     both = threading.Barrier(2, timeout=5)
 
     def meet(_: Any) -> None:

@@ -78,7 +78,7 @@ def ask(name: str, *_: Any, **__: Any) -> Any:
 
 
 async def aask(name: str, *_: Any, **__: Any) -> Any:
-    """Look there, likewise."""
+    """Look there."""
     await asyncio.sleep(0)
     return ask(name)
 

@@ -163,7 +163,7 @@ async def run_under_asyncio(checkout: SagaAssembler) -> None:
     assert_type(await checkout.achoreography_execute(max_workers=4), Results)
 
 
-# What is given to each run stands for a value of any type, and what it is given to is no saga.
+# What is given to each run stands for a value of any type, and what it is given to is not a saga.
 once = saga().operation((reserve, given("sku"), given("pieces")), (release, given("sku")))
 once.operation((post, "/order", {"id": given("order").id, "lines": [given("order")["lines"]]}))
 assert_type(given("order")["id"], Any)

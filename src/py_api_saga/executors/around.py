@@ -47,7 +47,7 @@ def check_around(around: Any, where: str) -> tuple[Around, ...]:
     """Refuse what can't be around a call, as far as one can know before it is called.
 
     Raises:
-        SagaDefinitionError: It is no list or tuple of functions, or one would have to be awaited.
+        SagaDefinitionError: It is not a list or tuple of functions, or one is to be awaited.
     """
     if isinstance(around, (list, tuple)):
         for one in around:

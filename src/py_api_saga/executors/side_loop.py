@@ -141,7 +141,7 @@ class OwnLoop:
 
     def call(self, _: Run, make: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         """Run a coroutine in the loop, in a copy of this context, and wait for it."""
-        import asyncio  # noqa: PLC0415 - likewise
+        import asyncio  # noqa: PLC0415 - as above
 
         if self._runner is None:
             self._runner = asyncio.Runner()
