@@ -25,6 +25,8 @@ LIMITS = frozenset(
 
 # Read past whatever a metaclass makes of these.
 _lineage = type.__dict__["__mro__"].__get__
+_flags_of = type.__dict__["__flags__"].__get__
+_DEFINED = 1 << 9  # by a `class` statement; none of the built-in classes is a limit
 _module_of = type.__dict__["__module__"].__get__
 _name_of = type.__dict__["__qualname__"].__get__
 _SHORT = frozenset(name.rpartition(".")[2] for name in LIMITS)  # looked up first: it is faster
@@ -32,6 +34,8 @@ _SHORT = frozenset(name.rpartition(".")[2] for name in LIMITS)  # looked up firs
 
 def is_limit(error: BaseException) -> bool:
     """Tell whether an error is a time limit of a task queue, known by name: nothing is imported."""
+    if not _flags_of(type(error)) & _DEFINED:
+        return False
     for kind in _lineage(type(error)):
         name = _name_of(kind)
         if name in _SHORT and f"{_module_of(kind)}.{name}" in LIMITS:

@@ -234,25 +234,27 @@ def meant(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = Fals
         run: The run.
         intent: The call.
         error: What it raised.
-        is_doubtful: Whether it is in doubt, whatever the type of the error; None if that decides.
+        is_doubtful: Whether it is in doubt, whatever the type of the error.
     """
     _, i, kind, number, _, _ = intent
     if not is_doubtful and (lacking := run.lacks(error)) is not None:
         return unready(intent, lacking)
     policy = run.operations[i].policy
-    elapsed, handled = 0.0, sys.exception()
+    elapsed, drawn, handled = 0.0, 0.0, sys.exception()
     noted = is_doubtful or run.has_noted(intent)
     if kind == ASK:
         complain("an on_doubt function raised", error=error)
     elif policy is not PLAIN:
         rule = policy.retry if kind == ACTION else policy.compensation_retry
-        if rule is not None and rule.timeout is not None:
-            elapsed = run.since_first(i, kind, clock.monotonic())
+        if rule is not None:
+            drawn = chance.fraction()
+            if rule.timeout is not None:
+                elapsed = run.since_first(i, kind, clock.monotonic())
         try:
             policy = policy.answered(kind, error, number, handled, noted=noted)
         except BaseException as interrupt:  # noqa: BLE001 - it struck a function of the user's
             return interrupted(intent, interrupt)
-    return meaning(policy, intent, error, elapsed, chance.fraction(), handled, noted)
+    return meaning(policy, intent, error, elapsed, drawn, handled, noted)
 
 
 def overdue(run: Run, i: int, kind: str, timeout: float) -> TimeoutError:
