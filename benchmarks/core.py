@@ -378,6 +378,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="15 if not given")
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, noisy")
+    parser.add_argument("--sizes", help="numbers of operations, by comma")
     parser.add_argument(
         "--instructions", action="store_true", help="count these, with valgrind, and nothing else"
     )
@@ -402,7 +403,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     ours = {THIS: SOURCE, THIS_GIVEN: SOURCE}
     folders: dict[str, Path | None] = {BARE_LOOP: None, **peers, **ours}
-    sizes = (1, 10, 100, 200) if quick else (1, 3, 10, 100, 1000, 10_000)
+    sizes: tuple[int, ...] = (1, 10, 100, 200) if quick else (1, 3, 10, 100, 1000, 10_000)
+    if options.sizes:
+        sizes = tuple(map(int, options.sizes.split(",")))
     parallel = (2, 10) if quick else (2, 10, 100)
 
     old = {PREDECESSOR: peers[PREDECESSOR]} if peers else {}

@@ -125,3 +125,50 @@ def test_a_section_that_there_is_not_is_refused() -> None:
     done = measure("--only", "nonsense", script=SCRIPT.with_name("durable.py"))
     assert done.returncode == 2
     assert "--only: expected some of rates,commits" in done.stderr
+
+
+def test_what_grows_is_measured() -> None:
+    """Operations, open sagas and payload; the rest takes its time."""
+    script = SCRIPT.with_name("growth.py")
+
+    done = measure("--quick", "--only", "open,payload", script=script)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "### open: " in done.stdout
+    assert "| 1,000 | " in done.stdout
+
+
+def test_costs_are_those_of_the_sagas_and_not_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each saga takes, here and in another tree; the real valgrind takes minutes to tell."""
+    valgrind = tmp_path / "valgrind"
+    valgrind.write_text(
+        f"""#!{sys.executable}
+import sys
+arguments = sys.argv
+times = int(arguments[arguments.index("--times") + 1])
+each = 5000 if "other" in " ".join(arguments) else 7000
+print("==1== Collected :", 5_000_000 + each * times, file=sys.stderr)
+"""
+    )
+    valgrind.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    script = SCRIPT.with_name("costs.py")
+    done = measure("--quick", "--only", "arguments", "--against", "other", script=script)
+
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| Write")]
+    assert len(rows) == 4
+    assert all(row.endswith("| 5,000 | 7,000 | 1.40 |") for row in rows)
+
+
+@pytest.mark.parametrize("name", ["growth.py", "costs.py"])
+def test_a_section_that_is_not_there_is_refused(name: str) -> None:
+    """It says which there are."""
+    done = measure("--only", "nothing", script=SCRIPT.with_name(name))
+
+    assert done.returncode == 2
+    assert "--only: expected " in done.stderr
