@@ -16,7 +16,8 @@ from py_api_saga.journal.changes import Append, Purge, Take, latest
 from py_api_saga.journal.format.entries import write_entry
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.sagas import digest, folding, read_lines, read_rows
-from py_api_saga.journal.format.values import SealedError, Trees, Values
+from py_api_saga.journal.format.sealing import SealedError
+from py_api_saga.journal.format.values import Trees, Values
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.wording import as_text
 

@@ -63,6 +63,7 @@ HOUSE = (
     ("journal.format.untagging",),
     ("journal.changes",),
     ("journal.protocol",),
+    ("journal.format.sealing",),
     # Where it is kept.
     ("journal.sql", "journal.sql.statements", "journal.sql.desk"),
     ("journal.sql.batch",),

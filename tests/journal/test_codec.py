@@ -31,7 +31,7 @@ from py_api_saga.journal import MemoryJournal
 from py_api_saga.journal.format import json_text as codec
 from py_api_saga.journal.format import tagging, untagging
 from py_api_saga.journal.format.definitions import MAX_AGE, Plan, write_definition
-from py_api_saga.journal.format.functions import Names, NotStorableError, UnknownNameError
+from py_api_saga.journal.format.functions import Functions, NotStorableError, UnknownNameError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps, loads
 from py_api_saga.journal.format.sagas import difference, digest
 from py_api_saga.journal.format.tagging import MAX_DEPTH, tagged
@@ -41,7 +41,7 @@ from py_api_saga.placeholder import Placeholder
 from py_api_saga.status import MISSING
 
 HERE = __name__
-NAMES = Names([HERE, "math"])
+NAMES = Functions([HERE, "math"])
 T = TypeVar("T")
 
 RAN: list[str] = []  # what a value ran when it should not have
@@ -203,7 +203,7 @@ def again(error: Exception) -> bool:
     return bool(error)
 
 
-def there(value: Any, names: Names = NAMES) -> Any:
+def there(value: Any, names: Functions = NAMES) -> Any:
     """Write a value as JSON text and read it again."""
     return untagged(loads(dumps(tagged(value, names)), MAX_VALUE), names)
 

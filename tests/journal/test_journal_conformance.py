@@ -22,7 +22,7 @@ from py_api_saga.journal.changes import (
     SagaExistsError,
     Take,
 )
-from py_api_saga.journal.format.functions import Names
+from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.memory import MemoryJournal
 from py_api_saga.journal.protocol import Journal
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
@@ -571,5 +571,5 @@ def test_threads_and_tasks_write_at_once(journal: Journal) -> None:
 
 def test_a_journal_says_which_names_its_sagas_may_use(journal: Journal) -> None:
     """Nothing but this library's own, unless modules are given."""
-    assert isinstance(journal.names, Names)
+    assert isinstance(journal.names, Functions)
     assert journal.codec is None

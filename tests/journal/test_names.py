@@ -16,7 +16,7 @@ import pytest
 
 import py_api_saga.cli
 from py_api_saga import Retry, SagaStatus
-from py_api_saga.journal.format.functions import Names, NotStorableError, UnknownNameError
+from py_api_saga.journal.format.functions import Functions, NotStorableError, UnknownNameError
 
 HERE = __name__
 
@@ -60,7 +60,7 @@ HOSTILE = [
     "py_api_saga.journal.format.functions:sys.exit",
     "py_api_saga.journal.format.functions:sys",
     "py_api_saga.journal.format.functions:import_module",
-    "py_api_saga.journal.format.functions:Names",
+    "py_api_saga.journal.format.functions:Functions",
     "py_api_saga.cli:main",
     "py_api_saga.__main__:main",
     "py_api_saga.retry:Retry.wait",
@@ -200,7 +200,7 @@ class Junior(Clerk):
 )
 def test_what_a_listed_module_defines_is_found_again(thing: Any, path: str) -> None:
     """Functions, classes, and what stands in a class, by `module:qualname`."""
-    names = Names([HERE])
+    names = Functions([HERE])
 
     assert names.of(thing) == f"{HERE}:{path}"
     assert names.of(thing) == f"{HERE}:{path}"
@@ -209,14 +209,14 @@ def test_what_a_listed_module_defines_is_found_again(thing: Any, path: str) -> N
 
 def test_a_class_method_is_bound_to_the_class_that_was_named() -> None:
     """An inherited one too."""
-    names = Names([HERE])
+    names = Functions([HERE])
 
     assert type(names.find(names.of(Junior.hire))()) is Junior
 
 
 def test_a_builtin_function_has_a_name_in_a_listed_module() -> None:
     """Modules in C are modules."""
-    names = Names(["math"])
+    names = Functions(["math"])
 
     assert names.find(names.of(math.sqrt)) is math.sqrt
 
@@ -226,16 +226,16 @@ def test_main_has_names_only_if_it_is_listed(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(sys.modules["__main__"], "top", top, raising=False)
     monkeypatch.setattr(top, "__module__", "__main__")
 
-    assert Names(["__main__"]).find(Names(["__main__"]).of(top)) is top
+    assert Functions(["__main__"]).find(Functions(["__main__"]).of(top)) is top
     with pytest.raises(NotStorableError, match=r"__main__:top is in a module .* list: add"):
-        Names([HERE]).of(top)
+        Functions([HERE]).of(top)
     with pytest.raises(UnknownNameError, match="'__main__', which the journal does not list"):
-        Names([HERE]).find("__main__:top")
+        Functions([HERE]).find("__main__:top")
 
 
 def test_the_librarys_own_public_types_need_no_entry() -> None:
     """They are offered by the package."""
-    names = Names()
+    names = Functions()
 
     assert names.find(names.of(Retry)) is Retry
     assert names.find("py_api_saga.status:SagaStatus") is SagaStatus
@@ -243,7 +243,7 @@ def test_the_librarys_own_public_types_need_no_entry() -> None:
 
 def test_a_package_stands_for_itself_alone() -> None:
     """Its submodules may hold what was never meant to be called."""
-    names = Names(["shop"])
+    names = Functions(["shop"])
 
     assert names.find("shop:greet").__name__ == "greet"
     with pytest.raises(UnknownNameError, match=r"'shop\.stock', which the journal does not list"):
@@ -252,7 +252,7 @@ def test_a_package_stands_for_itself_alone() -> None:
 
 def test_a_star_stands_for_all_that_is_below_a_package() -> None:
     """The package itself included, and no other one whose name begins alike."""
-    names = Names(["shop.*"])
+    names = Functions(["shop.*"])
 
     assert names.find("shop:greet").__name__ == "greet"
     assert names.find("shop.stock:reserve").__name__ == "reserve"
@@ -296,19 +296,22 @@ def local() -> tuple[Any, Any]:
         (odd, r"is not a name that can be found again"),
         (internal, r":__internal' is not a name that can be found again"),
         (Clerk.__call__, r":Clerk\.__call__' is not a name that can be found again"),
-        (Names, r"py_api_saga\.journal\.format\.functions:Names is not public in py_api_saga"),
+        (
+            Functions,
+            r"\.format\.functions:Functions is not public in py_api_saga",
+        ),
         (py_api_saga.cli.main, r"py_api_saga\.cli:main is not public in py_api_saga"),
     ],
 )
 def test_what_could_not_be_found_again_is_refused(thing: Any, text: str) -> None:
     """In words that say what to do instead."""
     with pytest.raises(NotStorableError, match=text):
-        Names([HERE]).of(thing)
+        Functions([HERE]).of(thing)
 
 
 def test_what_a_module_has_replaced_is_looked_for_again(shop: Any) -> None:
     """A module may be loaded anew while sagas run, and a test may patch a function."""
-    names = Names(["shop.operations"])
+    names = Functions(["shop.operations"])
     assert names.find("shop.operations:charge") is shop.charge
 
     importlib.reload(shop)
@@ -321,7 +324,7 @@ def test_what_is_defined_in_a_module_that_is_gone_is_refused(shop: Any) -> None:
     del sys.modules["shop.operations"]
 
     with pytest.raises(NotStorableError, match="stands for something else or for nothing"):
-        Names(["shop.operations"]).of(shop.charge)
+        Functions(["shop.operations"]).of(shop.charge)
 
 
 def test_what_stands_for_a_module_may_be_anything(
@@ -331,12 +334,12 @@ def test_what_stands_for_a_module_may_be_anything(
     monkeypatch.setitem(sys.modules, "shop.operations", 3)
 
     with pytest.raises(NotStorableError, match="stands for something else or for nothing"):
-        Names(["shop.operations"]).of(shop.charge)
+        Functions(["shop.operations"]).of(shop.charge)
 
 
 def test_a_name_is_not_given_to_another_object_at_the_same_address() -> None:
     """What was refused once leaves no trace, and what was named is kept."""
-    names = Names([HERE])
+    names = Functions([HERE])
     assert names.of(top) == f"{HERE}:top"
 
     for _ in range(100):
@@ -349,17 +352,17 @@ def test_a_name_is_not_given_to_another_object_at_the_same_address() -> None:
 
 def test_names_are_sent_without_what_was_found_by_them(shop: Any) -> None:
     """In another process an id is another object's, and a module cannot be sent at all."""
-    names = Names(["shop.*"])
+    names = Functions(["shop.*"])
     assert names.find(names.of(shop.charge)) is shop.charge
 
-    assert pickle.dumps(names) == pickle.dumps(Names(["shop.*"]))
+    assert pickle.dumps(names) == pickle.dumps(Functions(["shop.*"]))
     assert pickle.loads(pickle.dumps(names)).of(shop.charge) == "shop.operations:charge"  # noqa: S301 - our own bytes
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_name_is_refused_and_nothing_is_imported_or_called(name: str) -> None:
     """A journal is input: somebody else may have written it."""
-    names = Names(["shop.operations"])
+    names = Functions(["shop.operations"])
     import_module("py_api_saga.durable.recovery")  # else it makes classes, by `eval`
     loaded = set(sys.modules)
 
@@ -375,7 +378,7 @@ def test_a_hostile_name_is_refused_and_nothing_is_imported_or_called(name: str) 
 def test_what_is_no_text_is_no_name(name: Any) -> None:
     """JSON has more than texts."""
     with pytest.raises(UnknownNameError, match="no name of the form module:function"):
-        Names(["shop.operations"]).find(name)
+        Functions(["shop.operations"]).find(name)
 
 
 def test_a_module_that_is_not_listed_is_not_imported(tmp_path: Path) -> None:
@@ -383,24 +386,24 @@ def test_a_module_that_is_not_listed_is_not_imported(tmp_path: Path) -> None:
     (tmp_path / "evil.py").write_text("raise SystemExit\n")
 
     with pytest.raises(UnknownNameError, match="'evil', which the journal does not list"):
-        Names(["shop.*", HERE]).find("evil:run")
+        Functions(["shop.*", HERE]).find("evil:run")
     assert "evil" not in sys.modules
 
 
 def test_a_listed_module_that_cannot_be_imported_is_an_unknown_name() -> None:
     """With the reason, which is often a deploy that lacks something."""
     with pytest.raises(UnknownNameError, match="not there: RuntimeError: no database") as caught:
-        Names(["shop.broken"]).find("shop.broken:run")
+        Functions(["shop.broken"]).find("shop.broken:run")
     assert isinstance(caught.value.__cause__, RuntimeError)
 
     with pytest.raises(UnknownNameError, match="not there: ModuleNotFoundError"):
-        Names(["shop.nowhere"]).find("shop.nowhere:run")
+        Functions(["shop.nowhere"]).find("shop.nowhere:run")
 
 
 def test_a_name_that_was_imported_from_elsewhere_says_where_its_home_is() -> None:
     """So that what is found is what a reader of the journal sees."""
     with pytest.raises(UnknownNameError, match=r"not defined there, but is shop\.stock:reserve"):
-        Names(["shop.*"]).find("shop.operations:reserve")
+        Functions(["shop.*"]).find("shop.operations:reserve")
 
 
 # --- aliases -----------------------------------------------------------------
@@ -417,17 +420,17 @@ def test_a_name_that_was_imported_from_elsewhere_says_where_its_home_is() -> Non
 )
 def test_an_alias_leads_to_the_new_name(aliases: dict[str, str], name: str, shop: Any) -> None:
     """Of a function or a module, also over several renamings."""
-    assert Names(["shop.operations"], aliases).find(name) is shop.charge
+    assert Functions(["shop.operations"], aliases).find(name) is shop.charge
 
 
 def test_an_alias_may_lead_to_the_librarys_own() -> None:
     """What is public there needs no entry."""
-    assert Names([], {"mine:Retry": "py_api_saga.retry:Retry"}).find("mine:Retry") is Retry
+    assert Functions([], {"mine:Retry": "py_api_saga.retry:Retry"}).find("mine:Retry") is Retry
 
 
 def test_an_alias_opens_no_way_around_what_is_refused() -> None:
     """The new name is checked as any other."""
-    names = Names(["shop.operations"], {"old": "shop.operations"})
+    names = Functions(["shop.operations"], {"old": "shop.operations"})
 
     with pytest.raises(UnknownNameError, match=r"'old:os\.system', which is now 'shop\.operation"):
         names.find("old:os.system")
@@ -452,7 +455,7 @@ def test_an_alias_that_leads_nowhere_is_refused_at_once(
 ) -> None:
     """Not when a saga is to be recovered."""
     with pytest.raises(error, match=text):
-        Names(["shop.operations"], aliases)
+        Functions(["shop.operations"], aliases)
 
 
 @pytest.mark.parametrize(
@@ -470,4 +473,4 @@ def test_what_is_no_list_of_modules_is_refused(
 ) -> None:
     """In words that say what was expected."""
     with pytest.raises(error, match=text):
-        Names(modules)
+        Functions(modules)

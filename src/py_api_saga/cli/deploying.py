@@ -12,7 +12,7 @@ from py_api_saga.cli.printing import write, write_json
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN
-from py_api_saga.journal.format.functions import Names
+from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sagas import folding, read_rows
 from py_api_saga.journal.format.values import Values
 from py_api_saga.status import SagaStatus, Status
@@ -55,9 +55,9 @@ def main(arguments: argparse.Namespace) -> int:
     return ATTENTION if stranded else 0
 
 
-def _names(arguments: argparse.Namespace) -> Names:
+def _names(arguments: argparse.Namespace) -> Functions:
     try:
-        return Names(arguments.modules, dict(arguments.alias))
+        return Functions(arguments.modules, dict(arguments.alias))
     except ValueError as error:
         raise UsageError(str(error)) from error
 

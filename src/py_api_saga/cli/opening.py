@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import PATIENCE
+from py_api_saga.journal.format.sealing import SEALED as SEAL
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.opening import check_kind
 from py_api_saga.journal.sqlite.view import View, who_hangs
@@ -41,7 +42,7 @@ _HINT = (
     "; if something must be set up before, say what to call: --setup MODULE:FUNCTION, such as "
     "--setup django:setup"
 )
-_SEAL = '"$sealed":'  # as a key: it may be in a text as well
+_SEAL = f'"{SEAL}":'  # as a key: it may be in a text as well
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BATCH = 100  # sagas whose rows are read together
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from py_api_saga.cli.opening import SEALED, batches, to_read, to_write
 from py_api_saga.cli.printing import write
-from py_api_saga.journal.format.values import SealedError
+from py_api_saga.journal.format.sealing import SealedError
 from py_api_saga.repair import purge_all
 from py_api_saga.story.words import error_words, plural
 

@@ -32,7 +32,8 @@ from py_api_saga.interrupts import is_limit
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Leave, Take, latest
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.journal.format.sagas import PARKED
-from py_api_saga.journal.format.values import SealedError, Values
+from py_api_saga.journal.format.sealing import SealedError
+from py_api_saga.journal.format.values import Values
 from py_api_saga.log import complain
 from py_api_saga.loops import check_loop
 from py_api_saga.status import SagaStatus

@@ -20,8 +20,8 @@ from py_api_saga.journal.changes import (
     Take,
     in_progress,
 )
-from py_api_saga.journal.format.functions import Names
-from py_api_saga.journal.format.json_text import check_codec
+from py_api_saga.journal.format.functions import Functions
+from py_api_saga.journal.format.sealing import check_codec
 from py_api_saga.journal.reentry import interrupted, is_held
 from py_api_saga.process import OwnLock
 from py_api_saga.status import SagaStatus
@@ -53,7 +53,7 @@ class MemoryJournal:
     ) -> None:
         """Begin empty; the arguments are those of `SQLiteJournal`."""
         check_codec(codec)
-        self.names = Names(modules, aliases)
+        self.names = Functions(modules, aliases)
         self.codec = codec
         self._sagas: dict[int, _Saga] = {}
         self._numbers: dict[str, int] = {}

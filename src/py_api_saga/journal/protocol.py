@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from py_api_saga.journal.changes import Change, Claim, Row, Summary
-    from py_api_saga.journal.format.functions import Names
+    from py_api_saga.journal.format.functions import Functions
     from py_api_saga.status import SagaStatus
 
 
@@ -28,6 +28,24 @@ class Codec(Protocol):
 class Journal(Protocol):
     """Where sagas are recorded.
 
+    What those who use one rely on, whatever it is kept in, and whoever writes to it meanwhile:
+
+    - **An append** (`Append`) is durable as a whole, as the row after the last one of its saga, or
+      not at all; and only while its claim is the saga's newest. To look whether it is, and to write
+      the row, must be one: between the two nobody may claim the saga. In a file where writers take
+      turns, one transaction is enough; in a database where they do not, the append has to lock the
+      summary of its saga, else a takeover that commits between the statement and its COMMIT reads
+      the rows, and then there is one more. Two appends under one claim are in the order in which
+      they were written. An append that seemed to fail, and is written again, is there once.
+    - **A claim** (`Create`, `Take`) is a compare-and-swap: it succeeds for one of all that try at
+      once, and only if the saga is as it was seen, or was left since. It raises the epoch, which
+      every later change carries: from its commit on, nothing is written under an older one.
+      `Claim.rows` tells how many rows there are under the new epoch, counted once nobody can write
+      under the old one any more.
+    - **A read** (`find`, `rows`, `select`, `waiting`) gives what is durable, of each saga as it was
+      at one moment, and never what may still be rolled back. What was settled before the read began
+      is in it. It decides nothing: whoever acts on it claims, and a claim compares.
+
     Attributes:
         place: Where it is, for messages; never with a password.
         names: The functions and types that its sagas may name.
@@ -35,9 +53,9 @@ class Journal(Protocol):
     """
 
     @property
-    def place(self) -> str: ...  # noqa: D102 - described below
+    def place(self) -> str: ...  # noqa: D102 - described above
     @property
-    def names(self) -> Names: ...  # noqa: D102 - described above
+    def names(self) -> Functions: ...  # noqa: D102
     @property
     def codec(self) -> Codec | None: ...  # noqa: D102
 

@@ -1,4 +1,4 @@
-"""What a saga is to do, as JSON: the entry that begins it.
+"""What a saga is to do, as JSON and back: the entry that begins it.
 
 Functions are names, and so are the types of errors. What could not be found or read again after a
 crash is refused here, before anything has run.
@@ -8,24 +8,23 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from py_api_saga.calls import ARGS, FUNCTION, KEYWORDS
+from py_api_saga.calls import ARGS, FUNCTION, KEYWORDS, is_async
+from py_api_saga.definition import Definition, Layout, Names, chained, graphed
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.filling import BoundDefinition, filled
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps
 from py_api_saga.journal.format.stencils import Blanks
-from py_api_saga.operation import PLAIN
+from py_api_saga.operation import PLAIN, Operation, Policy
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Any
 
     from py_api_saga.calls import Call
-    from py_api_saga.definition import Definition, Layout
     from py_api_saga.journal.format.values import Values
-    from py_api_saga.operation import Operation, Policy
     from py_api_saga.retry import Retry
 
 FORMAT = 1
@@ -261,3 +260,149 @@ def _retry_tree(retry: Retry, where: str, values: Values) -> dict[str, Any]:
 def _layout_tree(layout: Layout) -> dict[str, Any]:
     items = [item if isinstance(item, int) else _layout_tree(item) for item in layout.items]
     return {"places": dict(layout.places), "items": items}
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read_definition(
+    tree: dict[str, Any], values: Values, find: Callable[[str], Any] | None = None
+) -> tuple[Definition, Plan]:
+    """Read what `write_definition` has written.
+
+    Args:
+        tree: What follows "defined".
+        values: How to read values.
+        find: Gives the function that a name stands for. Without it no function is looked for and
+            no argument is read.
+
+    Raises:
+        Exception: Whatever a malformed tree makes of the code that reads it.
+    """
+    find = find or _Unresolved
+    names, operations = [], []
+    for item in tree["operations"]:
+        names.append(str(item["name"]))
+        operations.append(_read_operation(item, values, find))
+    if not operations:
+        message = "the saga has no operations"
+        raise ValueError(message)
+    layout = _read_layout(tree["layout"], len(operations)) if "layout" in tree else None
+    is_chain = "limit" not in tree
+    after, followers = chained(len(operations)) if is_chain else graphed(operations)
+    pivots = [i for i, operation in enumerate(operations) if operation.policy.pivot]
+    definition = Definition()
+    definition.operations, definition.is_chain = tuple(operations), is_chain
+    definition.after, definition.followers = after, followers
+    definition.names, definition.layout = Names.of(names, layout), layout
+    definition.pivot = pivots[0] if pivots else -1
+    definition.on_crash = "compensate" if tree.get("on_crash") == "compensate" else "resume"
+    plan = Plan(
+        tree.get("name"),
+        _seconds(tree, "until"),
+        float(tree.get("max_doubt_age", MAX_AGE)),
+        tree.get("limit"),
+        bool(tree.get("asyncio")),
+    )
+    return definition, plan
+
+
+class _Unresolved:
+    """A function that is only a name."""
+
+    def __init__(self, name: str) -> None:
+        self.__name__ = name.rpartition(":")[2].rpartition(".")[2]
+        self.name = name
+
+    def __call__(self, *_: object, **__: object) -> object:
+        message = f"{self.name} was not looked for"
+        raise LookupError(message)
+
+
+def _read_operation(item: dict[str, Any], values: Values, find: Callable[[str], Any]) -> Operation:
+    do = _read_call(item["do"], values, find)
+    undo = _read_call(item["undo"], values, find) if "undo" in item else None
+    name = item["name"]
+    policy = PLAIN
+    if not item.keys().isdisjoint(_POLICY):
+        policy = _read_policy(item, do, find)
+    after = tuple(map(int, item.get("after", ())))
+    label, scope = str(item.get("label", name)), str(item.get("scope", ""))
+    return Operation.of(label, do, undo, after, policy, scope)
+
+
+_POLICY = {"retry", "compensation_retry", "timeout", "pivot", "doubtful", "park", "ask"}
+
+
+_EMPTY: tuple[Any, ...] = ([], {}, ())  # arguments, keywords, names of results
+
+
+def _read_call(tree: list[Any], values: Values, find: Callable[[str], Any]) -> Call:
+    name, args, keywords, needs = (*tree, *_EMPTY[len(tree) - 1 :])
+    function = find(str(name))
+    needs = tuple(map(str, needs)) if needs else ()
+    if find is _Unresolved:  # which no arguments are given to
+        return function, (), {}, needs, False
+    args = tuple(values.read(args)) if args else ()
+    keywords = dict(values.read(keywords)) if keywords else {}
+    return function, args, keywords, needs, is_async(function)
+
+
+def _read_policy(item: dict[str, Any], do: Call, find: Callable[[str], Any]) -> Policy:
+    ask: Call | None = None
+    if "ask" in item:
+        function = find(str(item["ask"]))
+        _, args, keywords, needs, _ = do
+        ask = (function, args, keywords, needs, is_async(function))
+    return Policy(
+        _read_retry(item.get("retry"), find),
+        _read_retry(item.get("compensation_retry"), find),
+        _seconds(item, "timeout"),
+        bool(item.get("pivot")),
+        _error_types(item["doubtful"], find) if "doubtful" in item else DOUBTFUL,
+        bool(item.get("park")),
+        ask,
+    )
+
+
+def _seconds(tree: dict[str, Any], field: str) -> float | None:
+    seconds = tree.get(field)
+    return None if seconds is None else float(seconds)
+
+
+def _error_types(names: Iterable[str], find: Callable[[str], Any] | None = None) -> ErrorTypes:
+    """Read names of exception types, of which those built in become themselves, and functions."""
+    import builtins  # noqa: PLC0415
+
+    types, others, predicates = [], [], []
+    for name in map(str, names):
+        if find is not None and ":" in name:
+            predicates.append(find(name))
+            continue
+        module, _, kind = name.rpartition(".")
+        found = getattr(builtins, kind, None) if module == "builtins" else None
+        if isinstance(found, type) and issubclass(found, BaseException):
+            types.append(found)
+        else:
+            others.append(name)
+    return ErrorTypes(tuple(types), frozenset(others), tuple(predicates))
+
+
+def _read_retry(tree: dict[str, Any] | None, find: Callable[[str], Any]) -> Retry | None:
+    if tree is None:
+        return None
+    from py_api_saga.retry import Retry  # noqa: PLC0415 - see there
+
+    on = tree["on"]
+    options = {field: tree[field] for field in Retry.OPTIONS if field in tree}
+    return Retry(find(on) if isinstance(on, str) else _error_types(on).match_all, **options)
+
+
+def _read_layout(tree: dict[str, Any], count: int) -> Layout:
+    items = tuple(
+        item if isinstance(item, int) else _read_layout(item, count) for item in tree["items"]
+    )
+    if any(isinstance(item, int) and not 0 <= item < count for item in items):
+        message = "a result is of an operation that there is not"
+        raise ValueError(message)
+    return Layout({str(name): int(place) for name, place in tree["places"].items()}, items)

@@ -32,7 +32,7 @@ class UnknownNameError(Exception):
     """A journal names what is not there, or what it may not name."""
 
 
-class Names:
+class Functions:
     """The functions and types that the sagas of a journal may name."""
 
     def __init__(

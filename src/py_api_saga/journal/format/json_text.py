@@ -1,4 +1,4 @@
-"""JSON texts, as a journal holds them, and what may encrypt them.
+"""JSON texts, as a journal holds them.
 
 What is read is input: a text that is too long is not looked at, and no message quotes one.
 """
@@ -40,15 +40,6 @@ _ARGS = (None, _JSON.default, _json_encoder.encode_basestring, None, ":", ",", F
 _CHUNKS: Callable[[Any, Any], Iterable[str]] = _MAKE(*_ARGS) if _MAKE else _JSON.iterencode
 _DECODE = JSONDecoder(parse_constant=_no_constant).decode
 _DECODE_SHORT = JSONDecoder(parse_constant=_no_constant, parse_int=_short_int).decode
-
-
-def check_codec(codec: object) -> None:
-    """Refuse what cannot be the `codec=` of a journal."""
-    if codec is not None and not all(
-        callable(getattr(codec, name, None)) for name in ("encode", "decode")
-    ):
-        message = f"codec: expected an object with encode and decode, got {type(codec).__name__}"
-        raise TypeError(message)
 
 
 def dumps(tree: Any) -> str:

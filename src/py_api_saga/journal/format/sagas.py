@@ -11,26 +11,22 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from py_api_saga.calls import is_async
-from py_api_saga.definition import Definition, Layout, Names, chained, graphed
-from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import IllegalMoveError
-from py_api_saga.journal.format.definitions import DEFINED, FORMAT, MAX_AGE, Plan
+from py_api_saga.journal.format.definitions import DEFINED, FORMAT, read_definition
 from py_api_saga.journal.format.entries import read_entry
 from py_api_saga.journal.format.functions import UnknownNameError
 from py_api_saga.journal.format.json_text import dumps, loads
-from py_api_saga.operation import PLAIN, Operation, Policy
 from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from py_api_saga.calls import Call
+    from py_api_saga.definition import Definition
     from py_api_saga.entries import Entry
     from py_api_saga.journal.changes import Row
+    from py_api_saga.journal.format.definitions import Plan
     from py_api_saga.journal.format.values import Values
-    from py_api_saga.retry import Retry
 
 MAX_BODY = 256 << 20  # bytes; a definition may have ten thousand operations, and no more than so
 PARKED, NOTE = "parked", "note"
@@ -63,7 +59,7 @@ def read_rows(
             or is of a newer format.
     """
     with reading():
-        return _read(rows, values, find or _Unresolved)
+        return _read(rows, values, find)
 
 
 @contextmanager
@@ -90,50 +86,15 @@ def folding(what: str = "the journal's entries") -> Iterator[None]:
         raise JournalError(message) from error
 
 
-class _Unresolved:
-    """A function that is only a name."""
-
-    def __init__(self, name: str) -> None:
-        self.__name__ = name.rpartition(":")[2].rpartition(".")[2]
-        self.name = name
-
-    def __call__(self, *_: object, **__: object) -> object:
-        message = f"{self.name} was not looked for"
-        raise LookupError(message)
-
-
-def _read(rows: Sequence[Row], values: Values, find: Callable[[str], Any]) -> Recorded:
+def _read(rows: Sequence[Row], values: Values, find: Callable[[str], Any] | None) -> Recorded:
     tree, lines = read_lines(rows)
-    names, operations = [], []
-    for item in tree["operations"]:
-        names.append(str(item["name"]))
-        operations.append(_read_operation(item, values, find))
-    if not operations:
-        message = "the saga has no operations"
-        raise ValueError(message)
-    layout = _read_layout(tree["layout"], len(operations)) if "layout" in tree else None
-    is_chain = "limit" not in tree
-    after, followers = chained(len(operations)) if is_chain else graphed(operations)
-    pivots = [i for i, operation in enumerate(operations) if operation.policy.pivot]
-    definition = Definition()
-    definition.operations, definition.is_chain = tuple(operations), is_chain
-    definition.after, definition.followers = after, followers
-    definition.names, definition.layout = Names.of(names, layout), layout
-    definition.pivot = pivots[0] if pivots else -1
-    definition.on_crash = "compensate" if tree.get("on_crash") == "compensate" else "resume"
-    plan = Plan(
-        tree.get("name"),
-        _seconds(tree, "until"),
-        float(tree.get("max_doubt_age", MAX_AGE)),
-        tree.get("limit"),
-        bool(tree.get("asyncio")),
-    )
+    definition, plan = read_definition(tree, values, find)
     entries, times, notes = [], [], []
     for at, line in lines:
         if line[0] in (NOTE, PARKED):
             notes.append((at, line[0], line[1]))
         else:
-            entries.append(read_entry(line, values, len(operations)))
+            entries.append(read_entry(line, values, len(definition.operations)))
             times.append(at)
     return Recorded(definition, plan, entries, times, notes, tree)
 
@@ -161,95 +122,6 @@ def read_lines(rows: Sequence[Row]) -> tuple[dict[str, Any], list[tuple[float, A
         message = f"the saga is of format {tree['format']}, and this version reads {FORMAT}"
         raise JournalError(message)
     return tree, lines[1:]
-
-
-def _read_operation(item: dict[str, Any], values: Values, find: Callable[[str], Any]) -> Operation:
-    do = _read_call(item["do"], values, find)
-    undo = _read_call(item["undo"], values, find) if "undo" in item else None
-    name = item["name"]
-    policy = PLAIN
-    if not item.keys().isdisjoint(_POLICY):
-        policy = _read_policy(item, do, find)
-    after = tuple(map(int, item.get("after", ())))
-    label, scope = str(item.get("label", name)), str(item.get("scope", ""))
-    return Operation.of(label, do, undo, after, policy, scope)
-
-
-_POLICY = {"retry", "compensation_retry", "timeout", "pivot", "doubtful", "park", "ask"}
-
-
-_EMPTY: tuple[Any, ...] = ([], {}, ())  # arguments, keywords, names of results
-
-
-def _read_call(tree: list[Any], values: Values, find: Callable[[str], Any]) -> Call:
-    name, args, keywords, needs = (*tree, *_EMPTY[len(tree) - 1 :])
-    function = find(str(name))
-    needs = tuple(map(str, needs)) if needs else ()
-    if find is _Unresolved:  # which no arguments are given to
-        return function, (), {}, needs, False
-    args = tuple(values.read(args)) if args else ()
-    keywords = dict(values.read(keywords)) if keywords else {}
-    return function, args, keywords, needs, is_async(function)
-
-
-def _read_policy(item: dict[str, Any], do: Call, find: Callable[[str], Any]) -> Policy:
-    ask: Call | None = None
-    if "ask" in item:
-        function = find(str(item["ask"]))
-        _, args, keywords, needs, _ = do
-        ask = (function, args, keywords, needs, is_async(function))
-    return Policy(
-        _read_retry(item.get("retry"), find),
-        _read_retry(item.get("compensation_retry"), find),
-        _seconds(item, "timeout"),
-        bool(item.get("pivot")),
-        _error_types(item["doubtful"], find) if "doubtful" in item else DOUBTFUL,
-        bool(item.get("park")),
-        ask,
-    )
-
-
-def _seconds(tree: dict[str, Any], field: str) -> float | None:
-    seconds = tree.get(field)
-    return None if seconds is None else float(seconds)
-
-
-def _error_types(names: Iterable[str], find: Callable[[str], Any] | None = None) -> ErrorTypes:
-    """Read names of exception types, of which those built in become themselves, and functions."""
-    import builtins  # noqa: PLC0415
-
-    types, others, predicates = [], [], []
-    for name in map(str, names):
-        if find is not None and ":" in name:
-            predicates.append(find(name))
-            continue
-        module, _, kind = name.rpartition(".")
-        found = getattr(builtins, kind, None) if module == "builtins" else None
-        if isinstance(found, type) and issubclass(found, BaseException):
-            types.append(found)
-        else:
-            others.append(name)
-    return ErrorTypes(tuple(types), frozenset(others), tuple(predicates))
-
-
-def _read_retry(tree: dict[str, Any] | None, find: Callable[[str], Any]) -> Retry | None:
-    if tree is None:
-        return None
-    from py_api_saga.retry import Retry  # noqa: PLC0415 - see there
-
-    on = tree["on"]
-    options = {field: tree[field] for field in Retry.OPTIONS if field in tree}
-    return Retry(find(on) if isinstance(on, str) else _error_types(on).match_all, **options)
-
-
-def _read_layout(tree: dict[str, Any], count: int) -> Layout:
-    items = tuple(
-        item if isinstance(item, int) else _read_layout(item, count) for item in tree["items"]
-    )
-    if any(isinstance(item, int) and not 0 <= item < count for item in items):
-        message = "a result is of an operation that there is not"
-        raise ValueError(message)
-    return Layout({str(name): int(place) for name, place in tree["places"].items()}, items)
 
 
 # --- the same saga? --------------------------------------------------------------------------

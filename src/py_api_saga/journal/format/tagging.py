@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, NoReturn, TypeAlias
 
-    from py_api_saga.journal.format.functions import Names
+    from py_api_saga.journal.format.functions import Functions
 
 # Levels of one value. Each is up to three levels of JSON, and Python reads some 900 of these.
 MAX_DEPTH = 100
@@ -38,7 +38,7 @@ _LOWEST = -_INFINITY
 _ZONE = r"[A-Za-z][\w+-]*(?:/[A-Za-z][\w+-]*)*"
 
 
-def tagged(value: Any, names: Names) -> Any:
+def tagged(value: Any, names: Functions) -> Any:
     """Make a tree for JSON of a value; shares no list or dict with it.
 
     Raises:
@@ -62,7 +62,7 @@ def tagged(value: Any, names: Names) -> Any:
     return deep_tagged(value, names)
 
 
-def deep_tagged(value: Any, names: Names) -> Any:
+def deep_tagged(value: Any, names: Functions) -> Any:
     """Make a tree like `tagged`, of what is known not to be a container of atoms."""
     try:
         return _Writer(names).tag(value)
@@ -154,7 +154,7 @@ class _Writer:
 
     __slots__ = ("depth", "left", "names")
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Functions) -> None:
         self.names = names
         self.depth = 0
         # Each item takes a byte or more. Lists that hold a list twice, which holds one twice, and

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any
 
-    from py_api_saga.journal.format.functions import Names
+    from py_api_saga.journal.format.functions import Functions
 
 
-def untagged(tree: Any, names: Names) -> Any:
+def untagged(tree: Any, names: Functions) -> Any:
     """Make the value that a tree stands for; shares no list or dict with it.
 
     Raises:
@@ -57,7 +57,7 @@ class _Reader:
 
     __slots__ = ("depth", "names", "tag")
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: Functions) -> None:
         self.names = names
         self.depth = 0
         self.tag = "value"  # what is being read

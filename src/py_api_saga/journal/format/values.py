@@ -5,10 +5,10 @@ They are tagged JSON; with a codec each is `{"$sealed": text}`.
 
 from __future__ import annotations
 
-from py_api_saga.exceptions import JournalError, RecordedError
-from py_api_saga.interrupts import is_limit
+from py_api_saga.exceptions import RecordedError
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps, loads
+from py_api_saga.journal.format.sealing import SEALED, SealedError, is_sealed, sealed, unsealed
 from py_api_saga.journal.format.tagging import are_plain, deep_tagged, tagged
 from py_api_saga.journal.format.untagging import untagged
 from py_api_saga.status import MISSING
@@ -18,15 +18,9 @@ TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
-    from py_api_saga.journal.protocol import Codec, Journal
+    from py_api_saga.journal.protocol import Journal
 
 _MAX_TEXT = 4096  # characters kept of an error
-_MAX_SEALED = 4 * MAX_VALUE  # characters
-_SEALED = "$sealed"
-
-
-class SealedError(JournalError):
-    """What is sealed can't be opened here and now; elsewhere it can."""
 
 
 class Values:
@@ -57,7 +51,7 @@ class Values:
         if len(text) > MAX_VALUE // 4 and len(text.encode()) > MAX_VALUE:
             message = f"its JSON text is larger than {MAX_VALUE:,} bytes: store a reference to it"
             raise NotStorableError(message)
-        return text if self._codec is None else dumps(_sealed(self._codec, text))
+        return text if self._codec is None else dumps(sealed(self._codec, text))
 
     def tree(self, value: object) -> Any:
         """Make a value a JSON tree, sealed if there is a codec; raises as `write` does."""
@@ -78,26 +72,9 @@ class Values:
             SealedError: It was sealed by a codec that this journal does not have.
             ValueError: What is sealed is malformed.
         """
-        if type(tree) is not dict or len(tree) != 1 or _SEALED not in tree:
+        if not is_sealed(tree):
             return tree
-        return loads(self._decoded(tree[_SEALED]), MAX_VALUE)
-
-    def _decoded(self, text: object) -> str:
-        if self._codec is None:
-            message = "it was written with a codec: open the journal with the same codec="
-            raise SealedError(message)
-        if not isinstance(text, str) or len(text) > _MAX_SEALED:
-            message = "a sealed value is not a text, or too large"
-            raise ValueError(message)
-        try:
-            plain = self._codec.decode(text)
-        except Exception as error:  # the user's: a key that is not there, a service that is away
-            message = f"its codec cannot open what is sealed: {type(error).__name__}"
-            raise SealedError(message) from error
-        if not isinstance(plain, str):
-            message = f"its codec gave {type(plain).__name__}: decode must return text"
-            raise SealedError(message)
-        return plain
+        return loads(unsealed(self._codec, tree[SEALED]), MAX_VALUE)
 
     def read(self, tree: Any) -> Any:
         """Give the value that a tree stands for; raises ValueError or UnknownNameError."""
@@ -116,7 +93,7 @@ class Values:
         if self._codec is None:
             return [kind, text]
         try:
-            return [kind, _sealed(self._codec, text)]
+            return [kind, sealed(self._codec, text)]
         except NotStorableError:  # what happened must be on record all the same
             return [kind, "(its text could not be sealed)"]
 
@@ -127,33 +104,10 @@ class Values:
         kind, text = tree
         if isinstance(text, dict):
             try:
-                text = self._decoded(text.get(_SEALED))
+                text = unsealed(self._codec, text.get(SEALED))
             except (SealedError, ValueError):  # who goes on with the saga needs no text
                 text = "(sealed)"
         return RecordedError(str(kind), str(text))
-
-
-def _sealed(codec: Codec, text: str) -> dict[str, str]:
-    """Have a text sealed; what the codec gives must be a text that can be kept, and read again."""
-    try:
-        sealed = codec.encode(text)
-    except Exception as error:
-        if is_limit(error):
-            raise
-        message = f"its codec cannot seal it: {type(error).__name__}"
-        raise NotStorableError(message) from error
-    if not isinstance(sealed, str):
-        message = f"its codec gave {type(sealed).__name__}: encode must return text"
-        raise NotStorableError(message)
-    if len(sealed) > _MAX_SEALED:
-        message = f"its codec made more than {_MAX_SEALED:,} characters of it"
-        raise NotStorableError(message)
-    try:
-        sealed.encode()
-    except UnicodeEncodeError:
-        message = "its codec gave text that is not valid Unicode: encode bytes as base64, say"
-        raise NotStorableError(message) from None
-    return {_SEALED: sealed}
 
 
 class Trees(Values):

@@ -12,8 +12,8 @@ from itertools import islice
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, Append
-from py_api_saga.journal.format.functions import Names
-from py_api_saga.journal.format.json_text import check_codec
+from py_api_saga.journal.format.functions import Functions
+from py_api_saga.journal.format.sealing import check_codec
 from py_api_saga.journal.sql.group_commit import RetiredError
 from py_api_saga.journal.sqlite import files
 from py_api_saga.journal.sqlite.gate import inside
@@ -52,8 +52,8 @@ class SQLiteJournal(Reads):
 
         Args:
             path: Of the file; one that is not there is made, for its owner only.
-            modules: Where the functions and types of its sagas are, see `Names`.
-            aliases: What has been renamed since, see `Names`.
+            modules: Where the functions and types of its sagas are, see `Functions`.
+            aliases: What has been renamed since, see `Functions`.
             codec: What values pass through on their way to the file and back.
             durability: What is on record outlasts a loss of "power", or only the death of the
                 "process" (about four times as fast for one saga at a time, no gain with many).
@@ -81,7 +81,7 @@ class SQLiteJournal(Reads):
         self.codec = codec
         self._options = Options(durability, journal_mode)
         self._network = network
-        self.names = Names(modules, aliases)  # the functions and types that its sagas may name
+        self.names = Functions(modules, aliases)  # the functions and types that its sagas may name
         self._shared: Shared | None = None
 
     def __repr__(self) -> str:

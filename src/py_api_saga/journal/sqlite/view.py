@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import OPEN, STATUS_OF
-from py_api_saga.journal.format.functions import Names
+from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.sqlite.gate import MOMENT, inside, lingering
 from py_api_saga.journal.sqlite.opening import (
     VERSION,
@@ -62,7 +62,7 @@ class View(Reads):
         """
         self.place = os.path.realpath(path)
         self.codec = codec
-        self.names = Names()
+        self.names = Functions()
         self.journal_mode, self._page_size = _pragmas(self.place)
         self._read = Reader(self.place)
         self.unsure = ""
