@@ -18,8 +18,8 @@ from .mutant import NO_TEST, Mutant, NotFoundError, caught, library
 
 
 def _caught_in_the_machine(mutant: Mutant, *, world: bool) -> str:
-    told = (machine.STORIES, f"{machine.WORLD} or {machine.MOVES}")
-    return caught(mutant, *([machine.WORLD] if world else told))
+    stories = machine.STORIES
+    return caught(mutant, *([machine.WORLD] if world else [stories, f"not ({stories})"]))
 
 
 def _lost(mutants: Iterable[Mutant]) -> list[str]:

@@ -6,7 +6,7 @@ from .mutant import Edit, Mutant
 
 WORLD = "test_every_promise_holds_in_any_world"
 MOVES = "test_every_listed_move"
-STORIES = f"not {WORLD} and not {MOVES}"  # they say what is wrong, so they come first
+STORIES = f"test_machine_ and not {MOVES}"  # by their files; they say what is wrong, so come first
 
 
 def _one(breaks: str, file: str, where: str, old: str, new: str) -> Mutant:
