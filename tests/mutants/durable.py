@@ -186,7 +186,7 @@ MUTANTS = (
         f"{CRASH}::test_nothing_is_lost_wherever_a_process_is_killed",
         (
             Edit(
-                "executors/crew.py",
+                "durable/crew.py",
                 "Crew._go_on",
                 "                    self._unwritten.append(job)\n",
                 "                    self._ready.append(job)\n",
@@ -198,7 +198,7 @@ MUTANTS = (
         f"{CRASH}::test_a_saga_that_its_process_has_left_is_an_orphan_at_once",
         (
             Edit(
-                "journal/recorder.py",
+                "durable/recorder.py",
                 "Recorder.leave",
                 "        if claim is not None and not claim.over:\n",
                 "        if False:\n",
@@ -308,7 +308,7 @@ MUTANTS = (
         f"{CRASH}::test_a_poisonous_saga_is_parked_and_the_others_finish",
         (
             Edit(
-                "recovery.py",
+                "durable/recovery.py",
                 "Recovery._batch",
                 "Take(seen, counted=True,",
                 "Take(seen, counted=False,",
