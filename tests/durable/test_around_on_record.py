@@ -424,12 +424,13 @@ def test_without_workers_coroutines_share_one_loop(journal: Any) -> None:
     assert loops[0].is_closed()
 
 
+@FORMS
 def test_without_workers_an_interrupt_ends_it_with_the_saga_that_it_has_struck(
-    journal: Any,
+    journal: Any, make: Callable[..., SagaAssembler]
 ) -> None:
     """The others are left as they were."""
     for saga_id in ("x", "y"):
-        plain().start(journal=journal, saga_id=saga_id)
+        make().start(journal=journal, saga_id=saga_id)
     depot.behaviour["b"] = fail(KeyboardInterrupt())
 
     with pytest.raises(KeyboardInterrupt):

@@ -29,11 +29,13 @@ from py_api_saga import (
     SagaException,
     SagaStuck,
     current_operation,
+    given,
     happened,
     result_of,
 )
 from py_api_saga.current import CurrentOperation
 from py_api_saga.exceptions import LeavingError
+from py_api_saga.executors.passage import is_strike
 from py_api_saga.testing import operation
 
 AT_ONCE = Retry(Exception, attempts=3, wait_initial=0, wait_max=0, wait_jitter=0)
@@ -546,6 +548,24 @@ def test_an_interrupt_around_a_compensation_has_it_called_once_more(
     assert "one: stuck" in watch.lines
 
 
+def test_an_interrupt_while_entering_in_vain_is_judged_comes_before_the_call_too(
+    way: Way, world: World
+) -> None:
+    """The function in a policy is asked about what entering has raised."""
+
+    def strike(_: Exception) -> bool:
+        raise Stop
+
+    saga = SagaAssembler.saga(around=[failing(OSError(), leaving=False)]).operation(
+        (way.of(world.do), "one"), (way.of(world.undo), "one"), name="one", retry=Retry(strike)
+    )
+
+    with pytest.raises(Stop):
+        way.execute(saga)
+
+    assert world.log == []
+
+
 @pytest.mark.parametrize("interrupt", INTERRUPTS)
 def test_an_interrupt_in_leaving_an_action_leaves_it_in_doubt(
     way: Way, world: World, interrupt: type[BaseException]
@@ -796,6 +816,24 @@ def test_a_coroutine_may_have_managers_of_both_kinds(later: Way, world: World) -
     ]
 
 
+def test_a_manager_may_give_what_is_awaited(later: Way, world: World) -> None:
+    """It need not be a coroutine function."""
+
+    class Given:
+        def __init__(self, _: CurrentOperation) -> None: ...
+
+        def __aenter__(self) -> Any:
+            world.note("in")
+            return asyncio.sleep(0)
+
+        def __aexit__(self, *_: object) -> Any:
+            world.note("out")
+            return asyncio.sleep(0)
+
+    assert later.execute(later.steps(world, "one", around=[Given])) == ["ONE"]
+    assert world.log == ["in", "one", "out"]
+
+
 @contextlib.asynccontextmanager
 async def later_only(_: CurrentOperation) -> AsyncIterator[None]:
     """Give a manager that has to be awaited."""
@@ -901,6 +939,7 @@ def test_what_cannot_be_around_is_refused_when_the_saga_is_made(around: Any) -> 
 NO_MANAGERS = {
     "nothing": (lambda _: None, "returned NoneType, expected a context manager"),
     "a number": (lambda _: 5, "returned int, expected a context manager"),
+    "a coroutine": (lambda operation: awaited(operation), "returned coroutine, expected a context manager"),  # noqa: PLW0108 - one that shows itself late
     "a generator": (
         generator,
         "returned generator, expected a context manager{}; is @contextmanager missing?",
@@ -1001,6 +1040,26 @@ def test_a_coroutine_that_took_too_long_is_left_by_its_cancellation(
 
     assert statuses(error) == {"slow": "COMPENSATED"}
     assert world.log[:2] == ["a in action of slow", "a out by CancelledError"]
+
+
+# --- with arguments given -------------------------------------------------------------------------
+
+
+def test_a_saga_that_is_given_its_arguments_has_what_it_was_written_with(
+    way: Way, world: World
+) -> None:
+    """They are put in inside, as results are."""
+    saga = SagaAssembler.saga(around=[noting(world, "a")]).operation(
+        (way.of(world.do), given("what")), (way.of(world.undo), given("what")), name="one"
+    )
+
+    assert way.execute(saga.given(what="mug")) == ["MUG"]  # type: ignore[arg-type]
+    assert world.log == ["a in action of one", "mug", "a out"]
+
+
+def test_an_error_that_was_raised_nowhere_is_not_a_strike() -> None:
+    """It has no frame that could tell."""
+    assert not is_strike(ValueError(), None, globals())
 
 
 # --- what stays alive ----------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from world import PATIENCE, Watch, World, failure_of, statuses
 
 from py_api_saga import SagaAssembler, current_operation, result_of
 from py_api_saga.executors.driving import stand_in
+from py_api_saga.executors.orchestrator import make_calls
+from py_api_saga.executors.run import Run
 from py_api_saga.testing import inline_choreography
 
 
@@ -163,3 +165,14 @@ def test_a_test_kit_may_drive_runs_itself(method: str) -> None:
 
     assert plain[0] == awaited[0] == (None if method == "orchestrator_execute" else 2)
     assert len(plain) == len(awaited) == 3
+
+
+def test_a_run_that_is_made_again_may_have_the_same_keys(world: World) -> None:
+    """As a test kit needs it that lets one crash without a journal."""
+    saga = SagaAssembler.saga().operation((world.do, "a"), name="a")
+    first = Run(saga._chain(), None, (), None, None, make_calls)  # noqa: SLF001
+    again = Run(saga._chain(), None, (), None, None, make_calls, (), first.run_id)  # noqa: SLF001
+    other = Run(saga._chain(), None, (), None, None, make_calls)  # noqa: SLF001
+
+    assert again.key(0, "action", 1) == first.key(0, "action", 1)
+    assert other.key(0, "action", 1) != first.key(0, "action", 1)

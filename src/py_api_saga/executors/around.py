@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from types import FunctionType
 
-from py_api_saga.calls import FUNCTION, IS_ASYNC
+from py_api_saga.calls import IS_ASYNC
 from py_api_saga.current import current
 from py_api_saga.entries import ACTION, ASK, COMPENSATION, index_of
 from py_api_saga.exceptions import SagaDefinitionError, refused
@@ -127,9 +127,6 @@ class Surrounded:
     def __init__(self, call: Call, kind: str, around: Sequence[Around]) -> None:
         """Take a call of a kind, and the functions that give its managers, the outermost first."""
         self._call, self._kind, self._around = call, kind, around
-
-    def __repr__(self) -> str:
-        return f"<{self._call[FUNCTION]!r} inside of {', '.join(map(name_of, self._around))}>"
 
     def __call__(self) -> Any:
         """Make the call, or give the coroutine that makes it."""

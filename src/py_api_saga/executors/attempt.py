@@ -196,9 +196,7 @@ def judged_by(passage: Passage, run: Run, intent: Entry, error: BaseException) -
 
 def not_entered(run: Run, intent: Entry, error: Exception) -> Entry:
     """Say of a call that was not made since entering what is around it failed: without doubt."""
-    entry = meant(
-        run, intent, error, is_doubtful=True
-    )  # so that only another attempt is a question
+    entry = meant(run, intent, error, is_doubtful=True)  # another attempt is all that is asked
     if what_of(entry) != IN_DOUBT:
         return entry
     setback = value_of(entry)
