@@ -161,7 +161,7 @@ class Saga(Executable):
             self.name = _saga_name(name if name is not None else self.name)
         if observers or self.observers:
             self.observers = _observers(observers or self.observers)
-        if around or self.around:
+        if around:  # what the class has is looked at when the saga is run: that is cheaper
             self.around = (*check_around(self.around, "saga"), *check_around(around, "saga"))
         if journal is not None or on_crash is not None or max_doubt_age is not None:
             self._endure(journal, on_crash, max_doubt_age)
@@ -593,7 +593,8 @@ class Saga(Executable):
             journal = self.journal
         if journal is None:
             run = Run(definition, self.name, observers, saga_id, deadline, drive_late)
-            return surround(run, self.around) if self.around else run
+            around = self.around
+            return surround(run, check_around(around, "saga")) if around else run
         definition.on_crash = _on_crash(self.on_crash)
         age = seconds(self.max_doubt_age, "saga: max_doubt_age")
         in_loop = drive_late is not make_calls
@@ -603,7 +604,8 @@ class Saga(Executable):
             journal, definition, self.name, saga_id, deadline, age, limit, in_loop
         )
         run = begun.DurableRun(definition, self.name, observers, deadline, drive_late, recorder)
-        return surround(run, self.around) if self.around else run
+        around = self.around
+        return surround(run, check_around(around, "saga")) if around else run
 
     def _refuse_holes(self) -> None:
         """Refuse to run what wants arguments that were not given."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from py_api_saga.current import current
 from py_api_saga.definition import Names
 from py_api_saga.entries import started
-from py_api_saga.executors.driving import IN_LINE, stand_in
+from py_api_saga.executors.driving import IN_LINE, standing_in
 from py_api_saga.executors.running import Running
 
 if TYPE_CHECKING:
@@ -133,9 +133,5 @@ def inline_choreography() -> Iterator[None]:
 
     It holds in this context and in copies of it, not in threads that the block starts otherwise.
     """
-    before = stand_in.get()
-    stand_in.set(IN_LINE)
-    try:
+    with standing_in(IN_LINE):
         yield
-    finally:
-        stand_in.set(before)

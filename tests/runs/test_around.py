@@ -927,19 +927,22 @@ WRONG = {
 
 @pytest.mark.parametrize("around", WRONG.values(), ids=WRONG)
 def test_what_cannot_be_around_is_refused_when_the_saga_is_made(around: Any) -> None:
-    """Also as an attribute of a class."""
+    """As an attribute of a class when it is run, before anything is."""
     with pytest.raises(SagaDefinitionError, match=r"^saga: around: expected "):
         SagaAssembler.saga(around=around)
 
     shop: type[SagaAssembler] = type("Shop", (SagaAssembler,), {"around": around})
     with pytest.raises(SagaDefinitionError, match=r"^saga: around: expected "):
-        shop.saga()
+        shop.saga().operation(str).orchestrator_execute()
 
 
 NO_MANAGERS = {
     "nothing": (lambda _: None, "returned NoneType, expected a context manager"),
     "a number": (lambda _: 5, "returned int, expected a context manager"),
-    "a coroutine": (lambda operation: awaited(operation), "returned coroutine, expected a context manager"),  # noqa: PLW0108 - one that shows itself late
+    "a coroutine": (
+        functools.partial(awaited),
+        "returned coroutine, expected a context manager",
+    ),
     "a generator": (
         generator,
         "returned generator, expected a context manager{}; is @contextmanager missing?",

@@ -10,7 +10,7 @@ import pytest
 from world import PATIENCE, Watch, World, failure_of, statuses
 
 from py_api_saga import SagaAssembler, current_operation, result_of
-from py_api_saga.executors.driving import stand_in
+from py_api_saga.executors.driving import standing_in
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
 from py_api_saga.testing import inline_choreography
@@ -156,12 +156,8 @@ def test_a_test_kit_may_drive_runs_itself(method: str) -> None:
         return await getattr(saga, f"a{method}")()
 
     saga = SagaAssembler.saga().operation(str).operation(str)
-    before = stand_in.get()
-    stand_in.set(Kit())
-    try:
+    with standing_in(Kit()):
         plain, awaited = getattr(saga, method)(), asyncio.run(main())
-    finally:
-        stand_in.set(before)
 
     assert plain[0] == awaited[0] == (None if method == "orchestrator_execute" else 2)
     assert len(plain) == len(awaited) == 3

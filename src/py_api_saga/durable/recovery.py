@@ -26,7 +26,7 @@ from py_api_saga.exceptions import (
     refused,
 )
 from py_api_saga.executors.around import check_around, surround
-from py_api_saga.executors.driving import IN_LINE, stand_in
+from py_api_saga.executors.driving import IN_LINE, standing_in
 from py_api_saga.executors.side_loop import OwnLoop, SideLoop
 from py_api_saga.interrupts import is_limit
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Leave, Take, latest
@@ -424,10 +424,9 @@ def _recover_here(recovery: Recovery) -> None:
     """Do all in this very thread; in a context of its own."""
     recovery.batch = 1
     recovery.loop = loop = OwnLoop()
-    stand_in.set(IN_LINE)
     recovering.set((loop, unready))
     try:
-        with loop:
+        with standing_in(IN_LINE), loop:
             recovery.work_alone()
     finally:
         recovery.leave()

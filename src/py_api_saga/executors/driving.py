@@ -5,13 +5,14 @@ Under asyncio `event_loop.execute` asks here as well.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from py_api_saga.executors import choreography, orchestrator
 
 TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Iterator
     from typing import Protocol
 
     from py_api_saga.definition import Results
@@ -40,6 +41,21 @@ class InLine:
 
 IN_LINE = InLine()
 stand_in: ContextVar[Driver | None] = ContextVar("py_api_saga_stand_in", default=None)
+# Whether there has been one yet; looked at first, since asking a context costs a small saga 1 %.
+may_be = False
+
+
+@contextmanager
+def standing_in(driver: Driver) -> Iterator[None]:
+    """Let something drive the runs of this context, and of copies of it, in a `with` block."""
+    global may_be  # noqa: PLW0603 - see there
+    may_be = True
+    before = stand_in.get()
+    stand_in.set(driver)
+    try:
+        yield
+    finally:
+        stand_in.set(before)
 
 
 def drive(run: Run, limit: int | None) -> Results:
@@ -49,8 +65,7 @@ def drive(run: Run, limit: int | None) -> Results:
         SagaException: It did not complete.
         BaseException: The interrupt that ended it, once all is undone.
     """
-    driver = stand_in.get()
-    if driver is not None:
+    if may_be and (driver := stand_in.get()) is not None:
         return driver.drive(run, limit)
     if limit is None:
         return orchestrator.execute(run)

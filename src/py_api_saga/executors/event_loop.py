@@ -25,6 +25,7 @@ from py_api_saga.entries import (
     succeeded,
     value_of,
 )
+from py_api_saga.executors import driving
 from py_api_saga.executors.around import Surrounded
 from py_api_saga.executors.attempt import (
     answered,
@@ -39,7 +40,6 @@ from py_api_saga.executors.attempt import (
 )
 from py_api_saga.executors.calling import filled
 from py_api_saga.executors.choreography import POOL
-from py_api_saga.executors.driving import stand_in
 from py_api_saga.executors.passage import ENTERING
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.operation import call_of
@@ -79,8 +79,7 @@ async def execute(  # noqa: C901 - a coroutine more takes room in each run
     outer = current.get()
     run.is_elsewhere = True
     try:
-        other = stand_in.get()
-        if other is not None:
+        if driving.may_be and (other := driving.stand_in.get()) is not None:
             driven = other.adrive(run, limit)
             if driven is not None:
                 return await driven
