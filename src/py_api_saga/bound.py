@@ -87,9 +87,9 @@ class BoundSaga(Executable):
     """A saga with the arguments of one run, which `Saga.given` returns: it can be executed.
 
     It has the operations that the saga had then. What the saga says besides (`name`, `observers`,
-    `journal`, `on_crash`, `max_doubt_age`) is read when it is executed. It never changes, may be
-    executed any number of times and by several threads at once, and can be copied; a copy is the
-    very object. It keeps the arguments themselves, no copies of them.
+    `around`, `journal`, `on_crash`, `max_doubt_age`) is read when it is executed. It never changes,
+    may be executed any number of times and by several threads at once, and can be copied; a copy
+    is the very object. It keeps the arguments themselves, no copies of them.
 
     Its methods are those of `Saga` with the same names. `operation` takes it in the place of an
     action, as a child saga.

@@ -202,6 +202,22 @@ def test_what_is_too_much_together_is_refused_in_the_same_words(
     assert str(caught.value) == str(other.value)
 
 
+def test_each_kind_of_argument_is_written_as_it_would_be() -> None:
+    """What is plain, given, both in one list, a result, or a keyword; with signs of formats."""
+
+    def write(value: Any) -> SagaAssembler:
+        arguments = ("100 %s", value, [value, 1], result_of("a")["x"], {"plain": 1})
+        return (
+            SagaAssembler.saga(name="%s")
+            .operation((do, "a"), (undo, "a", value), name="a")
+            .operation(partial(do, "b", *arguments, key=value), name="b")
+            .operation(partial(do, "c", key="%d"), (undo, value), name="c")
+        )
+
+    for value in ("%s", {"deep": ["%"]}, 7):
+        assert body(write(given("x")).given(x=value)) == body(write(value))
+
+
 def test_what_is_changed_between_two_runs_is_written_as_it_is() -> None:
     """A list that is not a run's own, but the saga's: a run is called with what is in it then."""
     options = {"fast": False}

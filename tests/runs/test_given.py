@@ -4,7 +4,8 @@ import copy
 import pickle
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
@@ -307,6 +308,14 @@ def test_missing_and_unknown_names_are_refused_at_once() -> None:
     )
 
 
+def test_a_name_that_nothing_uses_is_refused() -> None:
+    """It may be a slip of the pen."""
+    with pytest.raises(SagaDefinitionError) as caught:
+        checkout().given(article=1, order={"id": 1}, color="red")
+
+    assert str(caught.value).endswith("; got color, which nothing uses")
+
+
 def test_a_name_that_is_given_twice_is_refused() -> None:
     """By Python itself."""
     again = {"article": 2}
@@ -527,6 +536,21 @@ def test_what_the_saga_says_is_read_when_it_runs(execute: Execute) -> None:
     execute(bound)
 
     assert {event.saga_name for event in events} == {"later"}
+
+
+def test_what_is_around_a_call_sees_it_with_its_arguments(execute: Execute) -> None:
+    """As around the calls of any saga."""
+    entered: list[str] = []
+
+    @contextmanager
+    def around(operation: Any) -> Iterator[None]:
+        entered.append(operation.action_key.partition(":")[2])
+        yield
+
+    saga = SagaAssembler.saga(around=[around]).operation((give, given("x")), name="a")
+
+    assert execute(saga.given(x=1)) == [1]
+    assert entered == ["a:action"]
 
 
 def test_what_is_checked_once_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
