@@ -67,21 +67,15 @@ def failure(
         reasons = [
             reason for reason in trouble.reasons if all(reason is not e for e in errors.values())
         ]
-    exception._told = Report(  # noqa: SLF001 - set here alone, and read by its own class
-        identify=identify,
-        outcome=outcome,
-        name_all=definition.names.all,
-        after=definition.after,
-        statuses=statuses,
-        results=results,
-        failed=failed,
-        passed=definition.pivot >= 0 and statuses[definition.pivot] is Status.SUCCEEDED,
-        errors=errors,
-        undo_errors=undo_errors,
-        reasons=reasons,
-        doubted=frozenset(trouble.doubted),
-        stuck=stuck,
-    )
+    passed = definition.pivot >= 0 and statuses[definition.pivot] is Status.SUCCEEDED
+    # In the order of the fields, each by its name: keywords cost as much as all the rest of this.
+    report = Report._make(
+        (
+            identify, outcome, definition.names.all, definition.after, statuses, results, failed,
+            passed, errors, undo_errors, reasons, frozenset(trouble.doubted), stuck,
+        )
+    )  # fmt: skip
+    exception._told = report  # noqa: SLF001 - set here alone, and read by its own class
     return exception
 
 
