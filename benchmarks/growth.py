@@ -44,7 +44,7 @@ class Clock:
 
 
 def opened(folder: Path, name: str) -> SQLiteJournal:
-    """Open a journal that need not outlast a loss of power: syncs are no CPU time."""
+    """Open a journal that need not outlast a loss of power: syncs take no CPU time."""
     from py_api_saga.journal import SQLiteJournal  # noqa: PLC0415 - of the tree that is measured
 
     path = str(folder / f"{name}.db")

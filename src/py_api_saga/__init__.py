@@ -1,10 +1,13 @@
 """Sagas: do all of it, or undo it. See `SagaAssembler`."""
 
+from typing import TYPE_CHECKING
+
 from py_api_saga.assembler import Saga, SagaAssembler
 from py_api_saga.bound import BoundSaga
 from py_api_saga.current import current_operation
 from py_api_saga.definition import Results
 from py_api_saga.events import Event
+from py_api_saga.evidence import leaves_doubt
 from py_api_saga.exceptions import (
     JournalError,
     SagaConflict,
@@ -20,10 +23,8 @@ from py_api_saga.placeholder import given, result_of
 from py_api_saga.retry import Retry
 from py_api_saga.status import SagaStatus, Status
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from py_api_saga.durable.recovery import Recovered, arecover, recover, takeover
-    from py_api_saga.evidence import leaves_doubt
 
 __all__ = [
     "NOT_HAPPENED",

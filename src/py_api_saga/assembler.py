@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from operator import is_
 from types import FunctionType
+from typing import TYPE_CHECKING, Any, Literal, Never, Self, Unpack, overload
 
 from py_api_saga.bound import BoundSaga, Template
 from py_api_saga.calls import (
@@ -21,8 +23,9 @@ from py_api_saga.calls import (
     plain_call,
     read_call,
 )
+from py_api_saga.current import Around
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
-from py_api_saga.doubtful import DOUBTFUL, error_types
+from py_api_saga.doubtful import DOUBTFUL, DoubtfulError, error_types
 from py_api_saga.exceptions import (
     MAX_NAME,
     SagaDefinitionError,
@@ -36,21 +39,15 @@ from py_api_saga.executors.around import check_around, surround
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
 from py_api_saga.filling import Numbering, users
-from py_api_saga.operation import PLAIN, Operation, Policy
+from py_api_saga.journal.protocol import Journal
+from py_api_saga.observer import Observer
+from py_api_saga.operation import PLAIN, OnDoubt, Operation, Policy
 from py_api_saga.placeholder import OWN, Placeholder
+from py_api_saga.retry import Retry, immediately
+from py_api_saga.saga_options import SagaOptions
 from py_api_saga.wording import in_line
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, Literal, Never, Self, TypedDict, Unpack, overload
-
-    from py_api_saga.current import Around
-    from py_api_saga.doubtful import DoubtfulError
-    from py_api_saga.journal.protocol import Journal
-    from py_api_saga.observer import Observer
-    from py_api_saga.operation import OnDoubt
-    from py_api_saga.retry import Retry
     from py_api_saga.typed_call import (
         A1,
         A2,
@@ -70,18 +67,6 @@ if TYPE_CHECKING:
         B8,
         TypedCall,
     )
-
-    class SagaOptions(TypedDict, total=False):
-        """What the constructor of a saga takes by keyword; it says what each one means."""
-
-        name: str | None
-        retry: Retry | None
-        compensation_retry: Retry | None
-        observers: Sequence[Observer]
-        around: Sequence[Around]
-        journal: Journal | None
-        on_crash: Literal["resume", "compensate"] | None
-        max_doubt_age: float | None
 
 
 # Compiled when it is first used: 0.3 ms at import.
@@ -200,32 +185,30 @@ class Saga(Executable):
 
     # --- building --------------------------------------------------------------------------------
 
-    if TYPE_CHECKING:
+    @overload
+    def operation(
+        self,
+        action: TypedCall[A1, A2, A3, A4, A5, A6, A7, A8],
+        compensation: TypedCall[B1, B2, B3, B4, B5, B6, B7, B8] | None = None,
+        *,
+        name: str | None = None,
+        after: str | Iterable[str] = (),
+        retry: Retry | None = None,
+        compensation_retry: Retry | None = None,
+        timeout: float | None = None,
+        pivot: bool = False,
+        doubtful: DoubtfulError | Iterable[DoubtfulError] = ...,
+        on_doubt: OnDoubt = "proceed",
+    ) -> Self: ...
 
-        @overload
-        def operation(
-            self,
-            action: TypedCall[A1, A2, A3, A4, A5, A6, A7, A8],
-            compensation: TypedCall[B1, B2, B3, B4, B5, B6, B7, B8] | None = None,
-            *,
-            name: str | None = None,
-            after: str | Iterable[str] = (),
-            retry: Retry | None = None,
-            compensation_retry: Retry | None = None,
-            timeout: float | None = None,
-            pivot: bool = False,
-            doubtful: DoubtfulError | Iterable[DoubtfulError] = ...,
-            on_doubt: OnDoubt = "proceed",
-        ) -> Self: ...
-
-        @overload
-        def operation(
-            self,
-            action: Saga | BoundSaga,
-            *,
-            name: str | None = None,
-            after: str | Iterable[str] = (),
-        ) -> Self: ...
+    @overload
+    def operation(
+        self,
+        action: Saga | BoundSaga,
+        *,
+        name: str | None = None,
+        after: str | Iterable[str] = (),
+    ) -> Self: ...
 
     def operation(  # noqa: C901, D417, PLR0912 - checks in a row: a call more is paid each time
         self,
@@ -752,16 +735,12 @@ def _attempts(value: Any) -> Retry | None:
         raise SagaDefinitionError(message)
     if not 0 <= value < _ENDLESS or value != int(value):  # NaN is not within either
         raise refused("saga: retry_attempts", "a whole number, not negative", value)
-    from py_api_saga.retry import immediately  # noqa: PLC0415 - see there
-
     return immediately(int(value) or 1)
 
 
 def _retry(value: object, where: str) -> Retry | None:
     if value is None:
         return None
-    from py_api_saga.retry import Retry  # noqa: PLC0415 - see there; whoever has one has it
-
     if isinstance(value, Retry):
         return value
     raise refused(where, "a Retry or None", value)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from py_api_saga.calls import ATOMS, needs_of, own
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Never
+
+from py_api_saga.calls import ATOMS, Call, needs_of, own
+from py_api_saga.definition import Definition, Names
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.executable import Executable
+from py_api_saga.executors.run import Run
 from py_api_saga.filling import BoundDefinition, Numbering, filled, mapped, users
 from py_api_saga.interrupts import is_limit
+from py_api_saga.journal.protocol import Journal
 from py_api_saga.operation import Operation
 from py_api_saga.placeholder import (
     OWN,
@@ -18,16 +24,6 @@ from py_api_saga.placeholder import (
     placeholders,
     resolve,
 )
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, Never
-
-    from py_api_saga.calls import Call
-    from py_api_saga.definition import Definition, Names
-    from py_api_saga.executors.run import Run
-    from py_api_saga.journal.protocol import Journal
 
 _SHOWN = 8  # names in a message
 

@@ -7,18 +7,14 @@ called is found out once, and kept on the function: in what the predecessor call
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from types import FunctionType, MethodType
+from typing import Any, Final, TypeAlias
 
 from py_api_saga.current import current_operation
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.placeholder import OWN, SCANNED, Given, Placeholder, placeholders
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from typing import Any, Final, TypeAlias
 
 
 class Filling:
@@ -52,13 +48,13 @@ class Filling:
         return Filling, (self.results, self.names, self.pick)
 
 
-Needs: TypeAlias = "tuple[str, ...] | Filling"
+Needs: TypeAlias = tuple[str, ...] | Filling
 
 # A function, its arguments and keywords, the operations whose results stand in these, and whether
 # it is a coroutine function. A plain tuple: there are two in each operation, and any other object
 # costs as much as all the rest of reading one. Who wants one part says which; who wants several
 # unpacks it.
-Call: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any], Needs, bool]"
+Call: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any], Needs, bool]
 
 
 FUNCTION: Final = 0

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
+from typing import Any, Literal, SupportsIndex
 
 from py_api_saga.exceptions import MAX_NAME
+from py_api_saga.operation import Operation
 from py_api_saga.process import OwnLock
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from collections.abc import Set as AbstractSet
-    from typing import Any, Literal, SupportsIndex
-
-    from py_api_saga.operation import Operation
 
 _SHOWN = 20  # names in a message
 _NO_NAME = str.maketrans(":.", "__")

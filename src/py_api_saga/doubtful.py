@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
 from py_api_saga.error_details import is_plain, outcome_of
-from py_api_saga.evidence import among, each_is, in_doubt, outside_of
+from py_api_saga.evidence import Outside, among, each_is, in_doubt, outside_of
 from py_api_saga.exceptions import RecordedError, SagaDefinitionError, refused
 from py_api_saga.known_errors import lineage, name_of
 from py_api_saga.log import complain
 from py_api_saga.placeholder import Placeholder
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, TypeAlias
-
-    from py_api_saga.evidence import Outside
-
-    Predicate: TypeAlias = Callable[[Exception], bool]
-    DoubtfulError: TypeAlias = type[BaseException] | str | Predicate
+Predicate: TypeAlias = Callable[[Exception], bool]
+DoubtfulError: TypeAlias = type[BaseException] | str | Predicate
 
 
 class ErrorTypes:

@@ -30,20 +30,18 @@ All others are made by the verbs below. Whoever reads an entry unpacks it, or as
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Iterable
+from typing import Any, Final, Literal, TypeAlias
 
-    from py_api_saga.status import Status
+from py_api_saga.status import Status
 
-Kind: TypeAlias = 'Literal["action", "compensation", "ask", ""]'  # of a call; "" of none
+Kind: TypeAlias = Literal["action", "compensation", "ask", ""]  # of a call; "" of none
 Word: TypeAlias = (
     'Literal["started", "succeeded", "unstored", "failed", "retry", "in doubt", "happened", '
     '"not happened", "unknown", "abort", "recovered", "resolved", "again"]'
 )
-Entry: TypeAlias = "tuple[Word, int, Kind, int, int, Any]"
-Attempt: TypeAlias = "tuple[int, Kind, int, int]"  # operation, kind, attempt, generation
+Entry: TypeAlias = tuple[Word, int, Kind, int, int, Any]
+Attempt: TypeAlias = tuple[int, Kind, int, int]  # operation, kind, attempt, generation
 
 # The kinds of calls, and the words for what is told.
 ACTION: Final = "action"

@@ -6,7 +6,10 @@ relied on. Any attribute may be missing, of any type, or raise; an interrupt tha
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from types import FrameType
+from typing import Any, TypeAlias
 
 from py_api_saga.current import current_operation
 from py_api_saga.exceptions import (
@@ -42,14 +45,9 @@ from py_api_saga.known_errors import (
 )
 from py_api_saga.status import SagaStatus, Status
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
-    from typing import Any, TypeAlias
+# Its kind; whether it is in doubt, None if what is inside decides; the errors that it hides.
 
-    # Its kind; whether it is in doubt, None if what is inside decides; the errors that it hides.
-    Details: TypeAlias = tuple[str | None, bool | None, Sequence[BaseException]]
+Details: TypeAlias = tuple[str | None, bool | None, Sequence[BaseException]]
 
 SAGA = "saga"  # an error of ours, which knows what became of its saga
 

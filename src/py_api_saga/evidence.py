@@ -9,6 +9,8 @@ of a saga, which knows what it did.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from py_api_saga.current import current
 from py_api_saga.error_details import (
@@ -31,14 +33,10 @@ from py_api_saga.error_details import (
 from py_api_saga.exceptions import SagaError
 from py_api_saga.known_errors import STREAM, UNSENT, WRAPPER
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import TypeAlias
+# Of a link: whether it is in doubt, how those below it stand, and what else is to be seen.
 
-    Outside: TypeAlias = Callable[[BaseException], bool] | None
-    # Of a link: whether it is in doubt, how those below it stand, and what else is to be seen.
-    Said: TypeAlias = tuple[bool, str, Sequence[BaseException]]
+Outside: TypeAlias = Callable[[BaseException], bool] | None
+Said: TypeAlias = tuple[bool, str, Sequence[BaseException]]
 
 __all__ = ["leaves_doubt"]  # what a journal may name
 

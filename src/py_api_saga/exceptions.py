@@ -15,18 +15,14 @@ to tell the customer that nothing was bought must not be wrong.
 
 from __future__ import annotations
 
-from py_api_saga.report import Report, portable
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from py_api_saga.report import OperationReport, Report, portable
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.wording import as_text
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any, TypeVar
-
-    from py_api_saga.report import OperationReport
-
-    T = TypeVar("T")
+T = TypeVar("T")
 
 MAX_NAME = 64  # characters, so that saga, operation and kind fit a key of 255
 

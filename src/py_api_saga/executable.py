@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Sequence
 from functools import cache
+from typing import TYPE_CHECKING, Any, Never
 
 from py_api_saga import loops
 from py_api_saga.calls import FUNCTION, label_of
-from py_api_saga.definition import chained
+from py_api_saga.definition import Definition, Names, Results, chained
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.executors.choreography import MAX_THREADS
 from py_api_saga.executors.driving import drive
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
+from py_api_saga.journal.protocol import Journal
+from py_api_saga.operation import Operation
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
-    from typing import Any, Never
-
-    from py_api_saga.definition import Definition, Names, Results
     from py_api_saga.durable.recorder import Recorder
-    from py_api_saga.journal.protocol import Journal
-    from py_api_saga.operation import Operation
 
 
 class Executable:

@@ -75,11 +75,13 @@ What may start
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from heapq import heapify, heappop, heappush
+from typing import Any, ClassVar, Final
 
 from py_api_saga.calls import NEEDS
-from py_api_saga.definition import Results, arrange
+from py_api_saga.definition import Definition, Results, arrange
 from py_api_saga.entries import (
     ABORT,
     ACTION,
@@ -97,23 +99,19 @@ from py_api_saga.entries import (
     SUCCEEDED,
     UNKNOWN,
     UNSTORED,
+    Attempt,
+    Entry,
+    Kind,
+    Word,
     attempt_of,
     index_of,
     kind_of,
     started,
 )
 from py_api_saga.placeholder import OWN
+from py_api_saga.report import Why
 from py_api_saga.status import LEGAL, MISSING, SAGA_LEGAL, SagaStatus, Status
 from py_api_saga.trouble import Trouble, debts
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any, ClassVar, Final
-
-    from py_api_saga.definition import Definition
-    from py_api_saga.entries import Attempt, Entry, Kind, Word
-    from py_api_saga.report import Why
 
 _OPEN = frozenset({Status.IN_DOUBT, Status.STUCK})  # nobody knows, or can go on
 _LIVES = (

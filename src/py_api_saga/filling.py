@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from operator import itemgetter
+from typing import Any
 
-from py_api_saga.calls import NEEDS, Filling
-from py_api_saga.definition import Definition
+from py_api_saga.calls import NEEDS, Call, Filling
+from py_api_saga.definition import Definition, Names
 from py_api_saga.operation import Operation
 from py_api_saga.placeholder import Given, Hole, Placeholder, placeholders, resolve
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any
-
-    from py_api_saga.calls import Call
-    from py_api_saga.definition import Names
 
 
 class BoundDefinition(Definition):

@@ -13,6 +13,10 @@ IN_DOUBT may be told in nearly every status, since a straggler may end at any ti
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from typing import Final, Literal, TypeAlias, TypeVar
+
 from py_api_saga.entries import (
     ABORT,
     AGAIN,
@@ -27,19 +31,12 @@ from py_api_saga.entries import (
     SUCCEEDED,
     UNKNOWN,
     UNSTORED,
+    Word,
 )  # fmt: skip
 from py_api_saga.status import SagaStatus, Status
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from collections.abc import Set as AbstractSet
-    from typing import Final, Literal, TypeAlias, TypeVar
-
-    from py_api_saga.entries import Word
-
-    AnyStatus = TypeVar("AnyStatus", Status, SagaStatus)
-    Table: TypeAlias = Mapping[AnyStatus, Mapping["Event", AbstractSet[AnyStatus]]]
+AnyStatus = TypeVar("AnyStatus", Status, SagaStatus)
+Table: TypeAlias = Mapping[AnyStatus, Mapping["Event", AbstractSet[AnyStatus]]]
 
 Event: TypeAlias = 'Word | Literal["of another"]'
 ANOTHER: Final = "of another"  # something is told of another operation

@@ -8,15 +8,12 @@ Source:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
+from typing import TypeAlias
 
 from py_api_saga.exceptions import RecordedError, SagaError
 from py_api_saga.interrupts import LIMITS
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from typing import TypeAlias
 
 SENT = "sent"  # something may have arrived
 UNSENT = "unsent"  # nothing had been sent, and what was built in and is below it tells no more
@@ -221,7 +218,7 @@ def _is_bare(kind: type) -> bool:
 
 # What it tells, or None; the name of the nearest class that tells it; whether it is bare: nothing
 # is known of it, and its instances have no attribute by their class that is read.
-Known: TypeAlias = "tuple[str | None, str, bool]"
+Known: TypeAlias = tuple[str | None, str, bool]
 
 # A process meets few types of errors, and these again and again. By id, since the metaclass of one
 # may compare in its own way; what is in here is kept, so that its id stays its own.

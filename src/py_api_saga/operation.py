@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeAlias
 
+from py_api_saga.calls import Call
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.entries import ACTION, COMPENSATION
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from typing import Any, Literal, TypeAlias
-
-    from py_api_saga.calls import Call
-    from py_api_saga.retry import Retry
-
+from py_api_saga.retry import Retry
 
 # --- asking what came of a call in doubt -----------------------------------------------------
 
@@ -47,8 +42,8 @@ class _Answer:
 
 NOT_HAPPENED = _Answer("NOT_HAPPENED")
 UNKNOWN = _Answer("UNKNOWN")
-Answer: TypeAlias = "Happened | _Answer"
-OnDoubt: TypeAlias = 'Literal["proceed", "park"] | Callable[..., Answer | Awaitable[Answer]]'
+Answer: TypeAlias = Happened | _Answer
+OnDoubt: TypeAlias = Literal["proceed", "park"] | Callable[..., Answer | Awaitable[Answer]]
 
 
 # --- operations --------------------------------------------------------------------------------

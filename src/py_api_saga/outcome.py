@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from py_api_saga.definition import Definition
 from py_api_saga.exceptions import SagaException, SagaStuck
-from py_api_saga.report import Report
+from py_api_saga.report import Report, Why
 from py_api_saga.status import SagaStatus, Status
+from py_api_saga.trouble import Trouble
 from py_api_saga.wording import as_text
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any
-
-    from py_api_saga.definition import Definition
-    from py_api_saga.report import Why
-    from py_api_saga.trouble import Trouble
 
 _STUCK = SagaStatus.STUCK  # looking up a member of an Enum costs 60 ns, a global 5
 

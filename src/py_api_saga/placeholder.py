@@ -6,10 +6,8 @@ arguments of a run are given.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any, NoReturn
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
 
 OWN = ""  # what `result_of()` names: the operation that the compensation belongs to
 

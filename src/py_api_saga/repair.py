@@ -6,28 +6,22 @@ machine refuses what makes no sense. A decision calls nothing: whoever recovers 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from py_api_saga import entries
 from py_api_saga.durable.knowing import claim_of, note_of
+from py_api_saga.entries import Entry
 from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, check_journal
 from py_api_saga.execution import Execution, IllegalMoveError
-from py_api_saga.journal.changes import Append, Purge, Take, latest
+from py_api_saga.journal.changes import Append, Purge, Row, Summary, Take, latest
 from py_api_saga.journal.format.entries import write_entry
 from py_api_saga.journal.format.functions import NotStorableError
-from py_api_saga.journal.format.sagas import digest, folding, read_lines, read_rows
+from py_api_saga.journal.format.sagas import Recorded, digest, folding, read_lines, read_rows
 from py_api_saga.journal.format.sealing import SealedError
 from py_api_saga.journal.format.values import Trees, Values
+from py_api_saga.journal.protocol import Journal
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.wording import as_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from py_api_saga.entries import Entry
-    from py_api_saga.journal.changes import Row, Summary
-    from py_api_saga.journal.format.sagas import Recorded
-    from py_api_saga.journal.protocol import Journal
 
 ENDED = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
 

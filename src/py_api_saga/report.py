@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, TypeAlias
 
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.wording import as_text, in_line
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from typing import Any, Final, Literal, TypeAlias
 
 # Why an operation is stuck: `Execution.why_stuck` tells which it is.
 Why: TypeAlias = (

@@ -6,10 +6,7 @@ A leaf, so that the exceptions can name the statuses which the machine derives.
 from __future__ import annotations
 
 from enum import Enum
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from typing import Final
+from typing import Final
 
 
 class _Status(Enum):

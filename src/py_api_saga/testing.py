@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from py_api_saga.current import current
+from py_api_saga.current import CurrentOperation, Direction, Where, current
 from py_api_saga.definition import Names
-from py_api_saga.entries import started
+from py_api_saga.entries import Entry, started
 from py_api_saga.executors.driving import IN_LINE, standing_in
 from py_api_saga.executors.running import Running
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from py_api_saga.current import CurrentOperation, Direction, Where
-    from py_api_saga.entries import Entry
-    from py_api_saga.operation import Operation
+from py_api_saga.operation import Operation
 
 __all__ = ["inline_choreography", "operation"]
 

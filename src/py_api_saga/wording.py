@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from py_api_saga.interrupts import is_limit
+from collections.abc import Callable
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from py_api_saga.interrupts import is_limit
 
 
 def as_text(error: object, how: Callable[[object], str] = repr) -> str:

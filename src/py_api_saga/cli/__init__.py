@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.commands import make_parser
 from py_api_saga.cli.version import installed
 from py_api_saga.exceptions import SagaError
 from py_api_saga.wording import in_line
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import getpass
 import os
 import socket
+from collections.abc import Callable
 from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from py_api_saga import repair
 from py_api_saga.cli.arguments import UsageError
@@ -18,15 +20,10 @@ from py_api_saga.journal.format.functions import UnknownNameError
 from py_api_saga.journal.format.json_text import MAX_VALUE, loads
 from py_api_saga.journal.format.untagging import untagged
 from py_api_saga.journal.format.values import Trees
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.story.saga import fold
 from py_api_saga.wording import as_text
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable
-
-    from py_api_saga.journal.sqlite.journal import SQLiteJournal
 
 _NEXT = {
     SagaStatus.RUNNING: "`saga recover` goes on with it",

@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
+from py_api_saga.calls import Call
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import batches, import_modules, refuse_sealed, to_read
 from py_api_saga.cli.printing import write, write_json
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution
-from py_api_saga.journal.changes import OPEN
+from py_api_saga.journal.changes import OPEN, Row
 from py_api_saga.journal.format.functions import Functions
-from py_api_saga.journal.format.sagas import folding, read_rows
+from py_api_saga.journal.format.sagas import Recorded, folding, read_rows
 from py_api_saga.journal.format.values import Values
+from py_api_saga.journal.protocol import Journal
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.words import plural
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator, Sequence
-
-    from py_api_saga.calls import Call
-    from py_api_saga.journal.changes import Row
-    from py_api_saga.journal.format.sagas import Recorded
-    from py_api_saga.journal.protocol import Journal
 
 _SHOWN = 5  # ids of sagas with the same reason
 _FORWARD = {Status.PENDING, Status.RUNNING, Status.IN_DOUBT, Status.STUCK}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import platform
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 from py_api_saga import clock
 from py_api_saga.cli.listing import ATTENTION
@@ -18,21 +20,15 @@ from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.cli.renewing import new_owners
 from py_api_saga.cli.version import installed
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE
+from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE, Summary
 from py_api_saga.journal.format.values import Trees
+from py_api_saga.journal.protocol import Journal
+from py_api_saga.journal.sqlite.gate import Holder
+from py_api_saga.journal.sqlite.view import View
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import at_a_glance
 from py_api_saga.story.saga import fold
 from py_api_saga.story.words import duration, plural
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterable, Sequence
-
-    from py_api_saga.journal.changes import Summary
-    from py_api_saga.journal.protocol import Journal
-    from py_api_saga.journal.sqlite.gate import Holder
-    from py_api_saga.journal.sqlite.view import View
 
 _MANY = 3  # tries after which a saga deserves a look
 _BIG = 64 << 20  # bytes of a WAL that somebody keeps from being written back

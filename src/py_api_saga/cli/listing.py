@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
-from py_api_saga.journal.changes import OPEN
+from py_api_saga.journal.changes import OPEN, Summary
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import at_a_glance
 from py_api_saga.story.words import age, moment
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
-
-    from py_api_saga.journal.changes import Summary
 
 ATTENTION = 4
 _DRIVEN = {True: "yes", False: "no", None: "?"}

@@ -6,32 +6,28 @@ process that hangs; and it knows no names, so that it imports nothing.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from py_api_saga.cli.arguments import UsageError
+from py_api_saga.current import Around
 from py_api_saga.exceptions import JournalError, SagaError
-from py_api_saga.journal.changes import PATIENCE
+from py_api_saga.journal.changes import PATIENCE, Row, Summary
 from py_api_saga.journal.format.sealing import SEALED as SEAL
+from py_api_saga.journal.protocol import Codec, Journal
+from py_api_saga.journal.sqlite.gate import Holder
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.opening import check_kind
 from py_api_saga.journal.sqlite.view import View, who_hangs
 from py_api_saga.story.words import exact
 from py_api_saga.wording import as_text
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from py_api_saga.current import Around
-    from py_api_saga.journal.changes import Row, Summary
-    from py_api_saga.journal.protocol import Codec, Journal
-    from py_api_saga.journal.sqlite.gate import Holder
 
 _NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"
 SEALED = (

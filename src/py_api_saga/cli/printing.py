@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from py_api_saga.wording import in_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
 
 
 def write(*lines: str) -> None:

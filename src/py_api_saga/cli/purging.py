@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from py_api_saga.cli.opening import SEALED, batches, to_read, to_write
 from py_api_saga.cli.printing import write
+from py_api_saga.journal.changes import Summary
 from py_api_saga.journal.format.sealing import SealedError
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
+from py_api_saga.journal.sqlite.view import View
 from py_api_saga.repair import purge_all
 from py_api_saga.story.words import error_words, plural
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
-
-    from py_api_saga.journal.changes import Summary
-    from py_api_saga.journal.sqlite.journal import SQLiteJournal
-    from py_api_saga.journal.sqlite.view import View
 
 
 def main(arguments: argparse.Namespace) -> int:

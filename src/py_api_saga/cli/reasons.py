@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from py_api_saga.cli.opening import path_of, to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.story.detail import headlines
 from py_api_saga.story.saga import Story, read
 from py_api_saga.story.why import explained
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def main(arguments: argparse.Namespace) -> int:

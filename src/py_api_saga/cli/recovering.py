@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from py_api_saga.cli.deciding import who_decides
 from py_api_saga.cli.listing import ATTENTION
@@ -18,23 +19,16 @@ from py_api_saga.cli.opening import (
     to_write,
 )
 from py_api_saga.cli.printing import write
-from py_api_saga.durable.recovery import Recovery, run_recovery, takeover
+from py_api_saga.current import Around
+from py_api_saga.durable.recovery import Readiness, Recovered, Recovery, run_recovery, takeover
 from py_api_saga.durable.unready import unready
 from py_api_saga.exceptions import SagaError, SagaException
-from py_api_saga.journal.changes import OPEN
+from py_api_saga.executors.side_loop import SideLoop
+from py_api_saga.journal.changes import OPEN, Summary
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.words import error_words
 from py_api_saga.wording import as_text
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
-
-    from py_api_saga.current import Around
-    from py_api_saga.durable.recovery import Readiness, Recovered
-    from py_api_saga.executors.side_loop import SideLoop
-    from py_api_saga.journal.changes import Summary
-    from py_api_saga.journal.sqlite.journal import SQLiteJournal
 
 
 def open_to_recover(arguments: argparse.Namespace) -> SQLiteJournal:

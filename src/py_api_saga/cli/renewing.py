@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from contextlib import closing
-from typing import TYPE_CHECKING
 
 from py_api_saga.cli.opening import path_of
 from py_api_saga.cli.printing import write
@@ -14,9 +14,6 @@ from py_api_saga.journal.sqlite.opening import mounted_alone
 from py_api_saga.journal.sqlite.owners import make_anew, trouble, who_lives
 from py_api_saga.journal.sqlite.view import View
 from py_api_saga.story.words import plural
-
-if TYPE_CHECKING:
-    import argparse
 
 _ASK = "Has every process that used {} ended? One that lives would lose its sagas to others. [y/N] "
 

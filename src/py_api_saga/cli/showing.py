@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import argparse
+from typing import Any
 
 from py_api_saga.cli.opening import to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.story.detail import call_words, headlines, in_full, picture
 from py_api_saga.story.saga import read
 from py_api_saga.story.words import shown_words
-
-if TYPE_CHECKING:
-    import argparse
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import select
 import signal
 import socket
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple, Self
+from types import FrameType
+from typing import NamedTuple, Self
 
 from py_api_saga import clock
 from py_api_saga.cli.opening import around_of, codec_of, import_modules, named
@@ -23,21 +26,13 @@ from py_api_saga.cli.recovering import (
     open_to_recover,
     prepare,
 )
-from py_api_saga.durable.recovery import Readiness, workers_of
+from py_api_saga.current import Around
+from py_api_saga.durable.recovery import Readiness, Recovery, workers_of
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.executors.side_loop import SideLoop
+from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.opening import check_kind
 from py_api_saga.story.words import error_words, moment, plural
-
-if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Iterator, Sequence
-    from concurrent.futures import Future
-    from types import FrameType
-
-    from py_api_saga.current import Around
-    from py_api_saga.durable.recovery import Recovery
-    from py_api_saga.journal.sqlite.journal import SQLiteJournal
 
 _LOOK = 0.1  # seconds between two looks at what runs
 _LAST_WORDS = 1.0  # seconds for which a process that has to go tries to say so

@@ -8,8 +8,10 @@ import os
 import signal
 import sys
 import textwrap
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from py_api_saga import SagaAssembler, SagaException
@@ -21,8 +23,6 @@ from py_api_saga.demo.timeline import UNDO, Screen, Timeline, wants_colour
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from types import FrameType
 
 _WIDTH = 77  # of a line of text: 80 columns, of which 3 are its indentation
 _CARD, _CITY = "4242 4242 4242 4242", "Lisbon"

@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
+from py_api_saga import Event
 from py_api_saga.demo.checkout import Order, Shop, checkout
 from py_api_saga.demo.timeline import UNDO, Screen, Timeline
 from py_api_saga.journal import SQLiteJournal
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from py_api_saga import Event
 
 BEGINS = "begins "
 MODULES = ("py_api_saga.demo.checkout",)

@@ -12,22 +12,17 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from py_api_saga import SagaStuck
 from py_api_saga.demo import casualty, checkout
+from py_api_saga.demo.checkout import Order, Shop
 from py_api_saga.demo.services import DISPUTED_CARD, UNREACHABLE_CITY
-from py_api_saga.demo.timeline import UNDO, Timeline
+from py_api_saga.demo.timeline import UNDO, Screen, Timeline
 from py_api_saga.journal import SQLiteJournal
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from py_api_saga.demo.checkout import Order, Shop
-    from py_api_saga.demo.timeline import Screen
 
 KILLED = (
     "Killed in the middle of a charge",

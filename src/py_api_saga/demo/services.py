@@ -22,15 +22,13 @@ import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 # What a customer may bring along to make a service fail. Any other card and city is fine.
 DECLINED_CARD = "4000 0000 0000 0002"

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import Literal, TextIO
 
 from py_api_saga import Event, SagaStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 Colour = Literal["bold", "dim", "red", "green", "yellow"]
 

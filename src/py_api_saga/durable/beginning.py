@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from functools import partial
+from typing import Any
 
 from py_api_saga.definition import Results
 from py_api_saga.durable.recorder import Recorder, begin
 from py_api_saga.durable.run import DurableRun
 from py_api_saga.executors.driving import drive
 from py_api_saga.journal.changes import SagaExistsError
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-    from typing import Any
-
 
 __all__ = ["DurableRun", "aexecute", "astart", "begin", "execute", "in_thread", "start"]
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
-
-    from py_api_saga.journal.changes import Change
-    from py_api_saga.journal.protocol import Journal
+from py_api_saga.journal.changes import Change
+from py_api_saga.journal.protocol import Journal
 
 
 class _Job:

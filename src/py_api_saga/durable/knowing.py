@@ -7,13 +7,15 @@ are folded, RECOVERED is told, and the same executors go on that any run has.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from py_api_saga.calls import IS_ASYNC
+from py_api_saga.definition import Definition, Results
 from py_api_saga.durable.recorder import Recorder
-from py_api_saga.durable.run import DurableRun, recovering
+from py_api_saga.durable.run import DurableRun, Unready, recovering
 from py_api_saga.durable.unready import unready
 from py_api_saga.entries import ACTION, COMPENSATION, STARTED, recovered
 from py_api_saga.exceptions import (
@@ -27,12 +29,14 @@ from py_api_saga.executors.around import surround
 from py_api_saga.executors.attempt import attempt
 from py_api_saga.executors.driving import drive
 from py_api_saga.executors.orchestrator import make_calls
+from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
-from py_api_saga.journal.changes import OPEN, Leave, Take, latest
+from py_api_saga.journal.changes import OPEN, Change, Claim, Leave, Row, Summary, Take, latest
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.journal.format.sagas import (
     NOTE,
     PARKED,
+    Recorded,
     difference,
     digest,
     folding,
@@ -40,21 +44,12 @@ from py_api_saga.journal.format.sagas import (
     read_rows,
     reading,
 )
+from py_api_saga.journal.format.values import Values
+from py_api_saga.journal.protocol import Journal
+from py_api_saga.observer import Observer
 from py_api_saga.outcome import failure
 from py_api_saga.status import SagaStatus
 from py_api_saga.trouble import Trouble
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from py_api_saga.definition import Definition, Results
-    from py_api_saga.durable.run import Unready
-    from py_api_saga.executors.run import Run
-    from py_api_saga.journal.changes import Change, Claim, Row, Summary
-    from py_api_saga.journal.format.sagas import Recorded
-    from py_api_saga.journal.format.values import Values
-    from py_api_saga.journal.protocol import Journal
-    from py_api_saga.observer import Observer
 
 
 def namesake(recorder: Recorder) -> tuple[Summary, Sequence[Row]]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import sys
 import threading
 from collections import deque
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from py_api_saga.current import Around
 from py_api_saga.durable.beginning import in_thread
 from py_api_saga.durable.crew import Crew
 from py_api_saga.durable.knowing import ago_on, claim_of, go_on, note_of, steps, taken
-from py_api_saga.durable.run import recovering
+from py_api_saga.durable.run import DurableRun, recovering
 from py_api_saga.durable.unready import unready
 from py_api_saga.exceptions import (
     JournalError,
@@ -29,25 +31,32 @@ from py_api_saga.executors.around import check_around, surround
 from py_api_saga.executors.driving import IN_LINE, standing_in
 from py_api_saga.executors.side_loop import OwnLoop, SideLoop
 from py_api_saga.interrupts import is_limit
-from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Append, Leave, Take, latest
+from py_api_saga.journal.changes import (
+    LONGEST_WAIT,
+    OPEN,
+    Append,
+    Change,
+    Claim,
+    Leave,
+    Row,
+    Summary,
+    Take,
+    latest,
+)
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.journal.format.sagas import PARKED
 from py_api_saga.journal.format.sealing import SealedError
 from py_api_saga.journal.format.values import Values
+from py_api_saga.journal.protocol import Journal
 from py_api_saga.log import complain
 from py_api_saga.loops import check_loop
+from py_api_saga.observer import Observer
 from py_api_saga.status import SagaStatus
 from py_api_saga.wording import as_text
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Generator, Iterable, Sequence
 
-    from py_api_saga.current import Around
-    from py_api_saga.durable.run import DurableRun
-    from py_api_saga.journal.changes import Change, Claim, Row, Summary
-    from py_api_saga.journal.protocol import Journal
-    from py_api_saga.observer import Observer
 
 MAX_TRIES = 10
 _BATCH = 128  # sagas claimed with one commit

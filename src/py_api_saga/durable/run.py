@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeAlias
 
+from py_api_saga.definition import Definition, Results
 from py_api_saga.entries import (
     COMPENSATION,
     HAPPENED,
     SUCCEEDED,
+    Entry,
     Setback,
     attempt_of,
     failed,
@@ -18,19 +22,12 @@ from py_api_saga.entries import (
 )
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.executors.run import Run, put_behind
-from py_api_saga.journal.changes import SagaExistsError
+from py_api_saga.journal.changes import Change, SagaExistsError
 from py_api_saga.log import complain
+from py_api_saga.observer import Observer
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, TypeAlias
-
-    from py_api_saga.definition import Definition, Results
     from py_api_saga.durable.recorder import Recorder
-    from py_api_saga.entries import Entry
-    from py_api_saga.journal.changes import Change
-    from py_api_saga.observer import Observer
 
 # Set while a saga that is on record is gone on with, also for what its operations call: the loop
 # of its coroutine functions, if there is one for several sagas; and what gives, of an error, what

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 from py_api_saga.wording import as_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _MOST = 100  # links of a chain that are looked at
 

@@ -17,27 +17,20 @@ that it is to be left. In one function that calls itself, since there may be any
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from types import FunctionType
+from typing import Any
 
-from py_api_saga.calls import IS_ASYNC
-from py_api_saga.current import current
-from py_api_saga.entries import ACTION, ASK, COMPENSATION, index_of
+from py_api_saga.calls import IS_ASYNC, Call
+from py_api_saga.current import Around, current
+from py_api_saga.entries import ACTION, ASK, COMPENSATION, Entry, index_of
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.executors.calling import filled, is_awaitable, not_awaited
 from py_api_saga.executors.passage import CALLING, LEAVING, Passage, is_strike
+from py_api_saga.executors.run import Run
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain
 from py_api_saga.operation import Operation
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from typing import Any
-
-    from py_api_saga.calls import Call
-    from py_api_saga.current import Around
-    from py_api_saga.entries import Entry
-    from py_api_saga.executors.run import Run
 
 _SURROUNDING = "functions of a CurrentOperation that return a context manager"
 _COROUTINE, _ASYNC_GENERATOR = 0x80, 0x200  # flags of code

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from contextvars import copy_context
 from types import FunctionType
 
 from py_api_saga import chance, clock
 from py_api_saga.calls import Filling
-from py_api_saga.current import current
+from py_api_saga.current import CurrentOperation, current
 from py_api_saga.entries import (
     ACTION,
     ASK,
@@ -18,6 +19,7 @@ from py_api_saga.entries import (
     IN_DOUBT,
     RETRY,
     SUCCEEDED,
+    Entry,
     attempt_of,
     failed,
     happened,
@@ -39,23 +41,13 @@ from py_api_saga.executors.around import Surrounded
 from py_api_saga.executors.calling import NEVER_AWAITABLE, filled, not_awaited
 from py_api_saga.executors.inbox import GLANCE
 from py_api_saga.executors.meaning import meaning
-from py_api_saga.executors.passage import AT_THE_DOOR, CALLING, ENTERING, is_beside
-from py_api_saga.executors.run import is_defect, unnoticed
+from py_api_saga.executors.passage import AT_THE_DOOR, CALLING, ENTERING, Passage, is_beside
+from py_api_saga.executors.run import Run, is_defect, unnoticed
 from py_api_saga.executors.running import Running, at_home
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.interrupts import is_interrupt, is_limit
 from py_api_saga.log import complain
-from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Happened, call_of
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from py_api_saga.current import CurrentOperation
-    from py_api_saga.entries import Entry
-    from py_api_saga.executors.passage import Passage
-    from py_api_saga.executors.run import Run
-    from py_api_saga.operation import Operation
+from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Happened, Operation, call_of
 
 
 def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
+from typing import Any
 
-from py_api_saga.calls import Filling
+from py_api_saga.calls import Call, Filling
 from py_api_saga.definition import Layout, arrange
-from py_api_saga.placeholder import OWN, Hole, found, resolve
+from py_api_saga.executors.running import SeenRun
+from py_api_saga.operation import Operation
+from py_api_saga.placeholder import OWN, Hole, Placeholder, found, resolve
 from py_api_saga.status import MISSING
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from typing import Any
-
-    from py_api_saga.calls import Call
-    from py_api_saga.executors.running import SeenRun
-    from py_api_saga.operation import Operation
-    from py_api_saga.placeholder import Placeholder
 
 # Asking a type for an attribute that it lacks costs 400 ns.
 NEVER_AWAITABLE = frozenset({type(None), bool, int, float, str, bytes, tuple, list, dict, set})

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
+from typing import TypeAlias
 
-from py_api_saga.entries import STARTED, attempt_of, not_made, what_of
+from py_api_saga.definition import Results
+from py_api_saga.entries import STARTED, Entry, attempt_of, not_made, what_of
 from py_api_saga.executors.attempt import surely
+from py_api_saga.executors.inbox import Inbox
+from py_api_saga.executors.run import Run
 from py_api_saga.executors.running import at_home
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import TypeAlias
+# A call to make; it is given what lets its thread take the next one.
 
-    from py_api_saga.definition import Results
-    from py_api_saga.entries import Entry
-    from py_api_saga.executors.inbox import Inbox
-    from py_api_saga.executors.run import Run
-
-    # A call to make; it is given what lets its thread take the next one.
-    Work: TypeAlias = Callable[[Callable[[], object]], object]
+Work: TypeAlias = Callable[[Callable[[], object]], object]
 
 MAX_THREADS = 256  # of one run, unless it says otherwise
 

@@ -5,18 +5,16 @@ Under asyncio `event_loop.execute` asks here as well.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING, Protocol
 
+from py_api_saga.definition import Results
 from py_api_saga.executors import choreography, orchestrator
+from py_api_saga.executors.run import Run
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator
-    from typing import Protocol
-
-    from py_api_saga.definition import Results
-    from py_api_saga.executors.run import Run
 
     class Driver(Protocol):
         """What drives runs in the place of the executors."""

@@ -6,17 +6,20 @@ import asyncio
 import sys
 import threading
 from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from inspect import CO_COROUTINE
 from types import BuiltinFunctionType, FunctionType
-from typing import TYPE_CHECKING
+from typing import Any, Self
 
 from py_api_saga import clock
 from py_api_saga.calls import IS_ASYNC, NEEDS
 from py_api_saga.current import current
+from py_api_saga.definition import Results
 from py_api_saga.entries import (
     ASK,
+    Entry,
     Setback,
     index_of,
     interrupted,
@@ -41,16 +44,9 @@ from py_api_saga.executors.attempt import (
 from py_api_saga.executors.calling import filled
 from py_api_saga.executors.choreography import POOL
 from py_api_saga.executors.passage import ENTERING
+from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.operation import call_of
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
-    from typing import Any, Self
-
-    from py_api_saga.definition import Results
-    from py_api_saga.entries import Entry
-    from py_api_saga.executors.run import Run
 
 
 async def execute(  # noqa: C901 - a coroutine more takes room in each run

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from queue import Empty, SimpleQueue
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from py_api_saga.entries import Entry
+from py_api_saga.entries import Entry
 
 # Seconds that a thread waits at most before it looks around: a signal that comes just before
 # CPython begins to wait for a lock is handled only when the wait ends.

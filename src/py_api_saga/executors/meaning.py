@@ -6,12 +6,8 @@ brings that: `attempt` for the executors, a worker elsewhere for an engine.
 
 from __future__ import annotations
 
-from py_api_saga.entries import ACTION, ASK, failed, in_doubt, retry, unknown
-
-TYPE_CHECKING = False  # as in `typing`
-if TYPE_CHECKING:
-    from py_api_saga.entries import Entry
-    from py_api_saga.operation import Policy
+from py_api_saga.entries import ACTION, ASK, Entry, failed, in_doubt, retry, unknown
+from py_api_saga.operation import Policy
 
 
 def meaning(

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from py_api_saga.current import current
+from py_api_saga.definition import Results
 from py_api_saga.entries import SUCCEEDED
 from py_api_saga.executors.attempt import attempt
+from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from py_api_saga.definition import Results
-    from py_api_saga.executors.run import Run
 
 
 def execute(run: Run) -> Results:

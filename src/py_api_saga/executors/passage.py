@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from types import FunctionType
+from types import FunctionType, TracebackType
+from typing import Final
 
+from py_api_saga.current import CurrentOperation
 from py_api_saga.error_details import traceback_of
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Final
-
-    from py_api_saga.current import CurrentOperation
 
 ENTERING: Final = "entering"  # what is around the call, which has not been made
 CALLING: Final = "calling"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Never
+
 from py_api_saga import chance, clock
 from py_api_saga.calls import IS_ASYNC
-from py_api_saga.current import current
+from py_api_saga.current import Around, Where, current
+from py_api_saga.definition import Definition, Names, Results
 from py_api_saga.entries import (
     ACTION,
     COMPENSATION,
@@ -13,6 +17,7 @@ from py_api_saga.entries import (
     RETRY,
     SUCCEEDED,
     UNKNOWN,
+    Entry,
     Setback,
     abort,
     attempt_of,
@@ -23,32 +28,21 @@ from py_api_saga.entries import (
     what_of,
 )
 from py_api_saga.error_details import traceback_of
-from py_api_saga.events import Event, emit
+from py_api_saga.events import Event, EventKind, emit
+from py_api_saga.exceptions import SagaError
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.executors.inbox import PARTING, Inbox
-from py_api_saga.executors.passage import ENTERING
+from py_api_saga.executors.passage import ENTERING, Passage
 from py_api_saga.executors.running import at_home
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain, is_heard
+from py_api_saga.observer import Observer
 from py_api_saga.operation import call_of
 from py_api_saga.outcome import failure
 from py_api_saga.process import OwnLock
+from py_api_saga.report import Why
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.trouble import Trouble
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import Any, Never
-
-    from py_api_saga.current import Around, Where
-    from py_api_saga.definition import Definition, Names, Results
-    from py_api_saga.entries import Entry
-    from py_api_saga.events import EventKind
-    from py_api_saga.exceptions import SagaError
-    from py_api_saga.executors.passage import Passage
-    from py_api_saga.observer import Observer
-    from py_api_saga.report import Why
 
 MAX_KEY = 255  # characters
 _FEW = 16  # notes that are not looked through for what is over

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, Self
 
-from py_api_saga.entries import attempt_of, index_of, kind_of
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Self
-
-    from py_api_saga.current import Direction, Where
-    from py_api_saga.definition import Names
-    from py_api_saga.entries import Entry
-    from py_api_saga.operation import Operation
+from py_api_saga.current import Direction, Where
+from py_api_saga.definition import Names
+from py_api_saga.entries import Entry, attempt_of, index_of, kind_of
+from py_api_saga.operation import Operation
 
 
 class SeenRun(Protocol):

@@ -7,21 +7,18 @@ belongs to the loop that has used it first.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from py_api_saga.executors.inbox import GLANCE
-from py_api_saga.executors.run import put_behind
+from py_api_saga.executors.run import Run, put_behind
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.log import complain
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine
-    from typing import Any, Self
-
-    from py_api_saga.executors.run import Run
 
 
 class _Place(NamedTuple):

@@ -6,15 +6,13 @@ for again shortly, since one may have ended meanwhile; at last whoever wants it 
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
 from py_api_saga import clock
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    import threading
-    from collections.abc import Callable
-    from typing import TypeVar
-
-    T = TypeVar("T")
+T = TypeVar("T")
 
 SHORTLY = (0.01, 0.04, 0.2)  # seconds between one try and the next
 

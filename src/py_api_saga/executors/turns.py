@@ -10,13 +10,13 @@ threads of a recovery, goes through `turns` and does what each turn asks for:
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Final, Literal, Protocol, TypeAlias
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-    from py_api_saga.entries import Entry
-    from py_api_saga.executors.run import Run
+from py_api_saga.entries import Entry
+from py_api_saga.executors.run import Run
+
+if TYPE_CHECKING:
 
     class Ear(Protocol):
         """What hears of what ends elsewhere; a run that a thread drives does so itself."""
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
         def close(self) -> bool:
             """Hear nothing more, unless there is something."""
 
-    Turn: TypeAlias = list[Entry] | Literal["write", "wait"]
+
+Turn: TypeAlias = list[Entry] | Literal["write", "wait"]
 
 WRITE: Final = "write"
 WAIT: Final = "wait"

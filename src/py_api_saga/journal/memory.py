@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError, SagaInProgress
@@ -11,6 +11,8 @@ from py_api_saga.journal.changes import (
     LONGEST_WAIT,
     OPEN,
     Append,
+    Change,
+    Claim,
     Create,
     Leave,
     Purge,
@@ -22,15 +24,10 @@ from py_api_saga.journal.changes import (
 )
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sealing import check_codec
+from py_api_saga.journal.protocol import Codec
 from py_api_saga.journal.reentry import interrupted, is_held
 from py_api_saga.process import OwnLock
 from py_api_saga.status import SagaStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
-
-    from py_api_saga.journal.changes import Change, Claim
-    from py_api_saga.journal.protocol import Codec
 
 _OWNER = 1  # this process
 

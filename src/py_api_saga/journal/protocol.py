@@ -5,14 +5,12 @@ A module of its own, since nobody needs it at run time: `typing` takes 7 ms to i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from py_api_saga.journal.changes import Change, Claim, Row, Summary
-    from py_api_saga.journal.format.functions import Functions
-    from py_api_saga.status import SagaStatus
+from py_api_saga.journal.changes import Change, Claim, Row, Summary
+from py_api_saga.journal.format.functions import Functions
+from py_api_saga.status import SagaStatus
 
 
 class Codec(Protocol):

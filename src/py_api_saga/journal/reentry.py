@@ -6,11 +6,9 @@ which know who holds them, and whoever would take one looks first.
 
 from __future__ import annotations
 
-from py_api_saga.exceptions import JournalError
+import threading
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    import threading
+from py_api_saga.exceptions import JournalError
 
 
 def is_held(lock: threading.RLock) -> bool:

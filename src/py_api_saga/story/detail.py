@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from py_api_saga.drawing import flowchart
 from py_api_saga.exceptions import SagaError
-from py_api_saga.journal.changes import OPEN
+from py_api_saga.journal.changes import OPEN, Summary
 from py_api_saga.status import MISSING
 from py_api_saga.story.timeline import timeline
 from py_api_saga.story.words import (
@@ -22,7 +22,6 @@ from py_api_saga.story.words import (
 from py_api_saga.trouble import Trouble
 
 if TYPE_CHECKING:
-    from py_api_saga.journal.changes import Summary
     from py_api_saga.story.saga import Story
 
 _NO_CALL: list[Any] = [None]

@@ -3,26 +3,20 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
-from py_api_saga.entries import abort, again, recovered, resolved, value_of
+from py_api_saga.entries import Entry, abort, again, recovered, resolved, value_of
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
+from py_api_saga.journal.format.sagas import Recorded
+from py_api_saga.journal.format.values import Values
 from py_api_saga.repair import ENDED
 from py_api_saga.status import SagaStatus, Status
-from py_api_saga.story.saga import ahead
+from py_api_saga.story.saga import Story, ahead
 from py_api_saga.story.words import is_sealed, opened
 from py_api_saga.wording import in_line
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any
-
-    from py_api_saga.entries import Entry
-    from py_api_saga.journal.format.sagas import Recorded
-    from py_api_saga.journal.format.values import Values
-    from py_api_saga.story.saga import Story
 
 _MOST = 20  # stuck operations for which commands are listed one by one
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, cast
 
-from py_api_saga.entries import abort, recovered
+from py_api_saga.entries import Entry, abort, recovered
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.execution import Execution
-from py_api_saga.journal.changes import OPEN
-from py_api_saga.journal.format.sagas import NOTE, PARKED, folding, read_lines, read_rows
+from py_api_saga.journal.changes import OPEN, Row, Summary
+from py_api_saga.journal.format.sagas import NOTE, PARKED, Recorded, folding, read_lines, read_rows
 from py_api_saga.journal.format.values import Trees
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-
-    from py_api_saga.entries import Entry
-    from py_api_saga.journal.changes import Row, Summary
-    from py_api_saga.journal.format.sagas import Recorded
-    from py_api_saga.journal.protocol import Codec, Journal
+from py_api_saga.journal.protocol import Codec, Journal
 
 
 class Source(Protocol):

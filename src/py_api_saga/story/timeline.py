@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from py_api_saga.entries import (
@@ -20,20 +21,18 @@ from py_api_saga.entries import (
     SUCCEEDED,
     UNKNOWN,
     UNSTORED,
+    Entry,
     attempt_of,
     index_of,
     kind_of,
     value_of,
 )
 from py_api_saga.journal.format.sagas import NOTE
+from py_api_saga.journal.format.values import Values
 from py_api_saga.status import MISSING
 from py_api_saga.story.words import error_words, exact, plural, shown, shown_words
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from py_api_saga.entries import Entry
-    from py_api_saga.journal.format.values import Values
     from py_api_saga.story.saga import Line, Story
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import Any, assert_never
 
 from py_api_saga.entries import index_of
+from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import LONGEST_WAIT
+from py_api_saga.journal.format.sagas import Recorded
 from py_api_saga.report import why_stuck
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.remedies import remedies
 from py_api_saga.story.saga import Story, ahead
 from py_api_saga.story.words import error_words, moment
 from py_api_saga.trouble import Trouble
-
-if TYPE_CHECKING:
-    from py_api_saga.execution import Execution
-    from py_api_saga.journal.format.sagas import Recorded
 
 _ENDS = {
     SagaStatus.COMPLETED: "Every operation succeeded. There is nothing to do.",

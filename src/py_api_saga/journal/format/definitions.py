@@ -7,8 +7,10 @@ crash is refused here, before anything has run.
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-from py_api_saga.calls import ARGS, FUNCTION, KEYWORDS, is_async
+from py_api_saga.calls import ARGS, FUNCTION, KEYWORDS, Call, is_async
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed
 from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.exceptions import SagaDefinitionError
@@ -16,16 +18,9 @@ from py_api_saga.filling import BoundDefinition, filled
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps
 from py_api_saga.journal.format.stencils import Blanks
+from py_api_saga.journal.format.values import Values
 from py_api_saga.operation import PLAIN, Operation, Policy
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import Any
-
-    from py_api_saga.calls import Call
-    from py_api_saga.journal.format.values import Values
-    from py_api_saga.retry import Retry
+from py_api_saga.retry import Retry
 
 FORMAT = 1
 DEFINED = "defined"

@@ -5,19 +5,15 @@ A value that is None is left out. The format is described for users in the refer
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from py_api_saga import entries as told
-from py_api_saga.entries import KINDS, WORDS, Setback
+from py_api_saga.entries import KINDS, WORDS, Entry, Kind, Setback, Word
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.status import MISSING, Status
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from typing import Any
-
-    from py_api_saga.entries import Entry, Kind, Word
     from py_api_saga.journal.format.values import Values
 
 

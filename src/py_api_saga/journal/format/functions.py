@@ -8,15 +8,12 @@ journal says is input, and must not choose what is imported or called.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from typing import Any
 
 from py_api_saga.wording import as_text
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from typing import Any
 
 MAX_LENGTH = 255  # characters of a name
 _OWN = "py_api_saga"

@@ -6,13 +6,10 @@ What is read is input: a text that is too long is not looked at, and no message 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
 from json import JSONDecodeError, JSONDecoder, JSONEncoder
 from json import encoder as _json_encoder
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any, NoReturn
+from typing import Any, NoReturn
 
 MAX_VALUE = 1 << 20  # bytes of the JSON text, as UTF-8, of one value
 MAX_DIGITS = 4300  # of an int; Python reads no longer ones, since that takes quadratic time

@@ -8,25 +8,21 @@ makes of the names of functions, so that it can be shown and answered for withou
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from py_api_saga.definition import Definition
+from py_api_saga.entries import Entry
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import IllegalMoveError
-from py_api_saga.journal.format.definitions import DEFINED, FORMAT, read_definition
+from py_api_saga.journal.changes import Row
+from py_api_saga.journal.format.definitions import DEFINED, FORMAT, Plan, read_definition
 from py_api_saga.journal.format.entries import read_entry
 from py_api_saga.journal.format.functions import UnknownNameError
 from py_api_saga.journal.format.json_text import dumps, loads
+from py_api_saga.journal.format.values import Values
 from py_api_saga.wording import as_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from py_api_saga.definition import Definition
-    from py_api_saga.entries import Entry
-    from py_api_saga.journal.changes import Row
-    from py_api_saga.journal.format.definitions import Plan
-    from py_api_saga.journal.format.values import Values
 
 MAX_BODY = 256 << 20  # bytes; a definition may have ten thousand operations, and no more than so
 PARKED, NOTE = "parked", "note"

@@ -6,10 +6,7 @@ from py_api_saga.exceptions import JournalError
 from py_api_saga.interrupts import is_limit
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from py_api_saga.journal.protocol import Codec
+from py_api_saga.journal.protocol import Codec
 
 SEALED = "$sealed"
 MAX_SEALED = 4 * MAX_VALUE  # characters

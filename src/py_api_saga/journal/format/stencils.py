@@ -6,17 +6,15 @@ written anew for each run, since whoever has written the saga may have changed i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from py_api_saga import chance
 from py_api_saga.filling import put
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.journal.format.tagging import ATOMS, are_plain, tagged
 from py_api_saga.journal.format.values import Values
 from py_api_saga.placeholder import Hole, Placeholder
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
 
 
 class Blanks(Values):

@@ -10,22 +10,17 @@ secret.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterable
 from enum import Enum, Flag
 from functools import cached_property
 from types import BuiltinFunctionType, FunctionType, MethodType, NoneType
+from typing import Any, NoReturn, TypeAlias
 
 from py_api_saga.definition import Results, positions
-from py_api_saga.journal.format.functions import NotStorableError
+from py_api_saga.journal.format.functions import Functions, NotStorableError
 from py_api_saga.journal.format.json_text import MAX_DIGITS, MAX_VALUE, dumps
 from py_api_saga.placeholder import Placeholder
 from py_api_saga.status import MISSING
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any, NoReturn, TypeAlias
-
-    from py_api_saga.journal.format.functions import Functions
 
 # Levels of one value. Each is up to three levels of JSON, and Python reads some 900 of these.
 MAX_DEPTH = 100

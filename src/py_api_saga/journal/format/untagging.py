@@ -6,20 +6,15 @@ factories of dataclasses, and what makes a Flag of an int.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from enum import Enum, Flag
+from typing import Any
 
 from py_api_saga.definition import Results
-from py_api_saga.journal.format.functions import UnknownNameError
+from py_api_saga.journal.format.functions import Functions, UnknownNameError
 from py_api_saga.journal.format.tagging import ATOMS, MAX_DEPTH, SHOWN, are_keys, zone_named
 from py_api_saga.placeholder import Placeholder
 from py_api_saga.status import MISSING
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from typing import Any
-
-    from py_api_saga.journal.format.functions import Functions
 
 
 def untagged(tree: Any, names: Functions) -> Any:

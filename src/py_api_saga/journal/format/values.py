@@ -5,20 +5,17 @@ They are tagged JSON; with a codec each is `{"$sealed": text}`.
 
 from __future__ import annotations
 
+from typing import Any
+
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps, loads
 from py_api_saga.journal.format.sealing import SEALED, SealedError, is_sealed, sealed, unsealed
 from py_api_saga.journal.format.tagging import are_plain, deep_tagged, tagged
 from py_api_saga.journal.format.untagging import untagged
+from py_api_saga.journal.protocol import Journal
 from py_api_saga.status import MISSING
 from py_api_saga.wording import as_text
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from typing import Any
-
-    from py_api_saga.journal.protocol import Journal
 
 _MAX_TEXT = 4096  # characters kept of an error
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
 
 from py_api_saga import clock
+from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.changes import Change, Claim
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, TimerHandle
-    from collections.abc import Callable, Iterable, Sequence
-    from typing import Protocol
 
-    from py_api_saga.exceptions import JournalError
-    from py_api_saga.journal.changes import Change, Claim
     from py_api_saga.journal.sql.desk import Desk
 
     class Queue(Protocol):

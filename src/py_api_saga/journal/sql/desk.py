@@ -19,11 +19,14 @@ leave never waits. All of it may be done twice, since an interrupt may strike be
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import (
     OPEN,
     Append,
+    Change,
+    Claim,
     Create,
     Leave,
     Purge,
@@ -31,12 +34,6 @@ from py_api_saga.journal.changes import (
     Take,
     in_progress,
 )
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from py_api_saga.journal.changes import Change, Claim
 
 _NOT_DONE: dict[type[Change], str] = {
     Create: "was not started, and is not in the journal",

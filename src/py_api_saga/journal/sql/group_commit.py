@@ -32,21 +32,20 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
 from weakref import ref
 
 from py_api_saga import clock
+from py_api_saga.journal.changes import Change
 from py_api_saga.journal.reentry import interrupted, is_held
 from py_api_saga.journal.sql.batch import GRAIN, Batch
 from py_api_saga.log import complain
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future
-    from collections.abc import Iterable, Sequence
-    from typing import Protocol
 
-    from py_api_saga.journal.changes import Change
     from py_api_saga.journal.sql.desk import Desk
 
     class Writer(Protocol):

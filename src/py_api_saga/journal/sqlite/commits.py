@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import Append
+from py_api_saga.journal.changes import Append, Change
 from py_api_saga.journal.sqlite.gate import shut
 from py_api_saga.journal.sqlite.opening import PATIENCE, cannot, has_struck
 from py_api_saga.journal.sqlite.writes import Ledger
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from py_api_saga.journal.changes import Change
     from py_api_saga.journal.sql.batch import Batch
     from py_api_saga.journal.sql.desk import Desk
     from py_api_saga.journal.sqlite.file import JournalFile

@@ -13,16 +13,17 @@ import os
 import stat
 import threading
 from collections import namedtuple
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from py_api_saga.exceptions import JournalError
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Sequence
 
-    Key = tuple[int, int]  # device, inode
+
+Key = tuple[int, int]  # device, inode
 
 MARK = 0x73616761  # "saga"; below 2 GiB, which every file system allows
 OPEN = "/dev/fd"  # Linux and the BSDs, macOS among them, list a process's descriptors there

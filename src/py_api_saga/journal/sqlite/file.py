@@ -12,12 +12,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.reentry import is_held
 from py_api_saga.journal.sqlite.descriptors import (
+    Kept,
     are_there,
     close_all,
     leave_open,
@@ -27,23 +30,19 @@ from py_api_saga.journal.sqlite.descriptors import (
 from py_api_saga.journal.sqlite.gate import Gate
 from py_api_saga.journal.sqlite.opening import (
     PATIENCE,
+    Options,
+    Place,
     cannot,
     connect_to_write,
     has_struck,
     mounted_alone,
 )
-from py_api_saga.journal.sqlite.owners import owners_at
+from py_api_saga.journal.sqlite.owners import Owners, owners_at
 from py_api_saga.journal.sqlite.queries import QUERIES
 from py_api_saga.journal.sqlite.reading import Reader
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from py_api_saga.journal.sql.desk import Desk
-    from py_api_saga.journal.sqlite.descriptors import Kept
-    from py_api_saga.journal.sqlite.opening import Options, Place
-    from py_api_saga.journal.sqlite.owners import Owners
 
 LOOK = 0.01  # seconds between two looks whether the gate has opened, when a file is closed
 

@@ -12,13 +12,10 @@ import threading
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.reentry import interrupted, is_held
+from py_api_saga.journal.sqlite.file import JournalFile
+from py_api_saga.journal.sqlite.opening import Options, Place
 from py_api_saga.journal.sqlite.shared import Shared
 from py_api_saga.process import OwnLock
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from py_api_saga.journal.sqlite.file import JournalFile
-    from py_api_saga.journal.sqlite.opening import Options, Place
 
 _shared: dict[tuple[int, int], Shared] = {}
 _inherited: dict[tuple[int, int], list[JournalFile]] = {}  # of the processes that we descend from

@@ -8,30 +8,23 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import LONGEST_WAIT, Append
+from py_api_saga.journal.changes import LONGEST_WAIT, Append, Change, Claim, Summary
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sealing import check_codec
+from py_api_saga.journal.protocol import Codec
 from py_api_saga.journal.sql.group_commit import RetiredError
 from py_api_saga.journal.sqlite import files
 from py_api_saga.journal.sqlite.gate import inside
-from py_api_saga.journal.sqlite.opening import Options, locate
-from py_api_saga.journal.sqlite.reading import Reads
+from py_api_saga.journal.sqlite.opening import Durability, JournalMode, Options, locate
+from py_api_saga.journal.sqlite.reading import Reader, Reads
+from py_api_saga.journal.sqlite.shared import Shared
+from py_api_saga.journal.sqlite.view import View
 from py_api_saga.journal.sqlite.writes import milliseconds
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
-
-    from py_api_saga.journal.changes import Change, Claim, Summary
-    from py_api_saga.journal.protocol import Codec
-    from py_api_saga.journal.sqlite.opening import Durability, JournalMode
-    from py_api_saga.journal.sqlite.reading import Reader
-    from py_api_saga.journal.sqlite.shared import Shared
-    from py_api_saga.journal.sqlite.view import View
 
 
 class SQLiteJournal(Reads):
@@ -167,8 +160,6 @@ class SQLiteJournal(Reads):
         Raises:
             JournalError: There is no such file, or it is not a journal of this format.
         """
-        from py_api_saga.journal.sqlite.view import View  # noqa: PLC0415 - no saga that runs needs it
-
         return View(self.path, self.codec)
 
     # --- for a person ----------------------------------------------------------------------------

@@ -10,18 +10,15 @@ import sqlite3
 import stat
 from collections import namedtuple
 from contextlib import closing, suppress
+from typing import Literal, TypeAlias
 
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import SagaExistsError
 from py_api_saga.journal.sqlite.queries import SCHEMA
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from typing import Literal, TypeAlias
-
-    Durability: TypeAlias = Literal["power", "process"]
-    JournalMode: TypeAlias = Literal["wal", "delete"]
-    Place: TypeAlias = tuple[str, tuple[int, int]]  # a real path, and what is there: device, inode
+Durability: TypeAlias = Literal["power", "process"]
+JournalMode: TypeAlias = Literal["wal", "delete"]
+Place: TypeAlias = tuple[str, tuple[int, int]]  # a real path, and what is there: device, inode
 
 APPLICATION_ID = 0x73616761  # "saga"
 VERSION = 1  # of the format

@@ -22,12 +22,8 @@ from contextlib import suppress
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.reentry import interrupted, is_held
-from py_api_saga.journal.sqlite.descriptors import give_back, is_ours, keep_beside, open_beside
+from py_api_saga.journal.sqlite.descriptors import Key, give_back, is_ours, keep_beside, open_beside
 from py_api_saga.process import OwnLock
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from py_api_saga.journal.sqlite.descriptors import Key
 
 try:
     import fcntl

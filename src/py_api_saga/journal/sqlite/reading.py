@@ -8,24 +8,19 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any, TypeVar
 
 from py_api_saga import clock
 from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
 from py_api_saga.journal.reentry import interrupted, is_held
-from py_api_saga.journal.sqlite.descriptors import close_all, open_on, opened_since
+from py_api_saga.journal.sqlite.descriptors import Kept, close_all, open_on, opened_since
 from py_api_saga.journal.sqlite.opening import cannot, connect_to_read
 from py_api_saga.journal.sqlite.queries import QUERIES
 from py_api_saga.status import SagaStatus
 
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from typing import Any, TypeVar
-
-    from py_api_saga.journal.sqlite.descriptors import Kept
-
-    T = TypeVar("T")
+T = TypeVar("T")
 
 _ROWS = QUERIES["rows"]
 _STUCK = NUMBER_OF[SagaStatus.STUCK]

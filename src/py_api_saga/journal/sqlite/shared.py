@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import Claim, Leave, latest
+from py_api_saga.journal.changes import Claim, Leave, Summary, latest
 from py_api_saga.journal.reentry import interrupted
 from py_api_saga.journal.sql.desk import Desk
 from py_api_saga.journal.sql.group_commit import GroupCommit, RetiredError
 from py_api_saga.journal.sqlite.commits import Commits
 from py_api_saga.journal.sqlite.file import JournalFile
-from py_api_saga.journal.sqlite.opening import PATIENCE, mounted_alone
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from py_api_saga.journal.changes import Summary
-    from py_api_saga.journal.sqlite.opening import Options, Place
+from py_api_saga.journal.sqlite.opening import PATIENCE, Options, Place, mounted_alone
 
 PAGE = 256  # open sagas that are listed at first; each page is four times as long as the one before
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import OPEN, STATUS_OF
+from py_api_saga.journal.changes import OPEN, STATUS_OF, Summary
 from py_api_saga.journal.format.functions import Functions
-from py_api_saga.journal.sqlite.gate import MOMENT, inside, lingering
+from py_api_saga.journal.protocol import Codec
+from py_api_saga.journal.sqlite.gate import MOMENT, Holder, inside, lingering
 from py_api_saga.journal.sqlite.opening import (
     VERSION,
     cannot,
@@ -22,14 +23,8 @@ from py_api_saga.journal.sqlite.opening import (
     connect_to_read,
     mounted_alone,
 )
-from py_api_saga.journal.sqlite.owners import owners_at, trouble
+from py_api_saga.journal.sqlite.owners import Owners, owners_at, trouble
 from py_api_saga.journal.sqlite.reading import Reader, Reads
-
-if TYPE_CHECKING:
-    from py_api_saga.journal.changes import Summary
-    from py_api_saga.journal.protocol import Codec
-    from py_api_saga.journal.sqlite.gate import Holder
-    from py_api_saga.journal.sqlite.owners import Owners
 
 
 class Health(NamedTuple):

@@ -12,6 +12,7 @@ and whoever tries again looks first whether it is there.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterable, Sequence
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError, SagaInProgress
@@ -19,6 +20,8 @@ from py_api_saga.journal.changes import (
     NUMBER_OF,
     OPEN,
     Append,
+    Change,
+    Claim,
     Create,
     Purge,
     SagaExistsError,
@@ -29,12 +32,6 @@ from py_api_saga.journal.changes import (
 )
 from py_api_saga.journal.sqlite.opening import has_struck
 from py_api_saga.journal.sqlite.queries import QUERIES
-
-TYPE_CHECKING = False  # as in `typing`, which takes 7 ms to import
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from py_api_saga.journal.changes import Change, Claim
 
 _CREATE, _FIRST, _APPEND, _MOVE, _REST, _TAKE, _RELEASE, _LAST_ROW = (
     QUERIES[name]
