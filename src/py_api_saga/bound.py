@@ -110,10 +110,8 @@ class BoundSaga(Executable):
             _refuse_names(template, arguments)
         self._saga, self._template, self._arguments = saga, template, arguments
         self._held = ()
-        for value in arguments.values():
-            if type(value) not in ATOMS and isinstance(value, SCANNED):
-                self._held = _held(arguments)
-                break
+        if not ATOMS.issuperset(map(type, arguments.values())):
+            self._held = _held(arguments)
         if template.whole is not None:
             self._values = (*map(arguments.__getitem__, template.whole), *template.fixed)
             return
@@ -244,8 +242,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def _held(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     """List the arguments that hold placeholders."""
-    found = [(name, next(placeholders(value), None)) for name, value in arguments.items()]
-    return tuple([name for name, placeholder in found if placeholder is not None])
+    scanned = [(name, arg) for name, arg in arguments.items() if isinstance(arg, SCANNED)]
+    return tuple([name for name, arg in scanned if next(placeholders(arg), None) is not None])
 
 
 def _part(placeholder: Placeholder, arguments: Mapping[str, Any], template: Template) -> Any:
