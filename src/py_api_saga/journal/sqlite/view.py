@@ -4,8 +4,6 @@ It waits for nobody and makes no file, so that it also works beside a process th
 knows no names, so that nothing is imported.
 """
 
-from __future__ import annotations
-
 import os
 import sqlite3
 from contextlib import closing
