@@ -427,7 +427,12 @@ def test_a_defect_of_ours_leaves_the_saga(
     """Nothing more is called, and it is raised; the saga is open in its journal, or stuck."""
     saga = chain("a", "b", "c")
     options: dict[str, Any] = {"journal": journal, "saga_id": "x"} if durable else {}
-    depot.behaviour["b"] = lambda: monkeypatch.setattr(Execution, "tell", ours(kind))
+
+    def break_it() -> None:
+        for verb in ("tell", "go_on"):
+            monkeypatch.setattr(Execution, verb, ours(kind))
+
+    depot.behaviour["b"] = break_it
 
     with pytest.raises(kind, match="a defect") as caught:
         in_time(lambda: execute(saga, **options))
