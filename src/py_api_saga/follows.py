@@ -103,7 +103,7 @@ FOLLOWS: Final[Table[Status]] = {
         UNSTORED: {Status.SUCCEEDED, Status.SKIPPED, Status.STUCK},
         HAPPENED: {Status.SUCCEEDED, Status.SKIPPED},
         NOT_HAPPENED: {Status.FAILED, Status.IN_DOUBT, Status.STUCK},
-        UNKNOWN: {Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
+        UNKNOWN: {Status.FAILED, Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
         ABORT: {Status.FAILED, Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
         RECOVERED: {Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
         ANOTHER: {Status.FAILED, Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},

@@ -318,7 +318,7 @@ def test_commands_name_who_keeps_them_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Those that write give up, with 1; those that read go on, and say so beside."""
-    monkeypatch.setattr("py_api_saga.cli.opening.MOMENT", 0.01)
+    monkeypatch.setattr("py_api_saga.journal.sqlite.view.MOMENT", 0.01)
     monkeypatch.setattr("py_api_saga.cli.opening.PATIENCE", 30.0)
     monkeypatch.setattr("py_api_saga.cli.health.PATIENCE", 600)
     chain("p").start(journal=journal, saga_id="x")
@@ -363,8 +363,9 @@ WORKER = """
 import sys
 from py_api_saga.journal import changes
 changes.PATIENCE = 0.05
-from py_api_saga.cli import main, opening
-opening.MOMENT = 0.01
+from py_api_saga.cli import main
+from py_api_saga.journal.sqlite import view
+view.MOMENT = 0.01
 sys.path.insert(0, sys.argv.pop(1))
 sys.exit(main(sys.argv[1:]))
 """

@@ -431,10 +431,27 @@ def what_ends_late_is_settled_already(*, pivot: bool) -> Dialogue:
     return d
 
 
+def an_answer_that_tells_nothing_takes_nothing_back() -> Dialogue:
+    """Ask once more about a pivot that is known not to have happened, and learn nothing."""
+    d = chain(Op(), Op(pivot=True, on_doubt="ask"), Op())
+    d.do("a")
+    d.start("b")
+    d.crash()
+    d.start("b")
+    d.end(NOT_HAPPENED, "b")
+    d.crash()
+    d.start("b")
+    d.abort()
+    d.end(UNKNOWN, "b")
+    d.do("a")
+    return d
+
+
 STORIES = (
     all_goes_well, a_failure_undoes_what_was_done, a_person_finishes_what_stuck_behind_the_pivot,
     what_was_parked_is_undone_by_a_person, a_parked_operation_is_compensated,
     a_parked_operation_has_nothing_to_undo, doubt_is_resolved_in_every_way, a_crash_calls_again,
     late_landings, partial(what_ends_late_is_settled_already, pivot=True),
     partial(what_ends_late_is_settled_already, pivot=False),
+    an_answer_that_tells_nothing_takes_nothing_back,
 )  # fmt: skip
