@@ -7,7 +7,6 @@ library.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -24,10 +23,14 @@ from py_api_saga.placeholder import Placeholder
 
 if TYPE_CHECKING:
     from dataclasses import KW_ONLY, Field
+    from datetime import timedelta
 
 WAITS = ("wait_initial", "wait_max", "wait_jitter", "wait_exp_base")
 T = TypeVar("T")
-RetryWhen: TypeAlias = Callable[[Exception], bool | float | timedelta]
+if TYPE_CHECKING:
+    RetryWhen: TypeAlias = Callable[[Exception], bool | float | timedelta]
+else:  # datetime would be a twentieth of what it takes to import the library
+    RetryWhen = Callable[[Exception], Any]
 RetryOn: TypeAlias = type[Exception] | tuple[type[Exception], ...] | RetryWhen
 
 
@@ -205,8 +208,7 @@ class Retry:
             return self.__replace__(on=Exception)
         if again is False:
             return self.__replace__(on=())
-        if isinstance(again, timedelta):
-            again = again.total_seconds()
+        again = getattr(again, "total_seconds", lambda: again)()  # of a timedelta
         if isinstance(again, (int, float)) and 0 <= again <= MAX_SECONDS:
             seconds = float(again)
             return self.__replace__(
