@@ -358,8 +358,12 @@ class Execution:
 
     def is_flying(self, entry: Entry) -> bool:
         """Tell whether an entry speaks of a call that is in flight, and not of a straggler."""
-        flight = self.flying.get(index_of(entry))
-        return flight is not None and attempt_of(flight) == attempt_of(entry)
+        _, i, kind, attempt, generation, _ = entry
+        flight = self.flying.get(i)
+        if flight is None:
+            return False
+        _, _, of, number, key, _ = flight
+        return of == kind and number == attempt and key == generation
 
     def generation(self, i: int, kind: str) -> int:
         """Give the generation of the key of an operation's action or compensation, from 1."""

@@ -179,11 +179,12 @@ class Run:
         if self.deadline is not None:  # first: what comes after it does not complete the saga
             self._check_deadline()
         execution = self.execution
-        _, _, _, _, _, value = entry
+        what, _, _, _, _, value = entry
         if type(value) is Setback and value.interrupted:
             entry = self._weighed(entry)
+            what = what_of(entry)
         execution.tell(entry)
-        if what_of(entry) in _TROUBLES:
+        if what in _TROUBLES:
             self._note_trouble(entry)
         if execution.moves:
             self._announce()
