@@ -24,14 +24,16 @@ PAGE = (ROOT / "docs/reference/command.md").read_text(encoding="utf-8")
 def test_help_is_there_before_one_has_looked_away() -> None:
     """The command imports what it needs when it needs it."""
     code = "import sys, py_api_saga.cli; print(*sorted(sys.modules))"
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
-    paths = {**kept, "PYTHONPATH": str(ROOT / "src")}
+    there = {k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_PROCESS")}
+    paths = {**there, "PYTHONPATH": str(ROOT / "src")}
     loaded = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=paths
     ).stdout.split()
 
     assert {"asyncio", "sqlite3", "json", "http.client", "socket"}.isdisjoint(loaded)
-    assert [name for name in loaded if name.startswith("py_api_saga.journal")] == []
+    # What a journal promises is in the annotations of the library; what keeps one is not loaded.
+    kept = ("py_api_saga.journal.sql", "py_api_saga.journal.memory", "py_api_saga.journal.format.v")
+    assert [name for name in loaded if name.startswith(kept)] == []
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
