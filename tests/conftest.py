@@ -52,7 +52,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> str:
     """Say how long the whole of it takes, before it begins."""
-    return "the whole suite takes about 2 minutes on 2 cores, 2.5 with coverage, if they are free"
+    return "the whole suite takes about 3 minutes on 2 cores, if they are free"
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

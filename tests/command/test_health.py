@@ -229,3 +229,19 @@ def test_the_doctor_says_if_the_tables_are_not_there(say: Say, journal: SQLiteJo
 def test_which_sqlite_has_the_bug(version: tuple[int, int, int], *, has: bool) -> None:
     """As sqlite.org/wal.html lists them."""
     assert view.has_wal_reset_bug(version) is has
+
+
+def test_the_doctor_says_if_there_are_sagas_without_entries(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """What is open cannot be read then."""
+    stuck(journal)
+    alter(journal, "DROP VIEW needs_attention")
+    alter(journal, "DROP VIEW timeline")
+    alter(journal, "DROP TABLE entry")
+
+    ended, said = say("doctor")
+
+    assert ended == 1
+    assert "DAMAGED: " in said
+    assert "no such table: entry" in said

@@ -68,6 +68,33 @@ def test_what_is_no_journal_is_refused(say: Say, journal: SQLiteJournal, tmp_pat
     assert "has format 7, this release of py_api_saga reads format 1" in said
 
 
+def test_an_empty_file_is_not_a_journal_yet(say: Say, tmp_path: Path) -> None:
+    """Whoever only looks makes none of it."""
+    path = tmp_path / "empty.db"
+    path.touch()
+
+    ended, said = say("--journal", str(path), "list")
+
+    assert (ended, "is not a saga journal: it is empty" in said) == (1, True)
+    assert path.stat().st_size == 0
+
+
+def test_a_file_that_another_program_keeps_to_itself_cannot_be_read(
+    say: Say, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """SQLite's own error is passed on in one line."""
+    path = tmp_path / "other.db"
+    with closing(SQLiteJournal(path, modules=["depot"], journal_mode="delete")) as journal:
+        order().start(journal=journal, saga_id="x")
+    monkeypatch.setattr("py_api_saga.journal.sqlite.opening.PATIENCE", 0)
+
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        ended, said = say("--journal", str(path), "list")
+
+    assert (ended, "database is locked" in said) == (1, True)
+
+
 def test_a_journal_stays_in_its_mode(say: Say, tmp_path: Path) -> None:
     """What writes to a journal without a WAL does not give it one."""
     path = tmp_path / "other.db"

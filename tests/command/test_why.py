@@ -266,6 +266,17 @@ def test_why_of_a_rollback_that_was_left(say: Say, journal: SQLiteJournal) -> No
     assert "All that can be undone is undone" in said
 
 
+def test_why_of_a_doubt_while_something_else_runs(say: Say, journal: SQLiteJournal) -> None:
+    """The rollback waits for that, so the doubt is told as what it is."""
+    made = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a")
+    made.operation((do, "b"), (undo, "b"), name="b")
+    made.start(journal=journal, saga_id="x", at_once=True)
+    lost = ["in doubt", 0, "action", 1, 1, [["m.Lost", "reply"], None, False, False]]
+    append(journal, dumps([["started", i, "action", 1, 1] for i in (0, 1)] + [lost]))
+
+    assert "may have happened; nobody knows: Lost('reply')" in say("why", "x")[1]
+
+
 def test_why_of_what_may_have_happened(say: Say, journal: SQLiteJournal) -> None:
     """Doubt is not hidden, and the exception says of it what the command says."""
     lost = ["in doubt", 0, "action", 1, 1, [["m.Lost", "reply"], None, True, False]]

@@ -264,3 +264,29 @@ def test_a_run_under_asyncio_says_so(kind: str, execute_async: Any) -> None:
     assert '"until":' in text
     assert '"asyncio":true' in text
     depot.reset()
+
+
+def test_what_is_large_all_together_is_written_in_full() -> None:
+    """It is looked at part by part then; each of these has room."""
+    large = "x" * 500_000
+    saga = SagaAssembler.saga(name="depot")
+    built = SagaAssembler.saga(name="depot")
+    for name in "abc":
+        saga.operation((do, name, given("text")), (undo, name), name=name)
+        built.operation((do, name, large), (undo, name), name=name)
+
+    assert body(saga.given(text=large)) == body(built)
+
+
+@pytest.mark.parametrize("name", ["Prüfung 🐫", "half \ud83d"])
+def test_names_in_any_script_are_written_alike(name: str) -> None:
+    """Or refused alike, if no file can hold them."""
+    said = []
+    for value, arguments in ((given("text"), {"text": "x"}), ("x", None)):
+        saga = SagaAssembler.saga(name="depot").operation((do, value), (undo, value), name=name)
+        try:
+            said.append(body(saga if arguments is None else saga.given(**arguments)))
+        except SagaDefinitionError as error:
+            said.append(str(error))
+
+    assert said[0] == said[1]

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from recorded import begin
 
+from py_api_saga import journal as journals
 from py_api_saga.durable.recovery import recover
 from py_api_saga.journal.changes import Create
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
@@ -157,3 +158,18 @@ def test_a_file_of_an_earlier_release_gets_its_indexes_from_whoever_writes(
     journal.write(Create("more", None, "[1]"))
 
     assert indexes(journal.path) >= set(ADDED)
+
+
+def test_a_reader_sees_what_was_written(journal: SQLiteJournal) -> None:
+    """It reads the same file, and drives nothing."""
+    waits(journal, 2)
+
+    with journal.reader() as view:
+        assert [one.saga_id for one in view.select()] == ["w1", "w0"]
+        assert view.place == journal.place
+
+
+def test_what_is_not_a_journal_is_not_offered_as_one() -> None:
+    """The package says so, as a module does."""
+    with pytest.raises(AttributeError, match="has no attribute 'RedisJournal'"):
+        _ = journals.RedisJournal

@@ -28,6 +28,8 @@ from py_api_saga import (
     result_of,
 )
 from py_api_saga import testing as saga_testing
+from py_api_saga.current import current
+from py_api_saga.executors.running import SeenRun
 
 Execute = Callable[..., Any]
 Step = Callable[..., Callable[..., Any]]
@@ -480,6 +482,19 @@ def test_a_unit_test_can_supply_an_operation() -> None:
     assert it.action_key == it.key
     assert it.results == {}
     assert it.remaining is None
+
+
+def test_what_stands_in_for_a_run_answers_whatever_a_call_may_ask() -> None:
+    """A call made elsewhere sees the same of its run, of whichever kind that is."""
+    with saga_testing.operation(name="charge", results={"reserve": "mug"}):
+        found = current.get()
+        assert found is not None
+        _, run, intent, _ = found
+        seen: SeenRun = run
+
+        assert (seen.operations, seen.values, seen.results) == ((), (), ("mug",))
+        assert seen.names.all() == ["reserve"]
+        assert seen.key_of(intent) == seen.action_key(0) == "test:charge:action"
 
 
 def test_a_unit_test_can_supply_everything() -> None:

@@ -612,6 +612,20 @@ print(outcome(saga), log)
     assert output_of(code, measured=True) == ["[None] ['a']"]
 
 
+@pytest.mark.parametrize("run", ["saga.choreography_execute()", "saga.orchestrator_execute()"])
+def test_a_call_that_got_no_thread_knows_that_it_is_in_its_caller_s(run: str) -> None:
+    """What closes connections in a thread of ours must leave those of the caller alone."""
+    code = f"""{EXHAUSTED.replace("{run}", run)}
+def look():
+    log.append((current_operation().where, threading.current_thread() is threading.main_thread()))
+
+saga = SagaAssembler.saga().operation(look, timeout=5)
+left[0] = 99
+print(outcome(saga), log)
+"""
+    assert output_of(code, measured=True) == ["[None] [('caller', True)]"]
+
+
 @pytest.mark.parametrize("run", GRAPHS)
 @pytest.mark.parametrize("few", [1, 99])
 def test_a_compensation_without_a_thread_is_not_stuck(run: str, few: int) -> None:

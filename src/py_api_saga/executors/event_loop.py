@@ -473,9 +473,8 @@ class _AtOnce(_Driver):
 
     def _sweep(self) -> None:
         """Forget the tasks of calls that have ended, also if the loop has not called back."""
-        for intent, task in [*self._tasks.items()]:
-            if task.done():
-                self._end(intent, task)
+        for intent, task in [pair for pair in self._tasks.items() if pair[1].done()]:
+            self._end(intent, task)
         self._tasks.clear()
 
     def _make(self, intents: list[Entry]) -> None:
