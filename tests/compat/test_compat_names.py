@@ -1,9 +1,7 @@
 """py_api_saga 0.0.3, section 1: import paths, the class, the exception."""
 
 import copy
-import gc
 import pickle
-import time
 import traceback
 import weakref
 from collections.abc import Callable
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from world import until_gone
 
 import py_api_saga
 import py_api_saga.py_api_saga as old_path
@@ -350,16 +349,11 @@ def test_functions_keep_nothing_alive_after_the_run(execute: Execute) -> None:
     def make() -> Big:
         return Big()
 
-    results = execute(SagaAssembler.saga().operation(make).operation(make))
-    first = weakref.ref(results[0])
-    del results
-    for _ in range(50):  # a thread of a pool may take a moment to let go
-        gc.collect()
-        if first() is None:
-            break
-        time.sleep(0.01)
+    def run() -> list[weakref.ref[Big]]:
+        saga = SagaAssembler.saga().operation(make).operation(make)
+        return [weakref.ref(result) for result in execute(saga)]
 
-    assert first() is None
+    until_gone(run)
 
 
 # --- pickles of the predecessor ----------------------------------------------

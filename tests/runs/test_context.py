@@ -4,18 +4,18 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import gc
 import operator
 import pickle
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pytest
+from world import until_gone
 
 from py_api_saga import (
     UNKNOWN,
@@ -765,27 +765,7 @@ async def give_later(thing: Any) -> Any:
     return thing
 
 
-Collected = Callable[[list["weakref.ref[Any]"]], bool]
-
-
-@pytest.fixture
-def collected() -> Iterator[Collected]:
-    """Tell whether all are gone, after at most a moment for threads to let go."""
-
-    def check(references: list["weakref.ref[Any]"]) -> bool:
-        for _ in range(20):
-            gc.collect()
-            if all(reference() is None for reference in references):
-                return True
-            time.sleep(0.01)
-        return False
-
-    gc.freeze()  # what is older needs no look: ten times faster
-    yield check
-    gc.unfreeze()
-
-
-def test_nothing_stays_alive_after_a_run(execute: Execute, collected: Collected) -> None:
+def test_nothing_stays_alive_after_a_run(execute: Execute) -> None:
     """Neither arguments nor results, once the caller has let go of them."""
 
     def run() -> list["weakref.ref[Any]"]:
@@ -795,10 +775,10 @@ def test_nothing_stays_alive_after_a_run(execute: Execute, collected: Collected)
         execute(saga)
         return [weakref.ref(argument), weakref.ref(result)]
 
-    assert collected(run())
+    until_gone(run)
 
 
-def test_nothing_stays_alive_after_a_failure(execute: Execute, collected: Collected) -> None:
+def test_nothing_stays_alive_after_a_failure(execute: Execute) -> None:
     """Neither arguments, results nor errors, once the exception is gone."""
 
     def run() -> list["weakref.ref[Any]"]:
@@ -813,10 +793,10 @@ def test_nothing_stays_alive_after_a_failure(execute: Execute, collected: Collec
             return [weakref.ref(thing) for thing in (argument, result, error, *inner)]
         raise AssertionError
 
-    assert collected(run())
+    until_gone(run)
 
 
-def test_nothing_stays_alive_after_coroutines(execute_async: Execute, collected: Collected) -> None:
+def test_nothing_stays_alive_after_coroutines(execute_async: Execute) -> None:
     """The same for coroutine functions."""
 
     def run() -> list["weakref.ref[Any]"]:
@@ -827,12 +807,10 @@ def test_nothing_stays_alive_after_coroutines(execute_async: Execute, collected:
             execute_async(saga)
         return [weakref.ref(thing)]
 
-    assert collected(run())
+    until_gone(run)
 
 
-def test_nothing_stays_alive_after_a_timeout_that_did_not_pass(
-    execute: Execute, collected: Collected
-) -> None:
+def test_nothing_stays_alive_after_a_timeout_that_did_not_pass(execute: Execute) -> None:
     """The thread of an operation with a timeout lets go as well."""
 
     def run() -> list["weakref.ref[Any]"]:
@@ -840,10 +818,10 @@ def test_nothing_stays_alive_after_a_timeout_that_did_not_pass(
         execute(SagaAssembler.saga().operation((give, thing), timeout=30), deadline=60)
         return [weakref.ref(thing)]
 
-    assert collected(run())
+    until_gone(run)
 
 
-def test_a_saga_does_not_stay_alive(execute: Execute, collected: Collected) -> None:
+def test_a_saga_does_not_stay_alive(execute: Execute) -> None:
     """Its functions outlive it."""
 
     def run() -> list["weakref.ref[Any]"]:
@@ -852,10 +830,10 @@ def test_a_saga_does_not_stay_alive(execute: Execute, collected: Collected) -> N
         execute(saga)
         return [weakref.ref(saga), weakref.ref(thing)]
 
-    assert collected(run())
+    until_gone(run)
 
 
-def test_a_saved_view_keeps_nothing_alive(execute: Execute, collected: Collected) -> None:
+def test_a_saved_view_keeps_nothing_alive(execute: Execute) -> None:
     """Nor does a saved `current_operation()` hand out what is gone with the run."""
     saved: list[Any] = []
 
@@ -868,7 +846,7 @@ def test_a_saved_view_keeps_nothing_alive(execute: Execute, collected: Collected
         execute(saga)
         return [weakref.ref(thing)]
 
-    assert collected(run())
+    until_gone(run)
 
 
 def test_the_results_of_a_function_can_be_pickled_and_compared() -> None:

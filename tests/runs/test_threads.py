@@ -1,7 +1,6 @@
 """Threads: what is ready runs at once, nothing is left running, and nothing ever deadlocks."""
 
 import asyncio
-import gc
 import os
 import threading
 import time
@@ -12,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from world import PATIENCE, Execute, World, failure_of, in_time, output_of, steps
+from world import PATIENCE, Execute, World, failure_of, in_time, output_of, steps, until_gone
 
 from py_api_saga import Retry, SagaAssembler, SagaDefinitionError, SagaException, result_of
 from py_api_saga.executors import choreography, threads
@@ -282,12 +281,7 @@ def test_idle_threads_hold_on_to_nothing(execute_graph: Execute) -> None:
         execute_graph(saga)
         return [weakref.ref(given), weakref.ref(made)]
 
-    references = run()
-    deadline = time.monotonic() + PATIENCE
-    while any(reference() is not None for reference in references):
-        assert time.monotonic() < deadline
-        gc.collect()
-        time.sleep(0.001)  # the thread may be on its way back to its queue
+    until_gone(run)
 
 
 def test_idle_threads_do_not_keep_the_process_from_exiting() -> None:
