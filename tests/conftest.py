@@ -17,6 +17,8 @@ import depot
 import pytest
 from coverage import Coverage
 from recorded import KINDS, opening
+from servers import shared
+from servers.children import Missing
 from world import Clock, World
 
 import py_api_saga
@@ -41,11 +43,13 @@ Step = Callable[..., Callable[..., Any]]
 def pytest_configure(config: pytest.Config) -> None:
     """Compile the library before anything runs, but not in each of several processes.
 
-    And hear Ctrl-C: a shell lets what it runs in the background ignore it, and all that is started
-    from there, such as the processes of tests.
+    Begin the run that a server is shared by, which the workers are part of. And hear Ctrl-C: a
+    shell lets what it runs in the background ignore it, and all that is started from there, such as
+    the processes of tests.
     """
     if not hasattr(config, "workerinput"):
         compileall.compile_dir(py_api_saga.__path__[0], quiet=2)
+        config.add_cleanup(shared.Run().end)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -203,6 +207,17 @@ def step(log: list[str]) -> Step:
         return function
 
     return make
+
+
+@pytest.fixture
+def database() -> Iterator[shared.Database]:
+    """An empty schema in the PostgreSQL of this run; there is none on every machine."""
+    with ExitStack() as opened:
+        try:
+            made = opened.enter_context(shared.database())
+        except Missing as missing:
+            pytest.skip(f"there is no {missing}")
+        yield made
 
 
 @pytest.fixture(params=KINDS)

