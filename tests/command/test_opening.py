@@ -86,7 +86,7 @@ def test_a_file_that_another_program_keeps_to_itself_cannot_be_read(
     path = tmp_path / "other.db"
     with closing(SQLiteJournal(path, modules=["depot"], journal_mode="delete")) as journal:
         order().start(journal=journal, saga_id="x")
-    monkeypatch.setattr("py_api_saga.journal.sqlite.opening.PATIENCE", 0)
+    monkeypatch.setattr("py_api_saga.journal.sqlite.connecting.BUSY", 0)
 
     with closing(sqlite3.connect(path)) as other:
         other.execute("BEGIN EXCLUSIVE")

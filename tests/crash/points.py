@@ -16,7 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from py_api_saga.journal.sqlite import opening
+from py_api_saga.journal.sqlite import connecting
 
 SIGNALS = {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}
 
@@ -41,7 +41,7 @@ def begin(place: Path, at: int | tuple[str, int], how: str) -> None:
     Here.place, Here.at, Here.how = place, at, how
     Here.file = os.open(place / "told", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     counting = SimpleNamespace(**vars(sqlite3) | {"connect": _connect})
-    vars(opening)["sqlite3"] = counting
+    vars(connecting)["sqlite3"] = counting
 
 
 def tell(*words: object) -> None:

@@ -69,7 +69,7 @@ HOUSE = (
     ("journal.sql.batch",),
     ("journal.sql.group_commit",),
     ("journal.sqlite", "journal.sqlite.queries", "journal.sqlite.descriptors"),
-    ("journal.sqlite.gate", "journal.sqlite.owners", "journal.sqlite.opening"),
+    ("journal.sqlite.gate", "journal.sqlite.owners", "journal.sqlite.connecting"),
     ("journal.sqlite.reading", "journal.sqlite.writes"),
     ("journal.sqlite.view",),
     ("journal.sqlite.file",),

@@ -230,7 +230,7 @@ def test_a_number_that_somebody_else_has_meanwhile_is_given_up(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was driven under it is not driven any more."""
-    monkeypatch.setattr(owners, "GLANCE", 0.0)
+    monkeypatch.setattr(owners, "APART", 0.0)
     owner, claim = journal.shared.desk.owner, journal.shared.desk.running["a"]
     with elsewhere(journal, owner, fcntl.LOCK_EX):
         assert begin(journal, "b").owner == owner + 1

@@ -444,7 +444,7 @@ def test_changes_of_one_batch_wait_each_as_long_as_it_likes(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever gives up takes nobody along, not even the one who came first and led."""
-    monkeypatch.setattr(group_commit, "GLANCE", 600)  # so nobody is saved by looking again
+    monkeypatch.setattr(group_commit, "ROLL_CALL", 600)  # so nobody is saved by looking again
     claim = begin(journal)
     first, claiming = Create("first", "x", "[1]"), Create("claiming", "x", "[1]")
     append, later = Append(claim, "[2]", SagaStatus.COMPLETED), Create("later", "x", "[1]")
@@ -779,7 +779,7 @@ def test_a_loop_is_looked_after_also_while_the_gate_is_shut(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who waits there is told by the thread that stands in line, once it is inside."""
-    monkeypatch.setattr(group_commit, "GLANCE", 0.005)
+    monkeypatch.setattr(group_commit, "ROLL_CALL", 0.005)
     looked = threading.Semaphore(0)
     look = group_commit.GroupCommit._look_after  # noqa: SLF001 - what a loop calls back
 

@@ -32,7 +32,7 @@ from py_api_saga.journal.changes import (
 )
 from py_api_saga.journal.sql import statements
 from py_api_saga.journal.sql.group_commit import RetiredError
-from py_api_saga.journal.sqlite import commits, opening, queries
+from py_api_saga.journal.sqlite import commits, connecting, queries
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.owners import owners_at
 from py_api_saga.status import SagaStatus
@@ -136,7 +136,7 @@ def test_a_pragma_that_does_not_hold_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SQLite does not complain about one; so it is read back."""
-    monkeypatch.setitem(opening.SYNCHRONOUS, ("power", "wal"), ("OFF", 2))
+    monkeypatch.setitem(connecting.SYNCHRONOUS, ("power", "wal"), ("OFF", 2))
     with pytest.raises(JournalError, match="PRAGMA synchronous=OFF"):
         SQLiteJournal(path).find("a")
     with closing(sqlite3.connect(path)) as other:
@@ -372,7 +372,7 @@ def test_a_file_that_another_program_holds_is_an_error(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a while, and with a word about who might."""
-    monkeypatch.setattr(opening, "PATIENCE", 0.01)
+    monkeypatch.setattr(connecting, "BUSY", 0.01)
     journal = SQLiteJournal(path, journal_mode="delete")
     journal.find("a")
     journal.close()
@@ -405,15 +405,15 @@ def test_network_file_systems_are_refused(
     mounts.write_text(
         f"dev / ext4 rw 0 0\nhost:/x {folder} nfs4 rw 0 0\nnone {folder}/jour tmpfs rw 0 0\n"
     )
-    monkeypatch.setattr(opening, "MOUNTS", mounts)
+    monkeypatch.setattr(connecting, "MOUNTS", mounts)
     with pytest.raises(JournalError, match=r"network file system \(nfs4\)"):
         SQLiteJournal(path).find("a")
     assert not path.exists()
     journal = SQLiteJournal(path, network=True)
     assert journal.find("a") is None
     journal.close()
-    monkeypatch.setattr(opening, "MOUNTS", tmp_path / "none")
-    assert opening.filesystem("/") == ""
+    monkeypatch.setattr(connecting, "MOUNTS", tmp_path / "none")
+    assert connecting.filesystem("/") == ""
 
 
 def test_a_journal_that_may_not_be_written_says_so() -> None:
@@ -1066,7 +1066,7 @@ def test_followers_lead_if_nobody_does(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A leader that is gone keeps nobody waiting for long."""
-    monkeypatch.setattr("py_api_saga.journal.sql.group_commit.GLANCE", 0.05)
+    monkeypatch.setattr("py_api_saga.journal.sql.group_commit.ROLL_CALL", 0.05)
     begin(journal)
     gone, here = Create("b", "x", "[1]"), Create("c", "x", "[1]")
     with journal.shared.desk.lock:

@@ -11,8 +11,8 @@ from recorded import begin
 from py_api_saga import journal as journals
 from py_api_saga.durable.recovery import recover
 from py_api_saga.journal.changes import Create
+from py_api_saga.journal.sqlite.connecting import ADDED
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
-from py_api_saga.journal.sqlite.opening import ADDED
 from py_api_saga.journal.sqlite.reading import Reader
 from py_api_saga.status import SagaStatus
 

@@ -21,7 +21,7 @@ from py_api_saga import JournalError, recover
 from py_api_saga.cli import main
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Create
-from py_api_saga.journal.sqlite import opening
+from py_api_saga.journal.sqlite import connecting
 
 OWNER = """
 from py_api_saga.exceptions import JournalError
@@ -359,8 +359,8 @@ def test_a_mount_point_is_found_whatever_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blanks, line breaks and backslashes are written in octal; a folder does not matter."""
-    monkeypatch.setattr(opening, "MOUNT_POINTS", str(tmp_path / "mountinfo"))
-    assert opening.mounted_alone("/data/sagas.db") == ""
+    monkeypatch.setattr(connecting, "MOUNT_POINTS", str(tmp_path / "mountinfo"))
+    assert connecting.mounted_alone("/data/sagas.db") == ""
     line = "36 35 8:1 {} {} rw,noatime master:1 - ext4 /dev/root rw,errors=continue\n"
     (tmp_path / "mountinfo").write_text(
         line.format("/", "/")
@@ -368,9 +368,9 @@ def test_a_mount_point_is_found_whatever_its_name(
         + line.format("/x", "/my\\040data/ä\\134\\012.db")
         + line.format("/y", "/data/other.db-wal")
     )
-    assert opening.mounted_alone("/data/sagas.db") == ""
-    assert "mount the folder" in opening.mounted_alone("/my data/ä\\\n.db")
-    assert opening.mounted_alone("/data/other.db").startswith("/data/other.db-wal is mounted")
+    assert connecting.mounted_alone("/data/sagas.db") == ""
+    assert "mount the folder" in connecting.mounted_alone("/my data/ä\\\n.db")
+    assert connecting.mounted_alone("/data/other.db").startswith("/data/other.db-wal is mounted")
 
 
 UNSHARE = [shutil.which("unshare") or "unshare", "--mount", "--propagation", "private"]
@@ -474,7 +474,7 @@ def test_a_journal_whose_folder_is_mounted_is_written(tmp_path: Path) -> None:
 
 def test_a_log_of_another_file_is_suspected(path: Path, journal: SQLiteJournal) -> None:
     """That is how a copy that was put back becomes "malformed"."""
-    error = opening.cannot("read", str(path), ValueError("database disk image is malformed"))
+    error = connecting.cannot("read", str(path), ValueError("database disk image is malformed"))
     assert "the -wal beside it may be that of the file before" in str(error)
     path.write_bytes(b"no database at all" * 999)
     with pytest.raises(JournalError, match=r"\): restore it from a backup, or give another path"):
@@ -486,7 +486,7 @@ def test_a_log_of_another_file_is_suspected(path: Path, journal: SQLiteJournal) 
 
 def test_how_to_look_at_what_may_not_be_written_is_said(path: Path, tmp_path: Path) -> None:
     """And it is so: a copy of the file and its log can be looked at."""
-    error = opening.cannot("written", str(path), OSError(30, "Read-only file system"))
+    error = connecting.cannot("written", str(path), OSError(30, "Read-only file system"))
     assert "to look only, copy the file, and its -wal if there is one" in str(error)
     with closing(SQLiteJournal(path)) as journal:
         begin(journal)

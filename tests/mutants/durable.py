@@ -241,7 +241,7 @@ MUTANTS = (
         f"{CRASH}::test_an_intent_is_synced_before_its_call",
         (
             Edit(
-                "journal/sqlite/opening.py",
+                "journal/sqlite/connecting.py",
                 "",
                 '("power", "wal"): ("FULL", 2)',
                 '("power", "wal"): ("OFF", 0)',
@@ -253,7 +253,7 @@ MUTANTS = (
         f"{CRASH}::test_an_intent_is_synced_before_its_call",
         (
             Edit(
-                "journal/sqlite/opening.py",
+                "journal/sqlite/connecting.py",
                 "",
                 '("power", "wal"): ("FULL", 2)',
                 '("power", "wal"): ("NORMAL", 1)',

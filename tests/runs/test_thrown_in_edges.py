@@ -34,7 +34,7 @@ from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Create
 from py_api_saga.journal.sql.batch import Batch
 from py_api_saga.journal.sql.group_commit import GroupCommit, RetiredError
-from py_api_saga.journal.sqlite import opening
+from py_api_saga.journal.sqlite import connecting
 from py_api_saga.journal.sqlite.writes import Ledger
 from py_api_saga.log import complain
 from py_api_saga.wording import as_text
@@ -621,10 +621,10 @@ def test_what_strikes_while_rows_are_written_is_none_of_theirs(
 
 def test_what_is_of_a_file_has_its_number() -> None:
     """And what SQLite raises is its own."""
-    assert not opening.has_struck(OSError(28, "full"))
-    assert opening.has_struck(TimeoutError())
-    assert not opening.has_struck(sqlite3.OperationalError())
-    assert opening.has_struck(TimeLimit())
+    assert not connecting.has_struck(OSError(28, "full"))
+    assert connecting.has_struck(TimeoutError())
+    assert not connecting.has_struck(sqlite3.OperationalError())
+    assert connecting.has_struck(TimeLimit())
 
 
 def test_an_interrupt_is_not_lost_when_the_queue_has_retired(tmp_path: Path) -> None:
@@ -665,7 +665,7 @@ def test_a_callback_that_is_struck_is_made_up_for(
     sqlite: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop logs what strikes in one, and nobody hears of it; nobody waits for ever, either."""
-    monkeypatch.setattr("py_api_saga.journal.sql.group_commit.GLANCE", 0.01)
+    monkeypatch.setattr("py_api_saga.journal.sql.group_commit.ROLL_CALL", 0.01)
     for place, name in ((Batch, "resolve"), (GroupCommit, "wake_thread")):
         strike = once(getattr(place, name), RuntimeError("struck"))
         monkeypatch.setattr(place, name, strike)
@@ -683,7 +683,7 @@ def test_a_loop_is_looked_after_as_long_as_something_is_waited_for(
     sqlite: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Then no timer of it is left."""
-    monkeypatch.setattr("py_api_saga.journal.sql.group_commit.GLANCE", 0.001)
+    monkeypatch.setattr("py_api_saga.journal.sql.group_commit.ROLL_CALL", 0.001)
 
     async def main() -> None:
         await sqlite.awrite(Create("x", None, "[1]"))

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
             """Say why nothing can be written at this moment."""
 
 
-GLANCE = 1.0  # seconds after which a follower looks whether somebody leads
+ROLL_CALL = 1.0  # seconds after which a follower looks whether somebody leads
 LINGER = 0.2  # seconds for which the thread of ours waits for more
 POLL = 0.01  # seconds between two looks at the gate, if there can be no thread of ours
 
@@ -157,7 +157,7 @@ class GroupCommit:
             if not change.settled:
                 assert isinstance(batch, Batch)  # noqa: S101 - it was put
                 if change.until is None and batch.is_led_by(change):  # most need no more than that
-                    self._lead(batch, GLANCE)
+                    self._lead(batch, ROLL_CALL)
                 if not change.settled:
                     self._see_settled(change, batch, changes)
             elif isinstance(batch, Batch) and batch.done and not batch.told:
@@ -166,10 +166,10 @@ class GroupCommit:
     def _see_settled(self, change: Change, batch: Batch, changes: Sequence[Change]) -> None:
         """Lead a batch or follow, until this change is settled, or withdrawn with such of those."""
         until = change.until
-        left = GLANCE if until is None else until - clock.monotonic()
+        left = ROLL_CALL if until is None else until - clock.monotonic()
         while not change.settled:
-            seconds, slept = GLANCE, 0.0
-            if left < GLANCE:
+            seconds, slept = ROLL_CALL, 0.0
+            if left < ROLL_CALL:
                 seconds = left if left > 0 else 0.0
             if not (batch.done or batch.is_led_by(change)):
                 if batch.shut and self._thread is None:
@@ -185,7 +185,7 @@ class GroupCommit:
                 left = min(left - slept, until - clock.monotonic())
                 if left <= 0 and not change.settled:
                     self.withdraw([c for c in changes if c.until is not None and c.until <= until])
-                    until, left = None, GLANCE  # unless it was, it is being written
+                    until, left = None, ROLL_CALL  # unless it was, it is being written
 
     def withdraw(self, changes: Sequence[Change]) -> None:
         """Settle as refused those whose batch has not entered the gate; the others are written."""
@@ -250,7 +250,7 @@ class GroupCommit:
             watched = self._watched.get(id(loop))
             if watched is None or watched() is not loop:
                 self._watched[id(loop)] = ref(loop)
-                loop.call_later(GLANCE, self._look_after, loop)
+                loop.call_later(ROLL_CALL, self._look_after, loop)
             loop.call_soon(self.wake_thread)  # so the other tasks of this turn join the batch
         future = loop.create_future()
         waits.append((future, changes))
@@ -267,7 +267,7 @@ class GroupCommit:
             elif not batch.shut:
                 self.wake_thread()
         if waiting:
-            loop.call_later(GLANCE, self._look_after, loop)
+            loop.call_later(ROLL_CALL, self._look_after, loop)
         else:
             del self._watched[id(loop)]
 

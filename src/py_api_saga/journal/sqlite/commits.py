@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import Append, Change
+from py_api_saga.journal.sqlite.connecting import BUSY, cannot, has_struck
 from py_api_saga.journal.sqlite.gate import shut
-from py_api_saga.journal.sqlite.opening import PATIENCE, cannot, has_struck
 from py_api_saga.journal.sqlite.writes import Ledger
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class Commits:
             connection.execute(f"PRAGMA busy_timeout={CHECKPOINT_PATIENCE}")
             # Like RESTART, and the size of the file shows how much is in it.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            connection.execute(f"PRAGMA busy_timeout={PATIENCE * 1000}")
+            connection.execute(f"PRAGMA busy_timeout={BUSY * 1000}")
         self.big_wal = max(BIG_WAL, self._wal_size() + BIG_WAL // 16)
 
     def _wal_size(self) -> int:

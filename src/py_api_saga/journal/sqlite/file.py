@@ -19,6 +19,15 @@ from typing import TYPE_CHECKING
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.reentry import is_held
+from py_api_saga.journal.sqlite.connecting import (
+    BUSY,
+    Options,
+    Place,
+    cannot,
+    connect_to_write,
+    has_struck,
+    mounted_alone,
+)
 from py_api_saga.journal.sqlite.descriptors import (
     Kept,
     are_there,
@@ -28,15 +37,6 @@ from py_api_saga.journal.sqlite.descriptors import (
     opened_since,
 )
 from py_api_saga.journal.sqlite.gate import Gate
-from py_api_saga.journal.sqlite.opening import (
-    PATIENCE,
-    Options,
-    Place,
-    cannot,
-    connect_to_write,
-    has_struck,
-    mounted_alone,
-)
 from py_api_saga.journal.sqlite.owners import Owners, owners_at
 from py_api_saga.journal.sqlite.queries import QUERIES
 from py_api_saga.journal.sqlite.reading import Reader
@@ -302,7 +302,7 @@ class JournalFile:
         self.reader.turn.acquire()
         with suppress(Exception):  # a fork goes on whatever is raised before it
             if not is_interrupted:
-                self.disconnect(PATIENCE)
+                self.disconnect(BUSY)
         self._desk.lock.acquire()
 
     def resume(self) -> None:

@@ -12,8 +12,8 @@ import threading
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.reentry import interrupted, is_held
+from py_api_saga.journal.sqlite.connecting import Options, Place
 from py_api_saga.journal.sqlite.file import JournalFile
-from py_api_saga.journal.sqlite.opening import Options, Place
 from py_api_saga.journal.sqlite.shared import Shared
 from py_api_saga.process import OwnLock
 

@@ -19,8 +19,8 @@ from py_api_saga.journal.format.sealing import check_codec
 from py_api_saga.journal.protocol import Codec
 from py_api_saga.journal.sql.group_commit import RetiredError
 from py_api_saga.journal.sqlite import files
+from py_api_saga.journal.sqlite.connecting import Durability, JournalMode, Options, locate
 from py_api_saga.journal.sqlite.gate import inside
-from py_api_saga.journal.sqlite.opening import Durability, JournalMode, Options, locate
 from py_api_saga.journal.sqlite.reading import Reader, Reads
 from py_api_saga.journal.sqlite.shared import Shared
 from py_api_saga.journal.sqlite.view import View

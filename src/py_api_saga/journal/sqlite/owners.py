@@ -30,8 +30,8 @@ try:
 except ImportError:  # pragma: no cover - Windows: one process only
     fcntl = None  # type: ignore[assignment]
 
-GLANCES = 50  # at a lock of ours which somebody probes at this moment
-GLANCE = 0.001  # seconds between them
+PROBES = 50  # at a lock of ours which somebody probes at this moment
+APART = 0.001  # seconds between them
 # Which bytes of a file SQLite locks to read it, and as long as it has it open in WAL mode
 # (https://sqlite.org/src/file/src/os.h, SHARED_FIRST and SHARED_SIZE).
 SQLITE_SHARES = (0x40000002, 510)
@@ -76,9 +76,9 @@ class Owners:
             return owner in self._mine and self._retaken(owner)
 
     def _retaken(self, owner: int) -> bool:
-        for glance in range(GLANCES):
-            if glance:
-                clock.sleep(GLANCE)
+        for probe in range(PROBES):
+            if probe:
+                clock.sleep(APART)
             if self._locked(owner, exclusive=True):  # of no effect if we have it
                 return True
         self._mine.discard(owner)

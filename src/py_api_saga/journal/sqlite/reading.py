@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from py_api_saga import clock
 from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
 from py_api_saga.journal.reentry import interrupted, is_held
+from py_api_saga.journal.sqlite.connecting import cannot, connect_to_read
 from py_api_saga.journal.sqlite.descriptors import Kept, close_all, open_on, opened_since
-from py_api_saga.journal.sqlite.opening import cannot, connect_to_read
 from py_api_saga.journal.sqlite.queries import QUERIES
 from py_api_saga.status import SagaStatus
 

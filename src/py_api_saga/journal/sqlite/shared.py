@@ -11,8 +11,8 @@ from py_api_saga.journal.reentry import interrupted
 from py_api_saga.journal.sql.desk import Desk
 from py_api_saga.journal.sql.group_commit import GroupCommit, RetiredError
 from py_api_saga.journal.sqlite.commits import Commits
+from py_api_saga.journal.sqlite.connecting import BUSY, Options, Place, mounted_alone
 from py_api_saga.journal.sqlite.file import JournalFile
-from py_api_saga.journal.sqlite.opening import PATIENCE, Options, Place, mounted_alone
 
 PAGE = 256  # open sagas that are listed at first; each page is four times as long as the one before
 
@@ -72,7 +72,7 @@ class Shared:
         file = self.file
         if file.is_interrupted():
             return False
-        patience = float(PATIENCE)
+        patience = float(BUSY)
         if self.desk.releases:
             try:
                 self._pass_through(clock.monotonic() + patience)

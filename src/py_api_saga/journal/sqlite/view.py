@@ -13,14 +13,14 @@ from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import OPEN, STATUS_OF, Summary
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.protocol import Codec
-from py_api_saga.journal.sqlite.gate import MOMENT, Holder, inside, lingering
-from py_api_saga.journal.sqlite.opening import (
+from py_api_saga.journal.sqlite.connecting import (
     VERSION,
     cannot,
     check_format,
     connect_to_read,
     mounted_alone,
 )
+from py_api_saga.journal.sqlite.gate import MOMENT, Holder, inside, lingering
 from py_api_saga.journal.sqlite.owners import Owners, owners_at, trouble
 from py_api_saga.journal.sqlite.reading import Reader, Reads
 

@@ -30,7 +30,7 @@ from py_api_saga.journal.changes import (
     in_progress,
     taken_over,
 )
-from py_api_saga.journal.sqlite.opening import has_struck
+from py_api_saga.journal.sqlite.connecting import has_struck
 from py_api_saga.journal.sqlite.queries import QUERIES
 
 _CREATE, _FIRST, _APPEND, _MOVE, _REST, _TAKE, _RELEASE, _LAST_ROW = (

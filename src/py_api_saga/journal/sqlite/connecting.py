@@ -26,7 +26,7 @@ ADDED = (
     "saga_stuck",
     "saga_named",
 )  # to it since; releases without these read and write it as well
-PATIENCE = 5  # seconds for which SQLite itself waits for a lock; other programs may hold one
+BUSY = 5  # seconds for which SQLite itself waits for a lock; other programs may hold one
 
 # Where locks or shared memory are not what they are on one machine.
 NETWORK = {"9p", "afs", "ceph", "cifs", "davfs", "glusterfs", "gpfs", "lustre", "ncpfs", "nfs"}
@@ -212,7 +212,7 @@ def _connect(path: str, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
         f"file:{path}?mode={mode}",
         uri=True,
-        timeout=PATIENCE,
+        timeout=BUSY,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=64,
