@@ -13,7 +13,7 @@ from py_api_saga.durable.knowing import claim_of, note_of
 from py_api_saga.entries import Entry
 from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, check_journal
 from py_api_saga.execution import Execution, IllegalMoveError
-from py_api_saga.journal.changes import Append, Purge, Row, Summary, Take, latest
+from py_api_saga.journal.changes import Append, Purge, Row, Summary, Take, in_progress, latest
 from py_api_saga.journal.format.entries import write_entry
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.sagas import Recorded, digest, folding, read_lines, read_rows
@@ -254,8 +254,7 @@ def _decide(
         message = f"saga {saga_id!r} has ended: it is {seen.status.value}"
         raise DecisionError(message)
     if journal.drives(seen):
-        message = f"saga {saga_id!r} is running; wait for it, or take it over by force"
-        raise SagaInProgress(message)
+        raise in_progress(saga_id)
     note = note_of(who, why, did)
     _decided(journal, seen, decide)  # what is refused is refused before anything changes
     claim = claim_of(journal, Take(seen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,22 @@ def test_recovery_says_what_became_of_each_saga(say: Say, journal: SQLiteJournal
         "y: COMPENSATED: operation 'c' failed: ValueError('no courier'); compensated: b, a"
     )
     assert second.startswith("z: STUCK: operation 'c' failed: ValueError('no courier')")
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_without_workers_all_is_done_in_the_thread_of_the_command(
+    say: Say, journal: SQLiteJournal, workers: str
+) -> None:
+    """As by `recover(max_workers=0)`; with some, in none that has imported the modules."""
+    here = []
+    depot.behaviour["a"] = lambda: here.append(threading.current_thread())
+    order().start(journal=journal, saga_id="x")
+    order().start(journal=journal, saga_id="y")
+
+    said = say("recover", "--modules", "depot", "--workers", workers)
+
+    assert said == (0, "x: COMPLETED\ny: COMPLETED\n")
+    assert [thread is threading.main_thread() for thread in here] == [workers == "0"] * 2
 
 
 def test_recovery_ends_with_an_error_if_a_saga_is_to_be_tried_again(

@@ -42,6 +42,11 @@ def count(text: str) -> int:
     return int(text)
 
 
+def threads(text: str) -> int:
+    """Read a number from 0."""
+    return 0 if text == "0" else count(text)
+
+
 def pace(text: str) -> float:
     """Read how long the services of the demo take to answer."""
     return _between(text, 0.0, _SLOWEST)

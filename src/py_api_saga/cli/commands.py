@@ -15,6 +15,7 @@ from py_api_saga.cli.arguments import (
     pace,
     patience,
     statuses,
+    threads,
     words,
 )
 
@@ -122,6 +123,14 @@ _WORKERS = _option(
     type=count,
     default=8,
     help="sagas at once, and threads (default: %(default)s)",
+)
+_WORKERS_OR_NONE = _option(
+    "--workers",
+    metavar="N",
+    type=threads,
+    default=8,
+    help="sagas at once, and threads (default: %(default)s); 0: all calls one after the other, in "
+    "the thread of the command, which imported the modules",
 )
 _WHO = _option(
     "--who",
@@ -271,7 +280,7 @@ COMMANDS = (
         "run from several processes at once.",
         ("saga recover --modules shop.operations", "saga recover --modules 'shop.*' --limit 100"),
         "0 fine, 1 error, or a saga is left to be tried again, 2 wrong usage, 4 a saga is stuck",
-        (*_MODULES, _AROUND, _WORKERS, _limit("sagas in all, oldest first"), *_WRITE),
+        (*_MODULES, _AROUND, _WORKERS_OR_NONE, _limit("sagas in all, oldest first"), *_WRITE),
     ),
     Command(
         "worker",

@@ -15,7 +15,6 @@ from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.opening import import_modules, refuse_sealed, to_write
 from py_api_saga.cli.printing import write
 from py_api_saga.exceptions import SagaError
-from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.format.functions import UnknownNameError
 from py_api_saga.journal.format.json_text import MAX_VALUE, loads
 from py_api_saga.journal.format.untagging import untagged
@@ -71,12 +70,6 @@ def cancel(arguments: argparse.Namespace) -> int:
                 f"saga {saga_id!r} is stuck, so nothing is to come that could be cancelled: "
                 "`saga compensate` gives it up, `saga retry` goes on with it, and `saga why` says "
                 "what else is possible"
-            )
-            raise SagaError(message)
-        if seen is not None and seen.status in OPEN and journal.drives(seen):
-            message = (
-                f"saga {saga_id!r} is being driven: wait for it, or end its process first; "
-                "`saga takeover --force` takes it from one that hangs"
             )
             raise SagaError(message)
         return repair.compensate(journal, saga_id, who=who, why=arguments.note)

@@ -22,9 +22,9 @@ from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import PATIENCE, Row, Summary
 from py_api_saga.journal.format.sealing import SEALED as SEAL
 from py_api_saga.journal.protocol import Codec, Journal
+from py_api_saga.journal.sqlite.connecting import check_kind
 from py_api_saga.journal.sqlite.gate import Holder
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
-from py_api_saga.journal.sqlite.opening import check_kind
 from py_api_saga.journal.sqlite.view import View, who_hangs
 from py_api_saga.story.words import exact
 from py_api_saga.wording import as_text

@@ -9,8 +9,8 @@ from contextlib import closing
 from py_api_saga.cli.opening import path_of
 from py_api_saga.cli.printing import write
 from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.sqlite.connecting import mounted_alone
 from py_api_saga.journal.sqlite.gate import Gate, inside, shut
-from py_api_saga.journal.sqlite.opening import mounted_alone
 from py_api_saga.journal.sqlite.owners import make_anew, trouble, who_lives
 from py_api_saga.journal.sqlite.view import View
 from py_api_saga.story.words import plural

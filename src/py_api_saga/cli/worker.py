@@ -30,8 +30,8 @@ from py_api_saga.current import Around
 from py_api_saga.durable.recovery import Readiness, Recovery, workers_of
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.executors.side_loop import SideLoop
+from py_api_saga.journal.sqlite.connecting import check_kind
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
-from py_api_saga.journal.sqlite.opening import check_kind
 from py_api_saga.story.words import error_words, moment, plural
 
 _LOOK = 0.1  # seconds between two looks at what runs

@@ -20,7 +20,7 @@ def execute(run: DurableRun, limit: int | None) -> Results:
 
     Raises:
         SagaConflict: The id is that of another saga.
-        SagaInProgress: It is running elsewhere.
+        SagaInProgress: Somebody else drives it.
         JournalError: The journal can't be written or read.
         SagaException: It did not complete, now or when it was run.
         BaseException: The interrupt that ended it, once all is undone.

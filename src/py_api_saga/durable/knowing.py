@@ -22,7 +22,6 @@ from py_api_saga.exceptions import (
     JournalError,
     SagaConflict,
     SagaException,
-    SagaInProgress,
 )
 from py_api_saga.execution import Execution
 from py_api_saga.executors.around import surround
@@ -31,7 +30,17 @@ from py_api_saga.executors.driving import drive
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
-from py_api_saga.journal.changes import OPEN, Change, Claim, Leave, Row, Summary, Take, latest
+from py_api_saga.journal.changes import (
+    OPEN,
+    Change,
+    Claim,
+    Leave,
+    Row,
+    Summary,
+    Take,
+    in_progress,
+    latest,
+)
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.journal.format.sagas import (
     NOTE,
@@ -110,8 +119,7 @@ def claim_of(journal: Journal, take: Take, deadline: float | None = None) -> Cla
         JournalError: It could not be written, or not in time.
     """
     if not take.force and journal.drives(take.seen):
-        message = f"saga {take.seen.saga_id!r} is running elsewhere; it was left alone"
-        raise SagaInProgress(message)
+        raise in_progress(take.seen.saga_id)
     take.until = latest(deadline)
     try:
         journal.write(take)

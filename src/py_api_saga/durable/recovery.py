@@ -422,10 +422,7 @@ def recover(
         journal, limit=limit, max_tries=max_tries, observers=observers, around=around
     )
     _tell_if_in_a_loop()
-    if workers:
-        run_recovery(recovery, workers)
-    else:
-        copy_context().run(_recover_here, recovery)
+    run_recovery(recovery, workers)
     return recovery.in_order()
 
 
@@ -442,7 +439,10 @@ def _recover_here(recovery: Recovery) -> None:
 
 
 def run_recovery(recovery: Recovery, max_workers: int) -> None:
-    """Let so many threads work until all is done, or an interrupt comes."""
+    """Let so many threads work until all is done, or an interrupt comes; 0: do all in this one."""
+    if not max_workers:
+        copy_context().run(_recover_here, recovery)
+        return
     workers = min(max_workers, len(recovery))
     if not workers:
         return

@@ -218,7 +218,10 @@ def taken_over(claim: Claim) -> SagaInProgress:
 
 def in_progress(saga_id: str) -> SagaInProgress:
     """The saga is already being driven."""
-    return SagaInProgress(f"saga {saga_id!r} is being driven by somebody else")
+    return SagaInProgress(
+        f"saga {saga_id!r} is being driven by somebody else: wait for it; if that one hangs, take "
+        f"it over by `saga takeover --force`"
+    )
 
 
 def changed(seen: Summary) -> SagaInProgress:
