@@ -8,3 +8,9 @@ it says that the operation failed, undoes nothing, and the ledger has an effect.
 `python -m tests.matrix` runs every client at every instant and each manner in which people pass an
 error on (`__main__.py`); `test_matrix.py` runs one cell of each kind.
 """
+
+import sys
+from pathlib import Path
+
+# So that `servers` is found when this is `tests.matrix`, as it is when this is `matrix`.
+sys.path.append(str(Path(__file__).parent.parent))

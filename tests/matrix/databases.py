@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple
 
-from .children import package
+from servers.children import package
 
 Step = str | Callable[[], object]
 

@@ -13,8 +13,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+from servers.children import Missing
+
 from .cells import Call, Outcome, told
-from .children import Missing
 
 
 class Case(NamedTuple):

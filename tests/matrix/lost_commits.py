@@ -14,10 +14,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from servers.children import package
+from servers.postgresql import Cluster, cluster
+
 from .cells import Call
-from .children import Ends, Postgres, package, postgres, relayed
 from .databases import DRIVERS, Way
 from .drivers import Case, Scenario
+from .relays import Ends, relayed
 
 SCHEMA = """
 CREATE ROLE stranger LOGIN CONNECTION LIMIT 0;
@@ -31,18 +34,27 @@ CREATE CONSTRAINT TRIGGER strikes AFTER INSERT ON doomed
   DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION strike();
 CREATE TABLE single (cell text UNIQUE DEFERRABLE INITIALLY DEFERRED);
 """
+SETTINGS = {
+    "listen_addresses": "",
+    "port": "5432",  # of its socket, where drivers look for it
+    "fsync": "off",
+    # With synchronous_commit "on", a COMMIT waits for a standby that never comes.
+    "synchronous_standby_names": "nobody",
+    "synchronous_commit": "local",
+    "restart_after_crash": "on",
+}
 READY = b"Z\x00\x00\x00\x05"  # ReadyForQuery: the end of each answer
 
 
 class Desk:
     """One cell's view of the database: its name, and what others do to it."""
 
-    def __init__(self, database: Postgres, folder: Path, name: str, stack: ExitStack) -> None:
+    def __init__(self, database: Cluster, folder: Path, name: str, stack: ExitStack) -> None:
         self.database, self.name, self.stack = database, name, stack
         self.folder = folder
         self.insert = f"INSERT INTO charge VALUES ('{name}')"
         self.named = f"SET application_name TO '{name}'"
-        self.host = str(database.host)
+        self.host = str(database.folder)
 
     def stands(self) -> int:
         """Count what stands, when the database is there again."""
@@ -56,7 +68,7 @@ class Desk:
     def relay(self, word: bytes, ends: Ends) -> str:
         """Give the folder of a socket that drops the answer to what has a word."""
         socket = ".s.PGSQL.5432"
-        relayed(self.stack, self.folder / socket, self.database.host / socket, word, READY, ends)
+        relayed(self.stack, self.folder / socket, self.database.folder / socket, word, READY, ends)
         return str(self.folder)
 
     def meanwhile(self, waits_for: str, do: Callable[[int], object]) -> None:
@@ -223,16 +235,16 @@ SCENARIOS = (
 )
 
 
-def _holding(database: Postgres, query: str) -> ExitStack:
+def _holding(database: Cluster, query: str) -> ExitStack:
     """Hold what a query locks, for the time of a block."""
     with ExitStack() as stack:
-        stack.enter_context(database.connected()).execute(query)
+        stack.enter_context(database.connect(autocommit=False)).execute(query)
         return stack.pop_all()
 
 
-def cells(stack: ExitStack, folder: Path) -> Iterator[tuple[str, Scenario]]:
+def cells(stack: ExitStack, _: Path) -> Iterator[tuple[str, Scenario]]:
     """Start a PostgreSQL, and give each driver at each of its instants."""
-    database = stack.enter_context(postgres(folder))
+    database = stack.enter_context(cluster(**SETTINGS))
     database.ask(SCHEMA)
     for driver, (work, packages) in DRIVERS.items():
         for scenario in SCENARIOS:
@@ -241,7 +253,7 @@ def cells(stack: ExitStack, folder: Path) -> Iterator[tuple[str, Scenario]]:
 
 
 def _case(
-    database: Postgres,
+    database: Cluster,
     name: str,
     driver: tuple[Callable[[Way], Any], tuple[str, ...]],
     scenario: Callable[[Desk], tuple[Way, bool]],

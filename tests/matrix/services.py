@@ -12,9 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from .children import ENDS, Ends, package, redis, relayed
+from servers.children import package
+from servers.listener import PATIENCE, Listener
+from servers.redis import redis
+
 from .drivers import Case, Scenario
-from .dying import PATIENCE, Ledger, Listener, nobody
+from .dying import Ledger, nobody
+from .relays import ENDS, Ends, relayed
 
 LIMIT = 0.5  # seconds of a timeout that passes
 

@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from servers.listener import Listener
+
 from .certificate import Certificate
 from .clients import BIG, SMALL
 from .dying import (
     Ledger,
-    Listener,
     Rude,
     Service,
     Tunnel,

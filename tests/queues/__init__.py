@@ -7,3 +7,9 @@ of `docs/howto/task-queues.md`, as it is printed there.
 
 The queues are imported by `import_module`: where the types are checked they are not installed.
 """
+
+import sys
+from pathlib import Path
+
+# So that `servers` is found when this is `tests.queues`, as it is when this is `queues`.
+sys.path.append(str(Path(__file__).parent.parent))

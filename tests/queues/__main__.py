@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from servers.redis import BINARY, redis
+
 from . import matrix, moments, page
-from .server import BINARY, redis_server
 from .workers import QUEUES, Queue
 
 PARTS = ("matrix", "page")
@@ -46,7 +47,7 @@ def _prove(part: str, kind: type[Queue], folder: Path, *, short: bool) -> Counte
 
 def _cells(part: str, kind: type[Queue], folder: Path, *, short: bool) -> Iterator[matrix.Cell]:
     folder.mkdir(parents=True)
-    with redis_server(folder) as socket:
+    with redis(folder) as socket:
         if part == "page":
             yield from page.everything(kind(folder, socket))
         else:

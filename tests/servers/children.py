@@ -43,7 +43,7 @@ def supervised(
     log: Path,
     *,
     how: signal.Signals = signal.SIGTERM,
-    until: int | IO[bytes] = subprocess.PIPE,
+    pipe: IO[bytes] | None = None,
     remove: Path | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a server under a supervisor, which ends it when a pipe closes.
@@ -52,14 +52,14 @@ def supervised(
         command: The server.
         log: Where it writes.
         how: The signal that ends it.
-        until: The pipe to read; `process.stdin` is its other end unless one is given.
+        pipe: What to read; if it is None, a pipe whose other end is `process.stdin`.
         remove: A folder that goes with it.
     """
     kept = str(remove or "")
     with log.open("ab") as output:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(SUPERVISOR), str(int(how)), kept, *command],
-            stdin=until,
+            stdin=pipe or subprocess.PIPE,
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for the tests, which then close the pipe

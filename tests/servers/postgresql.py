@@ -10,12 +10,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import IO, Any
 
 from .children import PATIENCE, ROOM, Missing, ended, in_memory, package, supervised, until
 
@@ -23,7 +24,6 @@ CHOSEN = "SAGA_TEST_POSTGRESQL"
 OLDEST = 15  # the oldest that a journal takes
 STOPS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT, "kill": signal.SIGKILL}
 SETTINGS = {
-    "unix_socket_directories": "",
     "listen_addresses": "127.0.0.1",
     # What is started anew after each crash of one must not grow without bounds in memory.
     "max_wal_size": "64MB",
@@ -77,7 +77,7 @@ def programs() -> Path:
 
 
 @cache
-def _as_somebody() -> tuple[str, ...]:
+def as_somebody() -> tuple[str, ...]:
     """Give what has a command run without root's rights, which PostgreSQL refuses to have.
 
     In a namespace of users root is somebody else who owns the same files. Where a container forbids
@@ -94,6 +94,13 @@ def _as_somebody() -> tuple[str, ...]:
     raise Missing("PostgreSQL for root, who needs unshare or setpriv (Debian: util-linux)")
 
 
+def owned(folder: Path) -> None:
+    """See that what is in a folder belongs to whom servers run as."""
+    if "setpriv" in as_somebody():
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, 65534, 65534)
+
+
 def free_port() -> int:
     """Give a port of the loopback that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -102,16 +109,17 @@ def free_port() -> int:
 
 
 class Cluster:
-    """A PostgreSQL of ours, in a folder, on a port of the loopback.
+    """A PostgreSQL of ours, in a folder, on a port of the loopback and on a socket in the folder.
 
-    Whoever else is on this machine needs a password, which is in `url`.
+    Whoever else is on this machine needs a password, which is in `url`; in the folder they are not.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
         self.folder, self.data, self.log = folder, folder / "data", folder / "log"
         self.programs = programs()
-        self.settings = {**SETTINGS, **(settings or {})}
-        self.port = free_port()
+        settings = {"port": str(free_port()), **(settings or {})}
+        self.port = int(settings["port"])
+        self.settings = {**SETTINGS, "unix_socket_directories": str(folder), **settings}
         self.password = secrets.token_hex(16)
         self._process: subprocess.Popen[bytes] | None = None
         self._psycopg = package("psycopg")
@@ -127,7 +135,7 @@ class Cluster:
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs, in words if it fails."""
-        command = [*_as_somebody(), str(self.programs / program), *arguments]
+        command = [*as_somebody(), str(self.programs / program), *arguments]
         environment = {**os.environ, "PGPASSWORD": self.password}
         ran = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
@@ -139,25 +147,20 @@ class Cluster:
         """Make its files. Nobody waits for them to be synced: they are made anew each time."""
         secret = self.folder / "secret"
         secret.write_text(self.password)
-        self.own()
+        owned(self.folder)
         self.run(
             *("initdb", "-D", str(self.data), "-U", "postgres", "--no-sync", "--locale=C"),
-            *("--encoding=UTF8", "--auth=password", f"--pwfile={secret}", "--wal-segsize=4"),
+            *("--encoding=UTF8", "--auth-host=password", "--auth-local=trust"),
+            *(f"--pwfile={secret}", "--wal-segsize=4"),
         )
         secret.unlink()
 
-    def own(self) -> None:
-        """See that its files belong to whom it runs as."""
-        if "setpriv" in _as_somebody():
-            for path in (self.folder, *self.folder.rglob("*")):
-                os.chown(path, 65534, 65534)
-
-    def start(self, **options: Any) -> None:
-        """Start it, under a supervisor, and wait until it takes connections."""
-        command = [*_as_somebody(), str(self.programs / "postgres"), "-D", str(self.data)]
-        for name, value in {**self.settings, "port": str(self.port)}.items():
+    def start(self, pipe: IO[bytes] | None = None, remove: Path | None = None) -> None:
+        """Start it, under a supervisor as `supervised` has it, and wait until it is ready."""
+        command = [*as_somebody(), str(self.programs / "postgres"), "-D", str(self.data)]
+        for name, value in self.settings.items():
             command += ["-c", f"{name}={value}"]
-        process = supervised(command, self.log, how=signal.SIGQUIT, **options)
+        process = supervised(command, self.log, how=signal.SIGQUIT, pipe=pipe, remove=remove)
         self._process = process
         until(self.ready, process, self.log)
 
@@ -187,7 +190,8 @@ class Cluster:
 
     def connect(self, **options: Any) -> Any:
         """Connect as whoever may do all; each statement commits by itself."""
-        return self._psycopg.connect(self.url, **{"autocommit": True, **options})
+        where = {"host": str(self.folder), "port": self.port, "dbname": "postgres"}
+        return self._psycopg.connect(**{"user": "postgres", "autocommit": True, **where, **options})
 
     def ask(self, query: str, *values: object) -> list[Any]:
         """Ask it from outside."""
@@ -195,6 +199,31 @@ class Cluster:
             cursor = connection.execute(query, values or None)
             rows: list[Any] = cursor.fetchall() if cursor.description else []
             return rows
+
+    def wait_until(self, query: str, *values: object) -> Any:
+        """Wait until a query has a row, and give it."""
+        end = time.monotonic() + PATIENCE
+        while not (rows := self.ask(query, *values)):
+            assert time.monotonic() < end, f"PostgreSQL has never come to {query}"
+            time.sleep(0.01)
+        return rows[0]
+
+    @property
+    def checkpointer(self) -> int:
+        """The pid of a process that is another one after PostgreSQL has started anew."""
+        query = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'"
+        pid: int = self.ask(query)[0][0]
+        return pid
+
+    def wait_until_anew(self, checkpointer: int) -> None:
+        """Wait until it has started anew, as it does when one of its processes was killed."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            with suppress(self._psycopg.OperationalError, IndexError):
+                if self.checkpointer != checkpointer:
+                    return
+            assert time.monotonic() < end, "PostgreSQL has not come up again"
+            time.sleep(0.05)
 
 
 @contextmanager

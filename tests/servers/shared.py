@@ -12,17 +12,18 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from .children import PATIENCE, ROOM, Missing, in_memory, package
+from .pgbouncer import Pgbouncer
 from .postgresql import CHOSEN, Cluster
 
 FOLDER = "SAGA_TEST_SERVERS"
-_started: list[Cluster] = []  # kept as long as this process, which need not wait for it
+_started: list[object] = []  # kept as long as this process, which need not wait for it
 
 
 class Run:
@@ -68,35 +69,52 @@ def server() -> str:
         Missing: There is none.
     """
     chosen = os.environ.get(CHOSEN, "")
-    if "://" in chosen:
-        return chosen
+    return chosen if "://" in chosen else _once("server", _start_server)
+
+
+def pooler() -> str:
+    """Give the URL of a pgbouncer before the server, in the same way."""
+    behind = server()
+    return _once("pooler", lambda folder, pipe: _start_pooler(folder, pipe, behind))
+
+
+def _once(name: str, start: Callable[[Path, IO[bytes]], str]) -> str:
+    """Give the URL of what has a name, and start it if no process of this run has done so."""
     if FOLDER not in os.environ:
         raise Missing("PostgreSQL, as there are no named pipes here")
     import fcntl  # noqa: PLC0415 - there is none on Windows
 
-    folder = Path(os.environ[FOLDER])
-    with (folder / "lock").open("a") as lock:
+    told = Path(os.environ[FOLDER]) / name
+    with told.with_suffix(".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        told = folder / "server"
         if not told.exists():
-            told.write_text(json.dumps(_start(folder)))
-        url, missing = json.loads(told.read_text())
-    if missing:
-        raise Missing(missing)
+            try:
+                with (told.parent / "pipe").open("rb") as pipe:
+                    answer = start(told.parent, pipe), ""
+            except Missing as missing:
+                answer = "", str(missing)
+            told.write_text(json.dumps(answer))
+        url, missing_is = json.loads(told.read_text())
+    if missing_is:
+        raise Missing(missing_is)
     return str(url)
 
 
-def _start(folder: Path) -> tuple[str, str]:
-    """Start the server; give its URL, or what is missing."""
-    try:
-        cluster = Cluster(folder)
-        cluster.make()
-        with (folder / "pipe").open("rb") as pipe:
-            cluster.start(until=pipe, remove=folder)
-        _started.append(cluster)
-    except Missing as missing:
-        return "", str(missing)
-    return cluster.url, ""
+def _start_server(folder: Path, pipe: IO[bytes]) -> str:
+    cluster = Cluster(folder)
+    cluster.make()
+    cluster.start(pipe, remove=folder)
+    _started.append(cluster)
+    return cluster.url
+
+
+def _start_pooler(folder: Path, pipe: IO[bytes], behind: str) -> str:
+    inner = folder / "pgbouncer"
+    inner.mkdir()
+    made = Pgbouncer(inner, behind)
+    made.start(pipe)
+    _started.append(made)
+    return made.url
 
 
 class Database(NamedTuple):

@@ -8,13 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from servers import children, postgresql, shared
 from servers.children import PATIENCE, Missing
+from servers.pgbouncer import pgbouncer
+from servers.proxy import Proxy, proxy
 
 TESTS = Path(__file__).parent.parent
 A_RUN = """
@@ -89,3 +93,124 @@ def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv(postgresql.CHOSEN, "7")
     with pytest.raises(Missing, match="PostgreSQL 7"):
         postgresql.programs()
+
+
+# --- a cluster of one's own -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["fast", "immediate", "kill"])
+def test_a_cluster_is_stopped_in_each_way_and_started_again(
+    cluster: postgresql.Cluster, how: str
+) -> None:
+    """What was committed is there again, and where it was."""
+    before = cluster.url
+    cluster.ask(f"COMMENT ON DATABASE postgres IS '{how}'")
+    cluster.stop(how)
+    assert not cluster.ready()
+    cluster.start()
+
+    kept = (
+        "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'postgres'"
+    )
+    assert cluster.ask(kept) == [(how,)]
+    assert cluster.url == before
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[postgresql.Cluster]:
+    """A PostgreSQL for these tests alone."""
+    try:
+        with postgresql.cluster() as made:
+            yield made
+    except Missing as missing:
+        pytest.skip(f"there is no {missing}")
+
+
+# --- what is before it ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def network(cluster: postgresql.Cluster) -> Iterator[Proxy]:
+    """A network of ours before it."""
+    with proxy(cluster.port) as made:
+        yield made
+
+
+def connected(cluster: postgresql.Cluster, network: Proxy) -> Any:
+    """Connect through it."""
+    return children.package("psycopg").connect(cluster.url_at(network.port))
+
+
+def test_what_asks_and_is_answered_is_a_round_trip(
+    cluster: postgresql.Cluster, network: Proxy
+) -> None:
+    """One per question; however many are in a pipeline, they are one."""
+    with connected(cluster, network) as connection:
+        connection.autocommit = True
+        before = network.trips
+        connection.execute("SELECT 1")
+        assert network.trips == before + 1
+        with connection.pipeline():
+            for _ in range(5):
+                connection.execute("SELECT 1")
+        assert network.trips == before + 2
+
+
+@pytest.mark.parametrize(("what", "committed"), [("question", 0), ("answer", 1)])
+def test_a_commit_is_lost_on_its_way_there_or_back(
+    cluster: postgresql.Cluster, network: Proxy, what: Any, committed: int
+) -> None:
+    """Who asked for it learns that the connection is gone, and no more."""
+    psycopg = children.package("psycopg")
+    cluster.ask("CREATE TABLE lost ()")
+    try:
+        with connected(cluster, network) as connection:
+            connection.execute("INSERT INTO lost DEFAULT VALUES")
+            network.lose(what)
+            with pytest.raises(psycopg.OperationalError):
+                connection.commit()
+        gone = "SELECT 1 WHERE NOT EXISTS (SELECT FROM pg_stat_activity WHERE client_port > 0)"
+        cluster.wait_until(gone)
+        assert cluster.ask("SELECT count(*) FROM lost") == [(committed,)]
+    finally:
+        cluster.ask("DROP TABLE lost")
+    assert network.lost == 1
+
+
+def test_what_is_swallowed_arrives_late(cluster: postgresql.Cluster, network: Proxy) -> None:
+    """Until then nobody hears of anything, not even that it is gone."""
+    with connected(cluster, network) as connection, ThreadPoolExecutor(2) as pool:
+        connection.autocommit = True
+        network.swallow()
+        asked = pool.submit(connection.execute, "SELECT 1")
+        new = pool.submit(connected, cluster, network)
+        assert not wait([asked, new], timeout=0.05).done
+        network.pass_on()
+        assert asked.result().fetchall() == [(1,)]
+        new.result().close()
+
+
+def test_a_network_that_is_cut_breaks_what_is_there(
+    cluster: postgresql.Cluster, network: Proxy
+) -> None:
+    """And takes new connections."""
+    with connected(cluster, network) as connection:
+        assert network.cut() == 1
+        with pytest.raises(children.package("psycopg").OperationalError):
+            connection.execute("SELECT 1")
+    connected(cluster, network).close()
+
+
+def test_a_pooler_lends_its_connections_for_a_transaction_each(cluster: postgresql.Cluster) -> None:
+    """Two clients share one, and neither finds there what the other has prepared."""
+    try:
+        with pgbouncer(cluster.url, default_pool_size=1) as pooler, ExitStack() as stack:
+            connect = children.package("psycopg").connect
+            both = [stack.enter_context(connect(pooler.url, autocommit=True)) for _ in range(2)]
+            pids = {
+                one.execute("SELECT pg_backend_pid()", prepare=False).fetchone() for one in both
+            }
+    except Missing as missing:
+        pytest.skip(f"there is no {missing}")
+
+    assert len(pids) == 1
