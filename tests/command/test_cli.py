@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
+from world import PATIENCE
 
 from py_api_saga import cli
 
@@ -275,7 +276,7 @@ def test_a_reader_that_leaves_ends_the_demo_quietly(start: Start) -> None:
     assert demo.process.stderr
     errors = demo.process.stderr.read()
 
-    assert (demo.process.wait(120), errors) == (141, "")
+    assert (demo.process.wait(PATIENCE), errors) == (141, "")
     demo.assert_nothing_is_left()
 
 
@@ -303,7 +304,7 @@ def test_a_terminal_gets_colour_unless_it_declines(
     os.close(ours)
     out = seen.decode()
 
-    assert process.wait(120) == 0
+    assert process.wait(PATIENCE) == 0
     assert (COLOUR in out) is coloured
     assert "Nothing is left over." in out
 

@@ -13,6 +13,7 @@ import pytest
 from commands import Say, alter, append, backwards, notes, remedies, run, stuck_forward
 from depot import do, fail, undo
 from recorded import chain, order, seen, status, stuck
+from world import PATIENCE
 
 from py_api_saga import SagaAssembler, SagaStatus, SagaStuck
 from py_api_saga.journal import SQLiteJournal
@@ -132,7 +133,7 @@ def test_a_person_says_that_a_call_which_was_given_up_has_ended(
 ) -> None:
     """The journal can't know: until then nothing is decided that it would contradict."""
     go_on = threading.Event()
-    depot.behaviour.update({"undo a": lambda: go_on.wait(10), "b": fail(ValueError())})
+    depot.behaviour.update({"undo a": lambda: go_on.wait(PATIENCE), "b": fail(ValueError())})
     made = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a", timeout=0.05)
     with pytest.raises(SagaStuck):
         made.operation((do, "b")).orchestrator_execute(journal=journal, saga_id="x")

@@ -27,7 +27,7 @@ from commands import (
 )
 from depot import ask, do, fail, undo
 from recorded import order, seen, status, stuck
-from world import until
+from world import PATIENCE, until
 
 from py_api_saga import Retry, SagaAssembler, SagaStatus, SagaStuck, Status, repair, result_of
 from py_api_saga.journal import SQLiteJournal
@@ -360,7 +360,7 @@ def test_why_of_what_cannot_be_undone_for_want_of_a_result(
 def test_why_of_what_was_given_up_and_succeeded_after_all(say: Say, journal: SQLiteJournal) -> None:
     """Nobody is asked whether it happened, nor is it offered, or believed, that it did not."""
     go_on = threading.Event()
-    depot.behaviour["a"] = lambda: go_on.wait(10) and "A"
+    depot.behaviour["a"] = lambda: go_on.wait(PATIENCE) and "A"
     made = SagaAssembler.saga().operation(
         (do, "a"), (undo, "a"), name="a", timeout=0.05, on_doubt="park"
     )

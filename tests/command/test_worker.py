@@ -18,7 +18,7 @@ import pytest
 from commands import LEFT_ALONE, Process, Say, forward, lack, meanwhile, tell
 from depot import do
 from recorded import chain, order, seen, status
-from world import until
+from world import PATIENCE, until
 
 from py_api_saga import SagaAssembler, SagaStatus
 from py_api_saga.cli import recovering, worker
@@ -125,7 +125,7 @@ def test_a_saga_that_takes_long_keeps_no_other_from_beginning(
 
     def wait() -> None:
         order().start(journal=journal, saga_id="y")
-        begun.wait(60)
+        begun.wait(PATIENCE)
 
     depot.behaviour["p"] = wait
     depot.behaviour["a"] = begun.set
@@ -327,7 +327,7 @@ def test_a_worker_that_must_give_up_lets_what_runs_end(
         return prepare(*arguments)
 
     monkeypatch.setattr(worker, "prepare", refused)
-    depot.behaviour["a"] = lambda: given_up.wait(60)
+    depot.behaviour["a"] = lambda: given_up.wait(PATIENCE)
     order().start(journal=journal, saga_id="x")
 
     ended, said = say("worker", "--modules", "depot", "--interval", "0.02")
@@ -493,7 +493,7 @@ def test_a_worker_that_nobody_reads_leaves_all_the_same(
 
     def hang(text: str) -> None:
         if "left as by a crash" in text:
-            may_go.wait(15)
+            may_go.wait(PATIENCE)
 
     monkeypatch.setattr("os._exit", leave)
     monkeypatch.setattr(worker, "_log", hang)
@@ -501,7 +501,7 @@ def test_a_worker_that_nobody_reads_leaves_all_the_same(
 
     def hangs() -> None:
         tell()
-        may_go.wait(15)
+        may_go.wait(PATIENCE)
 
     depot.behaviour["a"] = hangs
     order().start(journal=journal, saga_id="x")

@@ -13,6 +13,7 @@ import depot
 import pytest
 from depot import ado, fail
 from recorded import Unreadable, Wrapped, begun, chain, order, status
+from world import PATIENCE
 
 from py_api_saga import Event, SagaAssembler, SagaStatus, recover
 from py_api_saga.durable import recovery
@@ -45,7 +46,7 @@ def test_a_call_that_takes_long_holds_up_no_other_saga(journal: Any) -> None:
     seen: list[Any] = []
 
     def wait() -> str:
-        assert written.wait(30)
+        assert written.wait(PATIENCE)
         seen.append(status(journal, "y"))
         return "A"
 
@@ -185,7 +186,7 @@ def test_a_journal_that_cannot_be_read_ends_the_recovery_after_what_was_begun(
     for number in range(1, 4):
         chain("b").start(journal=journal, saga_id=f"x{number}")
     broken = Unreadable(journal)  # when the second saga has ended, and the first is in its call
-    depot.behaviour["a"] = lambda: broken.broken.wait(30) and "A"
+    depot.behaviour["a"] = lambda: broken.broken.wait(PATIENCE) and "A"
 
     with pytest.raises(ValueError, match="not as promised"):
         recover(broken, max_workers=2)

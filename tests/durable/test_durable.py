@@ -13,7 +13,7 @@ import depot
 import pytest
 from depot import do, fail, undo
 from recorded import Faulty, Wrapped, bodies, chain, status
-from world import HOUR, Clock, Watch, in_time
+from world import HOUR, PATIENCE, Clock, Watch, in_time
 
 from py_api_saga import (
     JournalError,
@@ -177,7 +177,7 @@ def overlapping() -> SagaAssembler:
     go_on = threading.Event()
 
     def slow() -> str:
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return "A"
 
     depot.behaviour["a"] = slow

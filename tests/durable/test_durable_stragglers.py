@@ -12,7 +12,7 @@ import depot
 import pytest
 from depot import ado, aundo, do, undo
 from recorded import WHO, Faulty, Wrapped, bodies, chain, status
-from world import Watch, in_time
+from world import PATIENCE, Watch, in_time
 
 from py_api_saga import (
     JournalError,
@@ -37,7 +37,7 @@ def late(journal: Any, go_on: threading.Event, watch: Watch, *, undo_it: Any = (
     """Give up a call that lands when it is told to, and end its saga before."""
 
     def slow() -> str:
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return "A"
 
     depot.behaviour["a"] = slow
@@ -97,14 +97,14 @@ def test_a_late_landing_that_goes_wrong_gives_its_saga_back(
     late(Wrapped(journal, write=write), go_on, Watch())
     go_on.set()
 
-    assert ended.wait(10)
+    assert ended.wait(PATIENCE)
     assert not journal.drives(journal.find("x"))
 
 
 def test_a_call_that_was_given_up_may_be_said_to_have_ended(journal: Any) -> None:
     """The journal can't know, so nothing is called beside it until a person says so."""
     go_on = threading.Event()
-    depot.behaviour["b"] = lambda: go_on.wait(10)
+    depot.behaviour["b"] = lambda: go_on.wait(PATIENCE)
     saga = (
         SagaAssembler.saga()
         .operation((do, "a"), name="a", pivot=True)
@@ -130,7 +130,7 @@ def test_a_saga_whose_journal_failed_is_kept_while_its_straggler_lives(journal: 
     def slow() -> None:
         calls.append(1)
         if len(calls) == 1:
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE)
 
     depot.behaviour["a"] = slow
     again_in_a_while = Retry(TimeoutError, wait_initial=0.01, wait_jitter=0)
@@ -155,7 +155,7 @@ def test_a_saga_whose_journal_failed_is_kept_while_its_straggler_lives(journal: 
 def test_a_late_landing_is_recorded_and_undone(journal: Any) -> None:
     """The straggler's thread claims the saga that its run has left."""
     go_on = threading.Event()
-    depot.behaviour["a"] = lambda: go_on.wait(10)
+    depot.behaviour["a"] = lambda: go_on.wait(PATIENCE)
     watch = Watch()
     saga = SagaAssembler.saga(observers=[watch]).operation(
         (do, "a"), (undo, "a"), name="a", timeout=0.05
@@ -183,7 +183,7 @@ def test_a_late_landing_is_undone_in_a_loop_if_the_saga_was_started_in_one(journ
     go_on = threading.Event()
 
     def slow() -> str:
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return "A"
 
     depot.behaviour["a"] = slow
@@ -303,7 +303,7 @@ def test_a_late_landing_may_have_what_cannot_be_kept(journal: Any) -> None:
     go_on = threading.Event()
 
     def slow() -> object:
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return object()
 
     depot.behaviour["a"] = slow

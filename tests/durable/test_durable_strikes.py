@@ -57,7 +57,7 @@ def go(
     tracer = Tracer(target, kind)
 
     try:
-        error = in_time(lambda: tracer.during(RUNS[run], course, journal), 5)
+        error = in_time(lambda: tracer.during(RUNS[run], course, journal))
     except AssertionError:
         return tracer, "it hangs"
     heard = kind is Struck or is_heard(tracer)

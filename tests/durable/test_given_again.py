@@ -10,6 +10,7 @@ import depot
 import pytest
 from depot import do, fail
 from recorded import Renamed, Wrapped, chain, crashed, status
+from world import PATIENCE
 
 from py_api_saga import (
     JournalError,
@@ -115,7 +116,7 @@ def test_a_saga_that_runs_is_in_progress(execute: Execute, journal: Journal) -> 
 
     def wait() -> str:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return "A"
 
     depot.behaviour["a"] = wait
@@ -124,14 +125,14 @@ def test_a_saga_that_runs_is_in_progress(execute: Execute, journal: Journal) -> 
         target=lambda: results.append(execute(chain("a"), journal=journal, saga_id="x"))
     )
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE)
     with pytest.raises(SagaInProgress):
         execute(chain("a"), journal=journal, saga_id="x")
     assert recover(journal) == []
     with pytest.raises(SagaInProgress):
         takeover(journal, "x")
     go_on.set()
-    thread.join(10)
+    thread.join(PATIENCE)
 
     assert results == [["A"]]
     assert depot.log == ["a"]

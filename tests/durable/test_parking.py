@@ -10,6 +10,7 @@ from typing import Any
 import depot
 import pytest
 from recorded import Faulty, Wrapped, chain, crashed, seen, status
+from world import PATIENCE
 
 from py_api_saga import JournalError, SagaDefinitionError, SagaStatus, arecover, recover, takeover
 from py_api_saga.durable import recovery
@@ -104,16 +105,16 @@ def test_what_waits_for_a_worker_may_run_elsewhere(journal: Any) -> None:
     def slow() -> None:
         if not begun.is_set():
             begun.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE)
 
     depot.behaviour["a"] = slow
     thread = threading.Thread(target=recover, args=(journal,), kwargs={"max_workers": 1})
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE)
 
     elsewhere = {done.saga_id for done in recover(journal)}
     go_on.set()
-    thread.join(10)
+    thread.join(PATIENCE)
 
     assert elsewhere == {"y", "z"}
 

@@ -13,7 +13,7 @@ import depot
 import pytest
 from depot import ado, ask, aundo, do, fail, undo
 from recorded import Faulty, Renamed, Unreadable, Wrapped, bodies, chain, crashed, status
-from world import HOUR
+from world import HOUR, PATIENCE
 
 from py_api_saga import (
     JournalError,
@@ -250,7 +250,7 @@ def slow_a() -> tuple[threading.Event, threading.Event]:
 
     def slow() -> str:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return "A"
 
     depot.behaviour["a"] = slow
@@ -368,7 +368,7 @@ def test_a_forced_takeover_refuses_the_late_writes(journal: Any) -> None:
     def hang() -> str:
         if not begun.is_set():
             begun.set()
-            assert go_on.wait(10)
+            assert go_on.wait(PATIENCE)
         return "A"
 
     depot.behaviour["a"] = hang
@@ -382,11 +382,11 @@ def test_a_forced_takeover_refuses_the_late_writes(journal: Any) -> None:
 
     thread = threading.Thread(target=body)
     thread.start()
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE)
 
     done = takeover(journal, "x", force=True)
     go_on.set()
-    thread.join(10)
+    thread.join(PATIENCE)
 
     assert done.outcome is SagaStatus.COMPLETED
     assert isinstance(errors[0], SagaInProgress)

@@ -11,6 +11,7 @@ import depot
 import pytest
 from depot import do, fail, undo
 from recorded import WHO, bodies, crashed, order, stuck
+from world import PATIENCE
 
 from py_api_saga import (
     UNKNOWN,
@@ -239,7 +240,7 @@ def test_what_has_passed_its_pivot_is_not_undone(journal: Any) -> None:
 def test_what_succeeded_after_all_is_not_said_to_have_failed(journal: Any) -> None:
     """Its effect would stand for ever: a call that was given up is on record as a success."""
     go_on = threading.Event()
-    depot.behaviour["a"] = lambda: go_on.wait(60)
+    depot.behaviour["a"] = lambda: go_on.wait(PATIENCE)
     saga = SagaAssembler.saga().operation(
         (do, "a"), (undo, "a"), name="a", timeout=0.05, on_doubt="park"
     )

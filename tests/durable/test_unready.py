@@ -365,7 +365,7 @@ def test_what_else_runs_is_awaited_and_counts(journal: Any) -> None:
     saga.start(journal=journal, saga_id="x", at_once=True)
     before = seen(journal, "x")
     depot.behaviour["a"] = lack
-    depot.behaviour["b"] = lambda: str(let_go.wait(10))
+    depot.behaviour["b"] = lambda: str(let_go.wait(PATIENCE))
 
     recover(journal, observers=[tells(let_go)])
 
@@ -401,7 +401,7 @@ def test_a_failure_beside_it_is_undone_elsewhere(journal: Any) -> None:
         saga.operation((do, name), (undo, name), name=name)
     saga.start(journal=journal, saga_id="x", at_once=True)
     depot.behaviour["a"] = lack
-    depot.behaviour["b"] = lambda: let_go.wait(10) and fail(RefusedError("no"))()
+    depot.behaviour["b"] = lambda: let_go.wait(PATIENCE) and fail(RefusedError("no"))()
 
     (done,) = recover(journal, observers=[tells(let_go)])
 
@@ -530,7 +530,7 @@ def test_a_straggler_that_lacked_something_only_ends(in_memory: Any) -> None:
     saga = SagaAssembler.saga().operation((do, "z"), (undo, "z"), name="z")
     saga.operation((do, "a"), (undo, "a"), name="a", timeout=1.0)
     saga.operation((do, "b"), name="b").start(journal=journal, saga_id="x")
-    depot.behaviour["a"] = lambda: given_up.wait(10) and lack()
+    depot.behaviour["a"] = lambda: given_up.wait(PATIENCE) and lack()
 
     depot.behaviour["undo a"] = given_up.set
     depot.behaviour["undo z"] = lambda: until(
@@ -549,7 +549,7 @@ def test_what_lands_late_and_cannot_be_undone_here_is_left_open(in_memory: Any) 
     saga = SagaAssembler.saga()
     saga.operation((do, "a"), (undo, "a"), name="a", timeout=1.0)
     saga.operation((do, "b"), name="b").start(journal=journal, saga_id="x")
-    depot.behaviour["a"] = lambda: str(lands.wait(10))
+    depot.behaviour["a"] = lambda: str(lands.wait(PATIENCE))
     (done,) = recover(journal, observers=[watch])
     assert done.outcome is COMPENSATED
     depot.behaviour["undo a"] = lack

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from recorded import bodies, seen
+from world import PATIENCE
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import (
@@ -555,7 +556,7 @@ def test_threads_and_tasks_write_at_once(journal: Journal) -> None:
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(PATIENCE)
 
     done = journal.select({SagaStatus.COMPLETED})
     assert len(done) == 120

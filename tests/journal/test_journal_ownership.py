@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from recorded import begin, bodies, seen
 from workers import WORKER, said, tell, worker
-from world import in_child, unmeasured
+from world import PATIENCE, in_child, unmeasured
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal import MemoryJournal
@@ -137,7 +137,7 @@ def test_the_gate_says_who_is_inside(journal: SQLiteJournal) -> None:
         assert journal.gate_holder() == 0
         assert bodies(journal) == ["[1]"]
         process.kill()
-        thread.join(60)
+        thread.join(PATIENCE)
     assert not thread.is_alive()
     assert journal.gate_holder() is None
     assert seen(journal, "b").owner
@@ -242,7 +242,7 @@ def test_forks_under_load(journal: SQLiteJournal) -> None:
     answers = {in_child(lambda i=i: child(i)) for i in range(6)}  # type: ignore[misc]
     stop.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
 
     assert answers == {"done"}
     assert len(journal.select({SagaStatus.COMPLETED})) == 6 + sum(done)

@@ -1197,7 +1197,7 @@ while time.time() < end:
     except Exception as error: wrong.append(repr(error))
 stop.append(1)
 signal.signal(signal.SIGINT, signal.SIG_IGN)
-for thread in threads: thread.join(10)
+for thread in threads: thread.join(60)
 hung = sum(thread.is_alive() for thread in threads)
 done = {s.saga_id for s in journal.select({SagaStatus.COMPLETED})}
 print(hung, wrong[:2], len(told - done), journal.check(), journal.gate_holder(), interrupts > 10)

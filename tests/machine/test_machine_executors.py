@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from world import HOUR, Clock
+from world import HOUR, PATIENCE, Clock
 
 from py_api_saga import Event, Retry, SagaAssembler, SagaException, SagaStuck, Status, happened
 
@@ -74,7 +74,7 @@ def test_a_doubtful_call_is_not_called_again_while_it_lives(execute: Execute) ->
 
     def slow() -> None:
         calls.append("slow")
-        go_on.wait(10)
+        go_on.wait(PATIENCE)
 
     def undo() -> None:
         calls.append("undo")
@@ -88,7 +88,7 @@ def test_a_doubtful_call_is_not_called_again_while_it_lives(execute: Execute) ->
 
     assert calls == ["slow", "undo"]
     go_on.set()
-    assert landed.wait(10), "the landing is undone as well"
+    assert landed.wait(PATIENCE), "the landing is undone as well"
     assert calls == ["slow", "undo", "undo"]
 
 
@@ -122,7 +122,7 @@ def test_the_exception_names_the_first_error_in_operation_order(execute_graph: E
     both = threading.Barrier(2)
 
     def fail(name: str) -> None:
-        both.wait(10)
+        both.wait(PATIENCE)
         if name == "a":
             time.sleep(0.02)
         raise ValueError(name)

@@ -20,7 +20,7 @@ import httpx
 import pytest
 import recorded
 import requests
-from world import Execute, Watch, World, failure_of, statuses, steps
+from world import PATIENCE, Execute, Watch, World, failure_of, statuses, steps
 
 from py_api_saga import (
     NOT_HAPPENED,
@@ -993,7 +993,7 @@ def test_several_in_doubt_are_each_settled_by_their_own_policy(
     barrier = threading.Barrier(4)
 
     def lose(name: str) -> None:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         vanish(world, name)
 
     saga = SagaAssembler.saga()
@@ -1037,7 +1037,7 @@ def server(*manners: Manner | int) -> Iterator[str]:
         with connection:
             connection.recv(65536)
             if manner == "silent":
-                done.wait(10)
+                done.wait(PATIENCE)
             elif manner == "reset":  # closing with a linger of zero sends RST
                 linger = struct.pack("ii", 1, 0)
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

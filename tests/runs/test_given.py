@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, cast
 
 import pytest
+from world import PATIENCE
 
 from py_api_saga import (
     BoundSaga,
@@ -657,7 +658,7 @@ def test_a_result_that_a_child_is_given_is_an_edge(execute_graph: Execute, log: 
     started = threading.Event()
 
     def first() -> str:
-        assert started.wait(5)
+        assert started.wait(PATIENCE)
         log.append("first")
         return "made"
 

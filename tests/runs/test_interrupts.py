@@ -308,7 +308,7 @@ def test_an_interrupt_in_the_function_of_a_retry_is_one(
     def run() -> None:
         interrupted(execute_sync, saga, kind)
 
-    in_time(run, 3)
+    in_time(run)
     assert world.log[:2] == ["stock", "charge"]
     assert world.log[-1] == "undo stock"
 

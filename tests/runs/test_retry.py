@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from world import HOUR, Clock
+from world import HOUR, PATIENCE, Clock
 
 from py_api_saga import (
     Event,
@@ -698,7 +698,7 @@ def test_an_error_that_cannot_be_examined_is_no_danger(
 
     thread = threading.Thread(target=main, daemon=True)
     thread.start()
-    thread.join(60)
+    thread.join(PATIENCE)
 
     assert not thread.is_alive(), "the saga never ends"
     assert [type(raised) for raised in caught] == [SagaException]

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from world import World, in_time
+from world import PATIENCE, World, in_time
 
 from py_api_saga import (
     NOT_HAPPENED,
@@ -380,7 +380,7 @@ def test_a_timed_call_whose_thread_was_not_begun_is_not_made(
             saga.orchestrator_execute()
 
     threading.Thread.start(threads[0])
-    threads[0].join(60)
+    threads[0].join(PATIENCE)
     assert world.log == ["a", "undo a"]
 
 
@@ -486,7 +486,7 @@ def test_an_interrupt_beside_an_action_after_the_pivot_is_raised_again(world: Wo
 
     def strike() -> None:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-        came.wait(60)
+        came.wait(PATIENCE)
 
     before = signal.signal(signal.SIGINT, handler)
     try:

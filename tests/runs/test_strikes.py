@@ -31,7 +31,7 @@ from strikes import (
     is_heard,
     line_of,
 )
-from world import Watch, World, in_time
+from world import PATIENCE, Watch, World, in_time
 
 from py_api_saga import SagaAssembler
 from py_api_saga.current import CurrentOperation
@@ -94,7 +94,7 @@ class Course:
         saga.observers = (watch,)
 
         try:
-            error = in_time(lambda: tracer.during(self.run, saga), 3)
+            error = in_time(lambda: tracer.during(self.run, saga))
         except AssertionError:
             return tracer, "it hangs"
         running = sorted(+world.calls)
@@ -129,7 +129,7 @@ class Course:
 
 def calm(others: set[threading.Thread]) -> bool:
     """Wait until the threads of stragglers have ended, and those that they have started."""
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + PATIENCE
     quiet = 0
     while quiet < 2:
         threads = set(threading.enumerate()) - others
