@@ -13,8 +13,8 @@ Two rules make it what it is.
 2.  **What needs a call is listed; what needs none happens while telling.** A call stays `ready`
     until somebody tells that it has STARTED. What follows without one (a rollback begins, an
     operation without a compensation is skipped, the saga ends) follows at once and is never told
-    itself. All of it obeys the tables of moves in `status`; `moves` lists what may come of each
-    entry in each status.
+    itself. All of it obeys the tables of moves in `status`; `follows` lists what may come of
+    each entry in each status.
 
 The life of an operation
     It is PENDING until all that it comes after has succeeded, and then ready. STARTED makes it
@@ -36,11 +36,12 @@ The life of a doubt
     so doubt stays until somebody knows (`Trouble.doubted`).
 
     What comes next depends on when that is. With a retry left it is called again, under the same
-    key. Without one, all is undone: the operation is IN_DOUBT, which is owed like a success. After
-    a crash nothing has failed yet, so what was in flight may be called again (`Trouble.crashed`).
-    A question (`on_doubt=` a function) comes before either, once (`Trouble.answered`), and so does
-    leaving it to a person (`on_doubt="park"`), which makes it STUCK. The pivot, and what comes
-    behind it, can't be undone for a mere doubt: asked if there is a question, and else STUCK.
+    key. Without one, all is undone: the operation is IN_DOUBT, which is owed like a success. What
+    a crash cut off, or past the pivot an interrupt, has not failed yet, so it may be called again
+    (`Trouble.recallable`). A question (`on_doubt=` a function) comes before either, once
+    (`Trouble.asked`), and so does leaving it to a person (`on_doubt="park"`), which makes it STUCK.
+    The pivot, and what comes behind it, can't be undone for a mere doubt: asked if there is a
+    question, and else STUCK.
 
     An attempt whose time is up may still be running: a *straggler*, which may *land*. Until it
     has ended, in whatever way, nothing is asked (the answer might be out of date by the time it
@@ -228,7 +229,7 @@ class Execution:
         what, i, kind, attempt, generation, value = entry
         if what != SUCCEEDED:
             if what == STARTED:
-                self._take_off(entry)
+                self._unlist_ready(entry)
                 self.start(entry)
                 return
             if what != UNSTORED or kind != COMPENSATION:
@@ -238,10 +239,10 @@ class Execution:
             value, _ = value  # nobody else goes on from what a compensation returned
         flight, trouble = self.flying.pop(i, None), self.trouble
         if flight is None:
-            self._land(entry, value)
+            self._take_landing(entry, value)
         elif flight[3] != attempt or flight[2] != kind or flight[4] != generation:  # a straggler
             self.flying[i] = flight
-            self._land(entry, value)
+            self._take_landing(entry, value)
         elif kind == ACTION:  # in flight, so the moves are legal: it is RUNNING or COMPENSATING
             self._succeed(i, value)
             if trouble is not None:
@@ -289,8 +290,8 @@ class Execution:
             self.moves.append((i, self.status[i]))
         self.flying[i] = intent
         if trouble is not None:
-            if trouble.waiting or trouble.crashed or trouble.answered:
-                self._resume(i, kind, trouble)
+            if trouble.waiting or trouble.recallable or trouble.asked:
+                self._forget_wait(i, kind, trouble)
             if self.saga is _SAGA_STUCK:
                 self._move_saga(_SAGA_COMPENSATING if self.rolling else _SAGA_RUNNING)
         self.entries.append(intent)
@@ -328,7 +329,7 @@ class Execution:
                     and self.flying.get(i) is self._firsts[~i]
                     and status[j] is _SUCCEEDED
                     and self.definition.operations[j].compensation is not None
-                    and not (trouble.landed or trouble.generations or trouble.crashed)
+                    and not (trouble.landed or trouble.generations or trouble.recallable)
                 ):
                     trouble.undone[i] = value
                     trouble.undo_tries[j] = 1
@@ -397,7 +398,7 @@ class Execution:
         if what != FAILED:
             error, wait, alive = value.error, value.wait, value.alive
         if not self.is_flying(entry):
-            self._bury(attempt_of(entry))
+            self._forget_straggler(attempt_of(entry))
             return
         if kind == ASK:
             raise IllegalMoveError(_NO_ANSWER)
@@ -417,7 +418,7 @@ class Execution:
             if what == IN_DOUBT:
                 trouble.doubted.add(i)
                 if value.interrupted and self.passed:  # as after a crash: to be called again
-                    trouble.crashed.add(i)
+                    trouble.recallable.add(i)
             if wait is not None and not alive and not self.backward:
                 trouble.waiting[i] = wait
             else:
@@ -430,9 +431,9 @@ class Execution:
         # nobody knows which way there is: what is in doubt there is asked about, or stuck.
         if i in trouble.doubted:
             self._move(i, _IN_DOUBT)
-            trouble.answered -= {i}
+            trouble.asked -= {i}
             if self.passed or i == self.definition.pivot:
-                self._enlist(i)
+                self._list_or_settle(i)
             else:
                 self.backward = True
         elif self.passed:
@@ -474,17 +475,17 @@ class Execution:
     def _roll_back(self, trouble: Trouble) -> None:
         self.rolling = True
         self._move_saga(_SAGA_COMPENSATING)
-        if trouble.answered:  # they may be asked again, since the answer decides something else now
-            for i in trouble.answered - trouble.doubted:  # "not happened", and not called since
+        if trouble.asked:  # they may be asked again, since the answer decides something else now
+            for i in trouble.asked - trouble.doubted:  # "not happened", and not called since
                 if self.status[i] is _IN_DOUBT:
                     self._move(i, _FAILED)
-            trouble.answered = frozenset()
+            trouble.asked = frozenset()
         self._owed, self._blockers, first = debts(self.definition, self.status)
         for i in first:
             if self.status[i] is _SUCCEEDED and self.definition.operations[i].compensation:
                 heappush(self._heap, ~i)
             else:
-                self._enlist(i)
+                self._list_or_settle(i)
 
     def _settle(self, i: int) -> None:
         """Note that nothing is owed for an operation: what it was built on may be undone."""
@@ -553,7 +554,7 @@ class Execution:
         trouble = self._trouble()
         if (
             self.status[i] is _IN_DOUBT
-            and i not in trouble.answered
+            and i not in trouble.asked
             and self.definition.operations[i].policy.ask is not None
             and not trouble.alive(i)  # nobody can say yet what it will have done
         ):
@@ -563,25 +564,24 @@ class Execution:
     # To list an operation is to find out whether it has a call to make. If it has none, that is the
     # moment at which it is skipped or stuck; in a rollback it is settled by that.
 
-    def _enlist(self, i: int) -> None:
-        """List the next call of an operation or, where there is none, settle it."""
-        if not self._listed(i) and self.rolling:
+    def _list_or_settle(self, i: int) -> None:
+        """List the next call of an operation; if there is none, move it to where that leaves it."""
+        end = None if self._kind(i) == ASK else self._end_without_call(i)
+        if end is None:
+            self._list(i)
+            return
+        if end is not self.status[i]:
+            self._move(i, end)
+        if self.rolling:
             self._settle(i)
 
-    def _listed(self, i: int) -> bool:
-        """List the next call of an operation, or move it to where no call leads."""
-        if self._kind(i) == ASK or self._may_call(i):
-            heappush(self._heap, ~i if self.rolling else i)
-            return True
-        return False
-
-    def _may_call(self, i: int) -> bool:
+    def _end_without_call(self, i: int) -> Status | None:
+        """Say where an operation stays that is not to be called (again); None if it is."""
         status, operation = self.status[i], self.definition.operations[i]
         trouble = self._trouble()
         if self.rolling:
             if operation.compensation is None and status is not _COMPENSATING:
-                self._move(i, _SKIPPED)
-                return False
+                return _SKIPPED
             parked = (
                 (status is _IN_DOUBT and operation.policy.park)
                 or (status is _COMPENSATING and i in trouble.too_old)
@@ -590,27 +590,27 @@ class Execution:
             )
         else:
             parked = status is _IN_DOUBT and (
-                i not in trouble.crashed or operation.policy.park or i in trouble.too_old
+                i not in trouble.recallable or operation.policy.park or i in trouble.too_old
             )
-        if parked and status is not _STUCK:
-            self._move(i, _STUCK)
-        return not parked
+        return _STUCK if parked else None
 
     def lacks_result(self, i: int) -> bool:
         """Tell whether an operation's compensation needs a result that nobody knows."""
         undo = self.definition.operations[i].compensation
         return undo is not None and OWN in undo[NEEDS] and self.results[i] is MISSING
 
-    def _push(self, i: int) -> None:
+    def _list(self, i: int) -> None:
+        """Put an operation among those that have a call to make."""
         heappush(self._heap, ~i if self.rolling else i)
 
     def _unlist(self, i: int) -> None:
+        """Take an operation from those that have a call to make, if it is one of them."""
         mark = ~i if self.rolling else i
         if mark in self._heap:
             self._heap.remove(mark)
             heapify(self._heap)
 
-    def _take_off(self, intent: Entry) -> None:
+    def _unlist_ready(self, intent: Entry) -> None:
         """Take an intent off the list of what is ready, if that is where it is from."""
         self._check_ready(intent)
         i, heap = index_of(intent), self._heap
@@ -620,6 +620,7 @@ class Execution:
             self._unlist(i)
 
     def _check_ready(self, entry: Entry) -> None:
+        """Refuse an intent that is not that of a call which may start now."""
         _, i, kind, attempt, generation, _ = entry
         mark, heap = ~i if self.rolling else i, self._heap
         listed = bool(heap) and (heap[0] == mark or mark in heap)
@@ -632,12 +633,12 @@ class Execution:
             message = f"{self._name(i)}: expected the intent {tuple(expected)}, got {got}"
             raise IllegalMoveError(message)
 
-    def _resume(self, i: int, kind: str, trouble: Trouble) -> None:
+    def _forget_wait(self, i: int, kind: str, trouble: Trouble) -> None:
         """Forget what an operation has waited for."""
         trouble.waiting.pop(i, None)
         if kind != ASK:
-            trouble.crashed.discard(i)
-            trouble.answered -= {i}
+            trouble.recallable.discard(i)
+            trouble.asked -= {i}
 
     # --- doubt ends -------------------------------------------------------------------------------
 
@@ -653,7 +654,7 @@ class Execution:
             self._succeed(i, value)
             trouble.doubted.discard(i)
             if self.rolling:
-                self._enlist(i)
+                self._list_or_settle(i)
             elif not self.backward:  # else its doubt is why all is undone
                 trouble.errors.pop(i, None)
         elif what == NOT_HAPPENED:
@@ -661,24 +662,24 @@ class Execution:
             if self.rolling:
                 self._move(i, _FAILED)
                 self._settle(i)
-            elif i in trouble.crashed and not (self.backward and i == self.definition.pivot):
-                trouble.answered |= {i}
+            elif i in trouble.recallable and not (self.backward and i == self.definition.pivot):
+                trouble.asked |= {i}
                 trouble.too_old -= {i}
-                self._enlist(i)
+                self._list_or_settle(i)
             else:
                 self._give_up(i, trouble)
         else:
-            trouble.answered |= {i}
-            self._enlist(i)
+            trouble.asked |= {i}
+            self._list_or_settle(i)
         self._turn()
 
-    def _land(self, entry: Entry, value: Any) -> None:
+    def _take_landing(self, entry: Entry, value: Any) -> None:
         """Take in that an abandoned attempt has succeeded after all."""
         # A compensation that lands helps only where nothing has come since: a person may have
         # decided, or it was called again. An action that lands ends its doubt; behind its undo it
         # is an effect that nobody has undone.
         _, i, kind, _, _, _ = entry
-        self._bury(attempt_of(entry))
+        self._forget_straggler(attempt_of(entry))
         trouble, status = self._trouble(), self.status[i]
         if kind == COMPENSATION:
             if status is _STUCK:
@@ -694,7 +695,7 @@ class Execution:
             trouble.doubted.discard(i)
             followers = self.definition.followers[i]
             if self.rolling and i not in self.flying and self._owed.isdisjoint(followers):
-                self._enlist(i)
+                self._list_or_settle(i)
             self._turn()
             return
         self.results[i] = value
@@ -705,7 +706,7 @@ class Execution:
                 self._undone(i)
         self._turn()
 
-    def _bury(self, straggler: Attempt) -> None:
+    def _forget_straggler(self, straggler: Attempt) -> None:
         """Forget an abandoned attempt, which has ended."""
         if self.trouble is None or straggler not in self.trouble.stragglers:
             i, _, attempt, _ = straggler
@@ -719,7 +720,7 @@ class Execution:
         if i in trouble.landed:
             trouble.landed -= {i}
             self._next_generation(i, COMPENSATION)
-            self._push(i)
+            self._list(i)
             self._move_saga(_SAGA_COMPENSATING)
         else:
             self._settle(i)
@@ -734,7 +735,7 @@ class Execution:
         """Take in a success that nobody could go on from in another process."""
         _, i, _, _, _, (value, error) = entry
         if not self.is_flying(entry):
-            self._land(entry, value)
+            self._take_landing(entry, value)
             return
         trouble = self._trouble()
         trouble.errors[i] = error
@@ -742,7 +743,7 @@ class Execution:
         del self.flying[i]
         if self.rolling:  # an answer
             self._succeed(i, value)
-            self._enlist(i)
+            self._list_or_settle(i)
         elif self.passed or i == self.definition.pivot:
             self.results[i] = value
             self.passed, self.backward = True, False
@@ -772,7 +773,7 @@ class Execution:
         """Take in that the process died, and with it all that was in flight or abandoned."""
         trouble = self._trouble()
         trouble.stragglers = frozenset()
-        trouble.answered = frozenset()
+        trouble.asked = frozenset()
         _, _, _, _, _, too_old = entry
         trouble.too_old = frozenset(too_old)
         # A compensation in flight is called again: it must tolerate that. An action is in doubt.
@@ -792,12 +793,12 @@ class Execution:
             self.backward = True
         for i, status in enumerate(self.status):
             if status is _IN_DOUBT and not self.rolling:
-                trouble.crashed.add(i)
+                trouble.recallable.add(i)
                 if not self.backward or i == self.definition.pivot:
                     self._unlist(i)
-                    self._enlist(i)
+                    self._list_or_settle(i)
             elif self.rolling and i in flying:
-                self._enlist(i)
+                self._list_or_settle(i)
         self._turn()
 
     # --- what a person decides --------------------------------------------------------------------
@@ -815,7 +816,7 @@ class Execution:
         if status is _SUCCEEDED:
             self._succeed(i, result)
             if self.rolling:
-                self._enlist(i)
+                self._list_or_settle(i)
             elif not self.backward:
                 trouble.errors.pop(i, None)
         else:
@@ -862,7 +863,7 @@ class Execution:
             raise IllegalMoveError(message)
         if new_key:
             self._next_generation(i, COMPENSATION if self.rolling else ACTION)
-        self._push(i)
+        self._list(i)
 
     # --- what is asked by whoever shows a saga, or lets a person decide ---------------------------
 
@@ -909,7 +910,7 @@ class Execution:
         if i in trouble.too_old:
             return "key too old"
         if is_doubted and i == self.definition.pivot:
-            return "asked in vain" if i in trouble.answered else "not asked"
+            return "asked in vain" if i in trouble.asked else "not asked"
         if is_doubted and policy.park:
             return "parked"
         return "action raised"

@@ -44,10 +44,11 @@ class Trouble:
     In doubt:
         doubted: Actions of which an attempt ended in doubt. Sticky: a later attempt that fails
             disproves nothing; cleared by whoever knows: a success, an answer, a landing, a person.
-        crashed: Those among them that may be called again, since it was the process that died;
-            cleared by that call.
-        answered: Asked since, so not to be asked again but called, undone or left to a person;
-            cleared by the next call, a further doubt, a crash, and as a rollback begins.
+        recallable: Those among them that may be called again without a retry, since nothing has
+            failed: a crash ended the attempt, or past the pivot an interrupt; cleared by that call.
+        asked: A question about them was answered, so it is not asked again, but they are called,
+            undone or left to a person; cleared by the next call, a further doubt, a crash, and as
+            a rollback begins.
         too_old: Never to be called again under their old keys, which services may have forgotten;
             set anew by each crash, and cleared for what is known not to have happened.
 
@@ -64,8 +65,8 @@ class Trouble:
         self.reasons: list[BaseException] = []
         self.waiting: dict[int, float] = {}
         self.doubted: set[int] = set()
-        self.crashed: set[int] = set()
-        self.answered: frozenset[int] = _NOBODY
+        self.recallable: set[int] = set()
+        self.asked: frozenset[int] = _NOBODY
         self.too_old: frozenset[int] = _NOBODY
         self.stragglers: frozenset[Attempt] = frozenset()
         self.landed: frozenset[int] = _NOBODY
