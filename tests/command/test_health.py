@@ -12,10 +12,9 @@ import pytest
 from commands import Say, alter, run
 from recorded import order, stuck
 
-from py_api_saga.cli import health
 from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal.health import Holder
 from py_api_saga.journal.sqlite import reading, view
-from py_api_saga.journal.sqlite.gate import Holder
 
 
 def test_a_monitor_gets_one_line_and_a_status(say: Say, journal: SQLiteJournal) -> None:
@@ -85,7 +84,7 @@ def test_the_doctor_finds_a_sound_file_sound(say: Say, journal: SQLiteJournal) -
 def test_the_doctor_names_who_writes(say: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     """And says why a WAL may be big."""
     monkeypatch.setattr(view, "inside", lambda _: Holder(4711, 1.0, ""))
-    monkeypatch.setattr(health, "_BIG", -1)
+    monkeypatch.setattr(view, "_BIG", -1)
 
     said = say("doctor")[1]
 

@@ -21,9 +21,9 @@ from py_api_saga import SagaAssembler
 from py_api_saga.cli import main as saga
 from py_api_saga.cli.commands import COMMANDS
 from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal.health import Holder
 from py_api_saga.journal.sqlite import gate, view
-from py_api_saga.journal.sqlite.gate import Holder
-from py_api_saga.journal.sqlite.view import View
+from py_api_saga.journal.sqlite.view import SQLiteView
 
 
 @pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "demo"])
@@ -46,7 +46,8 @@ def test_without_a_journal_it_says_how_to_name_one(
 def test_a_journal_that_is_not_there_is_never_made(name: str, say: Say) -> None:
     """A slip of the pen is an error, for whatever command but the one that waits for it."""
     for arguments in (["--journal", "nope", *typed(name)], [*typed(name), "--journal", "nope"]):
-        assert say(*arguments) == (1, "saga: there is no journal nope\n")
+        said = f"saga: there is no journal {Path('nope').absolute()}\n"
+        assert say(*arguments) == (1, said)
 
     assert not Path("nope").exists()
 
@@ -102,7 +103,7 @@ def test_a_journal_stays_in_its_mode(say: Say, tmp_path: Path) -> None:
         order().start(journal=journal, saga_id="x")
 
     assert say("--journal", str(path), "cancel", "x")[0] == 0
-    assert View(str(path)).journal_mode == "delete"
+    assert SQLiteView(str(path)).journal_mode == "delete"
 
 
 def test_who_only_reads_waits_for_nobody_and_changes_nothing(
@@ -128,8 +129,8 @@ def test_who_only_reads_waits_for_nobody_and_changes_nothing(
 def test_who_may_only_read_can_look_at_what_a_living_process_drives() -> None:
     """A monitor may be somebody else, or see the file on a mount that it cannot write."""
     look = (
-        "import os, sys; from py_api_saga.journal.sqlite.view import View; os.setuid(65534); "
-        "read = View(sys.argv[1]); print(read.drives(read.find('a')))"
+        "import os, sys; from py_api_saga.journal.sqlite.view import SQLiteView; os.setuid(65534); "
+        "read = SQLiteView(sys.argv[1]); print(read.drives(read.find('a')))"
     )
     with tempfile.TemporaryDirectory() as name, closing(SQLiteJournal(f"{name}/sagas.db")) as alive:
         begin(alive)

@@ -8,7 +8,7 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,38 @@ def test_the_limit_of_a_worker_is_for_one_round(say: Say, journal: SQLiteJournal
     assert status(journal, "x") is SagaStatus.COMPLETED
     assert "--limit N             sagas in a round" in say("worker", "-h")[1]
     assert "--limit N             sagas in all" in say("recover", "-h")[1]
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """More than 1,024 files are open, beyond which `select` knows none."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip("this process may not have so many files open")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    while taken[-1] < 1024:
+        taken.append(os.dup(taken[0]))
+    yield
+    for one in taken:
+        os.close(one)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_a_worker_hears_a_signal_whatever_its_modules_have_open(
+    say: Say, journal: SQLiteJournal
+) -> None:
+    """Its descriptors may have any number."""
+    order().start(journal=journal, saga_id="x")
+
+    def proceed() -> None:
+        until(lambda: status(journal) is SagaStatus.COMPLETED)
+        tell()
+
+    with meanwhile(proceed):
+        assert say("worker", "--modules", "depot", "--interval", "0.02")[0] == 0
 
 
 def test_a_worker_without_work_looks_again_and_says_nothing(

@@ -62,7 +62,8 @@ HOUSE = (
     ("journal.format.tagging",),
     ("journal.format.untagging",),
     ("journal.changes",),
-    ("journal.protocol",),
+    ("journal.protocol", "journal.health"),
+    ("journal.lasting",),
     ("journal.format.sealing",),
     # Where it is kept.
     ("journal.sql", "journal.sql.statements", "journal.sql.desk"),
@@ -72,6 +73,7 @@ HOUSE = (
     ("journal.sqlite.gate", "journal.sqlite.owners", "journal.sqlite.connecting"),
     ("journal.sqlite.reading", "journal.sqlite.writes"),
     ("journal.sqlite.view",),
+    ("journal.sqlite.renewal",),
     ("journal.sqlite.file",),
     ("journal.sqlite.commits",),
     ("journal.sqlite.shared",),
@@ -300,6 +302,23 @@ def test_the_reader_of_names_sees_them_all() -> None:
     names = set(names_in("durable.run"))
 
     assert names >= {"recorder", "lost", "DurableRun", "journal", "py_api_saga.journal.changes"}
+
+
+# Which modules of the command know that there are files: who opens what is named, and who speaks of
+# the file that tells which processes live.
+OF_FILES = {
+    "cli.opening": {"journal.sqlite.journal"},
+    "cli.renewing": {"journal.sqlite.renewal"},
+}
+
+
+@pytest.mark.parametrize("module", [one for one in MODULES if room(one) == "cli"])
+def test_the_command_opens_what_is_named_in_one_place(module: str) -> None:
+    """All others talk to a journal, whatever it is kept in; and to a view of one."""
+    kept = ("journal.sqlite", "journal.memory", "journal.sql.")
+    rooms = {other for other in IMPORTS[module] if other.startswith(kept)}
+
+    assert rooms == OF_FILES.get(module, set())
 
 
 def test_no_module_needs_itself() -> None:

@@ -38,6 +38,7 @@ from py_api_saga import (
 from py_api_saga.cli import main as saga
 from py_api_saga.journal import SQLiteJournal, changes
 from py_api_saga.journal.changes import Append, Change, Create, Take, latest
+from py_api_saga.journal.health import Holder
 from py_api_saga.journal.sql import group_commit
 from py_api_saga.journal.sqlite import gate, shared
 
@@ -100,7 +101,7 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SQLiteJ
     """An empty journal that is open and for whose gate nobody waits long."""
     depot.reset()
     monkeypatch.setattr(changes, "PATIENCE", SOON)
-    monkeypatch.setattr(shared, "PATIENCE", SOON)
+    monkeypatch.setattr(shared, "BUSY", SOON)
     journal = SQLiteJournal(tmp_path / "sagas.db", modules=["depot"])
     journal.find("")
     yield journal
@@ -364,6 +365,7 @@ import sys
 from py_api_saga.journal import changes
 changes.PATIENCE = 0.05
 from py_api_saga.cli import main
+from py_api_saga.journal.health import Holder
 from py_api_saga.journal.sqlite import view
 view.MOMENT = 0.01
 sys.path.insert(0, sys.argv.pop(1))
@@ -591,8 +593,9 @@ def test_a_process_ends_while_the_gate_is_shut(journal: SQLiteJournal, stopped: 
     """Nobody waits at its end for a process that has stopped; nor comes in when nobody is left."""
     script = """
 from py_api_saga.journal import changes
+from py_api_saga.journal.health import Holder
 from py_api_saga.journal.sqlite import shared
-changes.PATIENCE = shared.PATIENCE = 0.05
+changes.PATIENCE = shared.BUSY = 0.05
 claim = begin("theirs")
 say("begun")
 told()
@@ -938,13 +941,13 @@ def test_who_comes_and_goes_is_not_said_to_linger(
 ) -> None:
     """Only who stays is."""
     path = str(tmp_path / "gate")
-    holders = [gate.Holder(1, None, ""), gate.Holder(2, None, "")]
+    holders = [Holder(1, None, ""), Holder(2, None, "")]
     monkeypatch.setattr(
         gate, "inside", lambda _: holders.pop(0) if len(holders) > 1 else holders[0]
     )
     assert gate.lingering(path, 0.02) is None
-    assert gate.lingering(path, 0.02) == gate.Holder(2, None, "")
-    holders[:] = [gate.Holder(3, time.time() - 5, "")]
+    assert gate.lingering(path, 0.02) == Holder(2, None, "")
+    holders[:] = [Holder(3, time.time() - 5, "")]
     started = time.monotonic()
     assert gate.lingering(path, 3.0) == holders[0]
     assert time.monotonic() - started < 3

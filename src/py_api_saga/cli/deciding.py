@@ -12,14 +12,16 @@ from typing import Any
 
 from py_api_saga import repair
 from py_api_saga.cli.arguments import UsageError
-from py_api_saga.cli.opening import import_modules, refuse_sealed, to_write
+from py_api_saga.cli.opening import to_write
 from py_api_saga.cli.printing import write
+from py_api_saga.cli.sealed import refuse_sealed
+from py_api_saga.cli.setting_up import import_modules
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.format.functions import UnknownNameError
 from py_api_saga.journal.format.json_text import MAX_VALUE, loads
 from py_api_saga.journal.format.untagging import untagged
 from py_api_saga.journal.format.values import Trees
-from py_api_saga.journal.sqlite.journal import SQLiteJournal
+from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.story.saga import fold
 from py_api_saga.wording import as_text
@@ -36,7 +38,7 @@ _NEXT = {
 def retry(arguments: argparse.Namespace) -> int:
     """Call once more what is stuck."""
 
-    def decide(journal: SQLiteJournal, who: str) -> SagaStatus:
+    def decide(journal: LastingJournal, who: str) -> SagaStatus:
         return repair.again(
             journal,
             arguments.saga_id,
@@ -53,7 +55,7 @@ def retry(arguments: argparse.Namespace) -> int:
 def compensate(arguments: argparse.Namespace) -> int:
     """Undo a saga."""
 
-    def decide(journal: SQLiteJournal, who: str) -> SagaStatus:
+    def decide(journal: LastingJournal, who: str) -> SagaStatus:
         return repair.compensate(journal, arguments.saga_id, who=who, why=arguments.note)
 
     return _decide(arguments, decide)
@@ -62,7 +64,7 @@ def compensate(arguments: argparse.Namespace) -> int:
 def cancel(arguments: argparse.Namespace) -> int:
     """Undo a saga that waits for recovery; say what to use for one that does not."""
 
-    def decide(journal: SQLiteJournal, who: str) -> SagaStatus:
+    def decide(journal: LastingJournal, who: str) -> SagaStatus:
         saga_id = arguments.saga_id
         seen = journal.find(saga_id)
         if seen is not None and seen.status is SagaStatus.STUCK:
@@ -82,7 +84,7 @@ def resolve(arguments: argparse.Namespace) -> int:
     status = _status(arguments)
     import_modules(arguments)
 
-    def decide(journal: SQLiteJournal, who: str) -> SagaStatus:
+    def decide(journal: LastingJournal, who: str) -> SagaStatus:
         result = MISSING
         if status is Status.SUCCEEDED:
             seen = journal.find(arguments.saga_id)
@@ -116,7 +118,7 @@ def _status(arguments: argparse.Namespace) -> Status:
     return chosen[0]
 
 
-def _value(text: str, journal: SQLiteJournal) -> Any:
+def _value(text: str, journal: LastingJournal) -> Any:
     """Read a result as a journal has it: plain JSON, or with tags."""
     try:
         return untagged(loads(text, MAX_VALUE), journal.names)
@@ -127,7 +129,7 @@ def _value(text: str, journal: SQLiteJournal) -> Any:
 
 def _decide(
     arguments: argparse.Namespace,
-    decide: Callable[[SQLiteJournal, str], SagaStatus],
+    decide: Callable[[LastingJournal, str], SagaStatus],
     modules: list[str] | None = None,
 ) -> int:
     with closing(to_write(arguments, modules or ())) as journal:
@@ -142,7 +144,7 @@ def _decide(
     return 0
 
 
-def _way(journal: SQLiteJournal, saga_id: str) -> str:
+def _way(journal: LastingJournal, saga_id: str) -> str:
     """Say what recovery does with an open saga."""
     seen = journal.find(saga_id)
     assert seen is not None  # noqa: S101 - a decision about it was written down

@@ -5,20 +5,22 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 from py_api_saga.calls import Call
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.listing import ATTENTION
-from py_api_saga.cli.opening import batches, import_modules, refuse_sealed, to_read
+from py_api_saga.cli.opening import to_read
 from py_api_saga.cli.printing import write, write_json
+from py_api_saga.cli.sealed import batches, refuse_sealed
+from py_api_saga.cli.setting_up import import_modules
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN, Row
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sagas import Recorded, folding, read_rows
 from py_api_saga.journal.format.values import Values
-from py_api_saga.journal.protocol import Journal
+from py_api_saga.journal.protocol import Codec
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.words import plural
 
@@ -32,10 +34,9 @@ def main(arguments: argparse.Namespace) -> int:
     import_modules(arguments)
     stranded: list[dict[str, Any]] = []
     with to_read(arguments) as journal:
-        journal.names = _names(arguments)
-        known = cast("Journal", journal)
+        known = _Known(_names(arguments), journal.codec)
         sagas = journal.select({SagaStatus.STUCK, *OPEN})
-        refuse_sealed(known, sagas)
+        refuse_sealed(journal, sagas)
         for batch in batches(sagas):
             rows = journal.rows([seen.number for seen in batch])
             for seen in batch:
@@ -48,6 +49,13 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         _write(go_on, stranded)
     return ATTENTION if stranded else 0
+
+
+class _Known(NamedTuple):
+    """What is in the code here, and what opens what is in the journal."""
+
+    names: Functions
+    codec: Codec | None
 
 
 def _names(arguments: argparse.Namespace) -> Functions:

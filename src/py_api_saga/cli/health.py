@@ -5,33 +5,26 @@ from __future__ import annotations
 import argparse
 import platform
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from py_api_saga import clock
 from py_api_saga.cli.listing import ATTENTION
-from py_api_saga.cli.opening import (
-    batches,
-    each_read,
-    holder_as_json,
-    tell_of_who_hangs,
-    to_read,
-)
+from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.cli.renewing import new_owners
+from py_api_saga.cli.sealed import batches, each_read
 from py_api_saga.cli.version import installed
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE, Summary
 from py_api_saga.journal.format.values import Trees
-from py_api_saga.journal.protocol import Journal
-from py_api_saga.journal.sqlite.gate import Holder
-from py_api_saga.journal.sqlite.view import View
+from py_api_saga.journal.health import Health, Holder
+from py_api_saga.journal.lasting import View
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import at_a_glance
 from py_api_saga.story.saga import fold
 from py_api_saga.story.words import duration, plural
 
 _MANY = 3  # tries after which a saga deserves a look
-_BIG = 64 << 20  # bytes of a WAL that somebody keeps from being written back
 
 
 # --- check -----------------------------------------------------------------------------------
@@ -43,8 +36,8 @@ def check(arguments: argparse.Namespace) -> int:
         now = journal.now()
         latest = now - arguments.grace
         sagas = journal.select({SagaStatus.STUCK, *OPEN})
-        driven = {seen.number for seen in sagas if journal.drives(seen)}
-        waiting = [seen for seen in sagas if seen.status in OPEN and seen.number not in driven]
+        driven = {seen.number: journal.drives(seen) for seen in sagas}
+        waiting = [seen for seen in sagas if seen.status in OPEN and not driven[seen.number]]
         late = [seen for seen in waiting if max(seen.changed, seen.due) < latest]
         # Told by a clock that was set back since, which hid from recovery that they are due.
         ahead = [s for s in waiting if max(s.changed, s.due) > now + LONGEST_WAIT]
@@ -63,7 +56,7 @@ def check(arguments: argparse.Namespace) -> int:
                 "tried": len(tried),
                 "open": len(sagas) - len(stuck),
                 "sagas": [
-                    at_a_glance(seen, driven=journal.drives(seen)) for seen in concern.values()
+                    at_a_glance(seen, driven=driven[seen.number]) for seen in concern.values()
                 ],
                 **holder_as_json(holder),
             }
@@ -100,38 +93,37 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.new_owners is not None:
         return new_owners(arguments)
     with to_read(arguments) as journal:
-        found = examine(journal)
+        health, found = examine(journal)
     if arguments.json:
         write_json(found)
     else:
-        _write(found)
-    return 1 if found["damage"] else 0
+        _write(health, found)
+    return 1 if health.damage else 0
 
 
-def examine(journal: View) -> dict[str, Any]:
-    """Give all that there is to know of a journal's file."""
-    health, holder = journal.health(), journal.who_writes()
+def examine(journal: View) -> tuple[Health, dict[str, Any]]:
+    """Give how a journal does, and all that there is to know of it as JSON has it."""
+    health = journal.health()
+    if health.sagas:  # else nothing can be read
+        try:
+            health.damage.extend(_unreadable(journal))
+        except JournalError as error:
+            health.damage.append(str(error))
     found: dict[str, Any] = {
-        "path": journal.place,
+        "journal": journal.place,
         "library": installed(),
         "python": platform.python_version(),
         **health.facts,
-        **holder_as_json(holder),
         **health._asdict(),
     }
-    del found["facts"]
-    if health.sagas:  # else nothing can be read
-        try:
-            found["damage"] += _unreadable(journal)
-        except JournalError as error:
-            found["damage"].append(str(error))
-    return found
+    del found["facts"], found["says"]
+    return health, found
 
 
 def _unreadable(journal: View) -> list[str]:
     """List the unfinished sagas whose entries make no sense."""
     faults = []
-    values = Trees(cast("Journal", journal))
+    values = Trees(journal)
     unfinished: list[Summary] = [*journal.select({SagaStatus.STUCK, *OPEN})]
     for batch in batches(unfinished):
         rows = journal.rows([seen.number for seen in batch])
@@ -143,45 +135,25 @@ def _unreadable(journal: View) -> list[str]:
     return faults
 
 
-def _write(found: dict[str, Any]) -> None:
-    holds, since = found["gate_holder"], found["gate_held_since"]
+def _write(health: Health, found: dict[str, Any]) -> None:
     rows = [
-        ["file", f"{found['path']}, {found['permissions']}, {found['size']:,} bytes"],
-        ["format", f"{found['format']}, {found['journal_mode']}, pages of {found['page_size']:,}"],
-        ["WAL", f"{found['wal_size']:,} bytes" + _why_big(found["wal_size"])],
-        ["versions", f"py-api-saga {found['library']}, Python {found['python']}"],
-        ["SQLite", found["sqlite"] + _BUG[found["wal_reset_bug"]]],
-        ["writing", _who(holds, since)],
-        ["sagas", ", ".join(f"{n:,} {status}" for status, n in found["sagas"].items()) or "?"],
-        ["left", _left(found["left_by_dead"])],
+        *health.says,
+        ("versions", f"py-api-saga {found['library']}, Python {found['python']}"),
+        ("sagas", ", ".join(f"{n:,} {status}" for status, n in health.sagas.items()) or "?"),
+        ("left", _left(health.left_by_dead)),
     ]
     write(*table(rows))
-    for why in found["refuses"]:
+    for why in health.refuses:
         write(f"NOT WRITTEN: {why}")
-    for fault in found["damage"]:
+    for fault in health.damage:
         write(f"DAMAGED: {fault}")
-    if not found["damage"]:
+    for better in health.advice:
+        write(f"ADVICE: {better}")
+    if not health.damage:
         write("no damage")
-
-
-def _who(holds: int | None, since: str | None) -> str:
-    if holds is None:
-        return "nobody at this moment"
-    return f"process {holds or 'unknown'}" + (f", since {since}" if since else "")
-
-
-_BUG = {
-    True: ", which has the WAL-reset bug; the gate keeps clear of it, as long as nothing else "
-    "writes to the file",
-    False: ", which is free of the WAL-reset bug",
-}
 
 
 def _left(sagas: int | None) -> str:
     if sagas is None:
         return "unknown: nobody can tell which processes live"
     return f"{plural(sagas, 'open saga')} by processes that have died"
-
-
-def _why_big(size: int) -> str:
-    return "; a reader that stays open keeps it from being written back" if size > _BIG else ""

@@ -6,12 +6,12 @@ import argparse
 from collections.abc import Sequence
 from contextlib import closing
 
-from py_api_saga.cli.opening import SEALED, batches, to_read, to_write
+from py_api_saga.cli.opening import to_read, to_write
 from py_api_saga.cli.printing import write
+from py_api_saga.cli.sealed import SEALED, batches
 from py_api_saga.journal.changes import Summary
 from py_api_saga.journal.format.sealing import SealedError
-from py_api_saga.journal.sqlite.journal import SQLiteJournal
-from py_api_saga.journal.sqlite.view import View
+from py_api_saga.journal.lasting import LastingJournal, View
 from py_api_saga.repair import purge_all
 from py_api_saga.story.words import error_words, plural
 
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 1 if left else 0
 
 
-def _chosen(arguments: argparse.Namespace, journal: View | SQLiteJournal) -> Sequence[Summary]:
+def _chosen(arguments: argparse.Namespace, journal: View | LastingJournal) -> Sequence[Summary]:
     """List the sagas that are to be purged; those that were are left out, unless forgotten now."""
     before = journal.now() - arguments.older_than
     ended = journal.select(arguments.status, before=before)

@@ -6,7 +6,7 @@ import argparse
 import shlex
 from typing import Any
 
-from py_api_saga.cli.opening import path_of, to_read
+from py_api_saga.cli.opening import named, to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.story.detail import headlines
 from py_api_saga.story.saga import Story, read
@@ -19,7 +19,7 @@ def main(arguments: argparse.Namespace) -> int:
         story = read(journal, arguments.saga_id)
     saga = "saga"
     if arguments.journal:
-        saga += f" --journal {shlex.quote(path_of(arguments))}"
+        saga += f" --journal {shlex.quote(named(arguments))}"
     if arguments.codec:
         saga += f" --codec {shlex.quote(arguments.codec)}"
     found = explained(story, saga)

@@ -9,29 +9,23 @@ from contextlib import closing
 
 from py_api_saga.cli.deciding import who_decides
 from py_api_saga.cli.listing import ATTENTION
-from py_api_saga.cli.opening import (
-    SEALED,
-    around_of,
-    batches,
-    import_modules,
-    refuse_sealed,
-    sealed_among,
-    to_write,
-)
+from py_api_saga.cli.opening import to_write
 from py_api_saga.cli.printing import write
+from py_api_saga.cli.sealed import SEALED, batches, refuse_sealed, sealed_among
+from py_api_saga.cli.setting_up import around_of, import_modules
 from py_api_saga.current import Around
 from py_api_saga.durable.recovery import Readiness, Recovered, Recovery, run_recovery, takeover
 from py_api_saga.durable.unready import unready
 from py_api_saga.exceptions import SagaError, SagaException
 from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.journal.changes import OPEN, Summary
-from py_api_saga.journal.sqlite.journal import SQLiteJournal
+from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.words import error_words
 from py_api_saga.wording import as_text
 
 
-def open_to_recover(arguments: argparse.Namespace) -> SQLiteJournal:
+def open_to_recover(arguments: argparse.Namespace) -> LastingJournal:
     """Open the journal, which may name what is in the modules that were imported."""
     return to_write(arguments, arguments.modules, arguments.alias)
 
@@ -55,7 +49,7 @@ def recover(arguments: argparse.Namespace) -> int:
 
 
 def prepare(
-    journal: SQLiteJournal,
+    journal: LastingJournal,
     limit: int | None,
     readiness: Readiness | None = None,
     loop: SideLoop | None = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import select
+import selectors
 import signal
 import socket
 import sys
@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NamedTuple, Self
 
 from py_api_saga import clock
-from py_api_saga.cli.opening import around_of, codec_of, import_modules, named
+from py_api_saga.cli.opening import to_look_for
 from py_api_saga.cli.printing import write
 from py_api_saga.cli.recovering import (
     begins_nothing,
@@ -26,12 +26,12 @@ from py_api_saga.cli.recovering import (
     open_to_recover,
     prepare,
 )
+from py_api_saga.cli.setting_up import around_of, import_modules
 from py_api_saga.current import Around
 from py_api_saga.durable.recovery import Readiness, Recovery, workers_of
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.executors.side_loop import SideLoop
-from py_api_saga.journal.sqlite.connecting import check_kind
-from py_api_saga.journal.sqlite.journal import SQLiteJournal
+from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.story.words import error_words, moment, plural
 
 _LOOK = 0.1  # seconds between two looks at what runs
@@ -40,10 +40,9 @@ _LAST_WORDS = 1.0  # seconds for which a process that has to go tries to say so
 
 def main(arguments: argparse.Namespace) -> int:
     """Work until told to end."""
-    path = named(arguments)
     import_modules(arguments)  # what is missing is said now, not once there is a journal
     around = around_of(arguments)
-    codec_of(arguments)
+    place = to_look_for(arguments)
     worker = Worker(
         arguments.workers,
         arguments.limit,
@@ -53,19 +52,10 @@ def main(arguments: argparse.Namespace) -> int:
         around,
     )
     with worker.listening():
-        if worker.waits_for(path):
+        if worker.waits_for(place):
             with closing(open_to_recover(arguments)) as journal:
                 worker.run(journal)
     return 0
-
-
-def _is_there(path: str) -> bool:
-    try:
-        seen = os.stat(path)  # noqa: PTH116 - paths are text here
-    except FileNotFoundError:
-        return False
-    check_kind(path, seen)
-    return seen.st_size > 0
 
 
 class _Round(NamedTuple):
@@ -150,8 +140,10 @@ class Worker:
         self._sealed: set[int] = set()  # sagas of which it has said so
         self._is_told = False
         self._gives_up: float | None = None  # when, if there is still no journal
-        self._ear, self._bell = socket.socketpair()  # select on Windows takes nothing else
+        self._ear, self._bell = socket.socketpair()  # Windows can wait for nothing else
         self._bell.settimeout(0)
+        self._listens = selectors.DefaultSelector()  # select() knows no descriptor beyond 1,023
+        self._listens.register(self._ear, selectors.EVENT_READ)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -167,6 +159,7 @@ class Worker:
             signal.set_wakeup_fd(rung)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            self._listens.close()
             self._ear.close()
             self._bell.close()
 
@@ -179,38 +172,35 @@ class Worker:
         for one in self._rounds:
             one.recovery.stop()
 
-    def waits_for(self, path: str) -> bool:
+    def waits_for(self, journal: LastingJournal) -> bool:
         """Wait until there is a journal; false if told to end before.
 
         Raises:
             SagaError: There is none, and it has waited long enough.
         """
         while not self._is_told:
-            if self._sees(path):
+            if self._sees(journal):
                 return True
             due = clock.monotonic() + self._interval
             self._wait(due if self._gives_up is None else min(due, self._gives_up))
         _log("ended")
         return False
 
-    def _sees(self, path: str) -> bool:
+    def _sees(self, journal: LastingJournal) -> bool:
         """Tell whether there is a journal, and say once if there is none: nobody is to make it."""
         now = clock.monotonic()
-        if _is_there(path):
+        if not (why := journal.missing()):
             self._gives_up = None
             return True
         if self._gives_up is None:
             self._gives_up = now + self._patience
-            _log(
-                f"there is no journal {path}; looking every {self._interval:g} s, "
-                f"for {self._patience:g} s at most"
-            )
+            _log(f"{why}; looking every {self._interval:g} s, for {self._patience:g} s at most")
         elif now >= self._gives_up:
-            message = f"there is no journal {path}, nor was there one in {self._patience:g} s"
+            message = f"{why}, nor was there one in {self._patience:g} s"
             raise SagaError(message)
         return False
 
-    def run(self, journal: SQLiteJournal) -> None:
+    def run(self, journal: LastingJournal) -> None:
         """Work until told to end, and until what was begun has ended.
 
         Raises:
@@ -252,13 +242,13 @@ class Worker:
     def _running(self) -> int:
         return sum(not thread.done() for one in self._rounds for thread in one.threads)
 
-    def _begin(self, journal: SQLiteJournal, pool: ThreadPoolExecutor) -> None:
+    def _begin(self, journal: LastingJournal, pool: ThreadPoolExecutor) -> None:
         """Look what is due, and let the threads that are free begin it."""
         free = self._threads - self._running()
         if not free:
             return
         try:
-            if not self._sees(journal.path):
+            if not self._sees(journal):
                 return
             recovery, sealed = prepare(
                 journal, self._limit, self._readiness, self._loop, self._around
@@ -297,7 +287,7 @@ class Worker:
     def _wait(self, due: float) -> None:
         """Wait for the next round, for the next look at what runs, or for a signal."""
         seconds = _LOOK if self._rounds else max(0.0, due - clock.monotonic())
-        if select.select([self._ear], [], [], seconds)[0]:
+        if self._listens.select(seconds):
             self._ear.recv(1)  # it may have been another signal
 
 

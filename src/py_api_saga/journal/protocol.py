@@ -23,7 +23,21 @@ class Codec(Protocol):
         """Give back the text; raises if it was tampered with."""
 
 
-class Journal(Protocol):
+class Vocabulary(Protocol):
+    """What the values of a journal are written and read with.
+
+    Attributes:
+        names: The functions and types that its sagas may name.
+        codec: What its values pass through on their way to it and back, or None.
+    """
+
+    @property
+    def names(self) -> Functions: ...  # noqa: D102 - described above
+    @property
+    def codec(self) -> Codec | None: ...  # noqa: D102
+
+
+class Journal(Vocabulary, Protocol):
     """Where sagas are recorded.
 
     What those who use one rely on, whatever it is kept in, and whoever writes to it meanwhile:
@@ -46,16 +60,10 @@ class Journal(Protocol):
 
     Attributes:
         place: Where it is, for messages; never with a password.
-        names: The functions and types that its sagas may name.
-        codec: What its values pass through on their way to it and back, or None.
     """
 
     @property
     def place(self) -> str: ...  # noqa: D102 - described above
-    @property
-    def names(self) -> Functions: ...  # noqa: D102
-    @property
-    def codec(self) -> Codec | None: ...  # noqa: D102
 
     def write(self, *changes: Change) -> None:
         """Return when each change is settled; `Change.check` says how.

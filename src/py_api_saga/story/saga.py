@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol
 
 from py_api_saga.entries import Entry, abort, recovered
 from py_api_saga.exceptions import JournalError, SagaError
@@ -11,21 +11,18 @@ from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN, Row, Summary
 from py_api_saga.journal.format.sagas import NOTE, PARKED, Recorded, folding, read_lines, read_rows
 from py_api_saga.journal.format.values import Trees
-from py_api_saga.journal.protocol import Codec, Journal
+from py_api_saga.journal.protocol import Vocabulary
 
 
-class Source(Protocol):
+class Source(Vocabulary, Protocol):
     """What sagas are read from: a journal, or what reads one without driving anything in it.
 
     Attributes:
         place: Where it is, for messages.
-        codec: What opens sealed values, or None.
     """
 
     @property
     def place(self) -> str: ...  # noqa: D102 - described above
-    @property
-    def codec(self) -> Codec | None: ...  # noqa: D102
 
     def now(self) -> float:
         """Tell the time by the journal's clock, seconds since 1970."""
@@ -101,7 +98,7 @@ def read(journal: Source, saga_id: str) -> Story:
         SagaError: There is none.
     """
     seen = find(journal, saga_id)
-    values = Trees(cast("Journal", journal))  # which needs no more of one than names and codec
+    values = Trees(journal)
     opens = None if journal.codec is None else values
     story = Story(seen, journal.drives(seen), values, opens, journal.now())
     rows = journal.rows([seen.number])[seen.number]

@@ -13,7 +13,7 @@ from py_api_saga.journal.format.json_text import MAX_VALUE, dumps, loads
 from py_api_saga.journal.format.sealing import SEALED, SealedError, is_sealed, sealed, unsealed
 from py_api_saga.journal.format.tagging import are_plain, deep_tagged, tagged
 from py_api_saga.journal.format.untagging import untagged
-from py_api_saga.journal.protocol import Journal
+from py_api_saga.journal.protocol import Vocabulary
 from py_api_saga.status import MISSING
 from py_api_saga.wording import as_text
 
@@ -25,7 +25,7 @@ class Values:
 
     __slots__ = ("_codec", "names")
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Vocabulary) -> None:
         """Use the names and the codec of a journal."""
         self.names = journal.names
         self._codec = journal.codec

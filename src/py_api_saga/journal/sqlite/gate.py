@@ -20,12 +20,11 @@ most: it is written anew if it is older, which costs no commit more than a look 
 from __future__ import annotations
 
 import os
-from collections import namedtuple
 from contextlib import suppress
-from time import localtime, strftime
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.health import Holder
 from py_api_saga.journal.sqlite.descriptors import give_back, is_ours, keep_beside, open_beside
 
 try:
@@ -120,34 +119,6 @@ def _note() -> bytes:
     """Write down when, and on which machine or in which container."""
     note = f"{int(clock.time()):<{_WIDTH - 1}} {os.uname().nodename}".encode(errors="replace")
     return note[: _WHOLE - _WIDTH - 1].ljust(_WHOLE - _WIDTH - 1) + b"\n"
-
-
-class Holder(namedtuple("Holder", "pid since host")):  # noqa: PYI024 - a typed one takes 1 ms more
-    """Who is inside a gate."""
-
-    pid: int  # 0 if it is not known
-    since: float | None  # seconds since 1970, a second early at most; None if it is not known
-    host: str  # empty if it is this machine
-
-    __slots__ = ()
-
-    def __str__(self) -> str:
-        words = f"process {self.pid or 'unknown'}"
-        if self.host:
-            words += f" on {self.host}"
-        if self.since is not None:
-            seconds = max(0.0, clock.time() - self.since)
-            words += f" (since {strftime('%H:%M:%S', localtime(self.since))}, {seconds:,.0f} s)"
-        return words
-
-    @property
-    def remedy(self) -> str:
-        """What lets others in."""
-        if self.host:
-            return "if it was paused or stopped there, let it go on; else end it"
-        if not self.pid:
-            return "find it (`lsof`, `fuser`) and let it go on, or end it"
-        return f"if it is stopped, `kill -CONT {self.pid}` lets it go on; else end it"
 
 
 def inside(path: str) -> Holder | None:

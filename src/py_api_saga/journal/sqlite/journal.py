@@ -16,14 +16,21 @@ from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, Append, Change, Claim, Summary
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sealing import check_codec
+from py_api_saga.journal.health import Holder
 from py_api_saga.journal.protocol import Codec
 from py_api_saga.journal.sql.group_commit import RetiredError
 from py_api_saga.journal.sqlite import files
-from py_api_saga.journal.sqlite.connecting import Durability, JournalMode, Options, locate
+from py_api_saga.journal.sqlite.connecting import (
+    Durability,
+    JournalMode,
+    Options,
+    check_kind,
+    locate,
+)
 from py_api_saga.journal.sqlite.gate import inside
 from py_api_saga.journal.sqlite.reading import Reader, Reads
 from py_api_saga.journal.sqlite.shared import Shared
-from py_api_saga.journal.sqlite.view import View
+from py_api_saga.journal.sqlite.view import SQLiteView, who_hangs
 from py_api_saga.journal.sqlite.writes import milliseconds
 
 
@@ -154,19 +161,36 @@ class SQLiteJournal(Reads):
         shared.open()
         return shared
 
-    def reader(self) -> View:
+    def reader(self) -> SQLiteView:
         """Give a view for whoever drives nothing: it waits for nobody, and makes no file.
 
         Raises:
             JournalError: There is no such file, or it is not a journal of this format.
         """
-        return View(self.path, self.codec)
+        return SQLiteView(self.path, self.codec)
 
     # --- for a person ----------------------------------------------------------------------------
 
     def exists(self) -> bool:
         """Tell whether there is a file: what reads it would make it."""
         return os.path.exists(self.path)  # noqa: PTH110 - paths are text here
+
+    def missing(self) -> str:
+        """Say why there is no journal here, or not yet; empty if there is one. Makes none.
+
+        Raises:
+            JournalError: It is not the path of a file.
+        """
+        try:
+            seen = os.stat(self.path)  # noqa: PTH116 - paths are text here
+        except FileNotFoundError:
+            return f"there is no journal {self.path}"
+        check_kind(self.path, seen)
+        return "" if seen.st_size else f"{self.path} is not a saga journal: it is empty"
+
+    def who_hangs(self) -> Holder | None:
+        """Tell who has been writing for longer than a moment, so that nobody else can."""
+        return who_hangs(os.path.realpath(self.path))
 
     def gate_holder(self) -> int | None:
         """Tell which process writes at this moment, for which all others wait, or None."""

@@ -7,11 +7,12 @@ knows no names, so that nothing is imported.
 import os
 import sqlite3
 from contextlib import closing
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import OPEN, STATUS_OF, Summary
 from py_api_saga.journal.format.functions import Functions
+from py_api_saga.journal.health import Health, Holder
 from py_api_saga.journal.protocol import Codec
 from py_api_saga.journal.sqlite.connecting import (
     VERSION,
@@ -20,22 +21,12 @@ from py_api_saga.journal.sqlite.connecting import (
     connect_to_read,
     mounted_alone,
 )
-from py_api_saga.journal.sqlite.gate import MOMENT, Holder, inside, lingering
+from py_api_saga.journal.sqlite.gate import MOMENT, inside, lingering
 from py_api_saga.journal.sqlite.owners import Owners, owners_at, trouble
 from py_api_saga.journal.sqlite.reading import Reader, Reads
 
 
-class Health(NamedTuple):
-    """How a journal does."""
-
-    facts: dict[str, Any]  # of where it is kept, by name, as JSON has them
-    sagas: dict[str, int]  # how many of each status; empty if they can't be counted
-    left_by_dead: int | None  # open sagas whose process has died; None if nobody can tell
-    refuses: list[str]  # why nothing is written
-    damage: list[str]
-
-
-class View(Reads):
+class SQLiteView(Reads):
     """A journal's file, to be read by whoever drives nothing.
 
     Attributes:
@@ -101,10 +92,6 @@ class View(Reads):
         """Tell who has been writing for longer than a moment, so that nobody else can."""
         return who_hangs(self.place)
 
-    def who_writes(self) -> Holder | None:
-        """Tell who writes at this very moment."""
-        return inside(f"{self.place}-gate")
-
     def owners(self) -> list[tuple[int, int]]:
         """Tell which processes drive open sagas, by number, and how many; 0 is none."""
         return self._read.owners()
@@ -118,9 +105,10 @@ class View(Reads):
 
     def health(self) -> Health:
         """Examine the file; reads all of it."""
-        path = self.place
+        path, holder = self.place, inside(f"{self.place}-gate")
         stat = os.stat(path)  # noqa: PTH116 - paths are text here
         facts = {
+            "path": path,
             "sqlite": sqlite3.sqlite_version,
             "wal_reset_bug": has_wal_reset_bug(sqlite3.sqlite_version_info),
             "format": VERSION,
@@ -129,6 +117,8 @@ class View(Reads):
             "permissions": f"{stat.st_mode & 0o777:04o}",
             "size": stat.st_size,
             "wal_size": _size(f"{path}-wal"),
+            "gate_holder": holder and holder.pid,
+            "gate_held_since": holder and holder.came,
         }
         damage: list[str] = []
         sagas: dict[str, int] = {}
@@ -143,7 +133,33 @@ class View(Reads):
             refuses += [text for text in (mounted_alone(path), self.unsure) if text]
         except JournalError as error:
             damage.append(str(error))
-        return Health(facts, sagas, left, refuses, damage)
+        return Health(facts, _in_words(facts), sagas, left, refuses, damage, [])
+
+
+_BIG = 64 << 20  # bytes of a WAL that somebody keeps from being written back
+_BUG = {
+    True: ", which has the WAL-reset bug; the gate keeps clear of it, as long as nothing else "
+    "writes to the file",
+    False: ", which is free of the WAL-reset bug",
+}
+
+
+def _in_words(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Say what there is to say of a file."""
+    why_big = "; a reader that stays open keeps it from being written back"
+    writes = "nobody at this moment"
+    if facts["gate_holder"] is not None:
+        since = facts["gate_held_since"]
+        writes = f"process {facts['gate_holder'] or 'unknown'}" + (
+            f", since {since}" if since else ""
+        )
+    return [
+        ("file", f"{facts['path']}, {facts['permissions']}, {facts['size']:,} bytes"),
+        ("format", f"{facts['format']}, {facts['journal_mode']}, pages of {facts['page_size']:,}"),
+        ("WAL", f"{facts['wal_size']:,} bytes" + why_big * (facts["wal_size"] > _BIG)),
+        ("SQLite", facts["sqlite"] + _BUG[facts["wal_reset_bug"]]),
+        ("writing", writes),
+    ]
 
 
 def who_hangs(path: str) -> Holder | None:
