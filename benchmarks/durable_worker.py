@@ -227,7 +227,7 @@ def count(place: str, how: str, at_once: int, sagas: int, operations: int) -> di
             thread.start()
         for thread in threads:
             thread.join()
-    commits = journal.shared.commits.count
+    commits = journal.shared.file.count
     journal.close()
     path = f"{place}/sagas.db"
     connection = sqlite3.connect(path)

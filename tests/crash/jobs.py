@@ -38,7 +38,7 @@ from py_api_saga.durable import recovery
 from py_api_saga.executors import event_loop, run, running
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Take
-from py_api_saga.journal.sqlite import commits
+from py_api_saga.journal.sqlite import file as journal_file
 from py_api_saga.process import OwnLock
 
 from . import checks, points, shop
@@ -446,7 +446,7 @@ def _interrupted(times: int, seed: int) -> None:
     for thread in threads:
         thread.join(shop.PATIENCE)
         assert not thread.is_alive(), "it hangs"
-    tell("interrupted", *ended, journal.shared.commits.count)
+    tell("interrupted", *ended, journal.shared.file.count)
     time.sleep(0.3)
     assert not journal.shared.desk.running, journal.shared.desk.running
     journal.close()
@@ -472,14 +472,14 @@ def _batch(sagas: int) -> None:
                 group.create_task(one(f"b-{i}"))
 
     asyncio.run(main())
-    tell("commits", journal.shared.commits.count)
+    tell("commits", journal.shared.file.count)
     journal.close()
 
 
 @_job
 def _read(sagas: int, big: int) -> None:
     """Run sagas while readers overlap for ever, and tell how big the WAL became."""
-    commits.BIG_WAL = big
+    journal_file.BIG_WAL = big
     journal, stop, reads = _open(), threading.Event(), [0]
     with closing(journal):
         _execute(journal, _notes("r", 1), "r")
@@ -579,7 +579,7 @@ def _fails(commit: int, *, recovers: bool = False) -> None:
     def execute(self: Any, sql: str, *rest: Any) -> Any:
         if sql == "COMMIT":
             how["commits"] += 1
-            if commit <= how["commits"] < commit + commits.TRIES:
+            if commit <= how["commits"] < commit + journal_file.TRIES:
                 self.rollback()
                 raise sqlite3.OperationalError("disk I/O error")
         return begin(self, sql, *rest)

@@ -67,7 +67,6 @@ HOUSE = (
     ("journal.format.sealing",),
     # Where it is kept.
     ("journal.sql", "journal.sql.statements", "journal.sql.desk"),
-    ("journal.sql.batch",),
     ("journal.sql.group_commit",),
     ("journal.sqlite", "journal.sqlite.queries", "journal.sqlite.descriptors"),
     ("journal.sqlite.gate", "journal.sqlite.owners", "journal.sqlite.connecting"),
@@ -75,7 +74,6 @@ HOUSE = (
     ("journal.sqlite.view",),
     ("journal.sqlite.renewal",),
     ("journal.sqlite.file",),
-    ("journal.sqlite.commits",),
     ("journal.sqlite.shared",),
     ("journal.sqlite.files",),
     ("journal.sqlite.journal", "journal.memory"),
@@ -225,7 +223,7 @@ SEAMS = {
     "clock": {"time.monotonic", "time.sleep", "time.time"},
     "chance": {"os.urandom"},
     "executors.event_loop": {"asyncio.sleep"},  # a timer of the loop, which a test's loop has too
-    "journal.sql.batch": {"loop.time"},  # to compare it with when such a timer is due
+    "journal.sql.group_commit": {"loop.time"},  # to compare it with when such a timer is due
 }
 OUTSIDE = {
     *("asyncio.sleep", "loop.time", "os.urandom", "os.times", "datetime.now", "datetime.utcnow"),

@@ -577,14 +577,14 @@ def test_who_waits_for_nobody_any_more_lets_the_next_one_in(
 ) -> None:
     """The thread of ours comes in at last, and writes nothing."""
     go_on = stopped()
-    before = journal.shared.commits.count
+    before = journal.shared.file.count
     for name in "ab":
         with pytest.raises(JournalError):
             chain(name).start(journal=journal, saga_id=name)
     go_on()
     until(lambda: not journal.shared.queue.is_in_line)
     until(lambda: is_free(journal))
-    assert journal.shared.commits.count == before
+    assert journal.shared.file.count == before
     assert not journal.shared.queue.batch.shut
     assert journal.select() == []
 
@@ -871,12 +871,12 @@ def test_a_gate_that_fails_while_somebody_stands_in_line_is_an_error(
         journal.write(create := Create("b", "x", "[1]"))
         batch = queue.batch
         with queue.turn:
-            journal.shared.commits.record(batch)
+            journal.shared.file.record(batch)
     with pytest.raises(JournalError, match=r"cannot be written: .*Input/output error"):
         create.check()
     assert queue.batch is batch
     assert not batch.done
-    journal.shared.commits.stand_in_line(batch)
+    journal.shared.file.stand_in_line(batch)
     assert not is_free(journal)  # it has opened before anybody had to wait
     queue.wake_thread()
     begin(journal, "c")

@@ -32,7 +32,8 @@ from py_api_saga.journal.changes import (
 )
 from py_api_saga.journal.sql import statements
 from py_api_saga.journal.sql.group_commit import RetiredError
-from py_api_saga.journal.sqlite import commits, connecting, queries
+from py_api_saga.journal.sqlite import connecting, queries
+from py_api_saga.journal.sqlite import file as journal_file
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.owners import owners_at
 from py_api_saga.status import SagaStatus
@@ -563,9 +564,9 @@ def test_changes_that_wait_share_a_commit(journal: SQLiteJournal) -> None:
     """Those of one call, those of the tasks of one turn, and those that come while one runs."""
     creates = [Create(f"s{i}", "x", "[1]") for i in range(64)]
     journal.find("a")
-    before = journal.shared.commits.count
+    before = journal.shared.file.count
     journal.write(*creates)
-    assert journal.shared.commits.count == before + 1
+    assert journal.shared.file.count == before + 1
 
     async def main() -> None:
         await asyncio.gather(
@@ -573,7 +574,7 @@ def test_changes_that_wait_share_a_commit(journal: SQLiteJournal) -> None:
         )
 
     asyncio.run(main())
-    assert journal.shared.commits.count == before + 2
+    assert journal.shared.file.count == before + 2
 
     with journal.shared.queue.turn:  # as if a commit ran
         threads = [
@@ -586,18 +587,18 @@ def test_changes_that_wait_share_a_commit(journal: SQLiteJournal) -> None:
             time.sleep(0.001)
     for thread in threads:
         thread.join()
-    assert journal.shared.commits.count == before + 3
+    assert journal.shared.file.count == before + 3
     assert bodies(journal, "s63") == ["[1]", "[2]", "[3]"]
 
 
 def test_a_chain_costs_a_commit_for_each_row(journal: SQLiteJournal) -> None:
     """Nothing else is written meanwhile."""
     journal.find("a")
-    before = journal.shared.commits.count
+    before = journal.shared.file.count
     claim = begin(journal)
     for status in (None, None, SagaStatus.COMPLETED):
         journal.write(Append(claim, "[2]", status))
-    assert journal.shared.commits.count == before + 4
+    assert journal.shared.file.count == before + 4
 
 
 def test_claims_are_written_together_too(path: Path) -> None:
@@ -605,10 +606,10 @@ def test_claims_are_written_together_too(path: Path) -> None:
     journal = SQLiteJournal(path, durability="process")
     journal.write(*(Create(f"s{i}", "x", "[1]", driven=False) for i in range(2_000)))
     waiting = journal.waiting()
-    before = journal.shared.commits.count
+    before = journal.shared.file.count
     for base in range(0, 2_000, 125):
         journal.write(*(Take(summary, counted=True) for summary in waiting[base : base + 125]))
-    assert journal.shared.commits.count == before + 16
+    assert journal.shared.file.count == before + 16
     assert len(journal.shared.desk.running) == 2_000
     for claim in list(journal.shared.desk.running.values()):
         journal.leave(claim)
@@ -767,7 +768,7 @@ def test_a_disk_that_does_not_recover_is_an_error(journal: SQLiteJournal, *, aft
         Append(claim, "[2]", None),
         Take(seen(journal, "left")),
     )
-    flaky = Flaky(journal, after=after, times=commits.TRIES)
+    flaky = Flaky(journal, after=after, times=journal_file.TRIES)
     journal.write(create, append, take)
     for change in (create, append, take):
         with pytest.raises(JournalError, match="disk I/O error"):
@@ -826,10 +827,10 @@ def test_a_big_wal_is_begun_anew(
     journal: SQLiteJournal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once no reader holds it any more; one that does costs a moment, not each commit."""
-    monkeypatch.setattr(commits, "EACH", 1)
+    monkeypatch.setattr(journal_file, "EACH", 1)
     begin(journal)
-    journal.shared.commits.big_wal = 100_000
-    monkeypatch.setattr(commits, "BIG_WAL", 100_000)
+    journal.shared.file.big_wal = 100_000
+    monkeypatch.setattr(journal_file, "BIG_WAL", 100_000)
     with closing(sqlite3.connect(path)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM saga").fetchall()
@@ -837,7 +838,7 @@ def test_a_big_wal_is_begun_anew(
         wal = path.with_name("journal-wal")
         assert wal.stat().st_size > 200_000
         journal.write(Append(claim, "[2]", None))
-    journal.shared.commits.big_wal = 100_000
+    journal.shared.file.big_wal = 100_000
     journal.write(Append(claim, "[3]", None))
 
     assert wal.stat().st_size < 100_000
@@ -848,7 +849,7 @@ def test_a_big_wal_is_begun_anew(
 
 def test_without_a_wal_nothing_is_begun_anew(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to look at."""
-    monkeypatch.setattr(commits, "EACH", 1)
+    monkeypatch.setattr(journal_file, "EACH", 1)
     journal = SQLiteJournal(path, journal_mode="delete", durability="process")
     begin(journal, body="x" * 100_000)
     assert not path.with_name("journal-wal").exists()

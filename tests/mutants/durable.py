@@ -320,8 +320,8 @@ MUTANTS = (
         f"{CRASH}::test_readers_that_overlap_for_ever_do_not_let_the_wal_grow",
         (
             Edit(
-                "journal/sqlite/commits.py",
-                "Commits._restart_wal",
+                "journal/sqlite/file.py",
+                "JournalFile._restart_wal",
                 "self._wal_size() < self.big_wal:\n",
                 "self.count:\n",
             ),

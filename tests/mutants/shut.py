@@ -48,11 +48,11 @@ MUTANTS = (
         f"{GATE}::test_who_waits_for_nobody_any_more_lets_the_next_one_in",
         (
             Edit(
-                "journal/sqlite/commits.py",
-                "Commits.record",
+                "journal/sqlite/file.py",
+                "JournalFile.record",
                 "                    if is_entered:\n",
                 "                    if is_open and not is_entered:\n"
-                "                        file.gate._is_inside = False\n"
+                "                        self.gate._is_inside = False\n"
                 "                    if is_entered:\n",
             ),
         ),
@@ -62,8 +62,8 @@ MUTANTS = (
         f"{GATE}::test_a_journal_that_is_closed_while_the_gate_is_shut_is_opened_anew",
         (
             Edit(
-                "journal/sqlite/commits.py",
-                "Commits.stand_in_line",
+                "journal/sqlite/file.py",
+                "JournalFile.stand_in_line",
                 "        gate.wait(line)\n"
                 "        with self.turn:\n"
                 "            gate.step_out(line)\n",

@@ -32,8 +32,7 @@ from py_api_saga.executors import attempt, event_loop
 from py_api_saga.executors.inbox import Inbox
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Create
-from py_api_saga.journal.sql.batch import Batch
-from py_api_saga.journal.sql.group_commit import GroupCommit, RetiredError
+from py_api_saga.journal.sql.group_commit import Batch, GroupCommit, RetiredError
 from py_api_saga.journal.sqlite import connecting
 from py_api_saga.journal.sqlite.writes import Ledger
 from py_api_saga.log import complain

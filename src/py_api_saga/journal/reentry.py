@@ -7,18 +7,24 @@ which know who holds them, and whoever would take one looks first.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from py_api_saga.exceptions import JournalError
 
 
-def is_held(lock: threading.RLock) -> bool:
-    """Tell whether this thread holds a lock.
+def ownership(lock: threading.RLock) -> Callable[[], bool]:
+    """Give what tells whether the thread that calls it holds a lock.
 
     Not public, but what `threading.Condition` asks; to note the thread beside the lock would leave
     a gap between the two in which a signal may strike.
     """
-    held: bool = lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001
-    return held
+    asked: Callable[[], bool] = lock._is_owned  # type: ignore[attr-defined]  # noqa: SLF001
+    return asked
+
+
+def is_held(lock: threading.RLock) -> bool:
+    """Tell whether this thread holds a lock."""
+    return ownership(lock)()
 
 
 def interrupted() -> JournalError:

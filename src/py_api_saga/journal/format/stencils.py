@@ -11,8 +11,8 @@ from typing import Any
 
 from py_api_saga import chance
 from py_api_saga.filling import put
-from py_api_saga.journal.format.json_text import dumps
-from py_api_saga.journal.format.tagging import ATOMS, are_plain, tagged
+from py_api_saga.journal.format.json_text import ATOMS, are_plain, dumps
+from py_api_saga.journal.format.tagging import tagged
 from py_api_saga.journal.format.values import Values
 from py_api_saga.placeholder import Hole, Placeholder
 

@@ -18,18 +18,13 @@ from typing import Any, NoReturn, TypeAlias
 
 from py_api_saga.definition import Results, positions
 from py_api_saga.journal.format.functions import Functions, NotStorableError
-from py_api_saga.journal.format.json_text import MAX_DIGITS, MAX_VALUE, dumps
+from py_api_saga.journal.format.json_text import MAX_DIGITS, MAX_VALUE, are_keys, are_plain, dumps
 from py_api_saga.placeholder import Placeholder
 from py_api_saga.status import MISSING
 
 # Levels of one value. Each is up to three levels of JSON, and Python reads some 900 of these.
 MAX_DEPTH = 100
 SHOWN = 40  # characters of a key in a message
-ATOMS = frozenset({str, int, float, bool, NoneType})
-_HUGE = 10**MAX_DIGITS
-_TINY = -_HUGE  # to negate it takes longer than all the rest of a small value
-_INFINITY = float("inf")
-_LOWEST = -_INFINITY
 _ZONE = r"[A-Za-z][\w+-]*(?:/[A-Za-z][\w+-]*)*"
 
 
@@ -40,25 +35,8 @@ def tagged(value: Any, names: Functions) -> Any:
         NotStorableError: A part of it is of a type that can't be stored, or holds itself, or it
             is larger than can be stored in any case.
     """
-    # Most values are an atom or one container of atoms, and are done here: the rest of this module
-    # gives the same for them, in three times the time.
-    kind = type(value)
-    if kind in ATOMS:
-        if are_plain((value,)):
-            return value
-    elif kind is tuple:
-        if are_plain(value):
-            return {"$tuple": [*value]}
-    elif kind is dict:
-        if are_keys(value) and are_plain(value.values()):
-            return value.copy()
-    elif kind is list and are_plain(value):
-        return value.copy()
-    return deep_tagged(value, names)
-
-
-def deep_tagged(value: Any, names: Functions) -> Any:
-    """Make a tree like `tagged`, of what is known not to be a container of atoms."""
+    if type(value) is tuple and are_plain(value):  # all the rest takes three times as long
+        return {"$tuple": [*value]}
     try:
         return _Writer(names).tag(value)
     except _Fault as fault:
@@ -66,43 +44,6 @@ def deep_tagged(value: Any, names: Functions) -> Any:
     except RecursionError:  # the caller had used up most of the stack
         message = "it is nested too deep for what is left of Python's stack"
     raise NotStorableError(message)
-
-
-def are_plain(items: Iterable[Any]) -> bool:
-    """Tell whether all of these are written as they are."""
-    for item in items:
-        kind = type(item)
-        if kind is str:
-            if not item.isascii() and not _is_unicode(item):
-                return False
-        elif kind is int:
-            if not _TINY < item < _HUGE:
-                return False
-        elif kind is float:
-            if not _LOWEST < item < _INFINITY:
-                return False
-        elif item is not None and kind is not bool:
-            return False
-    return True
-
-
-def are_keys(keys: Iterable[Any]) -> bool:
-    """Tell whether a dict with these keys can be taken for nothing else."""
-    for key in keys:
-        if type(key) is not str or (key < "%" and key[:1] == "$"):  # few keys sort before "%"
-            return False
-        if not key.isascii() and not _is_unicode(key):
-            return False
-    return True
-
-
-def _is_unicode(text: str) -> bool:
-    """Tell whether a text has no lone surrogate, which is neither UTF-8 nor text in a database."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 class _Fault(Exception):
@@ -139,7 +80,7 @@ def _key(key: object) -> str:
     """Write a key in a path; anything but a text or a number may say more than it should."""
     if type(key) is str:
         return f"[{key if len(key) <= SHOWN else key[:SHOWN] + '…'!r}]"
-    if type(key) is int and _TINY < key < _HUGE:
+    if type(key) is int and are_plain((key,)):
         return f"[{key}]"
     return f"[<{_type_name(type(key))}>]"
 
@@ -218,20 +159,20 @@ _Tag: TypeAlias = "Callable[[_Writer, Any], Any]"
 
 
 def _tag_str(_: _Writer, value: str) -> Any:
-    if value.isascii() or _is_unicode(value):
+    if are_plain((value,)):
         return value
     return {"$str": list(map(ord, value))}
 
 
 def _tag_int(_: _Writer, value: int) -> int:
-    if _TINY < value < _HUGE:
+    if are_plain((value,)):
         return value
     message = f"is an int of more than {MAX_DIGITS} digits: store it as a text, in hexadecimal"
     raise _Fault(message)
 
 
 def _tag_float(_: _Writer, value: float) -> Any:
-    return value if _LOWEST < value < _INFINITY else {"$float": repr(value)}
+    return value if are_plain((value,)) else {"$float": repr(value)}
 
 
 def _tag_dict(writer: _Writer, value: dict[Any, Any]) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 
 from py_api_saga.definition import Results
 from py_api_saga.journal.format.functions import Functions, UnknownNameError
-from py_api_saga.journal.format.tagging import ATOMS, MAX_DEPTH, SHOWN, are_keys, zone_named
+from py_api_saga.journal.format.json_text import ATOMS, are_keys
+from py_api_saga.journal.format.tagging import MAX_DEPTH, SHOWN, zone_named
 from py_api_saga.placeholder import Placeholder
 from py_api_saga.status import MISSING
 
@@ -24,15 +25,6 @@ def untagged(tree: Any, names: Functions) -> Any:
         UnknownNameError: It names a type or function that is not there, or not allowed.
         ValueError: It is malformed, or of types that have changed since.
     """
-    # Most trees are an atom or a list or dict of atoms, and are done here, as in `tagged`.
-    kind = type(tree)
-    if kind in ATOMS:
-        return tree
-    if kind is list:
-        if ATOMS.issuperset(map(type, tree)):
-            return tree.copy()
-    elif kind is dict and are_keys(tree) and ATOMS.issuperset(map(type, tree.values())):
-        return tree.copy()
     reader = _Reader(names)
     try:
         return reader.read(tree)

@@ -9,9 +9,18 @@ from typing import Any
 
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.journal.format.functions import NotStorableError
-from py_api_saga.journal.format.json_text import MAX_VALUE, dumps, loads
+from py_api_saga.journal.format.json_text import (
+    MAX_VALUE,
+    UNPLAIN,
+    are_plain,
+    dumps,
+    loads,
+    plain,
+    plain_text,
+    plainly_read,
+)
 from py_api_saga.journal.format.sealing import SEALED, SealedError, is_sealed, sealed, unsealed
-from py_api_saga.journal.format.tagging import are_plain, deep_tagged, tagged
+from py_api_saga.journal.format.tagging import tagged
 from py_api_saga.journal.format.untagging import untagged
 from py_api_saga.journal.protocol import Vocabulary
 from py_api_saga.status import MISSING
@@ -44,7 +53,7 @@ class Values:
         """
         if value is MISSING:  # which says nothing that needs a seal
             return '{"$missing":true}'
-        text = dumps(tagged(value, self.names))
+        text = plain_text(value) or dumps(tagged(value, self.names))
         if len(text) > MAX_VALUE // 4 and len(text.encode()) > MAX_VALUE:
             message = f"its JSON text is larger than {MAX_VALUE:,} bytes: store a reference to it"
             raise NotStorableError(message)
@@ -53,13 +62,14 @@ class Values:
     def tree(self, value: object) -> Any:
         """Make a value a JSON tree, sealed if there is a codec; raises as `write` does."""
         if self._codec is None:
-            return tagged(value, self.names)
+            tree = plain(value)
+            return tagged(value, self.names) if tree is UNPLAIN else tree
         return loads(self.write(value))
 
     def items(self, values: tuple[Any, ...]) -> Any:
         """Make a JSON tree of a list of values, in the same way."""
         if self._codec is None:
-            return [*values] if are_plain(values) else deep_tagged([*values], self.names)
+            return [*values] if are_plain(values) else tagged([*values], self.names)
         return self.tree([*values])
 
     def open(self, tree: Any) -> Any:
@@ -75,7 +85,8 @@ class Values:
 
     def read(self, tree: Any) -> Any:
         """Give the value that a tree stands for; raises ValueError or UnknownNameError."""
-        return untagged(self.open(tree), self.names)
+        value = plainly_read(tree)
+        return untagged(self.open(tree), self.names) if value is UNPLAIN else value
 
     def write_error(self, error: BaseException | None) -> list[Any] | None:
         """Write an error down as its type's name and its text."""

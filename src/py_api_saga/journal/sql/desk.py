@@ -19,7 +19,7 @@ leave never waits. All of it may be done twice, since an interrupt may strike be
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import (
@@ -113,34 +113,28 @@ class Desk:
         if claim.number and claim.owner == self.owner:
             self.releases.append(claim)
 
-    @staticmethod
-    def rounds(changes: Sequence[Change]) -> Iterator[Sequence[Change]]:
-        """Give what is to be done, in transactions that have at most one change of each saga.
+    def round(self, changes: Iterable[Change]) -> tuple[list[Change], bool]:
+        """Give what one transaction is to do, and whether that is not all.
 
-        So a row's number is known before the next one is tried. Without changes there is one
-        transaction, for the releases.
+        It has at most one change of each saga, so that a row's number is known before the next one
+        is tried. What nobody wants any more and nobody has tried is settled: a claim, left by an
+        interrupt.
         """
-        if not changes:
-            yield ()
-        while todo := [change for change in changes if not change.settled]:
-            if 1 < len(todo) > len({change.claim.saga_id for change in todo}):
-                first: dict[str, Change] = {}
-                for change in todo:
-                    first.setdefault(change.claim.saga_id, change)
-                todo = list(first.values())
-            yield todo
-
-    def wanted(self, changes: Iterable[Change]) -> list[Change]:
-        """Settle what nobody wants any more and nobody has tried: a claim, left by an interrupt."""
-        todo = []
+        todo: dict[str, Change] = {}
+        is_more = False
         for change in changes:
-            if change.claim.over and change.tried is None and isinstance(change, Create | Take):
-                message = f"saga {change.claim.saga_id!r} was left before it was claimed"
+            claim = change.claim
+            if change.settled:
+                continue
+            if claim.saga_id in todo:
+                is_more = True
+            elif claim.over and change.tried is None and isinstance(change, Create | Take):
+                message = f"saga {claim.saga_id!r} was left before it was claimed"
                 change.error = SagaInProgress(message)
                 change.settled = True
             else:
-                todo.append(change)
-        return todo
+                todo[claim.saga_id] = change
+        return [*todo.values()], is_more
 
     def withdraw(self, change: Change, why: str) -> None:
         """Settle a change whose caller gave up before it was written."""
@@ -196,19 +190,6 @@ class Desk:
         claim.over = True
         if self.running.get(claim.saga_id) is claim:
             del self.running[claim.saga_id]
-
-    def give_up(
-        self,
-        changes: Iterable[Change],
-        why: Callable[[], JournalError],
-        cause: BaseException | None,
-    ) -> None:
-        """Settle as failed what could not be written; `why` makes the error of each."""
-        for change in changes:
-            if not change.settled:
-                change.error = error = why()  # its own: whoever gets it may say more in it
-                error.__cause__ = cause
-                self.settle(change)
 
     def forget(self) -> None:
         """End all claims, as the database is another one, or has lost who we are."""

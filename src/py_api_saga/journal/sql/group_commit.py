@@ -32,19 +32,19 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from weakref import ref
 
 from py_api_saga import clock
-from py_api_saga.journal.changes import Change
-from py_api_saga.journal.reentry import interrupted, is_held
-from py_api_saga.journal.sql.batch import GRAIN, Batch
+from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.changes import Change, Claim
+from py_api_saga.journal.reentry import interrupted, ownership
 from py_api_saga.log import complain
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop, Future
+    from asyncio import AbstractEventLoop, Future, TimerHandle
 
     from py_api_saga.journal.sql.desk import Desk
 
@@ -75,6 +75,8 @@ if TYPE_CHECKING:
             """Say why nothing can be written at this moment."""
 
 
+GRAIN = 0.02  # seconds between two looks of a loop for what has waited long enough
+_NOBODY = (None,)
 ROLL_CALL = 1.0  # seconds after which a follower looks whether somebody leads
 LINGER = 0.2  # seconds for which the thread of ours waits for more
 POLL = 0.01  # seconds between two looks at the gate, if there can be no thread of ours
@@ -82,6 +84,158 @@ POLL = 0.01  # seconds between two looks at the gate, if there can be no thread 
 
 class RetiredError(Exception):
     """The queue takes no more changes; there may be a new one for the same file."""
+
+
+class Batch:
+    """What one commit is to make durable.
+
+    Attributes:
+        queue: The only one that may write it: after a fork, the child has a queue of its own.
+        changes: In the order in which they came. One that came twice, since its thread was
+            interrupted while it put it here, is settled the first time.
+        releases: Claims that were left before it entered.
+        shut: The gate is, or others write for long; a thread of ours leads, and whoever has
+            little patience looks after it.
+        entered: It takes no more changes, and gives none back.
+        done: Every change is settled, and nobody may wait here any more.
+        told: Those who waited know.
+    """
+
+    __slots__ = (
+        "changes", "done", "entered", "gate", "loops", "queue", "releases", "shut", "timers",
+        "told",
+    )  # fmt: skip
+
+    def __init__(self, queue: GroupCommit) -> None:
+        self.queue = queue
+        self.changes: list[Change] = []
+        self.releases: list[Claim] = []
+        self.gate: threading.Lock | None = None  # held until it is done, if somebody follows
+        self.loops: dict[AbstractEventLoop, list[tuple[Future[None], Sequence[Change]]]] = {}
+        self.timers: dict[AbstractEventLoop, TimerHandle] | None = None
+        self.shut = self.entered = self.done = self.told = False
+
+    def is_led_by(self, change: Change) -> bool:
+        """Tell whether it is for the caller of this change to write it."""
+        # It is empty if an interrupt has struck while that was withdrawn.
+        return not self.shut and (self.changes or _NOBODY)[0] is change
+
+    def enter(self) -> bool:
+        """Close it, so that nobody withdraws from it any more; false if there is none to write.
+
+        For whoever has the turn and may write now.
+        """
+        queue = self.queue
+        with queue.lock:
+            if queue.batch is self:
+                self.shut = False  # if it stays open, it begins anew
+                self.releases += queue.desk.releases
+                queue.desk.releases.clear()
+                if not (self.changes or self.releases):
+                    return False
+                queue.batch = Batch(queue)
+            self.entered = True
+            return not self.done
+
+    def finish(self, why: Callable[[], JournalError], cause: BaseException | None) -> None:
+        """Settle what could not be written, and keep the releases for the next commit.
+
+        Args:
+            why: Makes the error of such a change.
+            cause: What was raised, if anything.
+        """
+        desk = self.queue.desk
+        with desk.lock:
+            for change in self.changes:
+                if not change.settled:
+                    change.error = error = why()  # its own: whoever gets it may say more in it
+                    error.__cause__ = cause
+                    desk.settle(change)
+            desk.releases[:0] = self.releases
+            self.releases = []
+            self.done = True
+
+    def take_followers(self) -> None:
+        """Let others than the leader wait; with the lock held."""
+        if self.gate is None:
+            gate = threading.Lock()
+            gate.acquire()
+            self.gate = gate
+
+    def follow(self, seconds: float) -> bool:
+        """Wait until it is done; false if it is not so soon."""
+        gate = self.gate
+        if gate is None or not gate.acquire(timeout=seconds):
+            return False
+        with suppress(RuntimeError):  # somebody told twice
+            gate.release()  # for the next follower; waking all at once would cost the leader
+        return True
+
+    def tell(self) -> None:
+        """Wake those who wait; an interrupt in the middle of it makes it begin anew."""
+        if self.gate is not None:
+            with suppress(RuntimeError):  # it was free already
+                self.gate.release()
+        for loop in self.loops:
+            with suppress(RuntimeError):  # that loop is closed: nobody waits there
+                if loop.is_closed():
+                    self.queue.unheard.discard((self, loop))
+                else:
+                    loop.call_soon_threadsafe(self.resolve, loop)
+        self.told = True
+        for change in self.changes:  # else it is a circle, which only the garbage collector ends
+            change.waiter = None
+
+    # --- for a loop, in its thread ---------------------------------------------------------------
+
+    def resolve(self, loop: AbstractEventLoop) -> None:
+        """Wake the tasks whose changes are settled."""
+        self._set_timer(loop, None)
+        waits = self.loops[loop]
+        for future, changes in waits:
+            if not future.done() and (self.told or all(change.settled for change in changes)):
+                future.set_result(None)
+        waits[:] = [wait for wait in waits if not wait[0].done()]
+        if not waits:
+            self.queue.unheard.discard((self, loop))
+
+    def watch(self, loop: AbstractEventLoop, changes: Iterable[Change]) -> None:
+        """Look after these as well, in time."""
+        for change in changes:
+            if change.until is not None:
+                timer = (self.timers or {}).get(loop)
+                seconds = max(0.0, change.until - clock.monotonic())
+                if timer is None or timer.when() > loop.time() + seconds:
+                    self._set_timer(loop, seconds)
+
+    def _set_timer(self, loop: AbstractEventLoop, seconds: float | None) -> None:
+        """Look after a loop so soon, and not when it was to be done before; None for never."""
+        timer = None if self.timers is None else self.timers.pop(loop, None)
+        if timer is not None:
+            timer.cancel()
+        if seconds is not None:
+            if self.timers is None:
+                self.timers = {}
+            self.timers[loop] = loop.call_later(seconds, self.look_after, loop)
+
+    def look_after(self, loop: AbstractEventLoop) -> None:
+        """Withdraw what has waited long enough, and look again when more will have."""
+        late: list[Change] = []
+        soonest, now = None, clock.monotonic()
+        for _, changes in self.loops[loop]:
+            for change in changes:
+                until = change.until
+                if until is None or change.settled:
+                    continue
+                if until <= now:
+                    late.append(change)
+                elif soonest is None or until < soonest:
+                    soonest = until
+        if late:
+            self.queue.withdraw(late)
+        self.resolve(loop)
+        if soonest is not None and not self.entered:
+            self._set_timer(loop, max(GRAIN, soonest - now))
 
 
 class GroupCommit:
@@ -101,6 +255,7 @@ class GroupCommit:
         """Begin without work."""
         self.desk, self._writer = desk, writer
         self.lock, self.turn = desk.lock, writer.turn
+        self._has_turn, self._has_lock = ownership(self.turn), ownership(self.lock)
         self.batch = Batch(self)
         self.is_retired = False
         self._handed_over: deque[Batch] = deque()  # their leaders were interrupted
@@ -111,17 +266,13 @@ class GroupCommit:
         self.is_in_line = False
         self._is_busy = False  # the thread of ours, with what was there before
 
-    def is_held_here(self) -> bool:
-        """Tell whether this thread itself is at it, and was interrupted by whoever asks."""
-        return is_held(self.turn) or is_held(self.lock)
-
     def write(self, changes: Sequence[Change]) -> None:
         """Return when they are settled; raise a first interrupt then, a second one at once.
 
         Raises:
             JournalError: A signal handler calls this while its thread writes.
         """
-        if self.is_held_here():
+        if self._has_turn() or self._has_lock():  # it was interrupted by whoever asks
             raise interrupted()
         interrupt: BaseException | None = None
         while True:
@@ -146,7 +297,7 @@ class GroupCommit:
 
     def _step_down(self) -> None:
         """Give the turn back: an interrupt may have struck just when this thread had got it."""
-        while is_held(self.turn):
+        while self._has_turn():
             self.turn.release()
 
     def _write(self, changes: Sequence[Change]) -> None:
@@ -208,7 +359,7 @@ class GroupCommit:
         Raises:
             JournalError: As `write`.
         """
-        if self.is_held_here():
+        if self._has_turn() or self._has_lock():  # it was interrupted by whoever asks
             raise interrupted()
         with self.lock:
             if changes and changes[0].waiter is not None:  # again, after an interrupt
@@ -285,22 +436,6 @@ class GroupCommit:
             if self._thread is None or not self.is_in_line:
                 self.wake_thread()
         return True
-
-    def enter(self, batch: Batch) -> bool:
-        """Close a batch, which nobody can withdraw from any more; false if there is none to write.
-
-        For whoever has the turn and may write now.
-        """
-        with self.lock:
-            if self.batch is batch:
-                batch.shut = False  # if it stays open, it begins anew
-                batch.releases += self.desk.releases
-                self.desk.releases.clear()
-                if not (batch.changes or batch.releases):
-                    return False
-                self.batch = Batch(self)
-            batch.entered = True
-            return not batch.done
 
     # --- the thread of ours ----------------------------------------------------------------------
 

@@ -1,4 +1,6 @@
-"""One journal file as this process has it: connections, gate, number, and what a fork asks for.
+"""One journal file as this process has it: connections, gate, number, commits, and forks.
+
+Each commit writes a batch, or settles it with what kept it from that.
 
 SQLite keeps for each process, by inode, which locks the process holds, so that two connections of
 it behave; a child of a fork inherits that belief without the locks, also for connections that it
@@ -14,10 +16,12 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.changes import Append
 from py_api_saga.journal.reentry import is_held
 from py_api_saga.journal.sqlite.connecting import (
     BUSY,
@@ -36,15 +40,23 @@ from py_api_saga.journal.sqlite.descriptors import (
     open_on,
     opened_since,
 )
-from py_api_saga.journal.sqlite.gate import Gate
+from py_api_saga.journal.sqlite.gate import Gate, shut
 from py_api_saga.journal.sqlite.owners import Owners, owners_at
 from py_api_saga.journal.sqlite.queries import QUERIES
 from py_api_saga.journal.sqlite.reading import Reader
+from py_api_saga.journal.sqlite.writes import Ledger
 
 if TYPE_CHECKING:
     from py_api_saga.journal.sql.desk import Desk
+    from py_api_saga.journal.sql.group_commit import Batch
 
 LOOK = 0.01  # seconds between two looks whether the gate has opened, when a file is closed
+TRIES = 3  # of a transaction
+PAUSE = 0.02  # seconds before the second, twice that before the third
+BIG_WAL = 16 << 20  # bytes above which the leader tries to begin it anew
+EACH = 64  # commits after which it looks how big that is
+CHECKPOINT_PATIENCE = 100  # milliseconds that this may wait for readers
+_GOING_ON = {Append}  # what a saga writes that was begun or claimed before
 
 
 class JournalFile:
@@ -58,7 +70,10 @@ class JournalFile:
         connection: The only one that writes; None while the file is closed.
         gate: What one process at a time passes to write.
         lost: The file is another one.
+        may_only_read: Why it may not be written, and so was not opened for that; or nothing.
         process: The only one that may use this; the child of a fork has one of its own.
+        count: How many commits there were.
+        big_wal: Bytes above which the leader tries to begin the WAL anew.
     """
 
     def __init__(
@@ -83,6 +98,7 @@ class JournalFile:
         self.turn = threading.RLock()  # reentrant only to know who holds it
         self.reader = Reader(self.path)
         self.lost = False
+        self.may_only_read = ""
         self.gate = Gate(self.path + "-gate")
         self.connection: sqlite3.Connection | None = None
         self.process = os.getpid()
@@ -90,6 +106,8 @@ class JournalFile:
         self._owners: Owners | None = None
         self._inherited, self._before = inherited, before
         self._kept: tuple[Kept, ...] = ()  # what the connection has open
+        self.count, self.big_wal = 0, BIG_WAL
+        self._ledger = Ledger(0, self.lives)
 
     # --- opening ---------------------------------------------------------------------------------
 
@@ -259,9 +277,133 @@ class JournalFile:
         return is_open
 
     def lives(self, owner: int) -> bool:
-        """Tell whether another process lives; within ours, the desk decides. It was opened."""
+        """Tell whether another process lives; within ours, the desk decides. It was opened.
+
+        Raises:
+            JournalError: It could not be, so nobody can tell.
+        """
+        if self.may_only_read:
+            raise JournalError(self.may_only_read)
         assert self._owners is not None  # noqa: S101 - opened
         return owner != self._desk.owner and self._owners.alive(owner)
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def record(self, batch: Batch) -> bool:
+        """Settle all changes of a batch, unless the gate is shut; with the turn held."""
+        problem: Exception | None = None
+        interrupt: Exception | None = None
+        is_open = is_entered = True
+        try:
+            for attempt in range(TRIES):
+                if attempt:
+                    clock.sleep(PAUSE * attempt)  # inside: what befalls us would befall others too
+                try:
+                    is_open = self.enter()
+                    is_entered = is_open and batch.enter()
+                    if is_entered:
+                        self._write_all(batch)
+                    problem = None
+                    break
+                except JournalError as error:
+                    problem = error
+                    break
+                except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
+                    problem = error
+                    if has_struck(error):  # it is settled all the same, and that is raised then
+                        interrupt = error
+                    self._roll_back()
+        finally:
+            self.gate.unlock()
+        # It has not entered if the gate could not even be opened.
+        if is_entered and (batch.entered or batch.enter()):
+            batch.finish(partial(self._why, problem), problem)
+        if interrupt is not None:
+            raise interrupt
+        return is_open or is_entered
+
+    def _why(self, problem: Exception | None) -> JournalError:
+        """Say why a change could not be written; anew for each, which may say more in it."""
+        if isinstance(problem, JournalError):
+            return JournalError(*problem.args)
+        return cannot("written", self.path, problem or RuntimeError("it was not tried"))
+
+    def _write_all(self, batch: Batch) -> None:
+        """Write all changes of a batch; inside the gate."""
+        begins = not {*map(type, batch.changes)} <= _GOING_ON
+        connection, owner = self.opened(begins=begins), self._desk.owner
+        if owner != self._ledger.owner:
+            self._ledger = Ledger(owner, self.lives)
+        while self._transaction(connection, batch):
+            pass
+        self._restart_wal(connection)
+
+    def _transaction(self, connection: sqlite3.Connection, batch: Batch) -> bool:
+        """Write as many of them as go into one transaction, and say whether that is not all."""
+        desk, ledger, releases = self._desk, self._ledger, batch.releases
+        with desk.lock:
+            todo, is_more = desk.round(batch.changes)
+            if releases:
+                releases = [claim for claim in releases if claim.saga_id not in desk.running]
+        connection.execute("BEGIN IMMEDIATE")
+        if not ledger.write_together(connection, todo):
+            connection.execute("ROLLBACK")
+            connection.execute("BEGIN IMMEDIATE")
+            ledger.write_apart(connection, todo)
+        if releases:
+            ledger.release(connection, releases)
+        ledger.note_commit(todo)
+        if not self.is_usable():  # the child of a fork by a signal handler that struck here
+            raise JournalError(f"the journal {self.path} is not ours any more")
+        connection.execute("COMMIT")
+        self.count += 1
+        with desk.lock:
+            for change in todo:
+                desk.settle(change)
+            if releases:
+                batch.releases = [claim for claim in batch.releases if claim not in releases]
+        return is_more
+
+    def _restart_wal(self, connection: sqlite3.Connection) -> None:
+        """Write the WAL back and begin it anew if it is big: readers that overlap prevent that."""
+        if self.count % EACH or self._wal_size() < self.big_wal:
+            return
+        with suppress(sqlite3.Error):
+            connection.execute(f"PRAGMA busy_timeout={CHECKPOINT_PATIENCE}")
+            # Like RESTART, and the size of the file shows how much is in it.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.execute(f"PRAGMA busy_timeout={BUSY * 1000}")
+        self.big_wal = max(BIG_WAL, self._wal_size() + BIG_WAL // 16)
+
+    def _wal_size(self) -> int:
+        try:
+            return os.stat(self.path + "-wal").st_size  # noqa: PTH116 - paths are text here
+        except OSError:  # there is none in the other mode
+            return 0
+
+    def _roll_back(self) -> None:
+        connection = self.connection
+        if connection is not None and connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+
+    def stand_in_line(self, batch: Batch) -> None:
+        """Wait until the gate is open, in the thread of ours."""
+        gate = self.gate
+        with self.turn:
+            try:
+                if batch.queue.is_retired or gate.enter():
+                    return  # it was opened, or closed for good, just now
+            except (OSError, JournalError):  # which whoever writes then meets as well
+                return
+            line = gate.line_up()
+        gate.wait(line)
+        with self.turn:
+            gate.step_out(line)
+
+    def hindrance(self) -> str:
+        """Say who is inside the gate."""
+        return shut(self.path, self.gate.path)
 
     # --- closing ---------------------------------------------------------------------------------
 

@@ -149,7 +149,8 @@ class SQLiteJournal(Reads):
 
     def drives(self, seen: Summary) -> bool:
         """Tell whether somebody drives a saga: its owner lives and, if it is us, is at it."""
-        return self._opened().drives(seen)
+        shared = self._opened()
+        return seen.saga_id in shared.desk.running or shared.file.lives(seen.owner)
 
     def waiting(self, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first; see `Journal`."""
@@ -158,7 +159,8 @@ class SQLiteJournal(Reads):
 
     def _opened(self) -> Shared:
         shared = self.shared
-        shared.open()
+        if not shared.file.is_open():
+            shared.open()
         return shared
 
     def reader(self) -> SQLiteView:

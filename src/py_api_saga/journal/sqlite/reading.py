@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from py_api_saga import clock
 from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
-from py_api_saga.journal.reentry import interrupted, is_held
+from py_api_saga.journal.reentry import interrupted, ownership
 from py_api_saga.journal.sqlite.connecting import cannot, connect_to_read
 from py_api_saga.journal.sqlite.descriptors import Kept, close_all, open_on, opened_since
 from py_api_saga.journal.sqlite.queries import QUERIES
@@ -42,6 +42,7 @@ class Reader:
         self.connection: sqlite3.Connection | None = None
         self.kept: tuple[Kept, ...] = ()
         self.turn = threading.RLock()
+        self._has_turn = ownership(self.turn)
 
     def summaries(self, name: str, parameters: Any) -> list[Summary]:
         """Give what a query finds."""
@@ -95,7 +96,7 @@ class Reader:
         return self._read(_faults)
 
     def _read(self, read: Callable[[sqlite3.Connection], T]) -> T:
-        if is_held(self.turn):
+        if self._has_turn():
             raise interrupted()
         with self.turn:
             try:

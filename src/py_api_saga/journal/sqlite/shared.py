@@ -10,7 +10,6 @@ from py_api_saga.journal.changes import Claim, Leave, Summary, latest
 from py_api_saga.journal.reentry import interrupted
 from py_api_saga.journal.sql.desk import Desk
 from py_api_saga.journal.sql.group_commit import GroupCommit, RetiredError
-from py_api_saga.journal.sqlite.commits import Commits
 from py_api_saga.journal.sqlite.connecting import BUSY, Options, Place, mounted_alone
 from py_api_saga.journal.sqlite.file import JournalFile
 
@@ -23,7 +22,6 @@ class Shared:
     Attributes:
         desk: Who drives what in this process.
         file: The connections, the gate, our number.
-        commits: Writes batches.
         queue: The group commit.
     """
 
@@ -33,21 +31,18 @@ class Shared:
         """Name the file, see `JournalFile`; it is opened when it is needed."""
         self.desk = Desk()
         self.file = JournalFile(place, options, self.desk, inherited, before)
-        self.commits = Commits(self.file, self.desk)
-        self.queue = GroupCommit(self.desk, self.commits)
-        self._may_only_read = ""  # why
+        self.queue = GroupCommit(self.desk, self.file)
 
     def open(self) -> None:
         """Make sure that the file is a journal, still the same, and that we have a number in it."""
         file = self.file
-        if not file.is_open():
-            if file.is_interrupted():
-                raise interrupted()
-            with file.turn:
-                self._may_only_read = mounted_alone(file.path)
-                is_open = bool(self._may_only_read) or file.inside(file.opened)
-            if not is_open:
-                self._pass_through(latest())
+        if file.is_interrupted():
+            raise interrupted()
+        with file.turn:
+            file.may_only_read = mounted_alone(file.path)
+            is_open = bool(file.may_only_read) or file.inside(file.opened)
+        if not is_open:
+            self._pass_through(latest())
 
     def _pass_through(self, until: float) -> None:
         """Go into the gate once, which opens the file; with what waits to be written.
@@ -88,21 +83,16 @@ class Shared:
 
     # --- who drives what -------------------------------------------------------------------------
 
-    def drives(self, seen: Summary) -> bool:
-        """Tell whether somebody drives a saga."""
-        return seen.saga_id in self.desk.running or self._lives(seen.owner)
-
     def _lives(self, owner: int) -> bool:
         """Tell whether another process lives; within ours, the desk decides."""
-        self.open()
-        if self._may_only_read:
-            raise JournalError(self._may_only_read)
+        if not self.file.is_open():
+            self.open()
         return self.file.lives(owner)
 
     def waiting(self, now: int, longest: int) -> Iterator[Summary]:
         """Give the open sagas that are due and that nobody drives, oldest first."""
-        if self._may_only_read:
-            raise JournalError(self._may_only_read)
+        if self.file.may_only_read:
+            raise JournalError(self.file.may_only_read)
         lives: dict[int, bool] = {}
         last, size = 0, PAGE
         while size:
