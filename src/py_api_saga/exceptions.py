@@ -210,6 +210,8 @@ def _revive(kind: type[SagaException], state: dict[str, Any]) -> SagaException:
 class SagaStuck(SagaException):
     """The saga can be neither finished nor undone: a person must look at what `stuck` names."""
 
+    # What it says is in `report`, as of any exception of a run; why something is stuck in `stuck`.
+
 
 class SagaDefinitionError(SagaException):
     """The saga can't be run as it is written. Nothing was changed, nothing has run."""

@@ -110,8 +110,8 @@ from py_api_saga.entries import (
     started,
 )
 from py_api_saga.placeholder import OWN
-from py_api_saga.report import Why
 from py_api_saga.status import LEGAL, MISSING, SAGA_LEGAL, SagaStatus, Status
+from py_api_saga.stuck import StuckReason
 from py_api_saga.trouble import Trouble, debts
 
 _OPEN = frozenset({Status.IN_DOUBT, Status.STUCK})  # nobody knows, or can go on
@@ -894,11 +894,11 @@ class Execution:
         known = self.status[i] is _STUCK and self.results[i] is not MISSING
         return known and self.trouble is not None and i in self.trouble.doubted
 
-    def why_stuck(self) -> dict[int, Why]:
-        """Say why each operation is stuck that is."""
-        return {i: self._why_stuck(i) for i, at in enumerate(self.status) if at is _STUCK}
+    def stuck_reasons(self) -> dict[int, StuckReason]:
+        """Say why each operation is stuck that is; `stuck` has the words for it."""
+        return {i: self._stuck_reason(i) for i, at in enumerate(self.status) if at is _STUCK}
 
-    def _why_stuck(self, i: int) -> Why:  # noqa: PLR0911 - one for each reason
+    def _stuck_reason(self, i: int) -> StuckReason:  # noqa: PLR0911 - one for each reason
         trouble, policy = self._trouble(), self.definition.operations[i].policy
         is_doubted = i in trouble.doubted
         if self.rolling and self.lacks_result(i):

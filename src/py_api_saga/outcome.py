@@ -7,8 +7,9 @@ from typing import Any
 
 from py_api_saga.definition import Definition
 from py_api_saga.exceptions import SagaException, SagaStuck
-from py_api_saga.report import Report, Why
+from py_api_saga.report import Report
 from py_api_saga.status import SagaStatus, Status
+from py_api_saga.stuck import StuckReason
 from py_api_saga.trouble import Trouble
 from py_api_saga.wording import as_text
 
@@ -22,7 +23,7 @@ def failure(
     statuses: list[Status],
     results: list[Any],
     trouble: Trouble,
-    stuck: dict[int, Why],
+    stuck: dict[int, StuckReason],
 ) -> SagaException:
     """Add up what went wrong to the exception that the caller gets.
 

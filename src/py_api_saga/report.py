@@ -1,59 +1,14 @@
-"""What became of a saga, as its exception tells it."""
+"""What became of a saga, as its exception tells it; why an operation is stuck says `stuck`."""
 
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from py_api_saga.status import MISSING, SagaStatus, Status
+from py_api_saga.stuck import StuckReason, stuck_words
 from py_api_saga.wording import as_text, in_line
-
-# Why an operation is stuck: `Execution.why_stuck` tells which it is.
-Why: TypeAlias = (
-    'Literal["lacks a result", "compensation raised", "landed late", "key too old", '
-    '"parked", "asked in vain", "not asked", "action raised"]'
-)
-# In words, and how these go on from what the action raised; "" where that does not matter.
-_WHY: Final[Mapping[Why, tuple[str, str]]] = {
-    "lacks a result": (
-        "its compensation needs what the action returned, which nobody knows",
-        ", and ",
-    ),
-    "compensation raised": ("its compensation raised", ""),
-    "landed late": ("it was given up, and succeeded after all", ""),
-    "key too old": (
-        "the service may have forgotten its idempotency key, so it is not called again",
-        ", and ",
-    ),
-    "parked": ('nobody knows whether it happened, and on_doubt="park" asks for a person', ", so "),
-    "asked in vain": (
-        "nobody knows whether it happened, and it is the pivot: on_doubt= could not tell either",
-        ", so ",
-    ),
-    "not asked": (
-        "nobody knows whether it happened, and it is the pivot: a function in on_doubt= can tell",
-        ", so ",
-    ),
-    "action raised": ("nobody knows whether it happened", ""),  # unless something was raised
-}
-
-
-def why_stuck(why: Why, error: BaseException | None, undo_error: BaseException | None) -> str:
-    """Say why an operation is stuck, as exceptions and the command do.
-
-    Args:
-        why: The reason.
-        error: What its action raised last, if anything.
-        undo_error: What its compensation raised last, if anything.
-    """
-    words, joint = _WHY[why]
-    if why == "compensation raised":
-        return f"{words} {as_text(undo_error)}"
-    if error is not None and (joint or why == "action raised"):
-        raised = f"its action raised {as_text(error)}"
-        return f"{raised}{joint}{words}" if joint else raised
-    return words
 
 
 class OperationReport(
@@ -95,7 +50,7 @@ class Report(
     undo_errors: dict[int, BaseException]
     reasons: list[BaseException]  # why it was stopped, if that is not what the exception names
     doubted: frozenset[int]  # which may or may not have happened
-    stuck: dict[int, Why]
+    stuck: dict[int, StuckReason]
 
     __slots__ = ()
 
@@ -151,7 +106,7 @@ class Report(
             if operations:
                 lines.append(f"{words}: {', '.join(map(self.said, operations))}")
         for i, why in self.stuck.items():
-            said = why_stuck(why, self.errors.get(i), self.undo_errors.get(i))
+            said = stuck_words(why, self.errors.get(i), self.undo_errors.get(i))
             lines.append(f"STUCK {self.said(i)}: {said}")
         return lines
 

@@ -29,7 +29,8 @@ HOUSE = (
         "wording",
         "process",
     ),  # leaves: they know nothing of the rest
-    ("entries", "report"),
+    ("entries", "stuck"),
+    ("report",),
     ("exceptions",),
     ("calls", "known_errors"),
     ("error_details",),

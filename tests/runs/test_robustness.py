@@ -262,7 +262,7 @@ def test_what_a_crash_left_and_nobody_knows_is_said_so() -> None:
         execution.status,
         execution.results,
         execution.trouble,
-        execution.why_stuck(),
+        execution.stuck_reasons(),
     )
 
     assert isinstance(exception, SagaStuck)

@@ -174,7 +174,7 @@ def _failure(seen: Summary, recorded: Recorded, execution: Execution) -> SagaExc
         execution.status,
         execution.results,
         trouble,
-        execution.why_stuck(),
+        execution.stuck_reasons(),
     )
     cause: Any = exception.operation_error  # never a text, which is for what was never run
     exception.__cause__ = cause

@@ -40,8 +40,8 @@ from py_api_saga.observer import Observer
 from py_api_saga.operation import call_of
 from py_api_saga.outcome import failure
 from py_api_saga.process import OwnLock
-from py_api_saga.report import Why
 from py_api_saga.status import MISSING, SagaStatus, Status
+from py_api_saga.stuck import StuckReason
 from py_api_saga.trouble import Trouble
 
 MAX_KEY = 255  # characters
@@ -59,7 +59,7 @@ _EVENTS: dict[Status, EventKind | None] = {  # of which observers hear; None of 
     Status.STUCK: "stuck",
 }
 _MOST_STRIKES = 16  # of an `Exception` in one run: more are not signals, but a fault that stays
-_NOTHING: dict[int, Why] = {}  # is stuck; nothing is ever added to it
+_NOTHING_STUCK: dict[int, StuckReason] = {}  # nothing is ever added to it
 # Looking up a member of an Enum costs 60 ns, a global 5.
 _COMPLETED, _STUCK = SagaStatus.COMPLETED, SagaStatus.STUCK
 _naming = OwnLock()
@@ -499,7 +499,7 @@ class Run:
         trouble = (execution.trouble or Trouble()).copied()
         trouble.reasons.append(error)
         statuses, results = execution.status.copy(), execution.results.copy()
-        stuck = execution.why_stuck()
+        stuck = execution.stuck_reasons()
         error.add_note(f"saga {self.saga_id!r} is stuck: it was left as it was")
         complain("saga %s was left as it was, with calls to make", self.saga_id)
         return failure(
@@ -741,7 +741,7 @@ class Run:
         trouble = execution.trouble
         assert trouble is not None  # noqa: S101 - else it would have completed
         statuses, results = execution.status, execution.results
-        stuck = execution.why_stuck() if outcome is _STUCK else _NOTHING
+        stuck = execution.stuck_reasons() if outcome is _STUCK else _NOTHING_STUCK
         # Errors know the frames they have passed; frames that know the errors would close a
         # circle, which keeps the whole run until the garbage collector comes.
         if execution.at_rest and not trouble.stragglers:

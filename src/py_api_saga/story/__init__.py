@@ -4,9 +4,9 @@ The command leans on it, and so may whatever else shows sagas: a page, a dashboa
 Nothing that a journal names is imported, and values are their types unless they are asked for.
 
     saga       what the rows say, and where that leads
-    detail     all of it, as JSON has it
+    detail     what it is made of and what was told of it, as JSON has it; no reasons
     timeline   what happened, line by line
-    why        why it stands where it does
+    why        how it and each operation stand, and why; of what is stuck with the words of `stuck`
     remedies   what can be done about it
     words      times, amounts and values, as they are said
 """

@@ -1,4 +1,4 @@
-"""All that is known of a saga, as JSON has it and as a heading and a picture say it."""
+"""What a saga is made of, as JSON has it and as a heading and a picture say it; no reasons."""
 
 from __future__ import annotations
 

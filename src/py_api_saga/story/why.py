@@ -1,4 +1,7 @@
-"""Why a saga stands where it does, and what can be done, in plain words."""
+"""How a saga and each of its operations stand, and what can be done, in plain words.
+
+Of what is stuck the words are those of `stuck`, which exceptions have as well.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from py_api_saga.entries import index_of
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import LONGEST_WAIT
 from py_api_saga.journal.format.sagas import Recorded
-from py_api_saga.report import why_stuck
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.remedies import remedies
 from py_api_saga.story.saga import Story, ahead
 from py_api_saga.story.words import error_words, moment
+from py_api_saga.stuck import stuck_words
 from py_api_saga.trouble import Trouble
 
 _ENDS = {
@@ -123,7 +126,7 @@ class _Reasons:
         self._execution = execution
         self._ahead = ahead(story) or execution
         self._trouble = execution.trouble or Trouble()
-        self._stuck = execution.why_stuck()
+        self._stuck = execution.stuck_reasons()
         self._decided = {index_of(intent) for intent in execution.ready()}  # of what is stuck
 
     def tell(self, i: int) -> str:  # noqa: C901, PLR0911 - one for each status
@@ -151,7 +154,7 @@ class _Reasons:
             case Status.SKIPPED:
                 return f"{'may stand' if raised else 'stands'}; nothing undoes it{raised}"
             case Status.STUCK:
-                why = why_stuck(self._stuck[i], error, undo_error)
+                why = stuck_words(self._stuck[i], error, undo_error)
                 return why + _ONCE_MORE * (i in self._decided)
             case forgotten:  # pragma: no cover - as the type checker sees
                 assert_never(forgotten)
