@@ -25,7 +25,7 @@ from py_api_saga.calls import (
 )
 from py_api_saga.current import Around
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
-from py_api_saga.doubtful import DOUBTFUL, DoubtfulError, error_types
+from py_api_saga.evidence import DOUBTFUL, DoubtfulError, read_doubtful
 from py_api_saga.exceptions import (
     MAX_NAME,
     SagaDefinitionError,
@@ -363,7 +363,7 @@ class Saga(Executable):
             default.compensation_retry if undo_again is None else undo_again,
             seconds(timeout, f"{where} timeout"),
             self._check_pivot(pivot, position),
-            error_types(doubtful, f"{where} doubtful"),
+            read_doubtful(doubtful, f"{where} doubtful"),
             *_on_doubt(on_doubt, do, position),
         )
 

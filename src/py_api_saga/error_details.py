@@ -1,5 +1,9 @@
 """What one error tells by itself: by its class, by what it holds, and by where it was raised.
 
+Its class is looked up in `known_errors`; what is here is for classes of which the name alone does
+not tell: the status of an answer, the code of a database. What is decided of a whole chain of
+errors is in `evidence`.
+
 The errors are the user's: only what is read by the descriptors of the built-in classes can be
 relied on. Any attribute may be missing, of any type, or raise; an interrupt that is raised is one.
 """
@@ -45,7 +49,7 @@ from py_api_saga.known_errors import (
 )
 from py_api_saga.status import SagaStatus, Status
 
-# Its kind; whether it is in doubt, None if what is inside decides; the errors that it hides.
+# Its kind; whether it leaves doubt, None if what is inside decides; the errors that it hides.
 
 Details: TypeAlias = tuple[str | None, bool | None, Sequence[BaseException]]
 
@@ -81,7 +85,7 @@ def is_of(thing: object, kind: type | tuple[type, ...]) -> bool:
 
 
 def outcome_of(error: BaseException) -> bool | None:
-    """Tell what an error says by its `saga_outcome`: whether it is in doubt; None for nothing."""
+    """Tell what an error says by its `saga_outcome`: whether it leaves doubt; None for nothing."""
     said = read(error, "saga_outcome")
     return _OUTCOMES.get(said) if type(said) is str else None
 

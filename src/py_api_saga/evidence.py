@@ -1,16 +1,21 @@
-"""Whether a call that raised an error may have happened: the walk through all that is known of it.
+"""Whether an error leaves doubt about its call: it may have happened all the same.
 
-An error is seldom alone. It may be a group, it was raised from another one or while another one was
-handled, and libraries wrap what they were told by those below them. Each of these is a *link*, and
-is judged by itself (`error_details`). The links below one are looked at in any case, but for those
-of a saga, which knows what it did.
+Here it is decided, in `DoubtfulErrors.includes`: what the error says itself (`saga_outcome`) comes
+first, then what `doubtful=` says of the operation. Without that the evidence decides, in
+`leaves_doubt`: an error is seldom alone. It may be a group, it was raised from another one or while
+another one was handled, and libraries wrap what they were told by those below them. Each of these
+is a *link*. `error_details` says what one link tells by itself, and `known_errors` has the names of
+those of which more is known: an error of a library that is to leave doubt, or none, is added there.
+
+The links below one are looked at in any case, but for those of a saga, which knows what it did.
+Who asks is `executors.meaning`, when a call has raised something.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from py_api_saga.current import current
 from py_api_saga.error_details import (
@@ -24,18 +29,22 @@ from py_api_saga.error_details import (
     details,
     is_bare,
     is_of,
+    is_plain,
     is_suppressed,
     members_of,
     outcome_of,
     read,
     traceback_of,
 )
-from py_api_saga.exceptions import SagaError
-from py_api_saga.known_errors import STREAM, UNSENT, WRAPPER
+from py_api_saga.exceptions import RecordedError, SagaDefinitionError, SagaError, refused
+from py_api_saga.known_errors import STREAM, UNSENT, WRAPPER, lineage, name_of
+from py_api_saga.log import complain
+from py_api_saga.placeholder import Placeholder
 
-# Of a link: whether it is in doubt, how those below it stand, and what else is to be seen.
-
+Predicate: TypeAlias = Callable[[Exception], bool]
+DoubtfulError: TypeAlias = type[BaseException] | str | Predicate
 Outside: TypeAlias = Callable[[BaseException], bool] | None
+# Of a link: whether it leaves doubt, how those below it stand, and what else is to be seen.
 Said: TypeAlias = tuple[bool, str, Sequence[BaseException]]
 
 __all__ = ["leaves_doubt"]  # what a journal may name
@@ -44,6 +53,158 @@ MOST_LINKS = 100  # one below the other: where so many are, nobody knows what th
 MOST_SEEN = 100_000  # in all
 _OVER = "over"  # what is below a link is not looked at
 _OUR_FRAMES = "py_api_saga.executors."
+
+
+# --- what `doubtful=` says ----------------------------------------------------------------------
+
+
+class DoubtfulErrors:
+    """A set of errors: classes, names of those of libraries not imported here, and functions.
+
+    Attributes:
+        types: Classes.
+        names: As "module.Class".
+        predicates: Functions of an error; of what a call raised, and of nothing below that.
+    """
+
+    def __init__(
+        self,
+        types: tuple[type[BaseException], ...],
+        names: frozenset[str] = frozenset(),
+        predicates: tuple[Predicate, ...] = (),
+    ) -> None:
+        """Mean these."""
+        self.types, self.names, self.predicates = types, names, predicates
+
+    def __repr__(self) -> str:
+        names = [kind.__name__ for kind in self.types]
+        functions = [getattr(it, "__qualname__", type(it).__name__) for it in self.predicates]
+        return f"<{', '.join([*names, *sorted(self.names), *functions])}>"
+
+    def includes(self, error: Exception, handled: BaseException | None = None) -> bool:
+        """Tell whether an error leaves doubt: what it says itself comes before what is meant.
+
+        Args:
+            error: What a call raised.
+            handled: What its caller was handling, which is below the error but none of the call's.
+        """
+        if self is DOUBTFUL and is_plain(error, handled):
+            return False
+        try:
+            said = outcome_of(error)
+            if said is None:
+                said = self._match(error, outside_of(handled))
+        except Exception as raised:  # noqa: BLE001 - an error may be odder than any we know
+            complain("an error could not be judged: its action is in doubt", error=raised)
+            return True
+        return said
+
+    def answered(self, error: Exception, handled: BaseException | None) -> DoubtfulErrors:
+        """Give what says the same of this error, and asks no function of the user's."""
+        return _Said(self.includes(error, handled)) if self.predicates else self
+
+    def _match(self, error: Exception, outside: Outside) -> bool:
+        if (self.types or self.names) and _hides(error, outside, self._means):
+            return True
+        return any(_says(predicate, error) for predicate in self.predicates)
+
+    def includes_all_of(self, error: Exception) -> bool:
+        """Tell whether an error is one of these or, of a group, each of its members is."""
+        return each_is(error, self._means)
+
+    def _means(self, error: BaseException) -> bool:
+        if type(error) is RecordedError:
+            return error.kind in (*self.names, *map(name_of, self.types))
+        bases = lineage(type(error))
+        return any(base is meant for base in bases for meant in self.types) or any(
+            name_of(base) in self.names for base in bases
+        )
+
+
+def _says(predicate: Predicate, error: Exception) -> bool:
+    """Ask a function of the user's; doubt if it raises, or gives what would have to be awaited."""
+    try:
+        said = predicate(error)
+        if hasattr(type(said), "__await__"):
+            close = getattr(said, "close", None)
+            if close is not None:
+                close()
+            message = "it returned an awaitable"
+            raise TypeError(message)  # noqa: TRY301 - handled as if it had raised it
+        return bool(said)
+    except Exception as raised:  # noqa: BLE001 - of the user's
+        complain("a function in doubtful= raised: the action is in doubt", error=raised)
+        return True
+
+
+class _Said(DoubtfulErrors):
+    """What was said of one error."""
+
+    def __init__(self, said: bool) -> None:  # noqa: FBT001 - it is all that there is
+        super().__init__(())
+        self._said = said
+
+    def includes(self, _: Exception, __: BaseException | None = None) -> bool:
+        """Tell what was said."""
+        return self._said
+
+
+class _Default(DoubtfulErrors):
+    """What leaves doubt unless `doubtful=` is given. There is one, also in a pickle or a copy."""
+
+    def __repr__(self) -> str:  # which a signature shows
+        return "<leaves_doubt: TimeoutError, ConnectionResetError, httpx.ReadTimeout, …>"
+
+    def __reduce__(self) -> str:
+        return "DOUBTFUL"
+
+    def _match(self, error: Exception, outside: Outside) -> bool:
+        return _leaves_doubt(error, outside)
+
+
+DOUBTFUL = _Default(())
+
+
+def read_doubtful(value: object, where: str) -> DoubtfulErrors:
+    """Read `doubtful=`: exception types, names of them as "module.Class", functions of an error."""
+    if isinstance(value, DoubtfulErrors):
+        return value
+    given = value if isinstance(value, (tuple, list, set, frozenset)) else (value,)
+    types, names, predicates = [], set(), []
+    for item in given:
+        if isinstance(item, type) and issubclass(item, BaseException):
+            types.append(item)
+        elif isinstance(item, str) and "." in item and ":" not in item:
+            names.add(item)
+        elif callable(item) and not isinstance(item, (type, Placeholder)):
+            predicates.append(_plain(item, where))
+        else:
+            expected = 'exception types, their names as "module.Class", or functions of an error'
+            raise refused(where, expected, item)
+    return DoubtfulErrors(tuple(types), frozenset(names), tuple(predicates))
+
+
+def _plain(function: Any, where: str) -> Any:
+    """Refuse a function whose answer would have to be awaited: doubt is settled at once."""
+    import inspect  # noqa: PLC0415 - 9 ms, and few sagas have such a function
+    from functools import partial  # noqa: PLC0415 - as above
+
+    inner = function
+    while isinstance(inner, partial):
+        inner = inner.func
+    for code in (inner, getattr(type(inner), "__call__", None)):  # noqa: B004 - no test for callable
+        if inspect.iscoroutinefunction(code):
+            what = "a coroutine function"
+        elif inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
+            what = "a generator function"
+        else:
+            continue
+        message = f"{where}: expected a function that returns whether it is in doubt, got {what}"
+        raise SagaDefinitionError(message)
+    return function
+
+
+# --- the evidence: what decides by default -------------------------------------------------------
 
 
 def leaves_doubt(error: BaseException) -> bool:
@@ -61,7 +222,7 @@ def leaves_doubt(error: BaseException) -> bool:
         Whether nothing proves that it did not happen, of an error that leaves this open.
     """
     said = outcome_of(error)
-    return in_doubt(error, _of_callers()) if said is None else said
+    return _leaves_doubt(error, _of_callers()) if said is None else said
 
 
 def outside_of(error: BaseException | None) -> Outside:
@@ -91,6 +252,48 @@ def _of_callers() -> Outside:
         return traceback is not None and id(traceback.tb_frame) in callers
 
     return is_outside if callers else None
+
+
+def _leaves_doubt(error: BaseException, outside: Outside) -> bool:
+    """Tell whether an error is, or hides, one that leaves open whether its call has happened."""
+    wrappers: list[BaseException] = []
+    inside: dict[int, list[BaseException]] = {}
+    known: set[int] = set()
+
+    def judge(link: BaseException, stands: str, held: list[BaseException]) -> Said:
+        kind, doubt, more = details(link, stands)
+        if doubt is None:
+            wrappers.append(link)
+        elif kind is not None:
+            known.add(id(link))
+        # What a library has wrapped it holds; redis-py lets it be raised beside.
+        beside = () if kind is WRAPPER else _beside(link)
+        inside[id(link)] = [*held, *beside, *_members_of(link)]
+        if kind is SAGA:
+            return bool(doubt), _OVER, more
+        if kind is UNSENT or (kind is STREAM and stands is EXCUSED):
+            below = EXCUSED
+        else:
+            below = TIMED if type(link) is TimeoutError else ALONE
+        return bool(doubt), below, more
+
+    return _walk(error, outside, judge) or not all(
+        _knows(wrapper, inside, known) for wrapper in wrappers
+    )
+
+
+def _knows(wrapper: BaseException, inside: dict[int, list[BaseException]], known: set[int]) -> bool:
+    """Tell whether something known is inside of what a library wraps its errors in."""
+    todo: list[BaseException] = [*inside[id(wrapper)]]
+    seen = {id(wrapper)}
+    while todo:
+        link = id(todo.pop())
+        if link in known:
+            return True
+        if link not in seen:
+            seen.add(link)
+            todo += inside.get(link, ())
+    return False
 
 
 # --- the walk --------------------------------------------------------------------------------
@@ -153,7 +356,7 @@ def _members_of(link: BaseException) -> Sequence[BaseException]:
     return members_of(link) if is_of(link, BaseExceptionGroup) else ()
 
 
-def among(
+def _hides(
     error: BaseException, outside: Outside, is_meant: Callable[[BaseException], bool]
 ) -> bool:
     """Tell whether an error is, or hides, one that is meant."""
@@ -162,48 +365,6 @@ def among(
         return is_meant(link), _OVER if is_of(link, SagaError) else ALONE, ()
 
     return _walk(error, outside, judge)
-
-
-def in_doubt(error: BaseException, outside: Outside) -> bool:
-    """Tell whether an error is, or hides, one that leaves open whether its call has happened."""
-    wrappers: list[BaseException] = []
-    inside: dict[int, list[BaseException]] = {}
-    known: set[int] = set()
-
-    def judge(link: BaseException, stands: str, held: list[BaseException]) -> Said:
-        kind, doubt, more = details(link, stands)
-        if doubt is None:
-            wrappers.append(link)
-        elif kind is not None:
-            known.add(id(link))
-        # What a library has wrapped it holds; redis-py lets it be raised beside.
-        beside = () if kind is WRAPPER else _beside(link)
-        inside[id(link)] = [*held, *beside, *_members_of(link)]
-        if kind is SAGA:
-            return bool(doubt), _OVER, more
-        if kind is UNSENT or (kind is STREAM and stands is EXCUSED):
-            below = EXCUSED
-        else:
-            below = TIMED if type(link) is TimeoutError else ALONE
-        return bool(doubt), below, more
-
-    return _walk(error, outside, judge) or not all(
-        _knows(wrapper, inside, known) for wrapper in wrappers
-    )
-
-
-def _knows(wrapper: BaseException, inside: dict[int, list[BaseException]], known: set[int]) -> bool:
-    """Tell whether something known is inside of what a library wraps its errors in."""
-    todo: list[BaseException] = [*inside[id(wrapper)]]
-    seen = {id(wrapper)}
-    while todo:
-        link = id(todo.pop())
-        if link in known:
-            return True
-        if link not in seen:
-            seen.add(link)
-            todo += inside.get(link, ())
-    return False
 
 
 # --- groups ----------------------------------------------------------------------------------

@@ -1,5 +1,8 @@
 """Errors of others, by the names of their classes: what each tells of whether a call has happened.
 
+A table, and the end of the way: `evidence` decides, and `error_details` reads what the classes here
+leave open. An error of a library that is judged wrongly is put right here, in `_NAMES`.
+
 Nothing is imported for them. The nearest class of an error's counts: a subclass before its base.
 
 Source:

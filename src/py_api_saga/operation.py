@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeAlias
 
 from py_api_saga.calls import Call
-from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
 from py_api_saga.entries import ACTION, COMPENSATION
+from py_api_saga.evidence import DOUBTFUL, DoubtfulErrors
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain
 from py_api_saga.retry import Retry
@@ -67,7 +67,7 @@ class Policy:
         compensation_retry: Retry | None = None,
         timeout: float | None = None,
         pivot: bool = False,  # noqa: FBT001, FBT002 - as it is given to an operation
-        doubtful: ErrorTypes = DOUBTFUL,
+        doubtful: DoubtfulErrors = DOUBTFUL,
         park: bool = False,  # noqa: FBT001, FBT002
         ask: Call | None = None,
     ) -> None:

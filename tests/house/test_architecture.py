@@ -35,7 +35,7 @@ HOUSE = (
     ("calls", "known_errors"),
     ("error_details",),
     ("evidence",),
-    ("doubtful", "retry", "events", "loops"),
+    ("retry", "events", "loops"),
     ("operation", "observer"),
     ("definition",),
     ("filling",),

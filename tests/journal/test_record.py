@@ -171,7 +171,7 @@ def test_a_retry_read_from_a_journal_knows_its_errors_by_name() -> None:
     assert policy.retry.after(ValueError(), 1, 0.0, 0.0) is None
     assert policy.retry.after(ExceptionGroup("", [Busy(), OSError()]), 1, 0.0, 0.0) == 0.1
     assert policy.retry.after(ExceptionGroup("", [Busy(), ValueError()]), 1, 0.0, 0.0) is None
-    assert policy.doubtful.match(Busy())
+    assert policy.doubtful.includes(Busy())
     again = SagaAssembler.saga().operation((do, "a"), retry=policy.retry)
     assert plan(again)[1].operations[0].policy.retry.after(Busy(), 1, 0.0, 0.0) == 0.1
 

@@ -315,7 +315,7 @@ MUTANTS = (
         "takes a lost reply for a failure",
         "executors/meaning.py",
         "meaning",
-        "kind == ACTION and (noted or policy.doubtful.match(error, handled))",
+        "kind == ACTION and (noted or policy.doubtful.includes(error, handled))",
         "kind == ACTION and noted",
     ),
     _one(

@@ -40,7 +40,7 @@ from py_api_saga import (
     recover,
     result_of,
 )
-from py_api_saga.doubtful import DOUBTFUL, error_types
+from py_api_saga.evidence import DOUBTFUL, read_doubtful
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.repair import purge
@@ -169,8 +169,8 @@ def test_given_types_are_not_looked_for_below_a_saga() -> None:
     outer = ValueError()
     outer.__cause__ = inner
 
-    assert not error_types(Vanished, "").match(outer)
-    assert error_types((Vanished, SagaException), "").match(outer)
+    assert not read_doubtful(Vanished, "").includes(outer)
+    assert read_doubtful((Vanished, SagaException), "").includes(outer)
 
 
 def test_given_types_are_found_by_their_names_in_what_was_recorded() -> None:
@@ -178,9 +178,9 @@ def test_given_types_are_found_by_their_names_in_what_was_recorded() -> None:
     outer = ValueError()
     outer.__cause__ = RecordedError(f"{__name__}.Vanished", "text")
 
-    assert error_types(Vanished, "").match(outer)
-    assert error_types(f"{__name__}.Vanished", "").match(outer)
-    assert not error_types(KeyError, "").match(outer)
+    assert read_doubtful(Vanished, "").includes(outer)
+    assert read_doubtful(f"{__name__}.Vanished", "").includes(outer)
+    assert not read_doubtful(KeyError, "").includes(outer)
 
 
 # --- functions of an error ------------------------------------------------------------------------
@@ -531,8 +531,8 @@ def test_the_default_is_one_thing() -> None:
 
 def test_what_is_meant_can_be_read() -> None:
     """By whoever looks at a policy."""
-    assert repr(error_types((KeyError, "shop.Lost", judge), "")) == "<KeyError, shop.Lost, judge>"
-    assert repr(error_types(Patient(), "")) == "<Patient>"
+    assert repr(read_doubtful((KeyError, "shop.Lost", judge), "")) == "<KeyError, shop.Lost, judge>"
+    assert repr(read_doubtful(Patient(), "")) == "<Patient>"
 
 
 def test_doubt_without_a_compensation_is_skipped(execute: Execute, world: World) -> None:
@@ -1242,4 +1242,4 @@ def test_any_number_of_types_of_errors_is_told_apart() -> None:
     """What was found out of each is kept for some of them."""
     kinds = [type(f"Kind{i}", (TimeoutError if i % 2 else ValueError,), {}) for i in range(200)]
 
-    assert [DOUBTFUL.match(kind()) for kind in kinds * 2] == [False, True] * 200
+    assert [DOUBTFUL.includes(kind()) for kind in kinds * 2] == [False, True] * 200

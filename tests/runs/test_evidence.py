@@ -45,7 +45,7 @@ from py_api_saga import (
     SagaStuck,
     leaves_doubt,
 )
-from py_api_saga.doubtful import DOUBTFUL
+from py_api_saga.evidence import DOUBTFUL
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.known_errors import known_names
 
@@ -1022,4 +1022,4 @@ def test_any_number_of_classes_is_told_apart() -> None:
     """What was found out of each is kept for some of them."""
     kinds = [type(f"K{i}", (TimeoutError if i % 2 else ValueError,), {}) for i in range(600)]
 
-    assert [DOUBTFUL.match(kind()) for kind in kinds * 2] == [False, True] * 600
+    assert [DOUBTFUL.includes(kind()) for kind in kinds * 2] == [False, True] * 600

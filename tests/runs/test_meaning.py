@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from py_api_saga import Retry
-from py_api_saga.doubtful import error_types
 from py_api_saga.entries import (
     ACTION,
     ASK,
@@ -21,6 +20,7 @@ from py_api_saga.entries import (
     value_of,
     what_of,
 )
+from py_api_saga.evidence import read_doubtful
 from py_api_saga.executors import meaning as module
 from py_api_saga.executors.meaning import meaning
 from py_api_saga.operation import PLAIN, Policy
@@ -48,8 +48,8 @@ def means(policy: Policy, kind: Kind, error: Exception, attempt: int = 1, **brou
         (Policy(retry=TWICE), ACTION, NO, 2, FAILED),
         (Policy(retry=TWICE), COMPENSATION, NO, 1, FAILED),
         (Policy(compensation_retry=TWICE), COMPENSATION, NO, 1, RETRY),
-        (Policy(doubtful=error_types(ValueError, "here")), ACTION, NO, 1, IN_DOUBT),
-        (Policy(doubtful=error_types((), "here")), ACTION, LOST, 1, FAILED),
+        (Policy(doubtful=read_doubtful(ValueError, "here")), ACTION, NO, 1, IN_DOUBT),
+        (Policy(doubtful=read_doubtful((), "here")), ACTION, LOST, 1, FAILED),
     ],
 )
 def test_an_error_means_what_the_policy_says(
@@ -114,7 +114,7 @@ def test_a_function_of_doubtful_is_asked_before() -> None:
         asked.append(error)
         return True
 
-    policy = Policy(doubtful=error_types(is_doubtful, "here"))
+    policy = Policy(doubtful=read_doubtful(is_doubtful, "here"))
 
     policy.answered(ACTION, NO, 1, None, noted=True)
     policy.answered(COMPENSATION, NO, 1, None, noted=False)

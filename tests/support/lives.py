@@ -85,8 +85,8 @@ def under_asyncio(journal: SQLiteJournal) -> None:
 
 
 def retry(journal: SQLiteJournal) -> None:
-    """The second action fails once."""
-    errors = [OSError("down")]
+    """The second action fails once, with an error that is known to leave no doubt."""
+    errors = [ConnectionRefusedError("down")]
     behaviour["charge"] = lambda: fail(errors.pop()) if errors else "paid"
     again = Retry(OSError, attempts=2, wait_initial=0.01)
     saga(retry=again).orchestrator_execute(journal=journal)

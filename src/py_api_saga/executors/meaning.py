@@ -1,5 +1,6 @@
 """What an error of a call means: another attempt, doubt, or the end.
 
+Whether there is another attempt is asked of `retry`, whether the error leaves doubt of `evidence`.
 Pure: it reads no clock, draws nothing and asks no function of the user's. Whoever has made the call
 brings that: `attempt` for the executors, a worker elsewhere for an engine.
 """
@@ -38,6 +39,6 @@ def meaning(
         return unknown(intent, error)
     rule = policy.retry if kind == ACTION else policy.compensation_retry
     wait = None if rule is None else rule.after(error, number, elapsed, chance)
-    if kind == ACTION and (noted or policy.doubtful.match(error, handled)):
+    if kind == ACTION and (noted or policy.doubtful.includes(error, handled)):
         return in_doubt(intent, error, wait)
     return failed(intent, error) if wait is None else retry(intent, error, wait)

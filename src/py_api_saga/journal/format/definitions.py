@@ -12,7 +12,7 @@ from typing import Any
 
 from py_api_saga.calls import ARGS, FUNCTION, KEYWORDS, Call, is_async
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed
-from py_api_saga.doubtful import DOUBTFUL, ErrorTypes
+from py_api_saga.evidence import DOUBTFUL, DoubtfulErrors
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.filling import BoundDefinition, filled
 from py_api_saga.journal.format.functions import NotStorableError
@@ -223,7 +223,7 @@ def _add_policy(tree: dict[str, Any], policy: Policy, name: str, values: Values)
         tree["ask"] = _name(policy.ask[FUNCTION], f"{where} on_doubt", values)
 
 
-def _doubtful_tree(meant: ErrorTypes, where: str, values: Values) -> list[str]:
+def _doubtful_tree(meant: DoubtfulErrors, where: str, values: Values) -> list[str]:
     functions = [_name(predicate, where, values) for predicate in meant.predicates]
     return sorted({*map(_type_name, meant.types), *meant.names, *functions})
 
@@ -238,7 +238,7 @@ def _retry_tree(retry: Retry, where: str, values: Values) -> dict[str, Any]:
     if isinstance(on, (type, tuple)):
         kinds = on if isinstance(on, tuple) else (on,)
         tree["on"] = [_type_name(kind) for kind in kinds]
-    elif isinstance(getattr(on, "__self__", None), ErrorTypes):  # read from a journal before
+    elif isinstance(getattr(on, "__self__", None), DoubtfulErrors):  # read from a journal before
         tree["on"] = sorted({*map(_type_name, on.__self__.types), *on.__self__.names})
     else:
         tree["on"] = _name(on, where, values)
@@ -354,7 +354,7 @@ def _read_policy(item: dict[str, Any], do: Call, find: Callable[[str], Any]) -> 
         _read_retry(item.get("compensation_retry"), find),
         _seconds(item, "timeout"),
         bool(item.get("pivot")),
-        _error_types(item["doubtful"], find) if "doubtful" in item else DOUBTFUL,
+        _read_errors(item["doubtful"], find) if "doubtful" in item else DOUBTFUL,
         bool(item.get("park")),
         ask,
     )
@@ -365,7 +365,7 @@ def _seconds(tree: dict[str, Any], field: str) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-def _error_types(names: Iterable[str], find: Callable[[str], Any] | None = None) -> ErrorTypes:
+def _read_errors(names: Iterable[str], find: Callable[[str], Any] | None = None) -> DoubtfulErrors:
     """Read names of exception types, of which those built in become themselves, and functions."""
     import builtins  # noqa: PLC0415
 
@@ -380,7 +380,7 @@ def _error_types(names: Iterable[str], find: Callable[[str], Any] | None = None)
             types.append(found)
         else:
             others.append(name)
-    return ErrorTypes(tuple(types), frozenset(others), tuple(predicates))
+    return DoubtfulErrors(tuple(types), frozenset(others), tuple(predicates))
 
 
 def _read_retry(tree: dict[str, Any] | None, find: Callable[[str], Any]) -> Retry | None:
@@ -390,7 +390,7 @@ def _read_retry(tree: dict[str, Any] | None, find: Callable[[str], Any]) -> Retr
 
     on = tree["on"]
     options = {field: tree[field] for field in Retry.OPTIONS if field in tree}
-    return Retry(find(on) if isinstance(on, str) else _error_types(on).match_all, **options)
+    return Retry(find(on) if isinstance(on, str) else _read_errors(on).includes_all_of, **options)
 
 
 def _read_layout(tree: dict[str, Any], count: int) -> Layout:
