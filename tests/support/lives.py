@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 import py_api_saga
-from py_api_saga import Retry, SagaAssembler, SagaException, recover
+from py_api_saga import Event, Retry, SagaAssembler, SagaException, recover
 from py_api_saga.current import CurrentOperation
 from py_api_saga.journal import SQLiteJournal
 
@@ -59,9 +59,9 @@ async def acharge(order: str) -> object:
     return charge(order)
 
 
-def saga(do: Any = charge, around: Any = (), **options: Any) -> SagaAssembler:
+def saga(do: Any = charge, around: Any = (), observers: Any = (), **options: Any) -> SagaAssembler:
     """Reserve, then charge."""
-    made = SagaAssembler.saga(name="order", around=around)
+    made = SagaAssembler.saga(name="order", around=around, observers=observers)
     made.operation((reserve, "A-17"), (release, "A-17"), name="reserve")
     return made.operation((do, "A-17"), (refund, "A-17"), name="charge", **options)
 
@@ -104,6 +104,17 @@ def interrupt(journal: SQLiteJournal) -> None:
     behaviour["charge"] = lambda: fail(KeyboardInterrupt())
     with suppress(KeyboardInterrupt):
         saga().orchestrator_execute(journal=journal)
+
+
+def strike(journal: SQLiteJournal) -> None:
+    """Ctrl-C when the intent of the second action is on record, and the call has not begun."""
+
+    def struck(event: Event) -> None:
+        if (event.kind, event.operation) == ("operation started", "charge"):
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        saga(observers=[struck]).orchestrator_execute(journal=journal)
 
 
 def landing(journal: SQLiteJournal) -> None:
@@ -156,6 +167,7 @@ LIVES = {
     "A retry": retry,
     "A rollback": rollback,
     "An interrupt": interrupt,
+    "An interrupt between two lines": strike,
     "A late landing": landing,
     "A recovery": recovery,
     "Something around each call": around,

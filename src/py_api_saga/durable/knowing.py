@@ -311,7 +311,7 @@ def _outlasting(run: DurableRun) -> Iterator[Change]:
         except GeneratorExit:  # nobody goes on
             raise
         except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
-            if (error := run.repair(interrupt, run.cut_off)) is not None:
+            if (error := run.repair(interrupt, run.fate_of)) is not None:
                 run.give_up(error)
         else:
             return

@@ -326,11 +326,11 @@ class DurableRun(Run):
 
         super()._fold_again(interrupt, fate)
 
-    def cut_off(self, interrupt: BaseException, intent: Entry) -> Entry:
-        """Say of a call around which an interrupt struck that it was made, or not, or in part."""
+    def fate_of(self, interrupt: BaseException, intent: Entry) -> Entry:
+        """Say what came of a call, as any run does; without its intent on record, not made."""
         if intent in self._unmade:
             return not_made(intent, interrupt)
-        return super().cut_off(interrupt, intent)
+        return super().fate_of(interrupt, intent)
 
     def finish(self) -> Results:
         """Give the results, or raise, as any run does; what lands late waits until it is left."""

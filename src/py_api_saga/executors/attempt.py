@@ -170,7 +170,7 @@ def judged_by(passage: Passage, run: Run, intent: Entry, error: BaseException) -
     """
     if passage.struck and isinstance(error, Exception):  # pragma: no cover - as above
         assert run.passages is not None  # noqa: S101 - it was among them
-        run.passages[intent] = passage  # for `Run.cut_off`
+        run.passages[intent] = passage  # for `Run.fate_of`
         raise error
     moment = passage.moment
     if not isinstance(error, Exception) or is_limit(error):

@@ -71,7 +71,7 @@ class Pool:
         try:
             work(_be_here)
         except BaseException as interrupt:
-            tell(run.cut_off(interrupt, intent))  # nobody else would
+            tell(run.fate_of(interrupt, intent))  # nobody else would
             raise
 
     def _thread(self) -> SimpleQueue[Work] | None:
@@ -113,7 +113,7 @@ def execute(run: Run, limit: int) -> Results:
             _drive(run, inbox, permits, limit)
             break
         except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
-            if (error := run.repair(interrupt, partial(_revoked, permits))) is not None:
+            if (error := run.repair(interrupt, partial(_fate_of, permits))) is not None:
                 _await_begun(run, inbox, permits)
                 run.give_up(error)
     return run.finish()
@@ -137,10 +137,10 @@ def _await_begun(run: Run, inbox: Inbox, permits: dict[Entry, threading.Lock]) -
         return
 
 
-def _revoked(
+def _fate_of(
     permits: dict[Entry, threading.Lock], interrupt: BaseException, intent: Entry
 ) -> Entry | None:
-    """Take back a call that no thread has begun."""
+    """Take back a call that no thread has begun; of another one its thread will tell."""
     permit = permits.get(intent)
     if permit is None or permit.acquire(blocking=False):
         return not_made(intent, interrupt)

@@ -240,7 +240,7 @@ class _Driver:
 
     def fate_of(self, interrupt: BaseException, intent: Entry) -> Entry | None:
         """Say of a call in flight, when an interrupt struck, what came of it if nobody will."""
-        return None if self._is_rolling else self.run.cut_off(interrupt, intent)
+        return None if self._is_rolling else self.run.fate_of(interrupt, intent)
 
     @property
     def _is_rolling(self) -> bool:
@@ -416,7 +416,7 @@ class _AtOnce(_Driver):
         if self._is_rolling:
             return None
         if self._begun.pop(intent, False):  # an eager task, which runs before it can be noted
-            return self.run.cut_off(interrupt, intent)
+            return self.run.fate_of(interrupt, intent)
         return not_made(intent, interrupt)
 
     def _working(self) -> Iterable[asyncio.Task[Any]]:
@@ -435,17 +435,17 @@ class _AtOnce(_Driver):
         except GeneratorExit:
             raise
         except BaseException as interrupt:  # noqa: BLE001 - it struck between two lines of ours
-            self._tell_struck(intent, interrupt)
+            self._tell_fate(intent, interrupt)
         else:
             self._tell(intent, entry)
 
-    def _tell_struck(self, intent: Entry, interrupt: BaseException) -> None:
+    def _tell_fate(self, intent: Entry, interrupt: BaseException) -> None:
         """Have it heard what a call has ended with that was not judged."""
         if self.run.goes(interrupt):
             self._problem = interrupt
             self._news.set()
         else:
-            self._tell(intent, self.run.cut_off(interrupt, intent))
+            self._tell(intent, self.run.fate_of(interrupt, intent))
             self.stop(interrupt, kind_of(intent))
 
     def _tell(self, intent: Entry, entry: Entry) -> None:
@@ -467,7 +467,7 @@ class _AtOnce(_Driver):
             if task.cancelled():  # before it began, by whoever cancels all tasks of the loop
                 self._tell(intent, not_made(intent, asyncio.CancelledError()))
             elif (error := task.exception()) is not None:  # at the very edge of the task
-                self._tell_struck(intent, error)
+                self._tell_fate(intent, error)
             del self._tasks[intent]
             self._ends.pop(intent, None)
 

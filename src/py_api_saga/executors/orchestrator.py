@@ -25,7 +25,7 @@ def execute(run: Run) -> Results:
                     make_calls(run)
                 break
             except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`
-                if (error := run.repair(interrupt, run.cut_off)) is not None:
+                if (error := run.repair(interrupt, run.fate_of)) is not None:
                     run.give_up(error)
         return run.finish()
     finally:

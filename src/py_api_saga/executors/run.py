@@ -451,9 +451,12 @@ class Run:
     ) -> BaseException | None:
         """Take in an interrupt that struck between two lines of ours, and those that follow it.
 
+        The machine is made anew from its entries, and told the fate of each call in flight.
+
         Args:
             interrupt: What was raised.
-            fate_of: Says of a call in flight what came of it, or None if somebody else will.
+            fate_of: Says of a call in flight what came of it, or None if somebody else will: the
+                executor's, which knows who makes the call, or that of the run, for the caller's.
 
         Returns:
             None if the run goes on; else what it is to `give_up` for, once what runs has ended.
@@ -525,8 +528,8 @@ class Run:
         if kind == COMPENSATION and self._announced and self._announced.get(i) == attempt:
             self._strikes().announced.add(i)
 
-    def cut_off(self, interrupt: BaseException, intent: Entry) -> Entry:
-        """Say of a call around which an interrupt struck that it was made, or not, or in part."""
+    def fate_of(self, interrupt: BaseException, intent: Entry) -> Entry:
+        """Say of a call around which an interrupt struck that it was not made, or is in doubt."""
         _, i, kind, _, _, _ = intent
         if kind != ACTION:
             return not_made(intent, interrupt)
