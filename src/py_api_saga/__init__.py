@@ -25,6 +25,7 @@ from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
     from py_api_saga.durable.recovery import Recovered, arecover, recover, takeover
+    from py_api_saga.standing import SagaStanding, saga_status
 
 __all__ = [
     "NOT_HAPPENED",
@@ -43,6 +44,7 @@ __all__ = [
     "SagaError",
     "SagaException",
     "SagaInProgress",
+    "SagaStanding",
     "SagaStatus",
     "SagaStuck",
     "Status",
@@ -53,15 +55,18 @@ __all__ = [
     "leaves_doubt",
     "recover",
     "result_of",
+    "saga_status",
     "takeover",
 ]
 
 
 _LATE = {  # name -> its module
     "Recovered": "durable.recovery",
+    "SagaStanding": "standing",
     "arecover": "durable.recovery",
     "leaves_doubt": "evidence",
     "recover": "durable.recovery",
+    "saga_status": "standing",
     "takeover": "durable.recovery",
 }
 

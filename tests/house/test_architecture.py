@@ -57,7 +57,7 @@ HOUSE = (
     ("executors.orchestrator", "executors.choreography"),
     ("executors.driving",),
     ("executors.event_loop",),
-    ("journal.reentry",),
+    ("journal.reentry", "journal.prefixes"),
     # How a saga is written.
     ("journal.format", "journal.format.functions", "journal.format.json_text"),
     ("journal.format.tagging",),
@@ -88,7 +88,7 @@ HOUSE = (
     ("durable.run",),
     ("durable.knowing",),
     ("durable.beginning",),
-    ("durable.recovery", "repair"),
+    ("durable.recovery", "repair", "standing"),
     ("executable", "saga_options"),
     ("bound",),
     ("assembler",),
@@ -122,6 +122,7 @@ PUBLIC = {
     "SagaError",
     "SagaException",
     "SagaInProgress",
+    "SagaStanding",
     "SagaStatus",
     "SagaStuck",
     "Status",
@@ -132,6 +133,7 @@ PUBLIC = {
     "leaves_doubt",
     "recover",
     "result_of",
+    "saga_status",
     "takeover",
 }
 

@@ -114,6 +114,7 @@ def plan_of(journal: SQLiteJournal, look: Callable[[], object]) -> list[str]:
         (lambda journal: journal.select({SagaStatus.STUCK}), "saga_stuck"),
         (lambda journal: journal.select({SagaStatus.RUNNING}, limit=20), "saga_open"),
         (lambda journal: journal.select(HALF, limit=20), "saga_stuck"),
+        (lambda journal: journal.select({SagaStatus.RUNNING}, prefix="w", limit=20), "saga_open"),
         (lambda journal: journal.waiting(20), "saga_open"),
     ],
 )
@@ -127,6 +128,15 @@ def test_what_is_looked_for_often_has_an_index(
 
     assert any(index in line for line in plan), plan
     assert not any(line.endswith("SCAN saga") or "TEMP B-TREE" in line for line in plan), plan
+
+
+def test_ids_that_begin_alike_are_found_by_their_index(journal: SQLiteJournal) -> None:
+    """Those alone are sorted, not all that there is."""
+    waits(journal, 10)
+
+    plan = plan_of(journal, lambda: journal.select(prefix="w", limit=20))
+
+    assert any("saga_id>? AND saga_id<?" in line for line in plan), plan
 
 
 def indexes(path: str) -> set[str]:
@@ -148,7 +158,7 @@ def test_a_file_of_an_earlier_release_gets_its_indexes_from_whoever_writes(
         connection.execute(f"DROP INDEX {name}")
     connection.close()
     reader = Reader(journal.path)
-    filters = {"before": None, "after": None}
+    filters = {"before": None, "after": None, "first": None, "past": None}
     assert len(reader.select((), None, name="waits", **filters)) == 3
     assert len(reader.select(HALF, None, name=None, **filters)) == 3
     with reader.turn:

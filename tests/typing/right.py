@@ -33,6 +33,7 @@ from py_api_saga import (
     Retry,
     SagaAssembler,
     SagaException,
+    SagaStanding,
     SagaStatus,
     Status,
     current_operation,
@@ -41,6 +42,7 @@ from py_api_saga import (
     leaves_doubt,
     recover,
     result_of,
+    saga_status,
 )
 from py_api_saga.current import Around, CurrentOperation
 from py_api_saga.journal import MemoryJournal
@@ -246,3 +248,8 @@ ShopSaga.saga(around=[Span]).operation(tidy)
 recover(MemoryJournal(), around=[session], max_workers=0)
 event = Event("saga resumed", "x")
 assert_type(event.direction, Literal["action", "compensation", "ask"])
+standing = saga_status(MemoryJournal(), "x")
+assert_type(standing, SagaStanding | None)
+if standing is not None:
+    assert_type(standing.status, SagaStatus)
+    assert_type(standing.reason, str | None)

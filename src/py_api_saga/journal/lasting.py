@@ -47,6 +47,7 @@ class View(Vocabulary, Protocol):
         *,
         before: float | None = None,
         after: float | None = None,
+        prefix: str | None = None,
         limit: int | None = None,
     ) -> Sequence[Summary]:
         """List sagas, as `Journal.select`."""

@@ -233,9 +233,13 @@ class MemoryJournal:
         *,
         before: float | None = None,
         after: float | None = None,
+        prefix: str | None = None,
         limit: int | None = None,
     ) -> Sequence[Summary]:
-        """List sagas, newest first: of these statuses if any, changed before and after a time."""
+        """List sagas, newest first: of these statuses if any, changed before and after a time.
+
+        With `prefix`, those whose id begins with it.
+        """
         with self._lock:
             sagas = [saga.summary for saga in reversed(self._sagas.values())]
         return [
@@ -245,4 +249,5 @@ class MemoryJournal:
             and (name is None or s.name == name)
             and (before is None or s.changed < before)
             and (after is None or s.changed > after)
+            and (prefix is None or s.saga_id.startswith(prefix))
         ][:limit]

@@ -120,6 +120,10 @@ class Journal(Vocabulary, Protocol):
         *,
         before: float | None = None,
         after: float | None = None,
+        prefix: str | None = None,
         limit: int | None = None,
     ) -> Sequence[Summary]:
-        """List sagas, newest first: of these statuses if any, changed before and after a time."""
+        """List sagas, newest first: of these statuses if any, changed before and after a time.
+
+        With `prefix`, those whose id begins with it.
+        """

@@ -12,6 +12,7 @@ from py_api_saga.journal.changes import OPEN, Row, Summary
 from py_api_saga.journal.format.sagas import NOTE, PARKED, Recorded, folding, read_lines, read_rows
 from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.protocol import Vocabulary
+from py_api_saga.standing import parked
 
 
 class Source(Vocabulary, Protocol):
@@ -74,8 +75,7 @@ class Story(NamedTuple):
     @property
     def parked(self) -> str | None:
         """Why recovery has given up on it, unless somebody has decided since."""
-        last = next((line for line in reversed(self.lines) if line.kind in (NOTE, PARKED)), None)
-        return None if last is None or last.kind == NOTE else str(last.says.get("reason"))
+        return None if self.recorded is None else parked(self.recorded)
 
 
 def find(journal: Source, saga_id: str) -> Summary:

@@ -107,11 +107,17 @@ WHERE {which}
   AND (:statuses >> status) & 1
   AND (:name IS NULL OR name = :name)
   AND (:before IS NULL OR changed < :before)
-  AND (:after IS NULL OR changed > :after);
+  AND (:after IS NULL OR changed > :after)
+  AND (:first IS NULL OR saga_id >= :first)
+  AND saga_id < coalesce(:past, x'');
 
 -- name: newest
 -- … in this order.
 ORDER BY number DESC LIMIT :limit;
+
+-- name: newest_found
+-- … or after an index of something else has found them: else all are gone through in this order.
+ORDER BY +number DESC LIMIT :limit;
 
 -- name: counts
 -- How many sagas there are of each status.

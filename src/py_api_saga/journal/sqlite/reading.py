@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from py_api_saga import clock
 from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
+from py_api_saga.journal.prefixes import past
 from py_api_saga.journal.reentry import interrupted, ownership
 from py_api_saga.journal.sqlite.connecting import cannot, connect_to_read
 from py_api_saga.journal.sqlite.descriptors import Kept, close_all, open_on, opened_since
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 _ROWS = QUERIES["rows"]
 _STUCK = NUMBER_OF[SagaStatus.STUCK]
+_PREFIXED = "saga_id >= :first AND saga_id < coalesce(:past, x'')"  # no text is as great as a blob
 MOST_FAULTS = 1000  # that SQLite is to list; 100 unless it is told
 
 
@@ -60,12 +62,15 @@ class Reader:
             "statuses": sum(1 << number for number in numbers) or -1,
             "limit": -1 if limit is None else limit,
         }
+        order = "newest"
         if not numbers or max(numbers) > _STUCK:
             parts = ["1" if filters["name"] is None else "name = :name"]
+            if filters["first"] is not None:
+                parts, order = [_PREFIXED], "newest_found"
         else:
             parts = ["status < 2"] * (min(numbers) < _STUCK) + ["status = 2"] * (_STUCK in numbers)
         queries = (QUERIES["select"].replace("{which}", part) for part in parts)
-        return self._summaries(f"{' UNION ALL '.join(queries)} {QUERIES['newest']}", filters)
+        return self._summaries(f"{' UNION ALL '.join(queries)} {QUERIES[order]}", filters)
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, list[Row]]:
         """Give the rows of sagas, all as they were at one moment."""
@@ -148,15 +153,21 @@ class Reads:
         *,
         before: float | None = None,
         after: float | None = None,
+        prefix: str | None = None,
         limit: int | None = None,
     ) -> Sequence[Summary]:
-        """List sagas, newest first: of these statuses if any, changed before and after a time."""
+        """List sagas, newest first: of these statuses if any, changed before and after a time.
+
+        With `prefix`, those whose id begins with it.
+        """
         return self._reader().select(
             statuses,
             limit,
             name=name,
             before=None if before is None else before * 1000,
             after=None if after is None else after * 1000,
+            first=prefix or None,
+            past=past(prefix or ""),
         )
 
 
