@@ -263,9 +263,9 @@ class Saga(Executable):
             if action is _NOT_GIVEN:
                 raise SagaDefinitionError("Operation can not be empty")
             if isinstance(action, Saga):
-                return self._take_in(action, compensation, options)
+                return self._add_child(action, compensation, options)
             if isinstance(action, BoundSaga):
-                return self._take_in(action.whole, compensation, options, action)
+                return self._add_child(action.whole, compensation, options, action)
             do = read_call(action, "action", self._position)
         undo = None
         if compensation is not None:
@@ -367,7 +367,7 @@ class Saga(Executable):
             *_on_doubt(on_doubt, do, position),
         )
 
-    def _take_in(
+    def _add_child(
         self,
         child: Saga,
         compensation: object,

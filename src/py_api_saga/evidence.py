@@ -99,7 +99,7 @@ class DoubtfulErrors:
             return True
         return said
 
-    def answered(self, error: Exception, handled: BaseException | None) -> DoubtfulErrors:
+    def with_answers(self, error: Exception, handled: BaseException | None) -> DoubtfulErrors:
         """Give what says the same of this error, and asks no function of the user's."""
         return _Said(self.includes(error, handled)) if self.predicates else self
 

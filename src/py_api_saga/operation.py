@@ -93,7 +93,7 @@ class Policy:
         policy.ask = ask
         return policy
 
-    def answered(
+    def with_answers(
         self,
         kind: str,
         error: Exception,
@@ -120,17 +120,17 @@ class Policy:
         """
         policy = self.falling_back_on(self)
         if kind != ACTION:
-            policy.compensation_retry = _answered(self.compensation_retry, error, attempt)
+            policy.compensation_retry = _retry_with_answers(self.compensation_retry, error, attempt)
             return policy
-        policy.retry = _answered(self.retry, error, attempt)
+        policy.retry = _retry_with_answers(self.retry, error, attempt)
         if not noted:
-            policy.doubtful = self.doubtful.answered(error, handled)
+            policy.doubtful = self.doubtful.with_answers(error, handled)
         return policy
 
 
-def _answered(rule: Retry | None, error: Exception, attempt: int) -> Retry | None:
+def _retry_with_answers(rule: Retry | None, error: Exception, attempt: int) -> Retry | None:
     try:
-        return None if rule is None else rule.answered(error, attempt)
+        return None if rule is None else rule.with_answers(error, attempt)
     except BaseException as raised:
         if is_interrupt(raised):
             raise

@@ -182,7 +182,7 @@ class Retry:
         """
         if self.attempts is not None and attempt >= self.attempts:
             return None
-        rule = self.answered(error, attempt)
+        rule = self.with_answers(error, attempt)
         kinds: Any = rule.on
         if not (isinstance(error, kinds) or _each_is(error, kinds)):
             return None
@@ -193,7 +193,7 @@ class Retry:
         wait = min(rule.wait_max, wait + rule.wait_jitter * chance)
         return None if rule.timeout is not None and elapsed + wait > rule.timeout else wait
 
-    def answered(self, error: Exception, attempt: int) -> Retry:
+    def with_answers(self, error: Exception, attempt: int) -> Retry:
         """Give what decides the same of this failed attempt, and asks no function of the user's.
 
         Raises:

@@ -321,7 +321,7 @@ MUTANTS = (
     _one(
         "does not undo what lands when the run is over",
         "executors/run.py",
-        "Run._take_in",
+        "Run._go_on_late",
         "        if changed and self.execution.saga is SagaStatus.COMPENSATING:\n",
         "        if False:\n",
     ),

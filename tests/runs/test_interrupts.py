@@ -791,7 +791,7 @@ def test_an_interrupt_while_a_task_is_made_makes_no_call_in_silence(
 
     def strike(coroutine: Any) -> Any:
         task = create_task(coroutine)
-        if coroutine.__qualname__.endswith("._surely") and not struck:
+        if coroutine.__qualname__.endswith("._attempt_safely") and not struck:
             struck.append(task)
             raise Stop
         return task

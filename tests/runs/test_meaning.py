@@ -98,7 +98,7 @@ def test_a_function_in_a_retry_is_asked_before(answer: Any, word: str, wait: flo
 
     policy = Policy(retry=Retry(again, attempts=3, wait_jitter=0.0))
 
-    answered = policy.answered(ACTION, NO, 1, None, noted=False)
+    answered = policy.with_answers(ACTION, NO, 1, None, noted=False)
     found = [means(answered, ACTION, NO) for _ in range(2)]
 
     assert asked == [NO]
@@ -116,10 +116,10 @@ def test_a_function_of_doubtful_is_asked_before() -> None:
 
     policy = Policy(doubtful=read_doubtful(is_doubtful, "here"))
 
-    policy.answered(ACTION, NO, 1, None, noted=True)
-    policy.answered(COMPENSATION, NO, 1, None, noted=False)
+    policy.with_answers(ACTION, NO, 1, None, noted=True)
+    policy.with_answers(COMPENSATION, NO, 1, None, noted=False)
     assert asked == []
-    answered = policy.answered(ACTION, NO, 1, None, noted=False)
+    answered = policy.with_answers(ACTION, NO, 1, None, noted=False)
 
     assert [means(answered, ACTION, NO)[0] for _ in range(2)] == [IN_DOUBT, IN_DOUBT]
     assert asked == [NO]
@@ -129,7 +129,7 @@ def test_after_the_last_attempt_no_function_is_asked() -> None:
     """There is nothing to be decided."""
     policy = Policy(retry=Retry(lambda _: pytest.fail("it was asked"), attempts=2))
 
-    assert means(policy.answered(ACTION, NO, 2, None, noted=False), ACTION, NO, 2)[0] == FAILED
+    assert means(policy.with_answers(ACTION, NO, 2, None, noted=False), ACTION, NO, 2)[0] == FAILED
 
 
 def test_nothing_that_is_impure_is_imported() -> None:

@@ -15,7 +15,7 @@ from world import PATIENCE, Execute, World, failure_of, in_time, output_of, step
 
 from py_api_saga import Retry, SagaAssembler, SagaDefinitionError, SagaException, result_of
 from py_api_saga.executors import choreography, threads
-from py_api_saga.executors.attempt import surely
+from py_api_saga.executors.attempt import attempt_safely
 from py_api_saga.executors.choreography import MAX_THREADS
 
 
@@ -662,7 +662,7 @@ def test_what_strikes_a_call_that_has_no_thread_is_told(
     """It is made where an interrupt strikes: what was done is undone, and that is raised."""
     monkeypatch.setattr(choreography.POOL, "_thread", lambda: None)
     monkeypatch.setattr(threads, "SHORTLY", ())
-    made = surely
+    made = attempt_safely
 
     def struck(run: Any, intent: Any) -> Any:
         entry = made(run, intent)
@@ -670,7 +670,7 @@ def test_what_strikes_a_call_that_has_no_thread_is_told(
             raise KeyboardInterrupt
         return entry
 
-    monkeypatch.setattr(choreography, "surely", struck)
+    monkeypatch.setattr(choreography, "attempt_safely", struck)
     with pytest.raises(KeyboardInterrupt):
         steps(world, "a", "b").choreography_execute()
 

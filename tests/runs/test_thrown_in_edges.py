@@ -293,7 +293,7 @@ def test_a_task_that_is_cancelled_before_it_begins_has_made_no_call(
 
     def cancel(coroutine: Any, **options: Any) -> Any:
         task = create_task(coroutine, **options)
-        if coroutine.__name__ == "_surely" and "a" in world.log and not struck:
+        if coroutine.__name__ == "_attempt_safely" and "a" in world.log and not struck:
             struck.append(task)
             task.cancel()
         return task

@@ -235,11 +235,11 @@ class DurableRun(Run):
         if not (self.lost is not None and trouble and trouble.stragglers):
             self.recorder.leave()
 
-    def _take_in(self, entry: Entry) -> None:
+    def _go_on_late(self, entry: Entry) -> None:
         """Note what landed after the end, unless somebody else has gone on with the saga."""
         if self._claim_again(entry):
             try:
-                super()._take_in(entry)
+                super()._go_on_late(entry)
             finally:
                 self._leave()
 

@@ -94,7 +94,7 @@ def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
             returned = type(value)
             if returned in NEVER_AWAITABLE or not hasattr(returned, "__await__"):
                 if kind == ASK:
-                    return answered(intent, value)
+                    return read_answer(intent, value)
                 return (SUCCEEDED, i, kind, number, generation, value)
             problem, called = not_awaited(run, i, kind, value), None
     try:
@@ -108,7 +108,7 @@ def running(run: Run, intent: Entry, until: float | None) -> CurrentOperation:
     return Running(run, intent, until)
 
 
-def answered(intent: Entry, answer: object) -> Entry:
+def read_answer(intent: Entry, answer: object) -> Entry:
     """Say what an `on_doubt` function has answered; anything else than an answer is UNKNOWN."""
     if isinstance(answer, Happened):
         return happened(intent, answer.result)
@@ -242,7 +242,7 @@ def meant(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = Fals
             if rule.timeout is not None:
                 elapsed = run.since_first(i, kind, clock.monotonic())
         try:
-            policy = policy.answered(kind, error, number, handled, noted=noted)
+            policy = policy.with_answers(kind, error, number, handled, noted=noted)
         except BaseException as interrupt:  # noqa: BLE001 - it struck a function of the user's
             return interrupted(intent, interrupt)
     return meaning(policy, intent, error, elapsed, drawn, handled, noted)
@@ -302,7 +302,7 @@ def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
 
     def body() -> None:
         if permit.acquire(blocking=False):
-            entry = surely(run, intent, until)
+            entry = attempt_safely(run, intent, until)
             if not handover.put(entry):
                 run.land(entry)
 
@@ -347,7 +347,7 @@ def _wait_within(
         interrupt = error
     if not is_begun:
         at_home.set(run)
-        return surely(run, intent, until)
+        return attempt_safely(run, intent, until)
     while True:
         try:
             handover.wait(until)
@@ -372,8 +372,8 @@ def _not_begun(run: Run, intent: Entry, error: BaseException) -> Entry:
     return not_made(intent, error)
 
 
-def surely(run: Run, intent: Entry, until: float | None = None) -> Entry:
-    """Attempt a call in a thread that nobody would hear of if it ended without an entry."""
+def attempt_safely(run: Run, intent: Entry, until: float | None = None) -> Entry:
+    """Attempt a call, and say what came of it whatever is raised: else nobody would hear of it."""
     try:
         return attempt(run, intent, until)
     except BaseException as error:  # noqa: BLE001 - of this library's own code

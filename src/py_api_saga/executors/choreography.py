@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from py_api_saga.definition import Results
 from py_api_saga.entries import STARTED, Entry, attempt_of, not_made, what_of
-from py_api_saga.executors.attempt import surely
+from py_api_saga.executors.attempt import attempt_safely
 from py_api_saga.executors.inbox import Inbox
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.running import at_home
@@ -58,7 +58,9 @@ class Pool:
         context = copy_context()
 
         def work(rest: Callable[[], object]) -> None:
-            entry = context.run(surely, run, intent) if permit.acquire(blocking=False) else None
+            entry = (
+                context.run(attempt_safely, run, intent) if permit.acquire(blocking=False) else None
+            )
             rest()  # first: who hears of it may have the next call
             if entry is not None:
                 tell(entry)

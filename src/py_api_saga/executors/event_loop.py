@@ -31,7 +31,6 @@ from py_api_saga.entries import (
 from py_api_saga.executors import driving
 from py_api_saga.executors.around import Surrounded
 from py_api_saga.executors.attempt import (
-    answered,
     attempt,
     judged,
     judged_by,
@@ -39,6 +38,7 @@ from py_api_saga.executors.attempt import (
     not_entered,
     note_start,
     overdue,
+    read_answer,
     running,
 )
 from py_api_saga.executors.calling import filled
@@ -422,7 +422,7 @@ class _AtOnce(_Driver):
     def _working(self) -> Iterable[asyncio.Task[Any]]:
         return (*super()._working(), *self._tasks.values())
 
-    async def _surely(self, intent: Entry) -> None:
+    async def _attempt_safely(self, intent: Entry) -> None:
         """Attempt a call in a task, and tell here what came of it.
 
         Not in a callback of the task: the loop keeps what strikes in one to itself.
@@ -480,7 +480,7 @@ class _AtOnce(_Driver):
     def _make(self, intents: list[Entry]) -> None:
         for intent in intents:
             self._begun[intent] = False
-            self._tasks[intent] = task = asyncio.create_task(self._surely(intent))
+            self._tasks[intent] = task = asyncio.create_task(self._attempt_safely(intent))
             self._ends[intent] = end = partial(self._end, intent)
             task.add_done_callback(end)
 
@@ -556,7 +556,7 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
             raise
         problem = error
     else:
-        return answered(intent, value) if kind_of(intent) == ASK else succeeded(intent, value)
+        return read_answer(intent, value) if kind_of(intent) == ASK else succeeded(intent, value)
     try:
         return _judged(run, intent, problem, scope, called)  # out here, as in `attempt`
     finally:

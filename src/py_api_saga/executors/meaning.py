@@ -24,7 +24,7 @@ def meaning(
 
     Args:
         policy: Of the operation, with what the functions of the user's say of this error in their
-            place: `Policy.answered`.
+            place: `Policy.with_answers`.
         intent: The call.
         error: What it raised.
         elapsed: Seconds since its first attempt began.

@@ -239,9 +239,9 @@ class Run:
         inbox.left.wait(PARTING)
         with inbox.late:
             self.is_elsewhere = True
-            self._take_in(entry)
+            self._go_on_late(entry)
 
-    def _take_in(self, entry: Entry) -> None:
+    def _go_on_late(self, entry: Entry) -> None:
         """Note what landed after the end, and undo it if that is what is owed."""
         before = self.execution.saga
         self.receive(entry)
