@@ -73,7 +73,6 @@ if TYPE_CHECKING:
 _SAGA_ID = r"(?!\.{1,2}\Z)[A-Za-z0-9_.][A-Za-z0-9_.\-]{0,127}"
 _NOT_GIVEN: Any = type("NotGiven", (), {"__repr__": lambda _: "<not given>"})()
 _PROCEED: Literal["proceed"] = "proceed"
-_NOTHING_ASKED = (None, None, None, False, DOUBTFUL, _PROCEED)  # of an operation
 _SHOWN = 8  # operations in a repr
 _ENDLESS = float("inf")
 
@@ -327,6 +326,7 @@ class Saga(Executable):
     ) -> Any:
         return name, after, retry, compensation_retry, timeout, pivot, doubtful, on_doubt
 
+    _NOTHING_ASKED = _options(_NOT_GIVEN)[2:]  # besides a name, and what it comes after
     _options.__qualname__ = operation.__qualname__  # whom the error for an unknown option names
     # What `help` and `inspect.signature` show; a Signature would have inspect imported, 9 ms.
     operation.__wrapped__ = _options  # type: ignore[attr-defined]
@@ -338,7 +338,7 @@ class Saga(Executable):
         name, after, *asked = self._options(**options)
         self._has_holes = self._has_holes or type(do[NEEDS]) is Filling
         policy = self._policy
-        if not all(map(is_, asked, _NOTHING_ASKED)):
+        if not all(map(is_, asked, self._NOTHING_ASKED)):
             policy = self._policy_of(do, position, *asked)
         before = self._edges(after, do[NEEDS], position) if do[NEEDS] or after != () else ()
         return None if name is None else self._check_name(name, position), before, policy
@@ -358,13 +358,18 @@ class Saga(Executable):
         where, default = f"operation {position}:", self._policy
         again = _retry(retry, f"{where} retry")
         undo_again = _retry(compensation_retry, f"{where} compensation_retry")
+        timeout = seconds(timeout, f"{where} timeout")
+        pivot = self._check_pivot(pivot, position)
+        doubtful = read_doubtful(doubtful, f"{where} doubtful")
+        park, ask = _on_doubt(on_doubt, do, position)
         return Policy(
-            default.retry if again is None else again,
-            default.compensation_retry if undo_again is None else undo_again,
-            seconds(timeout, f"{where} timeout"),
-            self._check_pivot(pivot, position),
-            read_doubtful(doubtful, f"{where} doubtful"),
-            *_on_doubt(on_doubt, do, position),
+            retry=default.retry if again is None else again,
+            compensation_retry=default.compensation_retry if undo_again is None else undo_again,
+            timeout=timeout,
+            pivot=pivot,
+            doubtful=doubtful,
+            park=park,
+            ask=ask,
         )
 
     def _add_child(
@@ -377,7 +382,7 @@ class Saga(Executable):
         """Add the operations of a child saga as they are now, as `name.operation`."""
         position = self._position
         name, after, *asked = self._options(**options)
-        if compensation is not None or not all(map(is_, asked, _NOTHING_ASKED)):
+        if compensation is not None or not all(map(is_, asked, self._NOTHING_ASKED)):
             where = f"operation {position}, a child saga"
             message = f"{where}: expected name and after, got other options as well"
             raise SagaDefinitionError(message)

@@ -77,20 +77,20 @@ class Policy:
 
     def falling_back_on(self, other: Policy) -> Policy:
         """Copy it, with another one's retries where it has none."""
-        return Policy(
-            self.retry or other.retry,
-            self.compensation_retry or other.compensation_retry,
-            self.timeout,
-            self.pivot,
-            self.doubtful,
-            self.park,
-            self.ask,
-        )
+        policy = self._copied()
+        policy.retry = self.retry or other.retry
+        policy.compensation_retry = self.compensation_retry or other.compensation_retry
+        return policy
 
     def asking(self, ask: Call | None) -> Policy:
         """Copy it, with another question."""
-        policy = self.falling_back_on(PLAIN)
+        policy = self._copied()
         policy.ask = ask
+        return policy
+
+    def _copied(self) -> Policy:
+        policy = Policy.__new__(Policy)
+        policy.__dict__.update(self.__dict__)
         return policy
 
     def with_answers(
@@ -118,7 +118,7 @@ class Policy:
             BaseException: An interrupt that has struck the function in a `Retry`. One that fails
                 means that there is no further attempt, and is logged.
         """
-        policy = self.falling_back_on(self)
+        policy = self._copied()
         if kind != ACTION:
             policy.compensation_retry = _retry_with_answers(self.compensation_retry, error, attempt)
             return policy

@@ -350,13 +350,13 @@ def _read_policy(item: dict[str, Any], do: Call, find: Callable[[str], Any]) -> 
         _, args, keywords, needs, _ = do
         ask = (function, args, keywords, needs, is_async(function))
     return Policy(
-        _read_retry(item.get("retry"), find),
-        _read_retry(item.get("compensation_retry"), find),
-        _seconds(item, "timeout"),
-        bool(item.get("pivot")),
-        _read_errors(item["doubtful"], find) if "doubtful" in item else DOUBTFUL,
-        bool(item.get("park")),
-        ask,
+        retry=_read_retry(item.get("retry"), find),
+        compensation_retry=_read_retry(item.get("compensation_retry"), find),
+        timeout=_seconds(item, "timeout"),
+        pivot=bool(item.get("pivot")),
+        doubtful=_read_errors(item["doubtful"], find) if "doubtful" in item else DOUBTFUL,
+        park=bool(item.get("park")),
+        ask=ask,
     )
 
 
