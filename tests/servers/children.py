@@ -38,6 +38,13 @@ def in_memory(room: int = 0) -> str | None:
     return None
 
 
+class Supervisor(subprocess.Popen[bytes]):
+    """What holds a server; it may outlive the process that has started it."""
+
+    def __del__(self, *_: object, **__: object) -> None:
+        """Say nothing of it."""
+
+
 def supervised(
     command: Iterable[str],
     log: Path,
@@ -45,7 +52,7 @@ def supervised(
     how: signal.Signals = signal.SIGTERM,
     pipe: IO[bytes] | None = None,
     remove: Path | None = None,
-) -> subprocess.Popen[bytes]:
+) -> Supervisor:
     """Start a server under a supervisor, which ends it when a pipe closes.
 
     Args:
@@ -57,7 +64,7 @@ def supervised(
     """
     kept = str(remove or "")
     with log.open("ab") as output:
-        return subprocess.Popen(
+        return Supervisor(
             [sys.executable, "-I", "-S", str(SUPERVISOR), str(int(how)), kept, *command],
             stdin=pipe or subprocess.PIPE,
             stdout=output,
@@ -66,14 +73,14 @@ def supervised(
         )
 
 
-def ended(process: subprocess.Popen[bytes]) -> None:
+def ended(process: Supervisor) -> None:
     """Close the pipe of a supervisor, and wait until its server is gone."""
     if process.stdin:
         process.stdin.close()
     process.wait(PATIENCE)
 
 
-def until(ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
+def until(ready: Callable[[], bool], process: Supervisor, log: Path) -> None:
     """Wait until a server is ready; it is an AssertionError with its words if it ends instead."""
     end = time.monotonic() + PATIENCE
     while not ready():

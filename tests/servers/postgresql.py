@@ -11,14 +11,25 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import IO, Any
 
-from .children import PATIENCE, ROOM, Missing, ended, in_memory, package, supervised, until
+from .children import (
+    PATIENCE,
+    ROOM,
+    Missing,
+    Supervisor,
+    ended,
+    in_memory,
+    package,
+    supervised,
+    until,
+)
+from .volume import Volume, volume
 
 CHOSEN = "SAGA_TEST_POSTGRESQL"
 OLDEST = 15  # the oldest that a journal takes
@@ -108,20 +119,58 @@ def free_port() -> int:
         return port
 
 
+class Clock:
+    """What a server takes for the time, as libfaketime has it: ours, or some seconds off.
+
+    Attributes:
+        before: What runs a command that is to believe it, followed by that.
+        seconds: How far it is ahead.
+    """
+
+    def __init__(self, file: Path) -> None:
+        found = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+        if not found:
+            raise Missing("libfaketime (Debian: libfaketime)")
+        self._file = file
+        self.ahead(0)
+        self.before = (
+            "env",
+            f"LD_PRELOAD={found[0]}",
+            f"FAKETIME_TIMESTAMP_FILE={file}",
+            "FAKETIME_NO_CACHE=1",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+        )
+
+    def ahead(self, seconds: int) -> None:
+        """Go so many seconds ahead of ours from now on."""
+        self.seconds = seconds
+        other = self._file.with_suffix(".new")
+        other.write_text(f"{seconds:+d}\n")
+        other.rename(self._file)
+
+
 class Cluster:
     """A PostgreSQL of ours, in a folder, on a port of the loopback and on a socket in the folder.
 
     Whoever else is on this machine needs a password, which is in `url`; in the folder they are not.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        *,
+        disk: Volume | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self.folder, self.data, self.log = folder, folder / "data", folder / "log"
-        self.programs = programs()
+        self.programs, self.disk, self.clock = programs(), disk, clock
+        self._within = disk.within if disk else ()
         settings = {"port": str(free_port()), **(settings or {})}
         self.port = int(settings["port"])
         self.settings = {**SETTINGS, "unix_socket_directories": str(folder), **settings}
         self.password = secrets.token_hex(16)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Supervisor | None = None
         self._psycopg = package("psycopg")
 
     @property
@@ -135,7 +184,7 @@ class Cluster:
 
     def run(self, program: str, *arguments: str) -> None:
         """Run one of PostgreSQL's programs, in words if it fails."""
-        command = [*as_somebody(), str(self.programs / program), *arguments]
+        command = [*self._within, *as_somebody(), str(self.programs / program), *arguments]
         environment = {**os.environ, "PGPASSWORD": self.password}
         ran = subprocess.run(
             command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False
@@ -155,12 +204,17 @@ class Cluster:
         )
         secret.unlink()
 
-    def start(self, pipe: IO[bytes] | None = None, remove: Path | None = None) -> None:
-        """Start it, under a supervisor as `supervised` has it, and wait until it is ready."""
-        command = [*as_somebody(), str(self.programs / "postgres"), "-D", str(self.data)]
+    def start(self, pipe: IO[bytes] | None = None) -> None:
+        """Start it, and wait until it is ready.
+
+        Its supervisor reads a pipe, and removes the folder when that closes.
+        """
+        faked = self.clock.before if self.clock else ()
+        program = str(self.programs / "postgres")
+        command = [*self._within, *as_somebody(), *faked, program, "-D", str(self.data)]
         for name, value in self.settings.items():
             command += ["-c", f"{name}={value}"]
-        process = supervised(command, self.log, how=signal.SIGQUIT, pipe=pipe, remove=remove)
+        process = supervised(command, self.log, how=signal.SIGQUIT, pipe=pipe, remove=self.folder)
         self._process = process
         until(self.ready, process, self.log)
 
@@ -174,7 +228,8 @@ class Cluster:
     @property
     def pid(self) -> int:
         """The process that all others of it come from."""
-        return int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+        data = self.disk.seen(self.data) if self.disk else self.data
+        return int((data / "postmaster.pid").read_text().split("\n", 1)[0])
 
     def stop(self, how: str = "fast") -> None:
         """Stop it: "fast" ends transactions, "immediate" and "kill" are crashes."""
@@ -187,6 +242,21 @@ class Cluster:
                 process.wait(PATIENCE)
         ended(process)
         self._process = None
+
+    def has_ended(self) -> bool:
+        """Tell whether it is down, without having been stopped."""
+        return self._process is not None and self._process.poll() is not None
+
+    def follow(self, primary: Cluster) -> None:
+        """Make its files as a standby of another one; it is started like any other."""
+        self.password = primary.password
+        owned(self.folder)
+        self.run(
+            *("pg_basebackup", "-D", str(self.data), "-d", primary.url, "--write-recovery-conf"),
+            *("--checkpoint=fast", "--wal-method=stream"),
+        )
+        with (self.data / "postgresql.auto.conf").open("a") as conf:
+            conf.write("synchronous_standby_names = ''\n")  # a primary of its own, once promoted
 
     def connect(self, **options: Any) -> Any:
         """Connect as whoever may do all; each statement commits by itself."""
@@ -227,16 +297,34 @@ class Cluster:
 
 
 @contextmanager
+def clusters() -> Iterator[Callable[..., Cluster]]:
+    """Give what makes a PostgreSQL, which is not started; all end with the block.
+
+    Each is in a folder of its own. `size` gives it a disk of so many bytes, `has_clock` a clock;
+    what else is given by name are settings.
+    """
+    with ExitStack() as stack:
+
+        def made(*, size: int = 0, has_clock: bool = False, **settings: str) -> Cluster:
+            folder = Path(mkdtemp(prefix="saga-pg-", dir=in_memory(ROOM)))
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            disk = None
+            if size:
+                (folder / "data").mkdir()
+                disk = stack.enter_context(volume(folder / "data", size))
+            clock = Clock(folder / "clock") if has_clock else None
+            it = Cluster(folder, settings, disk=disk, clock=clock)
+            stack.callback(it.stop, "immediate")
+            return it
+
+        yield made
+
+
+@contextmanager
 def cluster(**settings: str) -> Iterator[Cluster]:
     """Run a PostgreSQL for the time of a block, with settings of its own."""
-    folder = Path(mkdtemp(prefix="saga-pg-", dir=in_memory(ROOM)))
-    try:
-        it = Cluster(folder, settings)
+    with clusters() as make:
+        it = make(**settings)
         it.make()
-        try:
-            it.start()
-            yield it
-        finally:
-            it.stop("immediate")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        it.start()
+        yield it

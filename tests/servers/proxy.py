@@ -12,8 +12,7 @@ from typing import Literal
 
 from .listener import HOST, PATIENCE, Listener
 
-# What PostgreSQL says of a COMMIT that it has done, and what asks for one.
-COMMITTED = b"COMMIT\0"
+COMMITTED = b"COMMIT\0"  # what PostgreSQL says of a COMMIT that it has done
 Loses = Literal["question", "answer"]
 
 
@@ -24,7 +23,7 @@ class Proxy(Listener):
         delay: Seconds that whatever goes either way waits here.
         trips: How often a client has asked for something and begun to get an answer.
         connections: How many clients have connected.
-        lost: How many COMMITs have had their question or their answer lost.
+        lost: How many questions, and answers to a COMMIT, were lost.
     """
 
     def __init__(self, behind: int) -> None:
@@ -57,9 +56,18 @@ class Proxy(Listener):
         return len(pairs)
 
     def lose(self, what: Loses, times: int = 1) -> None:
-        """Break a connection at each of the next COMMITs: before it, or instead of its answer."""
+        """Break the connection of whoever asks something next, or gets a COMMIT answered."""
         with self._figures:
             self._loses += [what] * times
+
+    def lose_no_more(self) -> None:
+        """Lose nothing from now on."""
+        with self._figures:
+            self._loses.clear()
+
+    def lead_to(self, behind: int) -> None:
+        """Lead whoever connects from now on to another port."""
+        self._behind = behind
 
     def close(self) -> None:
         """Break what is open, and go down."""
@@ -93,7 +101,7 @@ class Proxy(Listener):
     def _copy(self, source: socket.socket, target: socket.socket, asked: threading.Event) -> None:
         asks = source.getsockname()[1] == self.port  # it comes from the client
         what: Loses = "question" if asks else "answer"
-        mark, tail = (b"COMMIT" if asks else COMMITTED), b""
+        mark, tail = (b"" if asks else COMMITTED), b""
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self._passes.wait()
@@ -101,7 +109,7 @@ class Proxy(Listener):
                     time.sleep(self.delay)
                 if mark in tail + data and self._is_to_lose(what):
                     break
-                tail = (tail + data)[1 - len(mark) :]
+                tail = data[1 - len(COMMITTED) :]
                 if asks:
                     asked.set()
                 elif asked.is_set():

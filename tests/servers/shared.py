@@ -23,7 +23,6 @@ from .pgbouncer import Pgbouncer
 from .postgresql import CHOSEN, Cluster
 
 FOLDER = "SAGA_TEST_SERVERS"
-_started: list[object] = []  # kept as long as this process, which need not wait for it
 
 
 class Run:
@@ -32,7 +31,7 @@ class Run:
     def __init__(self) -> None:
         self.folder: Path | None = None
         if hasattr(os, "mkfifo") and FOLDER not in os.environ:
-            self.folder = Path(mkdtemp(prefix="saga-pg-", dir=in_memory(ROOM)))
+            self.folder = Path(mkdtemp(prefix="saga-run-", dir=in_memory(ROOM)))
             os.mkfifo(self.folder / "pipe")
             self._pipe = os.open(self.folder / "pipe", os.O_RDWR)
             os.environ[FOLDER] = str(self.folder)
@@ -103,8 +102,7 @@ def _once(name: str, start: Callable[[Path, IO[bytes]], str]) -> str:
 def _start_server(folder: Path, pipe: IO[bytes]) -> str:
     cluster = Cluster(folder)
     cluster.make()
-    cluster.start(pipe, remove=folder)
-    _started.append(cluster)
+    cluster.start(pipe)
     return cluster.url
 
 
@@ -113,7 +111,6 @@ def _start_pooler(folder: Path, pipe: IO[bytes], behind: str) -> str:
     inner.mkdir()
     made = Pgbouncer(inner, behind)
     made.start(pipe)
-    _started.append(made)
     return made.url
 
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -124,6 +124,66 @@ def cluster() -> Iterator[postgresql.Cluster]:
             yield made
     except Missing as missing:
         pytest.skip(f"there is no {missing}")
+
+
+def test_a_standby_has_what_was_committed(clusters: Callable[..., postgresql.Cluster]) -> None:
+    """Once it is promoted, it is written to."""
+    first, second = clusters(), clusters()
+    first.make()
+    first.start()
+    second.follow(first)
+    second.start()
+    first.ask("ALTER SYSTEM SET synchronous_standby_names = '*'")
+    first.ask("SELECT pg_reload_conf()")
+    first.wait_until("SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
+    first.ask("CREATE TABLE kept ()")
+    first.stop("kill")
+    second.ask("SELECT pg_promote()")
+    second.ask("INSERT INTO kept DEFAULT VALUES")
+
+    assert second.ask("SELECT count(*) FROM kept") == [(1,)]
+
+
+def test_a_disk_is_full_and_has_room_again(clusters: Callable[..., postgresql.Cluster]) -> None:
+    """The server says so, of what needs more of it."""
+    made = clusters(size=100 << 20)
+    made.make()
+    made.start()
+    more = "CREATE TABLE {} AS SELECT repeat('x', 500) FROM generate_series(1, 3000)"
+    assert made.disk
+    made.disk.fill()
+    with pytest.raises(children.package("psycopg").errors.DiskFull):
+        made.ask(more.format("refused"))
+    made.disk.clear()
+    made.ask(more.format("taken"))
+
+
+def test_the_clock_of_a_server_is_what_it_is_told(
+    clusters: Callable[..., postgresql.Cluster],
+) -> None:
+    """Ahead or behind, from one statement to the next."""
+    made = clusters(has_clock=True)
+    made.make()
+    made.start()
+    assert made.clock
+    for ahead in (60, -3600, 0):
+        made.clock.ahead(ahead)
+        ((now,),) = made.ask("SELECT extract(epoch FROM clock_timestamp())::float")
+        assert abs(now - time.time() - ahead) < 30
+
+
+@pytest.fixture
+def clusters() -> Iterator[Callable[..., postgresql.Cluster]]:
+    """Makes more of them; what they need is not on every machine."""
+    with postgresql.clusters() as make:
+
+        def made(**options: Any) -> postgresql.Cluster:
+            try:
+                return make(**options)
+            except Missing as missing:
+                pytest.skip(f"there is no {missing}")
+
+        yield made
 
 
 # --- what is before it ----------------------------------------------------------------------------
