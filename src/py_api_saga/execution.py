@@ -263,7 +263,7 @@ class Execution:
             self.flying[i] = flight
             raise IllegalMoveError(_NO_ANSWER)
         if not self._heap or (self.backward and not self.rolling):
-            self._turn()
+            self._roll_back_or_end()
         self.entries.append(entry)
 
     def start(self, intent: Entry | None = None) -> Entry | None:  # noqa: C901 - as above
@@ -423,7 +423,7 @@ class Execution:
                 trouble.waiting[i] = wait
             else:
                 self._give_up(i, trouble)
-        self._turn()
+        self._roll_back_or_end()
 
     def _give_up(self, i: int, trouble: Trouble) -> None:
         """End an action without a further attempt: FAILED, or IN_DOUBT if that may be untrue."""
@@ -442,9 +442,9 @@ class Execution:
             self._move(i, _FAILED)
             self.backward = True
 
-    # --- the turn: a rollback begins, or all is over ----------------------------------------------
+    # --- a rollback begins, or all is over --------------------------------------------------------
 
-    def _turn(self) -> None:
+    def _roll_back_or_end(self) -> None:
         """Begin the rollback once no call runs; end the saga once nothing is left."""
         if self.backward and not self.rolling:
             trouble, pivot = self.trouble or self._trouble(), self.definition.pivot
@@ -671,7 +671,7 @@ class Execution:
         else:
             trouble.asked |= {i}
             self._list_or_settle(i)
-        self._turn()
+        self._roll_back_or_end()
 
     def _take_landing(self, entry: Entry, value: Any) -> None:
         """Take in that an abandoned attempt has succeeded after all."""
@@ -687,7 +687,7 @@ class Execution:
                 trouble.undo_errors.pop(i, None)
                 self._move(i, _COMPENSATED)
                 self._undone(i)
-                self._turn()
+                self._roll_back_or_end()
             return
         if status is _IN_DOUBT:
             self._unlist(i)
@@ -696,7 +696,7 @@ class Execution:
             followers = self.definition.followers[i]
             if self.rolling and i not in self.flying and self._owed.isdisjoint(followers):
                 self._list_or_settle(i)
-            self._turn()
+            self._roll_back_or_end()
             return
         self.results[i] = value
         undoing = status in (_COMPENSATING, _COMPENSATED, _FAILED)
@@ -704,7 +704,7 @@ class Execution:
             trouble.landed |= {i}
             if self.rolling and status is not _COMPENSATING:
                 self._undone(i)
-        self._turn()
+        self._roll_back_or_end()
 
     def _forget_straggler(self, straggler: Attempt) -> None:
         """Forget an abandoned attempt, which has ended."""
@@ -751,7 +751,7 @@ class Execution:
         else:
             self._succeed(i, value)
             self.backward = True
-        self._turn()
+        self._roll_back_or_end()
 
     def _take_abort(self, entry: Entry) -> None:
         """Take in that the run is to stop, which past the pivot is only noted."""
@@ -767,7 +767,7 @@ class Execution:
         self._trouble().reasons.append(reason)
         if not self.passed:
             self.backward = True
-        self._turn()
+        self._roll_back_or_end()
 
     def _take_recovered(self, entry: Entry) -> None:
         """Take in that the process died, and with it all that was in flight or abandoned."""
@@ -799,7 +799,7 @@ class Execution:
                     self._list_or_settle(i)
             elif self.rolling and i in flying:
                 self._list_or_settle(i)
-        self._turn()
+        self._roll_back_or_end()
 
     # --- what a person decides --------------------------------------------------------------------
 
@@ -825,7 +825,7 @@ class Execution:
                 self._settle(i)
             else:
                 self.backward = True
-        self._turn()
+        self._roll_back_or_end()
 
     def _not_to_be(self, i: int, status: Status) -> str:
         """Say why a person can't resolve an operation so, if that is so."""

@@ -188,7 +188,7 @@ in_child(lambda: print(len(saga().choreography_execute())))
 def test_a_parent_in_the_middle_of_something_is_named(tmp_path: Path, how: str) -> None:
     """SQLite may hold a lock of its own then, and a rollback would be one of the parent's."""
     code = """
-from py_api_saga.journal.sqlite.writes import Ledger
+from py_api_saga.journal.sqlite.writes import RowWriter
 from py_api_saga.journal.sqlite import reading
 journal, closed = SQLiteJournal(P), SQLiteJournal(P + "-closed")
 begin("a", journal)
@@ -205,8 +205,8 @@ if Q == "transaction":
     journal.shared.file.connection.execute("BEGIN IMMEDIATE")
 else:
     if Q == "commit":
-        note = Ledger.note_commit
-        Ledger.note_commit = staticmethod(lambda changes: (wait(), note(changes)))
+        note = RowWriter.note_commit
+        RowWriter.note_commit = staticmethod(lambda changes: (wait(), note(changes)))
         work = lambda: begin("c", journal)
     else:
         summary = reading._summary
@@ -339,19 +339,19 @@ def test_a_signal_handler_that_forks_leaves_a_child_that_is_told(tmp_path: Path)
     """It has interrupted a commit, so the connection is in the middle of something."""
     code = """
 import signal
-from py_api_saga.journal.sqlite.writes import Ledger
+from py_api_saga.journal.sqlite.writes import RowWriter
 journal = SQLiteJournal(P)
 begin("a", journal)
 def handle(*_):
     global child
     child = os.fork()
 signal.signal(signal.SIGUSR1, handle)
-note, child = Ledger.note_commit, None
+note, child = RowWriter.note_commit, None
 def strike(changes):
-    Ledger.note_commit = staticmethod(note)
+    RowWriter.note_commit = staticmethod(note)
     signal.raise_signal(signal.SIGUSR1)
     note(changes)
-Ledger.note_commit = staticmethod(strike)
+RowWriter.note_commit = staticmethod(strike)
 said = []
 for saga_id in "bc":
     try:

@@ -424,9 +424,9 @@ def test_a_process_that_stops_within_its_commit_is_waited_for(journal: SQLiteJou
     """Its saga is there when it goes on, and that of whoever gave up is not."""
     script = """
 import signal
-from py_api_saga.journal.sqlite.writes import Ledger
+from py_api_saga.journal.sqlite.writes import RowWriter
 journal.find("")
-Ledger.note_commit = staticmethod(lambda changes: os.kill(os.getpid(), signal.SIGSTOP))
+RowWriter.note_commit = staticmethod(lambda changes: os.kill(os.getpid(), signal.SIGSTOP))
 begin("theirs")
 say("done")
 told()

@@ -23,7 +23,7 @@ from py_api_saga.journal.changes import Append, Create, Leave, Purge, Take
 from py_api_saga.journal.sqlite import files, owners
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.owners import owners_at
-from py_api_saga.journal.sqlite.writes import Ledger
+from py_api_saga.journal.sqlite.writes import RowWriter
 from py_api_saga.status import SagaStatus
 
 
@@ -396,7 +396,7 @@ STRIKE = """
 import signal
 from py_api_saga.journal.sqlite import reading
 from py_api_saga.journal.sqlite.file import JournalFile
-from py_api_saga.journal.sqlite.writes import Ledger
+from py_api_saga.journal.sqlite.writes import RowWriter
 
 def strike(holder, name, handle, meanwhile):
     def struck(*args):
@@ -422,12 +422,12 @@ def fork(then):
         then()
 
 begin("a")
-strike(Ledger, "note_commit", lambda: fork(lambda: os._exit(0)), lambda: begin("b"))
+strike(RowWriter, "note_commit", lambda: fork(lambda: os._exit(0)), lambda: begin("b"))
 look = lambda: say(journal.find("a").saga_id)
 strike(reading, "_summary", lambda: fork(lambda: os._exit(0)), look)
 parent = os.getpid()
 try:
-    strike(Ledger, "note_commit", lambda: fork(lambda: None), lambda: begin("c"))
+    strike(RowWriter, "note_commit", lambda: fork(lambda: None), lambda: begin("c"))
 except Exception as error:
     say(type(error).__name__, str(error).rpartition("journal")[2])
 if os.getpid() != parent:
@@ -453,7 +453,7 @@ def test_what_was_lost_before_its_commit_is_not_committed(
         shared.file.lost = True
 
     with monkeypatch.context() as patch:
-        patch.setattr(Ledger, "note_commit", staticmethod(lose))
+        patch.setattr(RowWriter, "note_commit", staticmethod(lose))
         journal.write(create := Create("b", "x", "[1]"))
     with pytest.raises(JournalError, match="is not ours any more"):
         create.check()
@@ -487,7 +487,7 @@ for i, use in enumerate([
     lambda: journal.leave(claim),
 ]):
     claim = begin(f"before-{{i}}")
-    strike(Ledger, "note_commit", lambda: attempt(use), lambda: begin(f"during-{{i}}"))
+    strike(RowWriter, "note_commit", lambda: attempt(use), lambda: begin(f"during-{{i}}"))
 for use in (lambda: journal.find("a"), lambda: journal.close()):
     strike(reading, "_summary", lambda: attempt(use), lambda: say(journal.find("a").saga_id))
 say(*sorted(seen.saga_id for seen in journal.select()))

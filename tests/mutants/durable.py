@@ -52,7 +52,7 @@ MUTANTS = (
             ),
             Edit(
                 "journal/sqlite/writes.py",
-                "Ledger._is_there",
+                "RowWriter._is_there",
                 "if whose is None or whose[1] != claim.epoch or "
                 "whose[0] not in (0, claim.owner):\n",
                 "if whose is None:\n",
@@ -65,7 +65,7 @@ MUTANTS = (
         (
             Edit(
                 "journal/sqlite/writes.py",
-                "Ledger._append_all",
+                "RowWriter._append_all",
                 "        if connection.executemany(_APPEND, rows).rowcount != len(rows):\n"
                 "            return False\n",
                 "        connection.executemany(_APPEND, rows)\n",
@@ -84,7 +84,7 @@ MUTANTS = (
             ),
             Edit(
                 "journal/sqlite/writes.py",
-                "Ledger._taken",
+                "RowWriter._taken",
                 "claim.epoch = seen.number, self.owner, seen.epoch + 1",
                 "claim.epoch = seen.number, self.owner, seen.epoch",
             ),

@@ -39,14 +39,14 @@ MUTANTS = (
     _one(
         "starts actions after a rollback was decided",
         "execution.py",
-        "Execution._turn",
+        "Execution._roll_back_or_end",
         "            self._heap = [pivot] if open_pivot and pivot in self._heap else []\n",
         "",
     ),
     _one(
         "undoes while an action is in flight",
         "execution.py",
-        "Execution._turn",
+        "Execution._roll_back_or_end",
         "            if not open_pivot and not self.flying:",
         "            if not open_pivot:",
     ),
@@ -97,7 +97,7 @@ MUTANTS = (
     _one(
         "retries an action though the saga rolls back",
         "execution.py",
-        "Execution._turn",
+        "Execution._roll_back_or_end",
         "            while trouble.waiting:  # no action is tried again\n",
         "            while False:\n",
     ),
@@ -111,7 +111,7 @@ MUTANTS = (
     _one(
         "says COMPENSATED though something is stuck",
         "execution.py",
-        "Execution._turn",
+        "Execution._roll_back_or_end",
         "elif self.rolling and _STUCK not in self.status:",
         "elif self.rolling:",
     ),
@@ -234,14 +234,14 @@ MUTANTS = (
     _one(
         "calls a pivot that did not happen though it was stopped",
         "execution.py",
-        "Execution._turn",
+        "Execution._roll_back_or_end",
         "is _IN_DOUBT and self._is_known_not(pivot):",
         "is None:",
     ),
     _one(
         "rolls back while the pivot is in doubt",
         "execution.py",
-        "Execution._turn",
+        "Execution._roll_back_or_end",
         "open_pivot = pivot >= 0 and self.status[pivot] in _OPEN",
         "open_pivot = False",
     ),

@@ -34,7 +34,7 @@ from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Create
 from py_api_saga.journal.sql.group_commit import Batch, GroupCommit, RetiredError
 from py_api_saga.journal.sqlite import connecting
-from py_api_saga.journal.sqlite.writes import Ledger
+from py_api_saga.journal.sqlite.writes import RowWriter
 from py_api_saga.log import complain
 from py_api_saga.wording import as_text
 
@@ -572,14 +572,14 @@ def test_what_strikes_a_commit_is_raised_when_it_is_settled(
     sqlite: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, times: int
 ) -> None:
     """It is on disk; or, if it is struck whenever it is tried, it never will be."""
-    write, left = Ledger.write_together, [error] * times
+    write, left = RowWriter.write_together, [error] * times
 
     def strike(*args: Any) -> Any:
         if left:
             raise left.pop()
         return write(*args)
 
-    monkeypatch.setattr(Ledger, "write_together", strike)
+    monkeypatch.setattr(RowWriter, "write_together", strike)
     create = Create("x", None, "[1]")
     with pytest.raises(type(error)):
         sqlite.write(create)
@@ -608,8 +608,8 @@ def test_what_strikes_while_rows_are_written_is_none_of_theirs(
 ) -> None:
     """Whether they are written together or one by one."""
     if place == "_create":
-        monkeypatch.setattr(Ledger, "_create_all", lambda *_: False)
-    monkeypatch.setattr(Ledger, place, once(getattr(Ledger, place), TimeLimit()))
+        monkeypatch.setattr(RowWriter, "_create_all", lambda *_: False)
+    monkeypatch.setattr(RowWriter, place, once(getattr(RowWriter, place), TimeLimit()))
     create = Create("x", None, "[1]")
 
     with pytest.raises(TimeLimit):
@@ -649,7 +649,9 @@ def test_the_thread_that_writes_outlives_what_strikes_it(
     monkeypatch.setattr(
         "py_api_saga.journal.sql.group_commit.complain", lambda *_, **__: logged.set()
     )
-    monkeypatch.setattr(Ledger, "write_together", once(Ledger.write_together, RuntimeError("no")))
+    monkeypatch.setattr(
+        RowWriter, "write_together", once(RowWriter.write_together, RuntimeError("no"))
+    )
 
     async def main() -> Create:
         create = Create("x", None, "[1]")

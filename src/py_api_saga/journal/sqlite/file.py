@@ -44,7 +44,7 @@ from py_api_saga.journal.sqlite.gate import Gate, shut
 from py_api_saga.journal.sqlite.owners import Owners, owners_at
 from py_api_saga.journal.sqlite.queries import QUERIES
 from py_api_saga.journal.sqlite.reading import Reader
-from py_api_saga.journal.sqlite.writes import Ledger
+from py_api_saga.journal.sqlite.writes import RowWriter
 
 if TYPE_CHECKING:
     from py_api_saga.journal.sql.desk import Desk
@@ -107,7 +107,7 @@ class JournalFile:
         self._inherited, self._before = inherited, before
         self._kept: tuple[Kept, ...] = ()  # what the connection has open
         self.count, self.big_wal = 0, BIG_WAL
-        self._ledger = Ledger(0, self.lives)
+        self._writer = RowWriter(0, self.lives)
 
     # --- opening ---------------------------------------------------------------------------------
 
@@ -332,27 +332,27 @@ class JournalFile:
         """Write all changes of a batch; inside the gate."""
         begins = not {*map(type, batch.changes)} <= _GOING_ON
         connection, owner = self.opened(begins=begins), self._desk.owner
-        if owner != self._ledger.owner:
-            self._ledger = Ledger(owner, self.lives)
+        if owner != self._writer.owner:
+            self._writer = RowWriter(owner, self.lives)
         while self._transaction(connection, batch):
             pass
         self._restart_wal(connection)
 
     def _transaction(self, connection: sqlite3.Connection, batch: Batch) -> bool:
         """Write as many of them as go into one transaction, and say whether that is not all."""
-        desk, ledger, releases = self._desk, self._ledger, batch.releases
+        desk, writer, releases = self._desk, self._writer, batch.releases
         with desk.lock:
             todo, is_more = desk.round(batch.changes)
             if releases:
                 releases = [claim for claim in releases if claim.saga_id not in desk.running]
         connection.execute("BEGIN IMMEDIATE")
-        if not ledger.write_together(connection, todo):
+        if not writer.write_together(connection, todo):
             connection.execute("ROLLBACK")
             connection.execute("BEGIN IMMEDIATE")
-            ledger.write_apart(connection, todo)
+            writer.write_apart(connection, todo)
         if releases:
-            ledger.release(connection, releases)
-        ledger.note_commit(todo)
+            writer.release(connection, releases)
+        writer.note_commit(todo)
         if not self.is_usable():  # the child of a fork by a signal handler that struck here
             raise JournalError(f"the journal {self.path} is not ours any more")
         connection.execute("COMMIT")

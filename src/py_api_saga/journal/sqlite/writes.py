@@ -44,7 +44,7 @@ def milliseconds(seconds: float) -> int:
     return int(seconds * 1000)
 
 
-class Ledger:
+class RowWriter:
     """Writes changes into a journal's tables, for one owner."""
 
     def __init__(self, owner: int, lives: Callable[[int], bool]) -> None:
