@@ -13,7 +13,16 @@ from py_api_saga.durable.knowing import claim_of, note_of
 from py_api_saga.entries import Entry
 from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, check_journal
 from py_api_saga.execution import Execution, IllegalMoveError
-from py_api_saga.journal.changes import Append, Purge, Row, Summary, Take, in_progress, latest
+from py_api_saga.journal.changes import (
+    Append,
+    Purge,
+    Row,
+    Summary,
+    Take,
+    changed,
+    in_progress,
+    latest,
+)
 from py_api_saga.journal.format.entries import write_entry
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.sagas import Recorded, digest, folding, read_lines, read_rows
@@ -94,6 +103,7 @@ def again(
     *,
     new_key: bool = False,
     ended: bool = False,
+    seen: Summary | None = None,
     who: str,
     why: str,
 ) -> SagaStatus:
@@ -108,6 +118,7 @@ def again(
         operation: The name of one operation; None for all that are stuck.
         new_key: Whether under a new idempotency key, so that services take it for a new call.
         ended: As in `resolve`.
+        seen: The saga as it was seen, if it is to be refused if it has changed since.
         who: Who says so; not blank.
         why: For which reason; may be "".
 
@@ -130,13 +141,15 @@ def again(
         return [*_buried(ended=ended), *(entries.again(i, new_key=new_key) for i in able)]
 
     did = f"retry{'' if operation is None else ' ' + operation}{' --new-key' * new_key}"
-    return _decide(journal, saga_id, did, decide, who, why)
+    return _decide(journal, saga_id, did, decide, who, why, seen)
 
 
-def compensate(journal: Journal, saga_id: str, *, who: str, why: str) -> SagaStatus:
+def compensate(
+    journal: Journal, saga_id: str, *, seen: Summary | None = None, who: str, why: str
+) -> SagaStatus:
     """Undo a saga that nobody drives, stuck or not; refused once its pivot has passed.
 
-    Args, Returns, Raises: As `resolve`.
+    Args, Returns, Raises: As `again`.
     """
 
     def decide(_: Recorded, execution: Execution) -> list[Entry]:
@@ -151,7 +164,7 @@ def compensate(journal: Journal, saga_id: str, *, who: str, why: str) -> SagaSta
             raise DecisionError(message)
         return [entries.abort(InterruptedError(f"{who} said so: {why}"))]
 
-    return _decide(journal, saga_id, "compensate", decide, who, why)
+    return _decide(journal, saga_id, "compensate", decide, who, why, seen)
 
 
 def purge(journal: Journal, seen: Summary, *, forget: bool = False) -> None:
@@ -239,6 +252,7 @@ def _decide(
     decide: Callable[[Recorded, Execution], list[Entry]],
     who: str,
     why: str,
+    known: Summary | None = None,
 ) -> SagaStatus:
     """Claim a saga, write down what was decided, and leave it."""
     check_journal(journal, "repair")
@@ -250,6 +264,8 @@ def _decide(
     if seen is None:
         message = f"there is no saga {saga_id!r} in the journal"
         raise LookupError(message)
+    if known is not None and _place(known) != _place(seen):
+        raise changed(seen)
     if seen.status in ENDED:
         message = f"saga {saga_id!r} has ended: it is {seen.status.value}"
         raise DecisionError(message)
@@ -269,6 +285,11 @@ def _decide(
         if not claim.over:
             journal.leave(claim)
     return status
+
+
+def _place(seen: Summary) -> tuple[int, SagaStatus, int]:
+    """Give what is another after whatever anybody has done about a saga."""
+    return seen.number, seen.status, seen.epoch
 
 
 def _decided(

@@ -102,6 +102,50 @@ def test_a_worker_hears_a_signal_whatever_its_modules_have_open(
         assert say("worker", "--modules", "depot", "--interval", "0.02")[0] == 0
 
 
+def test_a_worker_touches_a_file_at_each_look(
+    say: Say, journal: SQLiteJournal, looks: list[Any], tmp_path: Path
+) -> None:
+    """So a probe can tell one that hangs from one that works; that it fails later ends nothing."""
+    alive = tmp_path / "alive"
+    seen: list[float] = []
+
+    def proceed() -> None:
+        until(lambda: len(looks) >= 2)
+        seen.append(alive.stat().st_mtime_ns)
+        until(lambda: alive.stat().st_mtime_ns > seen[0])
+        alive.unlink()
+        alive.mkdir()
+        alive.chmod(0o700)
+        until(lambda: alive.is_dir() and len(looks) >= 4)
+        alive.rmdir()
+        (tmp_path / "no").symlink_to(tmp_path / "nowhere" / "at" / "all")
+        (tmp_path / "no").rename(alive)
+        now = len(looks)
+        until(lambda: len(looks) >= now + 2)
+        tell()
+
+    journal.close()
+    with meanwhile(proceed):
+        ended, said = say(
+            *("worker", "--modules", "depot", "--interval", "0.02", "--alive", str(alive))
+        )
+
+    assert ended == 0
+    assert "Z --alive: [Errno 2] No such file or directory" in said
+
+
+def test_a_file_that_cannot_be_touched_ends_a_worker_at_once(
+    say: Say, journal: SQLiteJournal, tmp_path: Path
+) -> None:
+    """Nobody would restart it for what nobody sees."""
+    order().start(journal=journal, saga_id="x")
+
+    ended, said = say("worker", "--modules", "depot", "--alive", str(tmp_path / "no" / "alive"))
+
+    assert (ended, "saga: --alive: [Errno 2]" in said) == (1, True)
+    assert status(journal) is SagaStatus.RUNNING
+
+
 def test_a_worker_without_work_looks_again_and_says_nothing(
     say: Say, journal: SQLiteJournal, looks: list[Any]
 ) -> None:

@@ -48,18 +48,26 @@ def test_a_signal_just_before_the_worker_waits_ends_that_wait(journal: SQLiteJou
     """CPython runs its handler after the wait only, so the signal itself has to end that."""
     journal.close()
     code = """
-    import ctypes, operator, select, signal, sys
+    import ctypes, operator, selectors, signal, sys
     from functools import partial
     from py_api_saga import cli
 
-    wait, libc = select.select, ctypes.CDLL(None)
-
-    def struck(*arguments):  # between the two no line of Python runs, and so no handler
-        both = [partial(libc.raise_, signal.SIGTERM), partial(wait, *arguments)]
-        return list(map(operator.call, both))[1]
-
+    libc = ctypes.CDLL(None)
     libc.raise_ = libc["raise"]
-    select.select = struck
+    selector = selectors.DefaultSelector._selector_cls
+
+    class Struck:
+        def __init__(self):
+            self.real = selector()
+
+        def __getattr__(self, name):
+            return getattr(self.real, name)
+
+        def poll(self, *arguments):  # between the two no line of Python runs, and so no handler
+            both = [partial(libc.raise_, signal.SIGTERM), partial(self.real.poll, *arguments)]
+            return list(map(operator.call, both))[1]
+
+    selectors.DefaultSelector._selector_cls = Struck
     sys.exit(cli.main(["worker", "--modules", "json", "--interval", "60"]))
     """
     assert output_of(code)[-1].endswith("ended")

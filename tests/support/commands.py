@@ -29,7 +29,7 @@ from py_api_saga.exceptions import JournalError
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Take
 
-READING = ("list", "show", "why", "graph", "check", "doctor", "plan-deploy")
+READING = ("list", "stats", "show", "why", "graph", "check", "doctor", "plan-deploy")
 Say = Callable[..., tuple[int, str]]
 
 

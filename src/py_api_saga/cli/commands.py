@@ -140,11 +140,25 @@ _WHO = _option(
 )
 _NOTE = _option("--note", metavar="TEXT", default="", help="why; it is kept in the journal")
 _ENDED = _flag("--ended", "calls that were given up after their timeout have ended for sure")
+_ID_OR_ALL = (
+    _option("saga_id", metavar="ID", nargs="?", help="the id of the saga"),
+    _flag("--all", "many sagas: they are listed, and you are asked; goes without an ID"),
+    _option("--name", help="with --all: of this name"),
+    _option(
+        "--error",
+        metavar="CLASS",
+        help="with --all: what was raised last is of this very class; with its module or without",
+    ),
+    _limit("with --all: how many at most, oldest first"),
+    _flag("--yes", "with --all: do not ask"),
+)
 _DECIDE = (_NOTE, _WHO, *_WRITE)
 
 _READS = "0 fine, 1 error, 2 wrong usage"
 _NO_SAGA = "0 fine, 1 there is no such saga, or it cannot be read, 2 wrong usage"
-_DECIDES = "0 done, 1 refused (nothing was changed) or error, 2 wrong usage"
+_DECIDES = (
+    "0 done, 1 refused (nothing was changed), one of many was skipped, or error, 2 wrong usage"
+)
 _GOES_ON = "It is a decision only, kept with a name and a reason; `saga recover` then goes on."
 
 COMMANDS = (
@@ -173,8 +187,8 @@ COMMANDS = (
         "list",
         "cli.listing:main",
         "list sagas, newest first",
-        "Lists sagas, newest first: where each stands and since when, how often recovery has "
-        "tried it, and whether a living process drives it.",
+        "Lists sagas, newest first: where each stands and for how long, how often recovery has "
+        "tried it, and whether a living process drives it; of one that is stuck, why.",
         ("saga list", "saga list --status stuck", "saga list --name checkout --newer-than 12h"),
         "0 fine, 1 error, 2 wrong usage, 4 one that is listed is stuck",
         (
@@ -187,6 +201,7 @@ COMMANDS = (
                 "compensated",
             ),
             _option("--name", help="of this name"),
+            _option("--id-prefix", metavar="TEXT", help="whose id begins with this"),
             _option("--older-than", metavar="AGE", type=age, help="changed longer ago: 30d, 12h"),
             _option("--newer-than", metavar="AGE", type=age, help="changed since: 12h, 5m"),
             _option(
@@ -196,6 +211,21 @@ COMMANDS = (
                 default=100,
                 help="how many at most (default: %(default)s)",
             ),
+            *_READ,
+        ),
+    ),
+    Command(
+        "stats",
+        "cli.counting:main",
+        "count sagas by status and name",
+        "Counts the sagas that are open or stuck, by name: also how old the oldest open one is, "
+        "how many operations are in doubt, and how many calls were made again. With --ended also "
+        "those that have ended, for which it looks at all that there are.",
+        ("saga stats", "saga stats --name checkout", "saga stats --ended --json"),
+        _READS,
+        (
+            _option("--name", help="of this name"),
+            _flag("--ended", "count those that have ended, too; reads the whole journal"),
             *_READ,
         ),
     ),
@@ -321,6 +351,12 @@ COMMANDS = (
                 default=300.0,
                 help="how long to wait for a journal that is not there (default: %(default)g)",
             ),
+            _option(
+                "--alive",
+                metavar="FILE",
+                help="touched at each look at the journal, for whoever asks whether it still "
+                "looks, such as a container's probe",
+            ),
             *_WRITE,
         ),
     ),
@@ -343,11 +379,15 @@ COMMANDS = (
         "cli.deciding:retry",
         "call once more what is stuck",
         "Lets a stuck saga go on in its direction: all operations that are stuck are called "
-        f"again, or one. {_GOES_ON}",
-        ("saga retry checkout-7", "saga retry checkout-7 refund --new-key --note 'bank says no'"),
+        f"again, or one. With --all, many of them. {_GOES_ON}",
+        (
+            "saga retry checkout-7",
+            "saga retry checkout-7 refund --new-key --note 'bank says no'",
+            "saga retry --all --name checkout --error Refused --limit 100",
+        ),
         _DECIDES,
         (
-            _ID,
+            *_ID_OR_ALL,
             _option("operation", metavar="OPERATION", nargs="?", help="one that is stuck"),
             _flag("--new-key", "under a new idempotency key, so that it counts anew"),
             _ENDED,
@@ -358,20 +398,21 @@ COMMANDS = (
         "compensate",
         "cli.deciding:compensate",
         "undo a saga that is stuck, or that nobody drives",
-        f"Lets a saga that was to go forward be undone; refused past its pivot. {_GOES_ON}",
+        f"Lets a saga that was to go forward be undone; refused past its pivot. With "
+        f"--all, many that are stuck. {_GOES_ON}",
         ("saga compensate checkout-7 --note 'customer has left'",),
         _DECIDES,
-        (_ID, *_DECIDE),
+        (*_ID_OR_ALL, *_DECIDE),
     ),
     Command(
         "cancel",
         "cli.deciding:cancel",
         "undo a saga that is open and that nobody drives",
         "As `saga compensate`, but only for a saga that waits for recovery; for any other it "
-        f"says what to use. {_GOES_ON}",
+        f"says what to use. With --all, many that wait. {_GOES_ON}",
         ("saga cancel checkout-7",),
         _DECIDES,
-        (_ID, *_DECIDE),
+        (*_ID_OR_ALL, *_DECIDE),
     ),
     Command(
         "resolve",

@@ -6,17 +6,19 @@ import argparse
 import getpass
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing, suppress
 from typing import Any
 
 from py_api_saga import repair
 from py_api_saga.cli.arguments import UsageError
+from py_api_saga.cli.deciding_all import decide_all, is_about_all
 from py_api_saga.cli.opening import to_write
 from py_api_saga.cli.printing import write
 from py_api_saga.cli.sealed import refuse_sealed
 from py_api_saga.cli.setting_up import import_modules
 from py_api_saga.exceptions import SagaError
+from py_api_saga.journal.changes import OPEN, Summary
 from py_api_saga.journal.format.functions import UnknownNameError
 from py_api_saga.journal.format.json_text import MAX_VALUE, loads
 from py_api_saga.journal.format.untagging import untagged
@@ -38,45 +40,60 @@ _NEXT = {
 def retry(arguments: argparse.Namespace) -> int:
     """Call once more what is stuck."""
 
-    def decide(journal: LastingJournal, who: str) -> SagaStatus:
+    def decide(journal: LastingJournal, saga_id: str, who: str, seen: Summary | None) -> SagaStatus:
         return repair.again(
             journal,
-            arguments.saga_id,
+            saga_id,
             arguments.operation,
             new_key=arguments.new_key,
             ended=arguments.ended,
+            seen=seen,
             who=who,
             why=arguments.note,
         )
 
-    return _decide(arguments, decide)
+    return _one_or_all(arguments, "retry", {SagaStatus.STUCK}, decide)
 
 
 def compensate(arguments: argparse.Namespace) -> int:
     """Undo a saga."""
 
-    def decide(journal: LastingJournal, who: str) -> SagaStatus:
-        return repair.compensate(journal, arguments.saga_id, who=who, why=arguments.note)
+    def decide(journal: LastingJournal, saga_id: str, who: str, seen: Summary | None) -> SagaStatus:
+        return repair.compensate(journal, saga_id, seen=seen, who=who, why=arguments.note)
 
-    return _decide(arguments, decide)
+    return _one_or_all(arguments, "compensate", {SagaStatus.STUCK}, decide)
 
 
 def cancel(arguments: argparse.Namespace) -> int:
     """Undo a saga that waits for recovery; say what to use for one that does not."""
 
-    def decide(journal: LastingJournal, who: str) -> SagaStatus:
-        saga_id = arguments.saga_id
-        seen = journal.find(saga_id)
-        if seen is not None and seen.status is SagaStatus.STUCK:
+    def decide(journal: LastingJournal, saga_id: str, who: str, seen: Summary | None) -> SagaStatus:
+        found = journal.find(saga_id)
+        if found is not None and found.status is SagaStatus.STUCK:
             message = (
                 f"saga {saga_id!r} is stuck, so nothing is to come that could be cancelled: "
                 "`saga compensate` gives it up, `saga retry` goes on with it, and `saga why` says "
                 "what else is possible"
             )
             raise SagaError(message)
-        return repair.compensate(journal, saga_id, who=who, why=arguments.note)
+        return repair.compensate(journal, saga_id, seen=seen, who=who, why=arguments.note)
 
-    return _decide(arguments, decide)
+    return _one_or_all(arguments, "cancel", OPEN, decide)
+
+
+def _one_or_all(
+    arguments: argparse.Namespace,
+    verb: str,
+    among: Collection[SagaStatus],
+    decide: Callable[[LastingJournal, str, str, Summary | None], SagaStatus],
+) -> int:
+    """Decide about the saga whose id is given, or about all that are chosen."""
+    if is_about_all(arguments):
+        who = who_decides(arguments)
+        return decide_all(
+            arguments, verb, among, lambda journal, seen: decide(journal, seen.saga_id, who, seen)
+        )
+    return _decide(arguments, lambda journal, who: decide(journal, arguments.saga_id, who, None))
 
 
 def resolve(arguments: argparse.Namespace) -> int:
@@ -136,7 +153,11 @@ def _decide(
         try:
             status = decide(journal, who_decides(arguments))
         except LookupError as error:
-            raise SagaError(as_text(error, str)) from error
+            message = as_text(error, str)
+            operation = getattr(arguments, "operation", None)
+            if operation is not None and journal.find(operation) is not None:
+                message += f"; {operation!r} is another saga: one at a time, or many with --all"
+            raise SagaError(message) from error
         following = _NEXT[status]
         if status is SagaStatus.RUNNING:
             following = _way(journal, arguments.saga_id)

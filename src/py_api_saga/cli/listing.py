@@ -1,21 +1,30 @@
-"""`saga list`: sagas at a glance."""
+"""`saga list`: sagas at a glance, and why those are stuck that are."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
+from py_api_saga.cli.sealed import each_read
+from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import OPEN, Summary
+from py_api_saga.journal.format.values import Trees
+from py_api_saga.journal.lasting import View
+from py_api_saga.standing import what_is_stuck
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import at_a_glance
-from py_api_saga.story.words import age, moment
+from py_api_saga.story.saga import fold
+from py_api_saga.story.words import age
+from py_api_saga.wording import in_line
 
 ATTENTION = 4
 _DRIVEN = {True: "yes", False: "no", None: "?"}
+_WIDTH = 80  # of a terminal
+_LEAST = 8  # characters of a name
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -28,37 +37,69 @@ def main(arguments: argparse.Namespace) -> int:
             arguments.name,
             before=None if older is None else now - older,
             after=None if newer is None else now - newer,
+            prefix=arguments.id_prefix,
             limit=limit + 1,
         )
         more, sagas = len(sagas) > limit, sagas[:limit]
-        listed = [at_a_glance(seen, driven=journal.drives(seen)) for seen in sagas]
+        reasons = reasons_of(journal, [s for s in sagas if s.status is SagaStatus.STUCK])
+        listed = [
+            at_a_glance(seen, driven=journal.drives(seen)) | {"reason": reasons.get(seen.number)}
+            for seen in sagas
+        ]
         holder = journal.who_hangs()
     tell_of_who_hangs(holder)
     if arguments.json:
         write_json({"sagas": listed, "more": more, **holder_as_json(holder)})
     else:
-        _write(sagas, listed)
+        write_sagas(sagas, listed)
         if more:
             print(f"saga: there are more; --limit is {limit}", file=sys.stderr)
-    return ATTENTION if any(seen.status is SagaStatus.STUCK for seen in sagas) else 0
+    return ATTENTION if reasons else 0
 
 
-def _write(sagas: Sequence[Summary], listed: Sequence[dict[str, Any]]) -> None:
+def reasons_of(journal: View, sagas: Sequence[Summary]) -> Mapping[int, str]:
+    """Say by number why sagas are stuck."""
+    reasons = {}
+    values = Trees(journal)
+    for seen, rows in each_read(journal, sagas):
+        try:
+            recorded, execution, _ = fold(rows or (), values)
+        except JournalError:
+            reasons[seen.number] = "what was written down cannot be read"
+        else:
+            reasons[seen.number] = what_is_stuck(recorded, execution)
+    return reasons
+
+
+def write_sagas(sagas: Sequence[Summary], listed: Sequence[dict[str, Any]]) -> None:
+    """Write a line for each saga, and one more for what is stuck: why."""
     if not sagas:
         write("no sagas")
         return
-    rows = [["ID", "NAME", "STATUS", "SINCE", "AGE", "TRIES", "DRIVEN"]]
+    rows = [["ID", "NAME", "STATUS", "AGE", "TRIES", "DRIVEN"]]
     for seen, saga in zip(sagas, listed, strict=True):
         driven = "-" if seen.status not in OPEN else _DRIVEN[saga["driven"]]
         rows.append(
             [
-                seen.saga_id,
-                seen.name or "-",
+                in_line(seen.saga_id),
+                in_line(seen.name or "-"),
                 seen.status.name,
-                moment(seen.changed),
                 age(seen.changed),
                 str(seen.tries),
                 driven,
             ]
         )
-    write(*table(rows))
+    # An id is to be copied, so it is whole; a name may lose its end.
+    taken = sum(max(map(len, column)) + 2 for column in zip(*rows, strict=True))
+    room = max(_LEAST, _WIDTH + 2 - taken + max(len(row[1]) for row in rows))
+    lines = list(table([[row[0], cut(row[1], room), *row[2:]] for row in rows]))
+    write(lines[0])
+    for line, saga in zip(lines[1:], listed, strict=True):
+        write(line)
+        if saga["reason"] is not None:
+            write(cut(f"  {in_line(saga['reason'])}", _WIDTH))
+
+
+def cut(text: str, most: int) -> str:
+    """Leave out the end of a text that is longer."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
+from py_api_saga.cli.asking import agreed
 from py_api_saga.cli.opening import file_named
 from py_api_saga.cli.printing import write
 from py_api_saga.journal.sqlite.renewal import renew
 from py_api_saga.story.words import plural
 
-_ASK = "Has every process that used {} ended? One that lives would lose its sagas to others. [y/N] "
+_ASK = "Has every process that used {} ended? One that lives would lose its sagas to others."
 
 
 def new_owners(arguments: argparse.Namespace) -> int:
@@ -28,11 +29,3 @@ def new_owners(arguments: argparse.Namespace) -> int:
         ended = "of processes that have ended may be taken"
         write(f"made {beside}: {plural(left, 'open saga')} {ended}")
     return 0
-
-
-def agreed(question: str) -> bool:
-    """Ask at the terminal; nobody who could answer says no."""
-    try:
-        return input(question).strip().lower() in {"y", "yes"}
-    except EOFError:
-        return False

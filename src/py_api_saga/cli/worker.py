@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import NamedTuple, Self
@@ -50,6 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments.grace,
         arguments.wait,
         around,
+        arguments.alive,
     )
     with worker.listening():
         if worker.waits_for(place):
@@ -118,6 +120,7 @@ class Worker:
         grace: float,
         patience: float,
         around: Sequence[Around] = (),
+        alive: str | None = None,
     ) -> None:
         """Say how much, how often and how long.
 
@@ -128,8 +131,10 @@ class Worker:
             grace: Seconds for what runs, once it is told to end.
             patience: Seconds for a journal that is not there.
             around: What is entered around each call.
+            alive: The path of a file that is touched at each look, or None.
         """
         self._around = around
+        self._alive, self._is_touched = alive, False
         self._threads = threads
         self._limit = limit
         self._interval = interval
@@ -179,6 +184,7 @@ class Worker:
             SagaError: There is none, and it has waited long enough.
         """
         while not self._is_told:
+            self._touch()
             if self._sees(journal):
                 return True
             due = clock.monotonic() + self._interval
@@ -199,6 +205,24 @@ class Worker:
             message = f"{why}, nor was there one in {self._patience:g} s"
             raise SagaError(message)
         return False
+
+    def _touch(self) -> None:
+        """Say to whoever looks at a file that it still looks.
+
+        Raises:
+            SagaError: It can't, and never could; later it is logged, and work goes on.
+        """
+        if self._alive is None:
+            return
+        try:
+            Path(self._alive).touch()
+        except OSError as error:
+            message = f"--alive: {error}"
+            if not self._is_touched:
+                raise SagaError(message) from error
+            _log(message)
+        else:
+            self._is_touched = True
 
     def run(self, journal: LastingJournal) -> None:
         """Work until told to end, and until what was begun has ended.
@@ -244,6 +268,7 @@ class Worker:
 
     def _begin(self, journal: LastingJournal, pool: ThreadPoolExecutor) -> None:
         """Look what is due, and let the threads that are free begin it."""
+        self._touch()
         free = self._threads - self._running()
         if not free:
             return

@@ -55,6 +55,9 @@ class View(Vocabulary, Protocol):
     def drives(self, seen: Summary) -> bool | None:
         """Tell whether a living process drives a saga; None if that is unknown."""
 
+    def counts(self) -> Mapping[tuple[str | None, SagaStatus], int]:
+        """Count sagas by name and status; looks at all that there are."""
+
     def who_hangs(self) -> Holder | None:
         """Tell who has been writing for longer than a moment, so that nobody else can."""
 

@@ -78,13 +78,15 @@ def _operations(story: Story, *, whole: bool) -> list[dict[str, Any]]:
                 "attempts": execution.tries[i],
                 "undo_attempts": trouble.undo_tries.get(i, 0),
                 "result": None if result is MISSING else shown(result, story.opens, whole=whole),
-                "error": None if error is None else {"type": _kind(error), "text": str(error)},
+                "error": None
+                if error is None
+                else {"type": kind_of_error(error), "text": str(error)},
             }
         )
     return operations
 
 
-def _kind(error: BaseException) -> str:
+def kind_of_error(error: BaseException) -> str:
     """Name the type of an error that was read from a journal, or that the machine has made."""
     kind: str = getattr(error, "kind", type(error).__qualname__)
     return kind

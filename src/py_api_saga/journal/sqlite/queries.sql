@@ -123,6 +123,10 @@ ORDER BY +number DESC LIMIT :limit;
 -- How many sagas there are of each status.
 SELECT status, count(*) FROM saga GROUP BY status;
 
+-- name: counts_by_name
+-- … and of each name.
+SELECT name, status, count(*) FROM saga GROUP BY name, status;
+
 -- name: owners
 -- Who drives open sagas, and how many.
 SELECT owner, count(*) FROM saga INDEXED BY saga_open WHERE status < 2 GROUP BY owner;

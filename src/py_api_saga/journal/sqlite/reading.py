@@ -92,6 +92,10 @@ class Reader:
         """Tell how many sagas there are of each status; there may be millions."""
         return self._read(lambda connection: connection.execute(QUERIES["counts"]).fetchall())
 
+    def counts_by_name(self) -> list[tuple[str | None, int, int]]:
+        """Tell how many sagas there are of each name and status."""
+        return self._read(lambda c: c.execute(QUERIES["counts_by_name"]).fetchall())
+
     def owners(self) -> list[tuple[int, int]]:
         """Tell who drives open sagas, and how many."""
         return self._read(lambda connection: connection.execute(QUERIES["owners"]).fetchall())

@@ -6,6 +6,7 @@ knows no names, so that nothing is imported.
 
 import os
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from typing import Any, Self
 
@@ -24,6 +25,7 @@ from py_api_saga.journal.sqlite.connecting import (
 from py_api_saga.journal.sqlite.gate import MOMENT, inside, lingering
 from py_api_saga.journal.sqlite.owners import Owners, owners_at, trouble
 from py_api_saga.journal.sqlite.reading import Reader, Reads
+from py_api_saga.status import SagaStatus
 
 
 class SQLiteView(Reads):
@@ -102,6 +104,10 @@ class SQLiteView(Reads):
         except JournalError as error:
             message = f"the sagas cannot be counted: {error.__cause__}"
             raise JournalError(message) from error
+
+    def counts(self) -> Mapping[tuple[str | None, SagaStatus], int]:
+        """Count sagas by name and status; looks at all that there are."""
+        return {(name, STATUS_OF[n]): many for name, n, many in self._read.counts_by_name()}
 
     def health(self) -> Health:
         """Examine the file; reads all of it."""

@@ -1,0 +1,129 @@
+"""One decision about many sagas: `saga retry --all`, `compensate --all` and `cancel --all`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
+
+from py_api_saga.cli.arguments import UsageError
+from py_api_saga.cli.asking import agreed, somebody_is_there
+from py_api_saga.cli.listing import reasons_of, write_sagas
+from py_api_saga.cli.opening import to_read, to_write
+from py_api_saga.cli.printing import write
+from py_api_saga.cli.sealed import each_read
+from py_api_saga.exceptions import JournalError, SagaError
+from py_api_saga.execution import Execution
+from py_api_saga.journal.changes import OPEN, Summary
+from py_api_saga.journal.format.values import Trees
+from py_api_saga.journal.lasting import LastingJournal, View
+from py_api_saga.status import SagaStatus, Status
+from py_api_saga.story.detail import at_a_glance, kind_of_error
+from py_api_saga.story.saga import fold
+from py_api_saga.story.words import plural
+from py_api_saga.trouble import Trouble
+from py_api_saga.wording import as_text
+
+_FILTERS = ("name", "error", "limit", "yes")
+
+
+def is_about_all(arguments: argparse.Namespace) -> bool:
+    """Tell whether a decision is about many sagas, or about the one whose id is given.
+
+    Raises:
+        UsageError: Neither, or both.
+    """
+    if not arguments.all:
+        if arguments.saga_id is None:
+            raise UsageError("give the ID of a saga, or --all")
+        for name in _FILTERS:
+            if getattr(arguments, name):
+                message = f"--{name} chooses among many sagas: it goes with --all"
+                raise UsageError(message)
+    elif arguments.saga_id is not None:
+        message = f"--all goes without the ID of a saga, got {arguments.saga_id!r}"
+        raise UsageError(message)
+    return bool(arguments.all)
+
+
+def decide_all(
+    arguments: argparse.Namespace,
+    verb: str,
+    among: Collection[SagaStatus],
+    decide: Callable[[LastingJournal, Summary], SagaStatus],
+) -> int:
+    """List what it is about, ask, and decide about exactly these; 1 if one was skipped.
+
+    Each is taken as it was listed, by its status and its epoch: what has changed since is skipped.
+
+    Args:
+        arguments: Of the command.
+        verb: What is done to each.
+        among: The statuses of those that it can be about.
+        decide: Decides about one, and gives where it stands since.
+
+    Raises:
+        UsageError: There is nobody to be asked, and `--yes` was not given.
+    """
+    with to_read(arguments) as journal:
+        chosen = list(_chosen(journal, among, arguments.name, arguments.error))
+        chosen = chosen[: arguments.limit]
+        reasons = reasons_of(journal, [s for s in chosen if s.status is SagaStatus.STUCK])
+        listed = [
+            at_a_glance(seen, driven=journal.drives(seen)) | {"reason": reasons.get(seen.number)}
+            for seen in chosen
+        ]
+    if not chosen:
+        write(f"no saga to {verb}")
+        return 0
+    write_sagas(chosen, listed)
+    if not arguments.yes:
+        if not somebody_is_there():
+            message = (
+                f"to {verb} {plural(len(chosen), 'saga')} takes --yes where nobody can be asked"
+            )
+            raise UsageError(message)
+        if not agreed(f"{verb} {plural(len(chosen), 'saga')}?"):
+            write("nothing was changed")
+            return 1
+    skipped = 0
+    with closing(to_write(arguments)) as writing:
+        for seen in chosen:
+            try:
+                status = decide(writing, seen)
+            except (SagaError, LookupError) as error:
+                skipped += 1
+                write(f"{seen.saga_id}: skipped: {as_text(error, str)}")
+            else:
+                write(f"{seen.saga_id}: {status.name}")
+    write(f"{verb}: {len(chosen) - skipped:,} done, {skipped:,} skipped")
+    return 1 if skipped else 0
+
+
+def _chosen(
+    journal: View, among: Collection[SagaStatus], name: str | None, error: str | None
+) -> Iterator[Summary]:
+    """Give those that a decision can be about, oldest first: not one that a process drives."""
+    found: Sequence[Summary] = journal.select(among, name)[::-1]
+    free = [seen for seen in found if seen.status not in OPEN or journal.drives(seen) is False]
+    if error is None:
+        yield from free
+        return
+    values = Trees(journal)
+    for seen, rows in each_read(journal, free):
+        try:
+            execution = fold(rows or (), values)[1]
+        except JournalError:
+            continue
+        if any(kind == error or kind.endswith(f".{error}") for kind in _kinds(execution)):
+            yield seen
+
+
+def _kinds(execution: Execution) -> Iterator[str]:
+    """Name the classes of what was raised last by what is stuck or, if nothing is, by anything."""
+    trouble = execution.trouble or Trouble()
+    errors = trouble.errors | trouble.undo_errors
+    stuck = {i for i, status in enumerate(execution.status) if status is Status.STUCK}
+    for i, error in errors.items():
+        if not stuck or i in stuck:
+            yield kind_of_error(error)
