@@ -30,12 +30,13 @@ from py_api_saga.exceptions import (
     MAX_NAME,
     SagaDefinitionError,
     SagaException,
+    check_around,
     check_journal,
     refused,
     seconds,
 )
 from py_api_saga.executable import Executable, durable
-from py_api_saga.executors.around import check_around, surround
+from py_api_saga.executors.around import surround
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
 from py_api_saga.filling import Numbering, users

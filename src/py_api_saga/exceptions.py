@@ -15,7 +15,8 @@ to tell the customer that nothing was bought must not be wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import FunctionType
 from typing import Any, TypeVar
 
 from py_api_saga.report import OperationReport, Report, portable
@@ -43,6 +44,27 @@ def check_journal(journal: T, where: str) -> T:
         expected = 'a journal, such as SQLiteJournal("sagas.db")'
         raise refused(f"{where}: journal", expected, journal)
     return journal
+
+
+_SURROUNDING = "functions of a CurrentOperation that return a context manager"
+_COROUTINE = 0x80  # a flag of code
+
+
+def check_around(around: Sequence[T], where: str) -> tuple[T, ...]:
+    """Refuse what can't be around a call, as far as one can know before it is called.
+
+    Raises:
+        SagaDefinitionError: It is not a list or tuple of functions, or one is to be awaited.
+    """
+    if isinstance(around, (list, tuple)):
+        for one in around:
+            if not callable(one):
+                raise refused(f"{where}: around", _SURROUNDING, one)
+            if type(one) is FunctionType and one.__code__.co_flags & _COROUTINE:
+                message = f"{where}: around: expected {_SURROUNDING}, got a coroutine function"
+                raise SagaDefinitionError(message)
+        return tuple(around)
+    raise refused(f"{where}: around", f"a list or tuple of {_SURROUNDING}", around)
 
 
 MAX_SECONDS = 1_000_000_000  # 31 years; the clocks that we wait on overflow at 292

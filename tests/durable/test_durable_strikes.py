@@ -70,7 +70,7 @@ def go(
         return tracer, f"{depot.standing} left over" if depot.standing else ""
     rows = journal.rows([seen.number])[seen.number]
     values = Values(journal)
-    recorded = read_rows(rows, values, values.names.find)
+    recorded = read_rows(rows, values, values.names.callee)
     execution = Execution(recorded.definition, recorded.entries)
     if execution.saga is not seen.status:
         return tracer, f"{execution.saga} in the entries and {seen.status} in the summary"

@@ -49,7 +49,7 @@ def plan(saga: SagaAssembler, *, at_once: bool = False, journal: Any = PLAIN) ->
     written = saga._graph() if at_once else saga._chain()  # noqa: SLF001
     about = Plan(saga.name, 12.5, MAX_AGE, 4 if at_once else None, in_loop=False)
     head = write_definition(written, about, Values(journal))
-    read = read_rows([Row(1, 0.0, f"[{head}]")], Values(journal), journal.names.find)
+    read = read_rows([Row(1, 0.0, f"[{head}]")], Values(journal), journal.names.callee)
     assert read.plan == about
     return written, read.definition
 
@@ -259,7 +259,7 @@ def test_without_its_codec_a_sealed_saga_says_what_is_missing() -> None:
     row = Row(1, 0.0, f"[{write_definition(*_sealed())}]")
 
     with pytest.raises(JournalError, match="open the journal with the same codec="):
-        read_rows([row], values, PLAIN.names.find)
+        read_rows([row], values, PLAIN.names.callee)
 
     shown = read_rows([row], Trees(PLAIN))
     assert shown.definition.names.all() == ["do"]
@@ -276,7 +276,7 @@ def test_what_was_written_before_there_was_a_codec_can_be_read() -> None:
     saga = SagaAssembler.saga().operation((do, "a"))
     head = write_definition(saga._chain(), _sealed()[1], Values(PLAIN))  # noqa: SLF001
 
-    read = read_rows([Row(1, 0.0, f"[{head}]")], Values(SEALED), SEALED.names.find)
+    read = read_rows([Row(1, 0.0, f"[{head}]")], Values(SEALED), SEALED.names.callee)
 
     assert read.definition.operations[0].action[1] == ("a",)
 
@@ -364,7 +364,7 @@ def _rows(*trees: Any) -> list[Row]:
 def test_a_saga_that_cannot_be_read_says_so(rows: list[Row]) -> None:
     """As a JournalError, whatever is wrong."""
     with pytest.raises(JournalError):
-        read_rows(rows, Values(PLAIN), PLAIN.names.find)
+        read_rows(rows, Values(PLAIN), PLAIN.names.callee)
 
 
 TREES = st.recursive(
@@ -399,7 +399,7 @@ def test_no_row_makes_a_reader_fail_otherwise(definition: Any, entry: Any) -> No
         [Row(1, 0.0, json.dumps([["defined", definition], entry]))],
     ):
         with suppress(JournalError):
-            read_rows(rows, Values(PLAIN), PLAIN.names.find)
+            read_rows(rows, Values(PLAIN), PLAIN.names.callee)
 
 
 def test_a_saga_whose_entries_contradict_one_another_is_parked(open_journal: Any) -> None:

@@ -198,8 +198,8 @@ MUTANTS = (
         f"{CRASH}::test_a_saga_that_its_process_has_left_is_an_orphan_at_once",
         (
             Edit(
-                "durable/recorder.py",
-                "Recorder.leave",
+                "durable/run.py",
+                "DurableRun._leave",
                 "        if claim is not None and not claim.over:\n",
                 "        if False:\n",
             ),
@@ -212,9 +212,9 @@ MUTANTS = (
             Edit(
                 "durable/knowing.py",
                 "_resume",
-                "recorder, recorded.entries\n",
-                "recorder, [e for e in recorded.entries if e[0] not in ('failed', 'in doubt') "
-                "and e[2] != 'compensation']\n",
+                "            recorded.entries,\n",
+                "            [e for e in recorded.entries if e[0] not in ('failed', 'in doubt') "
+                "and e[2] != 'compensation'],\n",
             ),
         ),
     ),

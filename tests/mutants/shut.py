@@ -35,11 +35,11 @@ MUTANTS = (
         f"{GATE}::test_a_saga_that_runs_waits_without_limit",
         (
             Edit(
-                "durable/recorder.py",
-                "Recorder.next",
-                "            self._status = status\n        return",
-                "            self._status = status\n"
-                "            self.pending.until = latest(self.deadline)\n        return",
+                "durable/run.py",
+                "DurableRun._is_to_write",
+                "            self._standing = status\n        return",
+                "            self._standing = status\n"
+                "            self.pending.until = latest(recorder.deadline)\n        return",
             ),
         ),
     ),

@@ -68,7 +68,7 @@ def _names(arguments: argparse.Namespace) -> Functions:
 def reasons_against(rows: Sequence[Row], values: Values) -> list[str]:
     """List why a saga could not go on; empty if it could."""
     try:
-        recorded = read_rows(rows, values, values.names.find)
+        recorded = read_rows(rows, values, values.names.callee)
         with folding():
             execution = Execution(recorded.definition, recorded.entries)
     except JournalError as error:

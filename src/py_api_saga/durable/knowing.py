@@ -147,8 +147,8 @@ def taken(
     """Go on with a saga that was claimed; its rows may have been read since."""
     if rows is None:
         rows = journal.rows([claim.number])[claim.number]
-    recorded = read_rows(rows, values, values.names.find)
-    return _resume(journal, claim, seen, recorded, observers), recorded.plan.limit
+    recorded = read_rows(rows, values, values.names.callee)
+    return _resume(journal, values, claim, seen, recorded, observers), recorded.plan.limit
 
 
 def _answer(seen: Summary, recorded: Recorded) -> Results:
@@ -186,6 +186,7 @@ def _failure(seen: Summary, recorded: Recorded, execution: Execution) -> SagaExc
 
 def _resume(
     journal: Journal,
+    values: Values,
     claim: Claim,
     seen: Summary,
     recorded: Recorded,
@@ -197,13 +198,21 @@ def _resume(
         JournalError: The entries contradict each other.
     """
     definition, plan = recorded.definition, recorded.plan
-    recorder = Recorder.resumed(journal, claim, seen.status, len(recorded.entries))
+    recorder = Recorder(journal, claim.saga_id, values)
+    recorder.claim = claim
     left = None if plan.until is None else max(0.0, plan.until - journal.now())
     in_loop = plan.in_loop or _has_coroutines(definition)
     drive_late = _finish_late if in_loop else make_calls
     with folding(f"the entries of saga {seen.saga_id!r}"):
         run = DurableRun(
-            definition, plan.name, observers, left, drive_late, recorder, recorded.entries
+            definition,
+            plan.name,
+            observers,
+            left,
+            drive_late,
+            recorder,
+            recorded.entries,
+            seen.status,
         )
     execution = run.execution
     if execution.entries and not execution.at_rest:  # else it was never begun, or needs nobody

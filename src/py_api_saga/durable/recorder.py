@@ -1,160 +1,61 @@
-"""What a run tells its journal, and when: all that was told, before the next call starts."""
+"""A saga's place in a journal: its id, its definition, and the claim under which it is written."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from py_api_saga import chance, clock
 from py_api_saga.definition import Definition
-from py_api_saga.entries import STARTED, Entry, unstored, what_of
 from py_api_saga.exceptions import SagaError
-from py_api_saga.execution import Execution
-from py_api_saga.journal.changes import Append, Change, Claim, Create, Leave, Take, latest
+from py_api_saga.journal.changes import Claim, Create, Leave, Summary, Take, latest
 from py_api_saga.journal.format.definitions import MAX_AGE, Plan, write_definition
-from py_api_saga.journal.format.entries import write_entry
-from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import loads
 from py_api_saga.journal.format.values import Values
 from py_api_saga.journal.protocol import Journal
-from py_api_saga.status import SagaStatus
-
-_STUCK = SagaStatus.STUCK  # looking up a member of an Enum costs 60 ns, a global 5
 
 
 class Recorder:
-    """Writes the entries of one run, as one row for each commit.
+    """Where one saga is on record, or is to be.
 
     Attributes:
-        saga_id: Of the run.
-        claim: Under which it writes; None until the saga is in the journal.
+        journal: Of the saga.
+        saga_id: Of the saga.
+        name: Of the saga, until it is in the journal.
+        head: What it begins with there, a row of JSON, until it is in the journal: it is large.
+        claim: Under which it is written; None until it is in the journal.
         deadline: When it is of no use any more to begin, on the monotonic clock, or None.
-        is_refused: It gave up before it was in the journal.
-        pending: What is to be written next, or was, and has not been looked at since; or None.
+        values: How values are written.
     """
 
-    __slots__ = (
-        "_head", "_name", "_status", "_texts", "_upto", "_written", "claim", "deadline",
-        "is_refused", "journal", "pending", "saga_id",
-    )  # fmt: skip
+    __slots__ = ("claim", "deadline", "head", "journal", "name", "saga_id", "values")
 
     def __init__(
         self,
         journal: Journal,
         saga_id: str,
-        name: str | None,
-        head: str,
+        values: Values,
+        name: str | None = None,
+        head: str = "",
         deadline: float | None = None,
     ) -> None:
-        """Begin a saga with its first row, which holds the definition alone as yet."""
-        self.journal = journal
-        self.saga_id = saga_id
-        self.claim: Claim | None = None
+        """Name the place; a first row holds the definition alone as yet."""
+        self.journal, self.saga_id, self.values = journal, saga_id, values
+        self.name, self.head = name, head
         self.deadline = deadline
-        self.is_refused = False
-        self._name = name
-        self._head = head
-        self._written = self._upto = 0  # entries
-        self._status = SagaStatus.RUNNING
-        self.pending: Change | None = None
-        # By what an entry speaks of. None while a call runs: there may be many, and an empty dict
-        # takes 64 bytes.
-        self._texts: dict[tuple[Any, ...], str] | None = None
-
-    @classmethod
-    def resumed(cls, journal: Journal, claim: Claim, status: SagaStatus, written: int) -> Recorder:
-        """Go on with a saga of which so many entries are written."""
-        recorder = cls(journal, claim.saga_id, None, "")
-        recorder.claim = claim
-        recorder._status = status
-        recorder._written = written
-        return recorder
-
-    def accept(self, entry: Entry, name_of: Callable[[int], str]) -> Entry:
-        """Write an entry down as it is now, or say that its value can't be kept.
-
-        Args:
-            entry: What came of a call.
-            name_of: Gives the name of an operation.
-        """
-        what, i, kind, attempt, generation, value = entry
-        values = Values(self.journal)
-        try:
-            text = write_entry(entry, values)
-        except NotStorableError as error:
-            message = f"the result of the {kind} of {name_of(i)!r} cannot be kept: {error}"
-            entry = unstored(entry, value, TypeError(message))
-            what = what_of(entry)
-            text = write_entry(entry, values)
-        if self._texts is None:
-            self._texts = {}
-        self._texts[what, i, kind, attempt, generation] = text
-        return entry
-
-    @property
-    def values(self) -> Values:
-        """How values are written; made anew, since many runs may be waiting at once."""
-        return Values(self.journal)
+        self.claim: Claim | None = None
 
     @property
     def given(self) -> dict[str, Any]:
         """The definition as it would be read from the journal."""
-        tree: dict[str, Any] = loads(self._head)[0][1]
+        tree: dict[str, Any] = loads(self.head)[0][1]
         return tree
 
     def undriven(self) -> Create:
         """Give the change that writes the definition alone, for somebody else to run."""
-        create = Create(self.saga_id, self._name, self._head, driven=False)
+        create = Create(self.saga_id, self.name, self.head, driven=False)
         create.until = latest(self.deadline)
         return create
-
-    # --- committing ------------------------------------------------------------------------------
-
-    def next(self, execution: Execution) -> Change | None:
-        """Give what is to be written: what an interrupt has left on its way, or what was told.
-
-        Once that is settled, give what was told meanwhile; None if nothing was.
-
-        Raises:
-            SagaExistsError: The first time: there is a saga with this id.
-            SagaInProgress: Another process has taken it over.
-            JournalError: It could not be written.
-        """
-        if (change := self.pending) is not None:
-            if not change.settled:
-                return change
-            if change.error is not None:
-                self.pending, self.is_refused = None, change.withdrawn
-                change.check()
-            self.claim, self._written = change.claim, self._upto
-            self._head = ""  # it is in the journal, and large
-            self.pending = None  # last: an interrupt before repeats all this
-        entries, status = execution.entries, execution.saga
-        if status is _STUCK:
-            status = execution.standing
-        if len(entries) == self._written and status is self._status and self.claim is not None:
-            return None
-        self._upto = len(entries)
-        lines, texts = [], self._texts or {}
-        for entry in entries[self._written :]:
-            what, i, kind, attempt, generation, _ = entry
-            if what is STARTED:
-                lines.append(f'["started",{i},"{kind}",{attempt},{generation}]')
-            else:
-                text = texts.get((what, i, kind, attempt, generation))
-                lines.append(text or write_entry(entry, self.values))
-        self._texts = None
-        if self.claim is None:  # if all is over already, the next change says so
-            body = f"{','.join([self._head[:-1], *lines])}]"
-            self.pending = Create(self.saga_id, self._name, body)
-            self.pending.until = latest(self.deadline)
-            self._head = body  # not before: an interrupt would have the lines added twice
-        else:
-            changed = None if status is self._status else status
-            self.pending = Append(self.claim, f"[{','.join(lines)}]", changed)
-            self._status = status
-        return self.pending
 
     # --- owning ----------------------------------------------------------------------------------
 
@@ -162,12 +63,6 @@ class Recorder:
         """Have the claim count as never made once it is left, and this process make no other."""
         assert self.claim is not None  # noqa: S101 - a call was made
         self.claim.void = self.claim.barred = True
-
-    def leave(self) -> None:
-        """Drive the saga no longer: whoever comes next may."""
-        claim = self.pending.claim if self.pending is not None else self.claim
-        if claim is not None and not claim.over:
-            self.journal.leave(claim)
 
     def give_back(self, *, at_once: bool) -> None:
         """Drive the saga no longer, as is on record when this returns.
@@ -195,23 +90,23 @@ class Recorder:
                     leave.until = take.until
                     self.journal.write(leave)
 
-    def claim_again(self) -> bool:
-        """Claim the saga that this run has left, unless somebody has gone on with it."""
+    def claim_again(self) -> Summary | None:
+        """Claim what was left, unless somebody has gone on with it, and give where it stood."""
         old = self.claim
         seen = None if old is None else self.journal.find(self.saga_id)
         same = seen is not None and old is not None and seen.number == old.number
         if old is None or seen is None or not same or seen.epoch != old.epoch:
-            return False
+            return None
         take = Take(seen)
         self.journal.write(take)
         if take.error is not None:
-            return False
+            return None
         claim = take.check()
         if claim.rows != old.rows:
             self.journal.leave(claim)
-            return False
-        self.claim, self._status = claim, seen.status
-        return True
+            return None
+        self.claim = claim
+        return seen
 
 
 def begin(
@@ -233,7 +128,8 @@ def begin(
     if seconds is not None:
         until, deadline = journal.now() + seconds, clock.monotonic() + seconds
     plan = Plan(name, until, MAX_AGE if max_age is None else max_age, limit, in_loop)
-    head = write_definition(definition, plan, Values(journal))
+    values = Values(journal)
+    head = write_definition(definition, plan, values)
     if saga_id is None:  # ordered in time, which keeps the index on it fast
         saga_id = f"{int(clock.time() * 1000):011x}{chance.digits(8)}"
-    return Recorder(journal, saga_id, name, f"[{head}]", deadline)
+    return Recorder(journal, saga_id, values, name, f"[{head}]", deadline)

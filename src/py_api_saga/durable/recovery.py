@@ -24,10 +24,11 @@ from py_api_saga.exceptions import (
     SagaError,
     SagaException,
     SagaInProgress,
+    check_around,
     check_journal,
     refused,
 )
-from py_api_saga.executors.around import check_around, surround
+from py_api_saga.executors.around import surround
 from py_api_saga.executors.driving import IN_LINE, standing_in
 from py_api_saga.executors.side_loop import OwnLoop, SideLoop
 from py_api_saga.interrupts import is_limit
@@ -81,7 +82,7 @@ class Recovered(NamedTuple):
     error: BaseException | None = None
 
 
-class _Begun(NamedTuple):
+class Begun(NamedTuple):
     """A saga that was claimed: the run that goes on with it, or why there is none."""
 
     claim: Claim
@@ -116,7 +117,95 @@ class Readiness:
         complain("recovery begins nothing more: this process is not set up for it", error=lacking)
 
 
-class Recovery:
+class Finisher:
+    """Goes on with sagas that were claimed, and says what came of each.
+
+    Attributes:
+        rows: Of those that were read already, by number.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        observers: Iterable[Observer],
+        around: Sequence[Around],
+        max_tries: int | None = None,
+    ) -> None:
+        """Go on with sagas of this journal, and park those that were tried so often."""
+        self.journal, self.values = journal, Values(journal)
+        self.rows: dict[int, Sequence[Row]] = {}
+        self._observers, self._around = tuple(observers), around
+        self._max_tries = max_tries
+
+    def begin(self, claim: Claim, seen: Summary) -> Begun:
+        """Read a saga that was claimed."""
+        try:
+            return Begun(claim, seen, *self._opened(claim, seen))
+        except BaseException as error:  # noqa: BLE001 - it is in what is returned
+            return Begun(claim, seen, error=error)
+
+    def finish(self, claim: Claim, seen: Summary) -> Recovered:
+        """Go on with a saga in this thread alone, which an interrupt may strike."""
+        begun, error = Begun(claim, seen), None
+        try:
+            begun = self.begin(claim, seen)
+            error = begun.error
+            if begun.run is not None:
+                go_on(begun.run, begun.limit)
+        except BaseException as raised:  # noqa: BLE001 - it is in what is returned
+            error = raised
+        return self.result(begun, error)
+
+    def _opened(self, claim: Claim, seen: Summary) -> tuple[DurableRun, int | None]:
+        if self._max_tries is not None and seen.tries >= self._max_tries:
+            message = f"recovery was tried {seen.tries} times, and the saga has not ended"
+            raise _ParkedError(message)
+        rows = self.rows.pop(claim.number, None)
+        if rows is None:
+            rows = self.journal.rows([claim.number])[claim.number]
+        try:
+            opened = taken(self.journal, self.values, claim, seen, self._observers, rows)
+        except SealedError:  # the journal was opened without its key, say: nothing is wrong with it
+            raise
+        except Exception as error:
+            if is_limit(error):  # of this process, which says nothing of the saga
+                raise
+            raise _ParkedError(as_text(error, str)) from error
+        run, limit = opened
+        run.lets_go = True
+        if self._around:
+            try:
+                surround(run, self._around)
+            except SagaDefinitionError as error:  # of whoever has started this process
+                run.refuse(error)
+        return run, limit
+
+    def result(self, begun: Begun, error: BaseException | None) -> Recovered:
+        """Say what came of a saga; park what can't be read."""
+        claim, seen, run, _, _ = begun
+        if run is not None and run.unready is not None:
+            return Recovered(seen.saga_id, run.execution.saga, run.unready)
+        if error is None:
+            return Recovered(seen.saga_id, SagaStatus.COMPLETED)
+        if isinstance(error, _ParkedError):
+            body = dumps([[PARKED, {"reason": str(error)}]])
+            park = Append(claim, body, SagaStatus.STUCK)
+            park.until = latest()
+            self.journal.write(park)
+            if park.error is not None:
+                self.journal.leave(claim)
+                return Recovered(seen.saga_id, seen.status, park.error)
+            return Recovered(seen.saga_id, SagaStatus.STUCK, error.__cause__ or error)
+        if isinstance(error, SagaException) and error.outcome is not None:
+            return Recovered(seen.saga_id, error.outcome, error)
+        if run is None or not isinstance(error, SagaError):
+            complain("saga %s: recovery raised", seen.saga_id, error=error)
+            self.journal.leave(claim)
+        stands = seen.status if run is None or run.lost is not None else run.execution.saga
+        return Recovered(seen.saga_id, stands, error)
+
+
+class Recovery(Finisher):
     """Finish or undo what dead processes left in a journal, several sagas at once.
 
     `stop` ends it once what it has begun is done.
@@ -130,7 +219,7 @@ class Recovery:
         journal: Journal,
         *,
         limit: int | None = None,
-        max_tries: int | None = MAX_TRIES,
+        max_tries: int = MAX_TRIES,
         observers: Iterable[Observer] = (),
         around: Sequence[Around] = (),
         due: Sequence[Summary] | None = None,
@@ -139,21 +228,15 @@ class Recovery:
     ) -> None:
         """Look what is due, or take these; others may share what is known, and a loop."""
         check_journal(journal, "recover")
-        if max_tries is not None:
-            _counted(max_tries, "recover: max_tries")
+        _counted(max_tries, "recover: max_tries")
         self.batch = _BATCH  # at most so many are claimed at once
-        self.journal = journal
-        self.values = Values(journal)
-        self._observers = tuple(observers)
-        self._around = check_around(around, "recover")
-        self._max_tries = max_tries
+        super().__init__(journal, observers, check_around(around, "recover"), max_tries)
         if due is None:
             due = journal.waiting(_counted(limit, "recover: limit") if limit else limit)
         # Those that were tried before come after the others and are claimed a few at a time: a
         # saga that kills its process must not use up the tries of many.
         self._todo = deque([s for s in due if not s.tries] + [s for s in due if s.tries])
         self._claimed: deque[tuple[Claim, Summary]] = deque()
-        self._rows: dict[int, Sequence[Row]] = {}  # of what is claimed, read at once
         self._order = {summary.saga_id: i for i, summary in enumerate(self._todo)}
         self.results: list[Recovered] = []
         self._crew = Crew(journal, self._begin_steps)
@@ -209,7 +292,7 @@ class Recovery:
             finally:
                 self._take_in([take for take in takes if take.settled])
             with suppress(JournalError):  # else each is read alone, and says why it can't be
-                self._rows.update(self.journal.rows([claim.number for claim, _ in self._claimed]))
+                self.rows.update(self.journal.rows([claim.number for claim, _ in self._claimed]))
         return self._claimed.popleft() if self._claimed and not self._stopped else None
 
     def work(self) -> None:
@@ -219,7 +302,7 @@ class Recovery:
     def work_alone(self) -> None:
         """Like `work`, in this thread, which an interrupt may strike, saga by saga."""
         while (claimed := self.next()) is not None:
-            self.results.append(done := self._surely(*claimed))
+            self.results.append(done := self.finish(*claimed))
             if done.error is not None and not isinstance(done.error, Exception):
                 self.stop(done.error)
                 raise done.error
@@ -230,37 +313,32 @@ class Recovery:
 
     def _steps(self, claim: Claim, seen: Summary) -> Generator[Change, None, None]:
         """Go on with a saga, step by step; nothing that it raises stops the others."""
-        run = error = None
         recovering.set((self.loop, unready))  # in a context of this saga alone
-        try:
-            run, limit = self.open(claim, seen)
+        begun = self.begin(claim, seen)
+        error, run = begun.error, begun.run
+        if run is not None:
             run.is_elsewhere = True
-            if seen.tries:  # it may kill this process too, with what others have not written yet
-                go_on(run, limit)
-            else:
-                yield from steps(run, limit)
-        except BaseException as raised:  # noqa: BLE001 - it is in the result
-            error = raised
-        self.results.append(self.result(claim, seen, run, error))
+            try:
+                if seen.tries:  # it may kill this process too, with what others have not written
+                    go_on(run, begun.limit)
+                else:
+                    yield from steps(run, begun.limit)
+            except BaseException as raised:  # noqa: BLE001 - it is in the result
+                error = raised
+        self.results.append(self.result(begun, error))
 
-    def begin(self, most: int) -> list[_Begun]:
+    def begin_some(self, most: int) -> list[Begun]:
         """Claim so many sagas, and read them; fewer if there are no more."""
-        begun: list[_Begun] = []
+        begun: list[Begun] = []
         try:
             while len(begun) < most and (claimed := self.next()) is not None:
-                begun.append(self._begun(*claimed))
+                begun.append(self.begin(*claimed))
         except BaseException:
             self.give_back(begun)
             raise
         return begun
 
-    def _begun(self, claim: Claim, seen: Summary) -> _Begun:
-        try:
-            return _Begun(claim, seen, *self.open(claim, seen))
-        except BaseException as error:  # noqa: BLE001 - it is in what is returned
-            return _Begun(claim, seen, error=error)
-
-    def give_back(self, begun: Iterable[_Begun]) -> None:
+    def give_back(self, begun: Iterable[Begun]) -> None:
         """Leave sagas with which nobody is going on."""
         for one in begun:
             self.journal.leave(one.claim)
@@ -276,74 +354,12 @@ class Recovery:
         if leaves and self.problem is not None:  # this process may live on, and write nothing
             self.journal.write(*leaves)
 
-    def _surely(self, claim: Claim, seen: Summary) -> Recovered:
-        """Go on with a saga in this thread alone, which an interrupt may strike."""
-        run = error = None
-        try:
-            run, limit = self.open(claim, seen)
-            go_on(run, limit)
-        except BaseException as raised:  # noqa: BLE001 - it is in what is returned
-            error = raised
-        return self.result(claim, seen, run, error)
-
-    def open(self, claim: Claim, seen: Summary) -> tuple[DurableRun, int | None]:
-        """Read a saga that was claimed."""
-        if self._max_tries is not None and seen.tries >= self._max_tries:
-            message = f"recovery was tried {seen.tries} times, and the saga has not ended"
-            raise _ParkedError(message)
-        rows = self._rows.pop(claim.number, None)
-        if rows is None:
-            rows = self.journal.rows([claim.number])[claim.number]
-        try:
-            opened = taken(self.journal, self.values, claim, seen, self._observers, rows)
-        except SealedError:  # the journal was opened without its key, say: nothing is wrong with it
-            raise
-        except Exception as error:
-            if is_limit(error):  # of this process, which says nothing of the saga
-                raise
-            raise _ParkedError(as_text(error, str)) from error
-        run, limit = opened
-        run.lets_go = True
-        if self._around:
-            try:
-                surround(run, self._around)
-            except SagaDefinitionError as error:  # of whoever has started this process
-                run.refuse(error)
-        return run, limit
-
-    def result(
-        self, claim: Claim, seen: Summary, run: DurableRun | None, error: BaseException | None
-    ) -> Recovered:
-        """Say what came of a saga; park what can't be read."""
-        lacking = None if run is None else run.unready
-        self._readiness.note(lacking)
+    def result(self, begun: Begun, error: BaseException | None) -> Recovered:
+        """Say what came of a saga; three in a row that this process lacks something for end all."""
+        self._readiness.note(None if begun.run is None else begun.run.unready)
         if self._readiness.problem is not None:
             self.stop(self._readiness.problem)
-        if run is not None and lacking is not None:
-            return Recovered(seen.saga_id, run.execution.saga, lacking)
-        return self._result(claim, seen, run, error)
-
-    def _result(
-        self, claim: Claim, seen: Summary, run: DurableRun | None, error: BaseException | None
-    ) -> Recovered:
-        if error is None:
-            return Recovered(seen.saga_id, SagaStatus.COMPLETED)
-        if isinstance(error, _ParkedError):
-            body = dumps([[PARKED, {"reason": str(error)}]])
-            park = Append(claim, body, SagaStatus.STUCK)
-            park.until = latest()
-            self.journal.write(park)
-            if park.error is not None:
-                self.journal.leave(claim)
-                return Recovered(seen.saga_id, seen.status, park.error)
-            return Recovered(seen.saga_id, SagaStatus.STUCK, error.__cause__ or error)
-        if isinstance(error, SagaException) and error.outcome is not None:
-            return Recovered(seen.saga_id, error.outcome, error)
-        if run is None or not isinstance(error, SagaError):
-            complain("saga %s: recovery raised", seen.saga_id, error=error)
-            self.journal.leave(claim)
-        stands = seen.status if run is None or run.lost is not None else run.execution.saga
-        return Recovered(seen.saga_id, stands, error)
+        return super().result(begun, error)
 
 
 class _ParkedError(Exception):
@@ -538,25 +554,24 @@ class _Crowd:
         import asyncio  # noqa: PLC0415 - as above
 
         recovery, room = self._recovery, self._most - len(self._tasks)
-        begun = await in_thread(recovery.begin, room, undo=recovery.give_back)
+        begun = await in_thread(recovery.begin_some, room, undo=recovery.give_back)
         for one in begun:
             task = asyncio.create_task(self._go_on(one))
             self._tasks.add(task)
             task.add_done_callback(self._ended)
         return len(begun) == room
 
-    async def _go_on(self, begun: _Begun) -> None:
-        claim, seen, run, limit, error = begun
-        recovery = self._recovery
-        if run is not None:
+    async def _go_on(self, begun: Begun) -> None:
+        recovery, error = self._recovery, begun.error
+        if begun.run is not None:
             try:
-                await ago_on(run, limit)
+                await ago_on(begun.run, begun.limit)
             except BaseException as raised:  # noqa: BLE001 - it is in the result
                 error = raised
         if error is not None:  # which may have to be written
-            done = await in_thread(recovery.result, claim, seen, run, error)
+            done = await in_thread(recovery.result, begun, error)
         else:
-            done = recovery.result(claim, seen, run, None)
+            done = recovery.result(begun, None)
         recovery.results.append(done)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
@@ -623,6 +638,5 @@ def takeover(
         except BaseException:
             journal.leave(claim)
             raise
-    recovery = Recovery(journal, limit=0, max_tries=None, observers=observers, around=around)
     _tell_if_in_a_loop()
-    return recovery._surely(claim, seen)  # noqa: SLF001 - of this module
+    return Finisher(journal, observers, around).finish(claim, seen)

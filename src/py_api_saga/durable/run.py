@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from py_api_saga.definition import Definition, Results
+from py_api_saga.durable.recorder import Recorder
 from py_api_saga.entries import (
     COMPENSATION,
     HAPPENED,
+    STARTED,
     SUCCEEDED,
     Entry,
     Setback,
@@ -19,15 +21,17 @@ from py_api_saga.entries import (
     is_unready,
     kind_of,
     not_made,
+    unstored,
+    what_of,
 )
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.executors.run import Run, put_behind
-from py_api_saga.journal.changes import Change, SagaExistsError
+from py_api_saga.journal.changes import Append, Change, Create, SagaExistsError, latest
+from py_api_saga.journal.format.entries import write_entry
+from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.log import complain
 from py_api_saga.observer import Observer
-
-if TYPE_CHECKING:
-    from py_api_saga.durable.recorder import Recorder
+from py_api_saga.status import SagaStatus
 
 # Set while a saga that is on record is gone on with, also for what its operations call: the loop
 # of its coroutine functions, if there is one for several sagas; and what gives, of an error, what
@@ -37,6 +41,7 @@ recovering: ContextVar[tuple[Any, Unready] | None] = ContextVar(
     "py_api_saga_recovering", default=None
 )
 
+_STUCK = SagaStatus.STUCK  # looking up a member of an Enum costs 60 ns, a global 5
 _VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has to keep
 
 
@@ -44,7 +49,8 @@ class DurableRun(Run):
     """A run that is on record; observers hear of nothing before it is durable.
 
     Attributes:
-        recorder: What writes it into a journal.
+        recorder: Its place in a journal.
+        pending: What is to be written next, or was, and has not been looked at since; or None.
         lost: Why the journal can't be written any more, or is somebody else's to write.
         unready: What this process lacks for a call, or None: the saga is left to another one.
         lets_go: It goes on with what another process has left: an `Exception` that strikes it
@@ -52,7 +58,8 @@ class DurableRun(Run):
     """
 
     __slots__ = (
-        "_begun", "_is_resumed", "_unanswered", "_unmade", "lets_go", "lost", "recorder", "unready",
+        "_begun", "_is_refused", "_is_resumed", "_standing", "_texts", "_unanswered", "_unmade",
+        "_upto", "_written", "lets_go", "lost", "pending", "recorder", "unready",
     )  # fmt: skip
 
     def __init__(
@@ -64,17 +71,24 @@ class DurableRun(Run):
         drive_late: Callable[[Run], object],
         recorder: Recorder,
         entries: Iterable[Entry] = (),
+        standing: SagaStatus = SagaStatus.RUNNING,
     ) -> None:
-        """Begin a run, which may last for so many seconds, or go on with one."""
+        """Begin a run, which may last for so many seconds, or go on with one that stands so."""
         super().__init__(
             definition, name, observers, recorder.saga_id, seconds, drive_late, entries
         )
         self.recorder = recorder
+        self.pending: Change | None = None
+        self._written = self._upto = len(self.execution.entries)
+        self._standing = standing  # on record
+        # By what an entry speaks of. None while a call runs: there may be many, and an empty dict
+        # takes 64 bytes.
+        self._texts: dict[tuple[Any, ...], str] | None = None
         self.lost: SagaError | None = None
         self.unready: BaseException | None = None
         self.lets_go = self.plain = False
-        self._begun = False
-        self._is_resumed = self.execution.entries != []
+        self._begun = self._is_refused = False
+        self._is_resumed = self._written > 0
         self._unmade: Sequence[Entry] = ()
         self._unanswered: tuple[Entry, ...] = ()
         self.execution.moves.clear()
@@ -99,7 +113,7 @@ class DurableRun(Run):
         execution = self.execution
         what, i, _, _, _, value = entry
         if what in _VALUED:
-            execution.tell(self.recorder.accept(entry, self.name_of))
+            execution.tell(self._accepted(entry))
             return
         if is_unready(entry):
             if execution.is_flying(entry):
@@ -110,6 +124,23 @@ class DurableRun(Run):
             self._unanswered += (execution.flying[i],)
             return
         super().tell(entry)
+
+    def _accepted(self, entry: Entry) -> Entry:
+        """Write an entry down as it is now, or say that its value can't be kept."""
+        what, i, kind, attempt, generation, value = entry
+        values = self.recorder.values
+        try:
+            text = write_entry(entry, values)
+        except NotStorableError as error:
+            name = self.name_of(i)
+            message = f"the result of the {kind} of {name!r} cannot be kept: {error}"
+            entry = unstored(entry, value, TypeError(message))
+            what = what_of(entry)
+            text = write_entry(entry, values)
+        if self._texts is None:
+            self._texts = {}
+        self._texts[what, i, kind, attempt, generation] = text
+        return entry
 
     def _is_unasked(self, entry: Entry) -> bool:
         """Tell whether a call in flight is to have no answer, since the saga was let go."""
@@ -165,7 +196,7 @@ class DurableRun(Run):
         if self.lost is None:
             self._unmade = intents
             try:
-                if self.recorder.next(self.execution) is not None:
+                if self._is_to_write():
                     return True
             except SagaError as error:
                 self._lose(error)
@@ -176,18 +207,60 @@ class DurableRun(Run):
         self._committed(intents)
         return False
 
+    def _is_to_write(self) -> bool:
+        """Tell whether `pending` is to be written: what is on its way, or what was told since.
+
+        Raises:
+            SagaExistsError: The first time: there is a saga with this id.
+            SagaInProgress: Another process has taken it over.
+            JournalError: It could not be written.
+        """
+        recorder, execution, change = self.recorder, self.execution, self.pending
+        if change is not None:
+            if not change.settled:
+                return True
+            if change.error is not None:
+                self.pending, self._is_refused = None, change.withdrawn
+                change.check()
+            recorder.claim, self._written = change.claim, self._upto
+            recorder.head = ""  # it is in the journal, and large
+            self.pending = None  # last: an interrupt before repeats all this
+        entries, status, claim = execution.entries, execution.saga, recorder.claim
+        if status is _STUCK:
+            status = execution.standing
+        if len(entries) == self._written and status is self._standing and claim is not None:
+            return False
+        self._upto = len(entries)
+        lines, texts = [], self._texts or {}
+        for entry in entries[self._written :]:
+            what, i, kind, attempt, generation, _ = entry
+            if what is STARTED:
+                lines.append(f'["started",{i},"{kind}",{attempt},{generation}]')
+            else:
+                text = texts.get((what, i, kind, attempt, generation))
+                lines.append(text or write_entry(entry, recorder.values))
+        self._texts = None
+        if claim is None:  # if all is over already, the next change says so
+            body = f"{','.join([recorder.head[:-1], *lines])}]"
+            self.pending = Create(self.saga_id, recorder.name, body)
+            self.pending.until = latest(recorder.deadline)
+            recorder.head = body  # not before: an interrupt would have the lines added twice
+        else:
+            changed = None if status is self._standing else status
+            self.pending = Append(claim, f"[{','.join(lines)}]", changed)
+            self._standing = status
+        return True
+
     @property
     def unwritten(self) -> Change:
         """What must be made durable next."""
-        change = self.recorder.pending
+        change = self.pending
         assert change is not None  # noqa: S101 - `must_write` has said so
         return change
 
     def write(self) -> None:
         """Make durable what must be."""
-        recorder = self.recorder
-        assert recorder.pending is not None  # noqa: S101 - `must_write` has said so
-        recorder.journal.write(recorder.pending)
+        self.recorder.journal.write(self.unwritten)
 
     async def awrite(self) -> None:
         """Make durable what must be, without blocking the loop."""
@@ -200,7 +273,7 @@ class DurableRun(Run):
 
     def _lose(self, error: SagaError) -> None:
         self.lost, self.left = error, True
-        if not self.recorder.is_refused:  # else it is not in there
+        if not self._is_refused:  # else it is not in there
             error.add_note(f"saga {self.saga_id!r} stays as it is in its journal")
 
     def _committed(self, intents: list[Entry]) -> None:
@@ -232,8 +305,11 @@ class DurableRun(Run):
         recovered it would call again what still runs.
         """
         trouble = self.execution.trouble
-        if not (self.lost is not None and trouble and trouble.stragglers):
-            self.recorder.leave()
+        if self.lost is not None and trouble and trouble.stragglers:
+            return
+        claim = self.recorder.claim if self.pending is None else self.pending.claim
+        if claim is not None and not claim.over:
+            self.recorder.journal.leave(claim)
 
     def _go_on_late(self, entry: Entry) -> None:
         """Note what landed after the end, unless somebody else has gone on with the saga."""
@@ -251,7 +327,8 @@ class DurableRun(Run):
             self._leave()
             return False
         try:
-            if self.recorder.claim_again():
+            if (seen := self.recorder.claim_again()) is not None:
+                self._standing = seen.status
                 return True
         except SagaError as error:
             complain("saga %s: a late landing was not recorded", self.saga_id, error=error)

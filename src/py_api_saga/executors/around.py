@@ -24,7 +24,7 @@ from typing import Any
 from py_api_saga.calls import IS_ASYNC, Call
 from py_api_saga.current import Around, current
 from py_api_saga.entries import ACTION, ASK, COMPENSATION, Entry, index_of
-from py_api_saga.exceptions import SagaDefinitionError, refused
+from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.executors.calling import filled, is_awaitable, not_awaited
 from py_api_saga.executors.passage import CALLING, LEAVING, Passage, is_strike
 from py_api_saga.executors.run import Run
@@ -32,25 +32,7 @@ from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain
 from py_api_saga.operation import Operation
 
-_SURROUNDING = "functions of a CurrentOperation that return a context manager"
 _COROUTINE, _ASYNC_GENERATOR = 0x80, 0x200  # flags of code
-
-
-def check_around(around: Any, where: str) -> tuple[Around, ...]:
-    """Refuse what can't be around a call, as far as one can know before it is called.
-
-    Raises:
-        SagaDefinitionError: It is not a list or tuple of functions, or one is to be awaited.
-    """
-    if isinstance(around, (list, tuple)):
-        for one in around:
-            if not callable(one):
-                raise refused(f"{where}: around", _SURROUNDING, one)
-            if type(one) is FunctionType and one.__code__.co_flags & _COROUTINE:
-                message = f"{where}: around: expected {_SURROUNDING}, got a coroutine function"
-                raise SagaDefinitionError(message)
-        return tuple(around)
-    raise refused(f"{where}: around", f"a list or tuple of {_SURROUNDING}", around)
 
 
 def surround(run: Run, around: Sequence[Around]) -> Run:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from py_api_saga.calls import ARGS, FUNCTION, KEYWORDS, Call, is_async
+from py_api_saga.calls import ARGS, FUNCTION, KEYWORDS, Call
 from py_api_saga.definition import Definition, Layout, Names, chained, graphed
 from py_api_saga.evidence import DOUBTFUL, DoubtfulErrors
 from py_api_saga.exceptions import SagaDefinitionError
@@ -21,6 +21,9 @@ from py_api_saga.journal.format.stencils import Blanks
 from py_api_saga.journal.format.values import Values
 from py_api_saga.operation import PLAIN, Operation, Policy
 from py_api_saga.retry import Retry
+
+# Of a name: the function that it stands for, and whether that is a coroutine function.
+Find: TypeAlias = Callable[[str], tuple[Any, bool]]
 
 FORMAT = 1
 DEFINED = "defined"
@@ -261,20 +264,20 @@ def _layout_tree(layout: Layout) -> dict[str, Any]:
 
 
 def read_definition(
-    tree: dict[str, Any], values: Values, find: Callable[[str], Any] | None = None
+    tree: dict[str, Any], values: Values, find: Find | None = None
 ) -> tuple[Definition, Plan]:
     """Read what `write_definition` has written.
 
     Args:
         tree: What follows "defined".
         values: How to read values.
-        find: Gives the function that a name stands for. Without it no function is looked for and
-            no argument is read.
+        find: Gives the function that a name stands for, and whether that is a coroutine function.
+            Without it no function is looked for and no argument is read.
 
     Raises:
         Exception: Whatever a malformed tree makes of the code that reads it.
     """
-    find = find or _Unresolved
+    find = find or _unresolved
     names, operations = [], []
     for item in tree["operations"]:
         names.append(str(item["name"]))
@@ -314,7 +317,11 @@ class _Unresolved:
         raise LookupError(message)
 
 
-def _read_operation(item: dict[str, Any], values: Values, find: Callable[[str], Any]) -> Operation:
+def _unresolved(name: str) -> tuple[_Unresolved, bool]:
+    return _Unresolved(name), False
+
+
+def _read_operation(item: dict[str, Any], values: Values, find: Find) -> Operation:
     do = _read_call(item["do"], values, find)
     undo = _read_call(item["undo"], values, find) if "undo" in item else None
     name = item["name"]
@@ -332,23 +339,23 @@ _POLICY = {"retry", "compensation_retry", "timeout", "pivot", "doubtful", "park"
 _EMPTY: tuple[Any, ...] = ([], {}, ())  # arguments, keywords, names of results
 
 
-def _read_call(tree: list[Any], values: Values, find: Callable[[str], Any]) -> Call:
+def _read_call(tree: list[Any], values: Values, find: Find) -> Call:
     name, args, keywords, needs = (*tree, *_EMPTY[len(tree) - 1 :])
-    function = find(str(name))
+    function, is_async = find(str(name))
     needs = tuple(map(str, needs)) if needs else ()
-    if find is _Unresolved:  # which no arguments are given to
+    if find is _unresolved:  # which no arguments are given to
         return function, (), {}, needs, False
     args = tuple(values.read(args)) if args else ()
     keywords = dict(values.read(keywords)) if keywords else {}
-    return function, args, keywords, needs, is_async(function)
+    return function, args, keywords, needs, is_async
 
 
-def _read_policy(item: dict[str, Any], do: Call, find: Callable[[str], Any]) -> Policy:
+def _read_policy(item: dict[str, Any], do: Call, find: Find) -> Policy:
     ask: Call | None = None
     if "ask" in item:
-        function = find(str(item["ask"]))
+        function, is_async = find(str(item["ask"]))
         _, args, keywords, needs, _ = do
-        ask = (function, args, keywords, needs, is_async(function))
+        ask = (function, args, keywords, needs, is_async)
     return Policy(
         retry=_read_retry(item.get("retry"), find),
         compensation_retry=_read_retry(item.get("compensation_retry"), find),
@@ -365,14 +372,14 @@ def _seconds(tree: dict[str, Any], field: str) -> float | None:
     return None if seconds is None else float(seconds)
 
 
-def _read_errors(names: Iterable[str], find: Callable[[str], Any] | None = None) -> DoubtfulErrors:
+def _read_errors(names: Iterable[str], find: Find | None = None) -> DoubtfulErrors:
     """Read names of exception types, of which those built in become themselves, and functions."""
     import builtins  # noqa: PLC0415
 
     types, others, predicates = [], [], []
     for name in map(str, names):
         if find is not None and ":" in name:
-            predicates.append(find(name))
+            predicates.append(find(name)[0])
             continue
         module, _, kind = name.rpartition(".")
         found = getattr(builtins, kind, None) if module == "builtins" else None
@@ -383,14 +390,15 @@ def _read_errors(names: Iterable[str], find: Callable[[str], Any] | None = None)
     return DoubtfulErrors(tuple(types), frozenset(others), tuple(predicates))
 
 
-def _read_retry(tree: dict[str, Any] | None, find: Callable[[str], Any]) -> Retry | None:
+def _read_retry(tree: dict[str, Any] | None, find: Find) -> Retry | None:
     if tree is None:
         return None
     from py_api_saga.retry import Retry  # noqa: PLC0415 - see there
 
     on = tree["on"]
     options = {field: tree[field] for field in Retry.OPTIONS if field in tree}
-    return Retry(find(on) if isinstance(on, str) else _read_errors(on).includes_all_of, **options)
+    kinds = find(on)[0] if isinstance(on, str) else _read_errors(on).includes_all_of
+    return Retry(kinds, **options)
 
 
 def _read_layout(tree: dict[str, Any], count: int) -> Layout:

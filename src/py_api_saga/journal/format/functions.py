@@ -13,6 +13,7 @@ from importlib import import_module
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+from py_api_saga.calls import is_async
 from py_api_saga.wording import as_text
 
 MAX_LENGTH = 255  # characters of a name
@@ -56,6 +57,7 @@ class Functions:
         self._kept: list[Any] = []
         # What was found, by the name that was asked for: where to look whether it is still there.
         self._found: dict[str, tuple[dict[str, Any], str, Any]] = {}
+        self._callees: dict[str, tuple[Any, bool]] = {}
         for old, new in self._aliases.items():
             self._check_alias(old, new)
         # Equal where the same things have the same names.
@@ -63,7 +65,7 @@ class Functions:
 
     def __getstate__(self) -> dict[str, Any]:
         """Give what was said, and nothing that was found: ids and modules are of this process."""
-        return {**self.__dict__, "_names": {}, "_kept": [], "_found": {}}
+        return {**self.__dict__, "_names": {}, "_kept": [], "_found": {}, "_callees": {}}
 
     def of(self, thing: Any) -> str:
         """Give the name of a function or class.
@@ -111,6 +113,13 @@ class Functions:
             raise UnknownNameError(message)
         self._found[asked] = vars(sys.modules[module]), path, thing
         return thing
+
+    def callee(self, name: str) -> tuple[Any, bool]:
+        """Find a function, and tell whether it is a coroutine function; raises as `find` does."""
+        function, known = self.find(name), self._callees.get(name)
+        if known is None or known[0] is not function:
+            known = self._callees[name] = function, is_async(function)
+        return known
 
     def _name(self, thing: Any) -> str:
         name = _home(thing)

@@ -8,7 +8,7 @@ makes of the names of functions, so that it can be shown and answered for withou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from py_api_saga.entries import Entry
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import IllegalMoveError
 from py_api_saga.journal.changes import Row
-from py_api_saga.journal.format.definitions import DEFINED, FORMAT, Plan, read_definition
+from py_api_saga.journal.format.definitions import DEFINED, FORMAT, Find, Plan, read_definition
 from py_api_saga.journal.format.entries import read_entry
 from py_api_saga.journal.format.functions import UnknownNameError
 from py_api_saga.journal.format.json_text import dumps, loads
@@ -39,16 +39,14 @@ class Recorded(NamedTuple):
     tree: dict[str, Any]  # the definition as it is written
 
 
-def read_rows(
-    rows: Sequence[Row], values: Values, find: Callable[[str], Any] | None = None
-) -> Recorded:
+def read_rows(rows: Sequence[Row], values: Values, find: Find | None = None) -> Recorded:
     """Read a saga.
 
     Args:
         rows: All of it, in order.
         values: How to read values.
-        find: Gives the function that a name stands for. Without it no function is looked for and
-            no argument is read: what there is can be told, and nothing can be called.
+        find: See `read_definition`. Without it no function is looked for and no argument is read:
+            what there is can be told, and nothing can be called.
 
     Raises:
         JournalError: It contradicts itself, names what is not allowed or is not there any more,
@@ -82,7 +80,7 @@ def folding(what: str = "the journal's entries") -> Iterator[None]:
         raise JournalError(message) from error
 
 
-def _read(rows: Sequence[Row], values: Values, find: Callable[[str], Any] | None) -> Recorded:
+def _read(rows: Sequence[Row], values: Values, find: Find | None) -> Recorded:
     tree, lines = read_lines(rows)
     definition, plan = read_definition(tree, values, find)
     entries, times, notes = [], [], []
