@@ -304,7 +304,7 @@ def _walk(
     outside: Outside,
     judge: Callable[[BaseException, str, list[BaseException]], Said],
 ) -> bool:
-    """Look at an error and the links below it until one is in doubt, or there are too many.
+    """Look at an error and the links below it until one leaves doubt, or there are too many.
 
     Args:
         error: What the call raised.

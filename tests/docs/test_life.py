@@ -91,6 +91,16 @@ def test_the_answers_for_contributors_name_what_is_there() -> None:
     assert [place for place in PLACE.findall(CONTRIBUTING) if not is_there(place)] == []
 
 
+def test_the_words_of_the_inside_are_at_home_where_the_glossary_says() -> None:
+    """Each in one place, which is there."""
+    rows = [line for line in PAGES["docs/glossary.md"].splitlines() if line.startswith("| ")][1:]
+
+    assert len(rows) > 15
+    homes = [place for row in rows for place in PLACE.findall(row)]
+    assert len(homes) == len(rows)
+    assert [place for place in homes if not is_there(place)] == []
+
+
 @pytest.mark.parametrize("life", lives.LIVES)
 def test_a_saga_goes_where_the_page_says(life: str, noted: dict[str, Any]) -> None:
     """Function by function, in this order and in this thread."""
