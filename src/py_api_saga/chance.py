@@ -17,3 +17,8 @@ def digits(count: int) -> str:
 def fraction() -> float:
     """Draw a number in [0, 1)."""
     return int.from_bytes(os.urandom(6)) / (1 << 48)
+
+
+def number() -> int:
+    """Draw a whole number from 1 to 2⁶³ - 1."""
+    return (int.from_bytes(os.urandom(8)) >> 1) or 1

@@ -5,12 +5,22 @@ the place of these. What waits for something else (a lock, a queue, the timers o
 wakes up by itself, asks here what time it is, and counts what it has slept: see `Run.note_wait`.
 
     monotonic   seconds that never go back, for limits and waits in this process
+    boottime    the same, and they also pass while the machine sleeps, for what others count on
     time        seconds since 1970, for what others read: journals ask for it by `Journal.now`
     sleep       seconds of this thread
 """
 
 from __future__ import annotations
 
+import time as _time
 from time import monotonic, sleep, time
 
-__all__ = ["monotonic", "sleep", "time"]
+__all__ = ["boottime", "monotonic", "sleep", "time"]
+
+# Linux stops the other one while it sleeps, macOS this one: there the other goes on.
+_BOOTTIME: int | None = getattr(_time, "CLOCK_BOOTTIME", getattr(_time, "CLOCK_MONOTONIC", None))
+
+
+def boottime() -> float:
+    """Give the seconds since this machine was started, sleep included."""
+    return monotonic() if _BOOTTIME is None else _time.clock_gettime(_BOOTTIME)

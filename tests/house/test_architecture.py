@@ -77,7 +77,16 @@ HOUSE = (
     ("journal.sqlite.file",),
     ("journal.sqlite.shared",),
     ("journal.sqlite.files",),
-    ("journal.sqlite.journal", "journal.memory"),
+    # In a PostgreSQL.
+    ("journal.postgresql", "journal.postgresql.queries", "journal.postgresql.lease"),
+    ("journal.postgresql.driver",),
+    ("journal.postgresql.trouble", "journal.postgresql.place"),
+    ("journal.postgresql.connections",),
+    ("journal.postgresql.server",),
+    ("journal.postgresql.writes",),
+    ("journal.postgresql.bench", "journal.postgresql.reading"),
+    ("journal.postgresql.benches", "journal.postgresql.view"),
+    ("journal.sqlite.journal", "journal.memory", "journal.postgresql.journal"),
     ("journal",),
     ("journal.format.values",),
     ("journal.format.stencils",),
@@ -223,9 +232,10 @@ def names_in(module: str) -> Iterator[str]:
 # Where time is read, and random numbers are drawn: in two modules, so that a test kit can stand in
 # for them; and where else, with the reason.
 SEAMS = {
-    "clock": {"time.monotonic", "time.sleep", "time.time"},
+    "clock": {"time", "time.monotonic", "time.sleep", "time.time"},
     "chance": {"os.urandom"},
     "executors.event_loop": {"asyncio.sleep"},  # a timer of the loop, which a test's loop has too
+    "journal.postgresql.journal": {"asyncio.sleep"},  # such a timer
     "journal.sql.group_commit": {"loop.time"},  # to compare it with when such a timer is due
 }
 OUTSIDE = {

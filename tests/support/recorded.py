@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import depot
 import pytest
 from depot import do, fail, undo
-from servers.children import in_memory
+from servers import shared
+from servers.children import Missing, in_memory
 
 from py_api_saga import JournalError, SagaAssembler, SagaStatus, SagaStuck, result_of
-from py_api_saga.journal import Journal, MemoryJournal, SQLiteJournal
+from py_api_saga.journal import Journal, MemoryJournal, PostgreSQLJournal, SQLiteJournal
 from py_api_saga.journal.changes import Append, Change, Claim, Create, Summary
 
 WHO: dict[str, Any] = {"who": "ada", "why": "looked it up"}
@@ -71,7 +73,23 @@ SQLITE: dict[str, dict[str, Any]] = {
     "wal": {},
     "delete": {"journal_mode": "delete"},
 }
-KINDS = ("memory", *SQLITE)
+SERVERS = ("postgresql",)  # kinds that need one: the conformance suite has them always
+# `SAGA_TEST_JOURNALS="postgresql" pytest tests/durable` has what takes any journal take these.
+KINDS = tuple(os.environ.get("SAGA_TEST_JOURNALS", "").split()) or ("memory", *SQLITE)
+
+
+@contextmanager
+def served(kind: str, **options: Any) -> Iterator[Any]:
+    """Make an empty journal of a kind that needs a server; without one the test is skipped."""
+    assert kind in SERVERS
+    with ExitStack() as opened:
+        try:
+            made = opened.enter_context(shared.database())
+        except Missing as missing:
+            pytest.skip(f"there is no {missing}")
+        journal = PostgreSQLJournal(made.url, schema=made.schema, **options)
+        journal.create_schema()
+        yield opened.enter_context(closing(journal))
 
 
 @contextmanager
@@ -82,6 +100,10 @@ def opening(kind: str, **options: Any) -> Iterator[Any]:
     """
     if kind == "memory":
         yield MemoryJournal(modules=["depot"], **options)
+        return
+    if kind in SERVERS:
+        with served(kind, modules=["depot"], **options) as journal:
+            yield journal
         return
     options |= SQLITE[kind]
     # A call that was given up may look into its journal when the test is over.

@@ -6,9 +6,17 @@ from py_api_saga.journal.protocol import Codec, Journal
 
 if TYPE_CHECKING:
     from py_api_saga.journal.memory import MemoryJournal
+    from py_api_saga.journal.postgresql.journal import PostgreSQLJournal
     from py_api_saga.journal.sqlite.journal import SQLiteJournal
 
-__all__ = ["Codec", "Journal", "MemoryJournal", "SQLiteJournal"]
+__all__ = ["Codec", "Journal", "MemoryJournal", "PostgreSQLJournal", "SQLiteJournal"]
+
+
+_LATE = {  # name -> its module
+    "MemoryJournal": "memory",
+    "PostgreSQLJournal": "postgresql.journal",
+    "SQLiteJournal": "sqlite.journal",
+}
 
 
 def __dir__() -> list[str]:
@@ -17,7 +25,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> object:
     """Import one when it is asked for: few programs need both journals, or a protocol."""
-    module = {"MemoryJournal": "memory", "SQLiteJournal": "sqlite.journal"}.get(name, "protocol")
+    module = _LATE.get(name, "protocol")
     if name not in __all__:
         message = f"module {__name__!r} has no attribute {name!r}"
         raise AttributeError(message)

@@ -106,6 +106,8 @@ class Journal(Vocabulary, Protocol):
     def waiting(self, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first.
 
+        What was put off may come last, by when it has become due.
+
         Also those that are due more than `LONGEST_WAIT` from now: a clock was set back.
         Not those that this process is barred from, having found that it can't go on with them.
 

@@ -9,8 +9,8 @@ The life of a claim:
   same saga at that moment is refused at once;
 - held: the commit that makes it durable was settled. From then on each row of its saga is written
   under it;
-- over, in one of four ways: its saga has ended (`settle`), it was refused or taken over (`settle`),
-  its caller has left it (`leave`), or the database is not the one that it was (`forget`).
+- over, in one of four ways: its saga has ended (`settle`), it was refused or taken over (`settle`,
+  `lose`), its caller has left it (`leave`), or the database is not the one that it was (`forget`).
 
 A claim that was left stands in the database until the next commit clears it there (`releases`): to
 leave never waits. All of it may be done twice, since an interrupt may strike between any two lines.
@@ -46,7 +46,7 @@ _NOT_DONE: dict[type[Change], str] = {
 class Desk:
     """Who drives what in this process.
 
-    All but `leave` and `forget`, which take the lock themselves, is called with the lock held.
+    All but `leave`, `lose` and `forget`, which take the lock, is called with the lock held.
 
     Attributes:
         lock: Held for moments only, around what several threads change. Reentrant only to know who
@@ -191,6 +191,12 @@ class Desk:
         if self.running.get(claim.saga_id) is claim:
             del self.running[claim.saga_id]
 
+    def lose(self, claims: Iterable[Claim]) -> None:
+        """End claims of sagas that somebody else has claimed since."""
+        with self.lock:
+            for claim in claims:
+                self._end(claim)
+
     def forget(self) -> None:
         """End all claims, as the database is another one, or has lost who we are."""
         with self.lock:
@@ -199,3 +205,13 @@ class Desk:
             self.releases.clear()
             self.barred.clear()
             self.owner = 0
+
+
+def refuse(changes: Iterable[Change], error: JournalError) -> None:
+    """Settle changes that came to no queue, since the database can't be used."""
+    for change in changes:
+        if not change.settled:
+            change.error, change.settled = JournalError(*error.args), True
+            change.error.__cause__ = error.__cause__
+            if not isinstance(change, Append):
+                change.claim.over = True

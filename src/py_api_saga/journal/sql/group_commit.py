@@ -15,7 +15,8 @@ What becomes of a batch, and who may still think better of it:
   inside, that thread writes the batch; if all have given up, it lets the next process in.
 - entered: whoever leads is inside, and has closed the batch, with the lock held. What is in it is
   written, or fails; its fate is awaited, however long that takes.
-- done: every change is settled; and told: whoever waited knows.
+- done: every change is settled; and told: whoever waited knows. What somebody holds in the database
+  for whom nobody here is to wait was put off before that, and is written again by its caller.
 
 A change whose caller does not wait without limit (`Change.until`) is withdrawn until its batch has
 entered: with the lock held it is taken out of the batch and settled, in one. So nothing is written
@@ -32,7 +33,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from weakref import ref
@@ -154,6 +155,16 @@ class Batch:
             desk.releases[:0] = self.releases
             self.releases = []
             self.done = True
+
+    def put_off(self, sagas: Collection[str]) -> None:
+        """Give what is left of these sagas back to those who wait for it, to be written again soon.
+
+        For what others hold in the database, which nobody here is to wait for; with the lock held.
+        """
+        off = [c for c in self.changes if not c.settled and c.claim.saga_id in sagas]
+        self.changes[:] = [change for change in self.changes if change not in off]
+        for change in off:
+            change.waiter = None
 
     def take_followers(self) -> None:
         """Let others than the leader wait; with the lock held."""
@@ -305,20 +316,24 @@ class GroupCommit:
             self.put(changes)
         for change in changes:
             batch = change.waiter  # first: it is gone once the change is settled
+            if not isinstance(batch, Batch):
+                continue  # that is so already, or it was put off
             if not change.settled:
-                assert isinstance(batch, Batch)  # noqa: S101 - it was put
                 if change.until is None and batch.is_led_by(change):  # most need no more than that
                     self._lead(batch, ROLL_CALL)
                 if not change.settled:
                     self._see_settled(change, batch, changes)
-            elif isinstance(batch, Batch) and batch.done and not batch.told:
+            elif batch.done and not batch.told:
                 batch.tell()  # an interrupt came before that
 
     def _see_settled(self, change: Change, batch: Batch, changes: Sequence[Change]) -> None:
-        """Lead a batch or follow, until this change is settled, or withdrawn with such of those."""
+        """Lead a batch or follow, until this change is settled, or withdrawn with such of those.
+
+        Or put off: then it is for the caller to write it again.
+        """
         until = change.until
         left = ROLL_CALL if until is None else until - clock.monotonic()
-        while not change.settled:
+        while not change.settled and change.waiter is batch:
             seconds, slept = ROLL_CALL, 0.0
             if left < ROLL_CALL:
                 seconds = left if left > 0 else 0.0

@@ -13,11 +13,12 @@ from itertools import islice
 from typing import Any
 
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import LONGEST_WAIT, Append, Change, Claim, Summary
+from py_api_saga.journal.changes import LONGEST_WAIT, Change, Claim, Summary
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sealing import check_codec
 from py_api_saga.journal.health import Holder
 from py_api_saga.journal.protocol import Codec
+from py_api_saga.journal.sql.desk import refuse
 from py_api_saga.journal.sql.group_commit import RetiredError
 from py_api_saga.journal.sqlite import files
 from py_api_saga.journal.sqlite.connecting import (
@@ -119,7 +120,7 @@ class SQLiteJournal(Reads):
             except RetiredError:  # somebody has closed it: there is a new one
                 continue
             except JournalError as error:
-                _refuse(changes, error)
+                refuse(changes, error)
             return
 
     async def awrite(self, *changes: Change) -> None:
@@ -132,7 +133,7 @@ class SQLiteJournal(Reads):
             except RetiredError:
                 continue
             except JournalError as error:
-                _refuse(changes, error)
+                refuse(changes, error)
             return
 
     def leave(self, claim: Claim) -> None:
@@ -212,12 +213,3 @@ class SQLiteJournal(Reads):
         """Close the file, also for the other journals on it; it is opened again when needed."""
         if self._shared is not None:
             files.close(self._shared)
-
-
-def _refuse(changes: Sequence[Change], error: JournalError) -> None:
-    for change in changes:
-        if not change.settled:
-            change.error, change.settled = JournalError(*error.args), True
-            change.error.__cause__ = error.__cause__
-            if not isinstance(change, Append):
-                change.claim.over = True

@@ -1,0 +1,1 @@
+"""A journal in the application's own PostgreSQL, which any number of machines share."""

@@ -1,0 +1,339 @@
+"""A journal in PostgreSQL: `PostgreSQLJournal("postgresql://…", modules=["shop.operations"])`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from py_api_saga import clock
+from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.changes import LONGEST_WAIT, Change, Claim, Leave, Summary, taken_over
+from py_api_saga.journal.format.functions import Functions
+from py_api_saga.journal.format.sealing import check_codec
+from py_api_saga.journal.postgresql import benches
+from py_api_saga.journal.postgresql.bench import Bench
+from py_api_saga.journal.postgresql.connections import Connection, Connections, OwnConnections
+from py_api_saga.journal.postgresql.queries import Naming, schema
+from py_api_saga.journal.postgresql.reading import Reads, summaries
+from py_api_saga.journal.postgresql.server import Server
+from py_api_saga.journal.postgresql.trouble import cannot
+from py_api_saga.journal.postgresql.view import View
+from py_api_saga.journal.postgresql.writes import array, milliseconds
+from py_api_saga.journal.protocol import Codec
+from py_api_saga.journal.sql.desk import refuse
+from py_api_saga.journal.sql.group_commit import RetiredError
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+Durability: TypeAlias = Literal["power", "process"]
+
+_LOCK = 0x73616761  # "saga": who makes the tables
+_PAUSE = 0.01  # seconds before what somebody else has locked is tried again
+_LONGEST_PAUSE = 0.25
+
+
+class DatabaseJournal(Reads):
+    """Sagas in a PostgreSQL database, by whatever gives connections to it."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        modules: Iterable[str],
+        aliases: Mapping[str, str] | None,
+        codec: Codec | None,
+        naming: Naming,
+        lease: float,
+        patience: float | None,
+        durability: Durability,
+    ) -> None:
+        if durability not in ("power", "process"):
+            message = f"durability: expected 'power' or 'process', got {durability!r}"
+            raise ValueError(message)
+        check_codec(codec)
+        self.codec = codec
+        self.names = Functions(modules, aliases)  # the functions and types that its sagas may name
+        self._connections = connections
+        self._naming = naming.check()
+        self._lease = _seconds(lease, "lease")
+        self._patience = self._lease if patience is None else _seconds(patience, "patience")
+        self._durability: Durability = durability
+        self._bench: Bench | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what another process needs, which makes connections of its own."""
+        return {**self.__dict__, "_bench": None}
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages; never with a password."""
+        return self._connections.place
+
+    @property
+    def bench(self) -> Bench:
+        """What it shares with the other journals of this process on the same database.
+
+        Raises:
+            JournalError: They have other options.
+        """
+        bench = self._bench
+        if bench is None or not bench.is_usable():
+            bench = self._bench = benches.bench_at(
+                self._connections, self._naming, self._durability, self._lease, self._patience
+            )
+        return bench
+
+    def create_schema(self) -> None:
+        """Make the tables, unless they are there; safe to be called by several at once.
+
+        Raises:
+            JournalError: There is no connection, the role may not do that, or there are tables of
+                another format.
+        """
+        server = self._server
+        try:
+            with closing(self._connections.connect(server.patience)) as connection:
+                self._create(connection, server)
+        except JournalError:
+            raise
+        except Exception as error:
+            raise cannot("made", self.place, error) from error
+
+    def _create(self, connection: Connection, server: Server) -> None:
+        server.check_fit(connection)
+        with connection.transaction():
+            # One after the other: IF NOT EXISTS is not atomic.
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+            for statement in schema(self._naming).values():
+                connection.execute(statement.encode())
+        server.check_format(connection)
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def write(self, *changes: Change) -> None:
+        """Return when each change is settled; see `Journal`."""
+        pause, since = _PAUSE, None
+        while True:
+            try:
+                bench = self.bench
+                bench.queue.write(changes)
+            except RetiredError:  # somebody has closed it: there is a new one
+                continue
+            except JournalError as error:
+                refuse(changes, error)
+                return
+            if bench.lease.is_late():
+                self._see_in_time(bench, changes)
+            busy = [change for change in changes if not change.settled]
+            if not busy:
+                return
+            since = since or clock.monotonic()
+            if not _give_up(bench, busy, since):
+                clock.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def awrite(self, *changes: Change) -> None:
+        """Like `write`, without blocking the loop."""
+        asyncio = sys.modules["asyncio"]  # programs without a loop do not load it
+        loop: AbstractEventLoop = asyncio.get_running_loop()
+        pause, since = _PAUSE, None
+        while True:
+            try:
+                bench = self.bench
+                for future in bench.queue.submit(changes, loop):
+                    await future
+            except RetiredError:
+                continue
+            except JournalError as error:
+                refuse(changes, error)
+                return
+            if bench.lease.is_late():
+                await self._asee_in_time(bench, changes, loop)
+            busy = [change for change in changes if not change.settled]
+            if not busy:
+                return
+            since = since or clock.monotonic()
+            if not _give_up(bench, busy, since):
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+
+    @staticmethod
+    def _see_in_time(bench: Bench, changes: Sequence[Change]) -> None:
+        """See that no call starts under a lease that has run out, however that came."""
+        going = [change for change in changes if bench.goes_on(change)]
+        while bench.lease.is_late() and any(map(bench.goes_on, going)):
+            bench.queue.write([nothing := Leave(Claim(""))])  # which compares all claims
+            if nothing.error is not None:
+                break
+        else:
+            nothing = Leave(Claim(""))
+        _see_kept(bench, going, nothing.error)
+
+    @staticmethod
+    async def _asee_in_time(
+        bench: Bench, changes: Sequence[Change], loop: AbstractEventLoop
+    ) -> None:
+        going = [change for change in changes if bench.goes_on(change)]
+        while bench.lease.is_late() and any(map(bench.goes_on, going)):
+            for future in bench.queue.submit([nothing := Leave(Claim(""))], loop):
+                await future
+            if nothing.error is not None:
+                break
+        else:
+            nothing = Leave(Claim(""))
+        _see_kept(bench, going, nothing.error)
+
+    def leave(self, claim: Claim) -> None:
+        """Stop driving a saga, at once in this process, durably with its next commit."""
+        claim.over = True
+        bench = self._bench
+        if bench is not None and bench.is_usable():
+            bench.desk.leave(claim)
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    @property
+    def _server(self) -> Server:
+        return self.bench.server
+
+    def drives(self, seen: Summary) -> bool:
+        """Tell whether somebody drives a saga: its owner's lease runs or, if it is us, we do."""
+        desk = self.bench.desk
+        if seen.saga_id in desk.running:
+            return True
+        if seen.owner in (0, desk.owner):
+            return False
+        return bool(self._server.read("lives", {"owners": array([seen.owner])}))
+
+    def waiting(self, limit: int | None = None) -> Sequence[Summary]:
+        """List the open sagas that are due and that nobody drives; see `Journal`.
+
+        Those first that have been due for longest, and of these the oldest.
+        """
+        desk = self.bench.desk
+        with desk.lock:
+            skip = {claim.number for claim in desk.running.values()} | desk.barred
+        now = self.now()
+        given = {
+            "now": milliseconds(now),
+            "late": milliseconds(now + LONGEST_WAIT),
+            "owner": desk.owner,
+            "skip": array(skip),
+            "limit": limit,
+        }
+        found = summaries(self._server.read("waiting", given))
+        return [seen for seen in found if seen.saga_id not in desk.running][:limit]
+
+    def reader(self) -> View:
+        """Give a view for whoever drives nothing: it registers nobody.
+
+        Raises:
+            JournalError: There is no journal of this format.
+        """
+        return View(self._connections, self._naming, self._durability, self.codec)
+
+    def missing(self) -> str:
+        """Say why there is no journal here, or not yet; empty if there is one. Makes none.
+
+        Raises:
+            JournalError: The database can't be asked.
+        """
+        server = self._server
+        return "" if server.read("is_made")[0][0] else str(server.not_made())
+
+    def who_hangs(self) -> None:
+        """Tell who keeps all others from writing: nobody can."""
+
+    def close(self) -> None:
+        """Close its connections, also for the other journals on it; made again when needed."""
+        if self._bench is not None:
+            benches.close(self._bench)
+
+
+class PostgreSQLJournal(DatabaseJournal):
+    """Sagas in the application's own PostgreSQL, which any number of machines share."""
+
+    def __init__(
+        self,
+        conninfo: str,
+        *,
+        modules: Iterable[str] = (),
+        aliases: Mapping[str, str] | None = None,
+        codec: Codec | None = None,
+        prefix: str = "saga_",
+        schema: str = "public",
+        lease: float = 30.0,
+        patience: float | None = None,
+        durability: Durability = "power",
+    ) -> None:
+        """Say where it is; nothing is opened before it is used.
+
+        Args:
+            conninfo: A connection string of libpq's: a URL, or keywords and values. Better without
+                a password, for which PGPASSFILE or a service names a file.
+            modules: Where the functions and types of its sagas are, see `Functions`.
+            aliases: What has been renamed since, see `Functions`.
+            codec: What values pass through on their way to the database and back.
+            prefix: What the names of its tables begin with.
+            schema: Where these are.
+            lease: Seconds after which others go on with the sagas of a process that is silent.
+            patience: Seconds for which a write that fails, or that the server does not answer, is
+                tried again before the saga is left; as long as the lease, if None.
+            durability: What is on record outlasts a loss of "power" of the server, or only the
+                death of this "process": a crash of the server may lose the last commits then.
+
+        Raises:
+            JournalError: The driver, psycopg 3, is not there; or the connection string is none.
+            ValueError: An option is none of what it may be.
+            TypeError: `modules` is not a list of names, or `codec` has no `encode` and `decode`.
+        """
+        super().__init__(
+            OwnConnections(conninfo),
+            modules,
+            aliases,
+            codec,
+            Naming(schema, prefix),
+            lease,
+            patience,
+            durability,
+        )
+
+    def __repr__(self) -> str:
+        return f"PostgreSQLJournal({self.place!r})"
+
+
+def _seconds(value: float, name: str) -> float:
+    if not 1 <= value <= 86_400:  # noqa: PLR2004 - a day
+        message = f"{name}: expected seconds, from 1 to 86400, got {value!r}"
+        raise ValueError(message)
+    return float(value)
+
+
+def _give_up(bench: Bench, busy: Sequence[Change], since: float) -> bool:
+    """Settle what others have locked for longer than there is patience; false if none was."""
+    now = clock.monotonic()
+    late = [
+        change
+        for change in busy
+        if now - since > bench.server.patience or (change.until is not None and change.until <= now)
+    ]
+    with bench.desk.lock:
+        for change in late:
+            bench.desk.withdraw(
+                change,
+                f"a transaction that has not ended holds it in {bench.server.place}, for "
+                f"{now - since:.0f} s",
+            )
+    return bool(late)
+
+
+def _see_kept(bench: Bench, going: Sequence[Change], error: Exception | None) -> None:
+    """Have whoever waited know what it has lost meanwhile."""
+    for change in going:
+        if not bench.goes_on(change):
+            change.error = taken_over(change.claim)
+        elif error is not None:
+            change.error = JournalError(*error.args)
+            change.error.__cause__ = error.__cause__

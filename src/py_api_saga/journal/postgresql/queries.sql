@@ -1,0 +1,255 @@
+-- All that is asked of a journal. {p} is the prefix of its tables, with the schema; {now} the time, in
+-- milliseconds, by the clock of the database. What writes is about many sagas at once, and says of which
+-- it was done. What it did not do it left alone, so it may be committed whatever it found; and it waits
+-- for nobody who has locked the row of a saga.
+
+-- name: begin
+-- Whatever the role's defaults are.
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+
+-- name: begin_reading
+-- Also on a standby.
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+
+-- name: settings
+-- For this transaction alone: through a pooler, a session is somebody else's the next moment. Plans that
+-- were made while a table was empty read all of it for each commit until somebody analyzes it.
+SELECT {now},
+  set_config('synchronous_commit', {sync}, true),
+  set_config('lock_timeout', '{lock_timeout}', true),
+  set_config('statement_timeout', '{statement_timeout}', true),
+  set_config('enable_seqscan', 'off', true),
+  set_config('enable_hashjoin', 'off', true),
+  set_config('enable_mergejoin', 'off', true),
+  set_config('max_parallel_workers_per_gather', '0', true),
+  set_config('jit', 'off', true);
+
+-- name: commit
+-- Everything, always.
+COMMIT;
+
+-- name: server
+-- Whether a journal can be kept there.
+SELECT current_setting('server_version_num')::integer, current_setting('server_encoding'),
+  current_setting('fsync'), pg_is_in_recovery();
+
+-- name: is_made
+-- Whether there is one.
+SELECT to_regclass('{p}format') IS NOT NULL;
+
+-- name: version
+-- Of the format.
+SELECT version, readable_from FROM {p}format;
+
+-- name: now
+-- What time it is: the settings say so.
+SELECT 1;
+
+-- name: register
+-- This process, from now on; and without those who have been gone for an hour.
+WITH gone AS (
+  DELETE FROM {p}owner WHERE number IN (
+    SELECT number FROM {p}owner WHERE expires < {now} - 3600000 FOR UPDATE SKIP LOCKED)
+)
+INSERT INTO {p}owner(number, expires, host, pid, started)
+VALUES (%(owner)s, {now} + %(lease)s, %(host)s, %(pid)s, {now})
+ON CONFLICT (number) DO UPDATE SET expires = excluded.expires RETURNING number;
+
+-- name: renew
+-- Whoever is late is not refused, but looks which of its sagas are still its own. This waits for
+-- whoever is taking one of them at this moment (see `take`), so `mine` sees what came of that.
+WITH before AS (
+  SELECT number, expires > {now} AS was_alive FROM {p}owner WHERE number = %(owner)s FOR NO KEY UPDATE
+)
+UPDATE {p}owner o SET expires = {now} + %(lease)s FROM before WHERE o.number = before.number
+RETURNING was_alive;
+
+-- name: mine
+-- Which of these claims stand, and how many rows their sagas have. After a failover a number may be that
+-- of another saga.
+SELECT s.number, s.epoch, (SELECT max(n) FROM {p}entry WHERE saga = s.number)
+FROM unnest(%(numbers)s::bigint[], %(ids)s::text[]) AS given(number, saga_id)
+JOIN {p}saga s ON s.number = given.number AND s.saga_id = given.saga_id
+WHERE s.owner = %(owner)s;
+
+-- name: end_owner
+-- This process drives nothing, and will not.
+DELETE FROM {p}owner WHERE number = %(owner)s RETURNING number;
+
+-- name: append
+-- The lock is the fence: a claim passes over what is locked, and what was claimed has another epoch.
+WITH given AS (
+  SELECT * FROM unnest(%(numbers)s::bigint[], %(epochs)s::integer[], %(ns)s::integer[], %(bodies)s::text[],
+                       %(statuses)s::smallint[], %(rested)s::boolean[])
+    AS given(number, epoch, n, body, status, rested)
+), held AS (
+  SELECT given.number, given.n, given.body, given.status, given.rested
+  FROM given JOIN {p}saga s ON s.number = given.number AND s.epoch = given.epoch
+  WHERE s.owner = %(owner)s
+  ORDER BY s.number FOR NO KEY UPDATE OF s SKIP LOCKED
+), written AS (
+  INSERT INTO {p}entry(saga, n, at, body) SELECT number, n, {now}, body FROM held
+  ON CONFLICT (saga, n) DO NOTHING RETURNING saga
+), moved AS (
+  UPDATE {p}saga s SET
+    status = coalesce(held.status, s.status),
+    owner = CASE WHEN held.status >= 2 THEN 0 ELSE s.owner END,
+    changed = CASE WHEN held.status IS NULL THEN s.changed ELSE {now} END,
+    tries = CASE WHEN held.rested THEN 0 ELSE s.tries END,
+    due = CASE WHEN held.rested THEN 0 ELSE s.due END
+  FROM held JOIN written ON written.saga = held.number
+  WHERE s.number = held.number AND (held.status IS NOT NULL OR held.rested)
+)
+SELECT saga FROM written;
+
+-- name: release
+-- Nobody drives these any more, except those that were claimed since. What recovery came to nothing with
+-- gets back what it had before.
+WITH given AS (
+  SELECT * FROM unnest(%(numbers)s::bigint[], %(epochs)s::integer[], %(tries)s::integer[], %(dues)s::bigint[],
+                       %(statuses)s::smallint[], %(changed)s::bigint[])
+    AS given(number, epoch, tries, due, status, changed)
+), held AS (
+  SELECT given.* FROM given JOIN {p}saga s ON s.number = given.number AND s.epoch = given.epoch
+  WHERE s.owner = %(owner)s
+  ORDER BY s.number FOR NO KEY UPDATE OF s SKIP LOCKED
+)
+UPDATE {p}saga s SET owner = 0, tries = coalesce(held.tries, s.tries), due = coalesce(held.due, s.due),
+  changed = CASE WHEN s.status = held.status THEN held.changed ELSE s.changed END
+FROM held WHERE s.number = held.number RETURNING s.number;
+
+-- name: create
+-- New sagas with their first rows. An id is tried for, and never waited for: somebody's open transaction
+-- may hold it for long, and all sagas of this process would wait behind it.
+WITH given AS (
+  SELECT * FROM unnest(%(ids)s::text[], %(names)s::text[], %(bodies)s::text[], %(driven)s::boolean[])
+    AS given(saga_id, name, body, driven)
+  WHERE pg_try_advisory_xact_lock(hashtextextended('{p}' || saga_id, 0))
+), created AS (
+  INSERT INTO {p}saga(saga_id, name, status, epoch, owner, tries, created, changed, due)
+  SELECT saga_id, name, 0, driven::integer, CASE WHEN driven THEN %(owner)s ELSE 0 END, 0, t, t, 0
+  FROM given, (SELECT {now} AS t) AS clock ORDER BY saga_id
+  ON CONFLICT (saga_id) DO NOTHING RETURNING number, saga_id, created
+), first AS (
+  INSERT INTO {p}entry(saga, n, at, body)
+  SELECT created.number, 1, created.created, given.body FROM created JOIN given USING (saga_id)
+)
+SELECT saga_id, number FROM created;
+
+-- name: take
+-- Claims: nothing happens to a saga unless it is as it was seen, or was left since, and nobody who lives
+-- drives it. That somebody is dead is looked up with a lock on its row, so it cannot come back to life
+-- until the claim is committed, and is told of it then (see `renew`).
+WITH given AS (
+  SELECT * FROM unnest(%(numbers)s::bigint[], %(epochs)s::integer[], %(statuses)s::smallint[],
+                       %(owners)s::bigint[], %(force)s::boolean[], %(counted)s::integer[], %(delays)s::bigint[])
+    AS given(number, epoch, status, owner, force, counted, delay)
+), dead AS (
+  SELECT o.number FROM {p}owner o
+  WHERE o.number = ANY(%(owners)s::bigint[]) AND o.expires <= {now}
+  ORDER BY o.number FOR SHARE SKIP LOCKED
+), free AS (
+  SELECT s.number, given.counted, given.delay
+  FROM given JOIN {p}saga s ON s.number = given.number AND s.epoch = given.epoch AND s.status = given.status
+  WHERE s.owner IN (0, given.owner) AND (
+    given.force OR s.owner IN (0, %(owner)s) OR s.owner IN (SELECT number FROM dead)
+    OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner))
+  ORDER BY s.number FOR NO KEY UPDATE OF s SKIP LOCKED
+)
+UPDATE {p}saga s SET owner = %(owner)s, epoch = s.epoch + 1, tries = s.tries + free.counted, changed = {now},
+  due = CASE WHEN free.delay <= 0 THEN 0 ELSE {now} + free.delay END
+FROM free WHERE s.number = free.number RETURNING s.number;
+
+-- name: last_rows
+-- A statement of its own after `take`: what that one sees may be older than its locks.
+SELECT given, (SELECT max(n) FROM {p}entry WHERE saga = given) FROM unnest(%(numbers)s::bigint[]) AS given;
+
+-- name: look
+-- What became of sagas with which something was not done; and a row of each.
+SELECT s.number, s.owner, s.epoch, s.digest, (SELECT body FROM {p}entry WHERE saga = s.number AND n = given.n),
+  (SELECT max(n) FROM {p}entry WHERE saga = s.number)
+FROM unnest(%(numbers)s::bigint[], %(ns)s::integer[]) AS given(number, n)
+JOIN {p}saga s ON s.number = given.number;
+
+-- name: look_for
+-- The same by id, of those that were not created.
+SELECT saga_id, number, owner, epoch FROM {p}saga WHERE saga_id = ANY(%(ids)s::text[]);
+
+-- name: purge
+-- Ended sagas without their rows. Whoever had one, and comes back to life, has it no more.
+WITH given AS (
+  SELECT * FROM unnest(%(numbers)s::bigint[], %(ids)s::text[], %(epochs)s::integer[], %(statuses)s::smallint[],
+                       %(digests)s::text[])
+    AS given(number, saga_id, epoch, status, digest)
+), held AS (
+  SELECT given.number, given.digest
+  FROM given JOIN {p}saga s ON s.number = given.number AND s.saga_id = given.saga_id
+    AND s.epoch = given.epoch AND s.status = given.status
+  WHERE s.digest IS NULL
+    AND (s.owner = 0 OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
+  ORDER BY s.number FOR NO KEY UPDATE OF s SKIP LOCKED
+), gone AS (
+  UPDATE {p}saga s SET digest = held.digest, owner = 0 FROM held WHERE s.number = held.number RETURNING s.number
+), cleared AS (DELETE FROM {p}entry USING gone WHERE saga = gone.number)
+SELECT number FROM gone;
+
+-- name: forget
+-- … and their ids are free.
+WITH given AS (
+  SELECT * FROM unnest(%(numbers)s::bigint[], %(ids)s::text[], %(epochs)s::integer[], %(statuses)s::smallint[])
+    AS given(number, saga_id, epoch, status)
+), held AS (
+  SELECT given.number
+  FROM given JOIN {p}saga s ON s.number = given.number AND s.saga_id = given.saga_id
+    AND s.epoch = given.epoch AND s.status = given.status
+  WHERE s.owner = 0 OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now})
+  ORDER BY s.number FOR UPDATE OF s SKIP LOCKED
+), gone AS (
+  DELETE FROM {p}saga s USING held WHERE s.number = held.number RETURNING s.number
+), cleared AS (DELETE FROM {p}entry USING gone WHERE saga = gone.number)
+SELECT number FROM gone;
+
+-- name: find
+-- A summary by id.
+SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+FROM {p}saga WHERE saga_id = %(id)s;
+
+-- name: lives
+-- Which of these processes live.
+SELECT number FROM {p}owner WHERE number = ANY(%(owners)s::bigint[]) AND expires > {now};
+
+-- name: rows
+-- All rows of sagas, in order.
+SELECT saga, n, at, body FROM unnest(%(numbers)s::bigint[]) AS given JOIN {p}entry ON saga = given ORDER BY saga, n;
+
+-- name: waiting
+-- Open sagas that are due and that nobody drives, those first that have been due for longest; in the end
+-- those that are due so late that a clock was set back since.
+(SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+ FROM {p}saga s WHERE status < 2 AND due <= %(now)s AND number <> ALL(%(skip)s::bigint[])
+   AND (owner IN (0, %(owner)s) OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
+ ORDER BY due, number LIMIT %(limit)s::bigint)
+UNION ALL
+(SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+ FROM {p}saga s WHERE status < 2 AND due > %(late)s AND number <> ALL(%(skip)s::bigint[])
+   AND (owner IN (0, %(owner)s) OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
+ ORDER BY due, number LIMIT %(limit)s::bigint);
+
+-- name: select
+-- Summaries, newest first. In place of {which} stands what an index is for; there is one of each.
+SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+FROM {p}saga
+WHERE {which}
+  AND (%(statuses)s::smallint[] IS NULL OR status = ANY(%(statuses)s::smallint[]))
+  AND (%(name)s::text IS NULL OR name = %(name)s)
+  AND (%(before)s::bigint IS NULL OR changed < %(before)s)
+  AND (%(after)s::bigint IS NULL OR changed > %(after)s)
+ORDER BY {order} DESC LIMIT %(limit)s::bigint;
+
+-- name: counts
+-- How many sagas there are of each status.
+SELECT status, count(*) FROM {p}saga GROUP BY status;
+
+-- name: owners
+-- Who drives open sagas, and how many.
+SELECT owner, count(*) FROM {p}saga WHERE status < 2 GROUP BY owner;

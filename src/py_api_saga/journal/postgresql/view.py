@@ -1,0 +1,76 @@
+"""A journal in PostgreSQL for whoever drives nothing in it: a command that shows, a page.
+
+It has a connection of its own, drives nothing, and knows no names, so that nothing is imported.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from py_api_saga.journal.changes import OPEN, STATUS_OF, Summary
+from py_api_saga.journal.format.functions import Functions
+from py_api_saga.journal.health import Health
+from py_api_saga.journal.postgresql.connections import Connections
+from py_api_saga.journal.postgresql.queries import Naming
+from py_api_saga.journal.postgresql.reading import Reads
+from py_api_saga.journal.postgresql.server import Server
+from py_api_saga.journal.postgresql.writes import array
+from py_api_saga.journal.protocol import Codec
+
+
+class View(Reads):
+    """A journal in PostgreSQL, to be read by whoever drives nothing.
+
+    Attributes:
+        place: Where it is.
+        names: Empty: nothing that it names is looked for.
+        codec: What opens sealed values, or None.
+        unsure: Empty: the database knows which processes live.
+    """
+
+    def __init__(
+        self, connections: Connections, naming: Naming, durability: str, codec: Codec | None = None
+    ) -> None:
+        """Look at a journal that is there.
+
+        Raises:
+            JournalError: There is none of this format, or it can't be read.
+        """
+        self.place = connections.place
+        self.codec = codec
+        self.names = Functions()
+        self.unsure = ""
+        self._asks = Server(connections.apart(), naming, durability, 0.0)
+        self._asks.look()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._asks.connections.close()
+
+    @property
+    def _server(self) -> Server:
+        return self._asks
+
+    def drives(self, seen: Summary) -> bool:
+        """Tell whether a living process drives a saga."""
+        return seen.status in OPEN and self.lives(seen.owner)
+
+    def lives(self, owner: int) -> bool:
+        """Tell whether the lease of a process runs."""
+        return bool(owner) and bool(self._asks.read("lives", {"owners": array([owner])}))
+
+    def who_hangs(self) -> None:
+        """Tell who keeps all others from writing: nobody can."""
+
+    def health(self) -> Health:
+        """Examine the database, and the journal in it."""
+        counted: dict[int, int] = dict(self._asks.read("counts"))
+        sagas = {status.value: counted.get(number, 0) for number, status in STATUS_OF.items()}
+        dead = [n for owner, n in self.owners() if owner and not self.lives(owner)]
+        return Health({}, [], sagas, sum(dead), [], [], [])
+
+    def owners(self) -> list[tuple[int, int]]:
+        """Tell which processes drive open sagas, by number, and how many; 0 is none."""
+        return [(owner, count) for owner, count in self._asks.read("owners")]
