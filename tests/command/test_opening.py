@@ -12,7 +12,7 @@ from pathlib import Path
 
 import depot
 import pytest
-from commands import READING, Say, alter, run, typed
+from commands import READING, Say, alter, run, typed, written
 from depot import do, fail
 from recorded import begin, order, stuck
 from world import unmeasured
@@ -214,6 +214,38 @@ def test_what_the_terminal_cannot_show_is_written_in_escapes(
         assert saga(["list"]) == 0
 
     assert "H\\xfctte" in (tmp_path / "out").read_text()
+
+
+def test_a_journal_may_be_an_object_of_a_module(
+    say: Say, journal: SQLiteJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what it was made with; a file of the same name comes before it."""
+    written(
+        tmp_path / "shop_of_test.py",
+        "from py_api_saga.journal import MemoryJournal, SQLiteJournal\n"
+        f"journal = SQLiteJournal({journal.path!r}, modules=['depot'])\n"
+        "memory, nothing = MemoryJournal(), None\n",
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SAGA_JOURNAL")
+    order().start(journal=journal, saga_id="x")
+    named = ("--journal", "shop_of_test:journal")
+
+    assert "x   depot  RUNNING" in say("list", *named)[1]
+    assert say("recover", *named, "--modules", "json") == (0, "x: COMPLETED\n")
+    assert "`saga" not in say("why", "x", *named)[1]
+    for name in ("memory", "nothing", "none.at.all"):
+        ended, said = say("list", "--journal", f"shop_of_test:{name}")
+        assert (ended, "is not there, or is not a journal that other processes find" in said) == (
+            1,
+            True,
+        )
+    ended, said = say("list", "--journal", "no_shop_of_test:journal")
+    assert (ended, "cannot import 'no_shop_of_test'" in said) == (1, True)
+    assert say("doctor", "--new-owners", "shop_of_test:journal", "--yes")[0] == 0
+
+    (tmp_path / "shop_of_test:journal").touch()
+    assert "it is empty" in say("list", *named)[1]
 
 
 def test_a_url_of_what_nothing_here_opens_is_refused_in_a_line(say: Say) -> None:

@@ -68,7 +68,8 @@ _WHERE = (
         "--journal",
         metavar="PATH",
         default=_NO_DEFAULT,
-        help="the journal's file; else the environment's SAGA_JOURNAL",
+        help="the journal: the path of its file, or MODULE:OBJECT, one that a module has made; "
+        "else the environment's SAGA_JOURNAL",
     ),
     _option(
         "--codec",

@@ -16,35 +16,39 @@ from contextlib import contextmanager
 from typing import Any
 
 from py_api_saga.cli.arguments import UsageError
-from py_api_saga.cli.setting_up import codec_of
-from py_api_saga.exceptions import JournalError
+from py_api_saga.cli.setting_up import codec_of, look_here, named_object
+from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import PATIENCE
 from py_api_saga.journal.health import Holder
 from py_api_saga.journal.lasting import LastingJournal, View
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 
 _NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_OBJECT = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+_METHODS = ("write", "find", "missing", "reader", "who_hangs", "close")
 
 
 def named(arguments: argparse.Namespace) -> str:
-    """Give the path that was given for the journal.
+    """Give what was given for the journal; it may have a password.
 
     Raises:
-        UsageError: None was, or it is a URL of what this release does not open.
+        UsageError: Nothing was.
     """
-    path = arguments.journal or os.environ.get("SAGA_JOURNAL")
-    if not path:
+    name = arguments.journal or os.environ.get("SAGA_JOURNAL")
+    if not name:
         raise UsageError(_NO_JOURNAL)
-    if url := _URL.match(str(path)):  # the rest of it may have a password
-        message = f"--journal: expected the path of a file, got {url[0]}…: nothing here opens that"
-        raise UsageError(message)
-    return str(path)
+    return str(name)
 
 
 def to_look_for(arguments: argparse.Namespace) -> LastingJournal:
-    """Give the journal as it is named, whether it is there or not, for whoever writes nothing."""
-    return _file(arguments)
+    """Give the journal as it is named, whether it is there or not, for whoever writes nothing.
+
+    Raises:
+        UsageError: None was named, or a URL of what this release does not open.
+        SagaError: The object that was named can't be imported, or is not a journal.
+    """
+    return _opened(arguments)
 
 
 @contextmanager
@@ -67,7 +71,7 @@ def to_write(
     journal = _there(to_look_for(arguments))
     _tell_of_who_writes(journal)  # it may be in the making
     try:
-        return _file_as_it_is(arguments, modules, aliases)
+        return _opened(arguments, journal, modules=modules, aliases=dict(aliases))
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -78,41 +82,52 @@ def _there(journal: LastingJournal) -> LastingJournal:
     return journal
 
 
-# --- a file --------------------------------------------------------------------------------------
-
-
-def _file(arguments: argparse.Namespace, **options: Any) -> SQLiteJournal:
+def _opened(
+    arguments: argparse.Namespace, seen: LastingJournal | None = None, **options: Any
+) -> LastingJournal:
+    """Make a journal of what was named: to write, if it was seen before, with these options."""
+    name = named(arguments)
+    if url := _URL.match(name):
+        # The rest of it may have a password.
+        message = f"--journal: expected the path of a file, got {url[0]}…: nothing here opens that"
+        raise UsageError(message)
+    if _OBJECT.fullmatch(name) and not os.path.lexists(name):
+        return _object(name)
+    options["codec"] = codec_of(arguments)
+    if isinstance(seen, SQLiteJournal):
+        with seen.reader() as view:  # in the mode in which it is
+            options["journal_mode"] = "wal" if view.journal_mode == "wal" else "delete"
+        return SQLiteJournal(name, network=arguments.network, **options)
     try:
-        return SQLiteJournal(named(arguments), codec=codec_of(arguments), **options)
+        return SQLiteJournal(name, **options)
     except ValueError as error:
         message = f"--journal: {error}"
         raise UsageError(message) from error
 
 
-def file_named(arguments: argparse.Namespace) -> str:
+def _object(name: str) -> LastingJournal:
+    """Give a journal that a module has made, with all that it was made with."""
+    look_here()
+    found = named_object("--journal", name, "MODULE:OBJECT")
+    if found is None or not all(callable(getattr(found, method, None)) for method in _METHODS):
+        message = f"--journal: {name!r} is not there, or is not a journal that other processes find"
+        raise SagaError(message)
+    journal: LastingJournal = found
+    return journal
+
+
+def path_of_file(arguments: argparse.Namespace) -> str:
     """Give the real path of the journal's file, which is there.
 
     Raises:
-        UsageError: None was given, or what was is not a path.
+        UsageError: The journal is not kept in a file.
         JournalError: There is no such file, or it is not a journal.
     """
-    return os.path.realpath(_there(to_look_for(arguments)).place)
-
-
-def _file_as_it_is(
-    arguments: argparse.Namespace, modules: Iterable[str], aliases: Iterable[tuple[str, str]]
-) -> SQLiteJournal:
-    """Give a journal that writes to its file in the mode that the file is in."""
-    with _file(arguments).reader() as view:
-        mode: Any = view.journal_mode if view.journal_mode == "wal" else "delete"
-    return SQLiteJournal(
-        named(arguments),
-        modules=modules,
-        aliases=dict(aliases),
-        codec=codec_of(arguments),
-        journal_mode=mode,
-        network=arguments.network,
-    )
+    journal = _there(to_look_for(arguments))
+    if not isinstance(journal, SQLiteJournal):
+        message = f"expected a journal that is a file, got {journal.place}"
+        raise UsageError(message)
+    return os.path.realpath(journal.path)
 
 
 # --- who keeps others out ------------------------------------------------------------------------

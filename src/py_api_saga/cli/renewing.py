@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from py_api_saga.cli.asking import agreed
-from py_api_saga.cli.opening import file_named
+from py_api_saga.cli.opening import path_of_file
 from py_api_saga.cli.printing import write
 from py_api_saga.journal.sqlite.renewal import renew
 from py_api_saga.story.words import plural
@@ -17,7 +17,7 @@ def new_owners(arguments: argparse.Namespace) -> int:
     """Make the file, unless the one that is there is good; 1 if that was not to be."""
     if arguments.new_owners:
         arguments.journal = arguments.new_owners
-    path = file_named(arguments)
+    path = path_of_file(arguments)
     left = renew(path, lambda: arguments.yes or agreed(_ASK.format(path)))
     if left is None:
         write("nothing was changed")
