@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .bases import Base, base_of
+
 UNDOS = {"stock": "release", "payment": "refund", "courier": "cancel"}
 ACTIONS = {"stock": "reserve", "payment": "charge", "courier": "book"}
 STATUS = ("running", "compensating", "stuck", "completed", "compensated")
 RESULTS = ("succeeded", "failed", "retry", "in doubt")
 ENDS = {3: "completed", 4: "compensated"}
+SLACK = 1.0  # seconds that a renewal may have been under way when its process was killed
 
 
 @dataclass
@@ -78,6 +81,8 @@ class Verdict:
         wrong: What must not be, in words.
         lost: Effects that should stand and do not.
         double: Effects that were made twice, or stand though they should not.
+        repeated: Calls that were made again under their key, though their saga retries nothing.
+        together: Sagas for which two processes called at once.
         status: Of each saga, in a word.
         tries: How often recovery has claimed each.
     """
@@ -85,6 +90,8 @@ class Verdict:
     wrong: list[str] = field(default_factory=list)
     lost: int = 0
     double: int = 0
+    repeated: int = 0
+    together: int = 0
     status: dict[str, str] = field(default_factory=dict)
 
 
@@ -95,25 +102,45 @@ def told(place: Path) -> list[list[str]]:
 
 
 def in_journal(place: Path, verdict: Verdict) -> None:
-    """Look at the file as SQLite sees it."""
-    file = place / "sagas.db"
+    """Look at a journal as its database sees it."""
+    base = base_of(place)
+    statuses, rows = _in_database(base) if base else _in_file(place / "sagas.db", verdict)
+    verdict.status.update((saga_id, STATUS[status]) for saga_id, status in statuses)
+    sagas: dict[int, list[Any]] = defaultdict(list)
+    last: dict[int, int] = {}
+    for saga, n, body in rows:
+        if n != last.get(saga, 0) + 1:
+            verdict.wrong.append(f"saga {saga} lacks a row")
+        last[saga] = n
+        sagas[saga] += json.loads(body)
+    for saga, entries in sagas.items():
+        verdict.wrong += [f"saga {saga}: {what}" for what in _contradictions(entries)]
+
+
+Statuses = list[tuple[str, int]]
+Rows = list[tuple[int, int, str]]
+
+
+def _in_file(file: Path, verdict: Verdict) -> tuple[Statuses, Rows]:
     if not file.exists() or not (file.stat().st_size or Path(f"{file}-wal").exists()):
-        return
+        return [], []
     with closing(sqlite3.connect(file)) as journal:
         found = [text for (text,) in journal.execute("PRAGMA integrity_check")]
         if found != ["ok"]:
             verdict.wrong.append(f"the journal is damaged: {found}")
         if not journal.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            return
-        for saga_id, status in journal.execute("SELECT saga_id, status FROM saga"):
-            verdict.status[saga_id] = STATUS[status]
-        rows = journal.execute("SELECT saga, max(n), count(*) FROM entry GROUP BY saga")
-        verdict.wrong += [f"saga {saga} lacks a row" for saga, last, n in rows if last != n]
-        sagas: dict[int, list[Any]] = defaultdict(list)
-        for saga, body in journal.execute("SELECT saga, body FROM entry ORDER BY saga, n"):
-            sagas[saga] += json.loads(body)
-        for saga, entries in sagas.items():
-            verdict.wrong += [f"saga {saga}: {what}" for what in _contradictions(entries)]
+            return [], []
+        statuses = journal.execute("SELECT saga_id, status FROM saga").fetchall()
+        return statuses, journal.execute(
+            "SELECT saga, n, body FROM entry ORDER BY saga, n"
+        ).fetchall()
+
+
+def _in_database(base: Base) -> tuple[Statuses, Rows]:
+    return (
+        base.ask("SELECT saga_id, status FROM saga_saga"),
+        base.ask("SELECT saga, n, body FROM saga_entry ORDER BY saga, n"),
+    )
 
 
 def _contradictions(entries: list[Any]) -> Iterator[str]:
@@ -144,13 +171,21 @@ def check(place: Path, books: Books, *, stuck: Iterable[str] = ()) -> Verdict:
         if status not in ENDS.values() and not (status == "stuck" and saga_id in stuck):
             verdict.wrong.append(f"{saga_id} is {status}")
     for word, *rest in lines:
-        if word in ("error", "together", "unfinished"):
+        # A process that was paused in a call makes it when its lease is over, under the same key.
+        if word == "together" and base_of(place):
+            verdict.together += 1
+        elif word in ("error", "together", "unfinished"):
             verdict.wrong.append(f"{word}: {' '.join(rest)}")
         elif word == "told" and rest[1] in {*ENDS.values()} - {verdict.status.get(rest[0])}:
             verdict.lost += 1
             verdict.wrong.append(f"{rest[0]} was told to be {rest[1]} and is not in the file")
-    for order in {rest[0] for word, *rest in lines if word == "begun"}:
+    for order, retries in {
+        rest[0]: rest[-1] == "again" for word, *rest in lines if word == "begun"
+    }.items():
         _check_order(order, verdict, books)
+        if not retries:
+            calls = Counter((service, path, key) for service, path, key, *_ in books.asked[order])
+            verdict.repeated += calls.total() - len(calls)
     return verdict
 
 
@@ -187,11 +222,18 @@ def answers(place: Path, books: Books) -> tuple[int, list[str]]:
     return sum(map(len, of.values())), wrong
 
 
+def _outlived(place: Path) -> float:
+    """Give the seconds for which others may be told of a process that is dead."""
+    base = base_of(place)
+    return base.lease + SLACK if base else 0.0
+
+
 def _answers_of(place: Path) -> tuple[dict[str, list[Answer]], dict[str, list[Answer]]]:
     """Give the answers of each saga, and who was at it when; "*" stands for all of them."""
     of: dict[str, list[Answer]] = defaultdict(list)
     spans: dict[str, list[Answer]] = defaultdict(list)
     asking: dict[str, tuple[str, float]] = {}
+    outlived = _outlived(place)
     for word, *rest in told(place):
         if word == "holds":
             order, pid, begin = rest
@@ -205,7 +247,7 @@ def _answers_of(place: Path) -> tuple[dict[str, list[Answer]], dict[str, list[An
                 of[order].append(answer)
         elif word == "ended" and rest[0] in asking:  # it asked, and was killed
             order, start = asking.pop(rest[0])
-            spans[order].append(Answer(rest[0], start, float(rest[1]), "killed", ""))
+            spans[order].append(Answer(rest[0], start, float(rest[1]) + outlived, "killed", ""))
     return of, spans
 
 

@@ -20,6 +20,7 @@ from typing import Any
 from servers.children import in_memory
 
 from . import checks
+from .bases import Bases, base_of
 from .checks import Books, Verdict
 
 TESTS = Path(__file__).resolve().parent.parent
@@ -73,12 +74,13 @@ class Process:
 class Yard:
     """A folder, services, and a nursery of processes."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bases: Bases | None = None) -> None:
         folder.chmod(0o755)
-        self.folder = folder
+        self.folder, self.bases = folder, bases
         self.books = Books(folder)
         self.faults: Counter[str] = Counter()
         self.sagas = self.recoveries = self.lost = self.double = self.answers = 0
+        self.repeated = self.together = 0
         self.wrong: list[str] = []
         self.journal_mode = "wal"
         self._places = 0
@@ -126,6 +128,8 @@ class Yard:
         self._places += 1
         place = self.folder / f"p{self._places}"
         place.mkdir()
+        if self.bases:
+            self.bases.make(place, lambda: self.do("prepare", place))
         return place
 
     def start(self, job: str, place: Path, **options: Any) -> Process:
@@ -146,6 +150,11 @@ class Yard:
         self.do(job, place, **options)
         return passed(place)
 
+    def outlive(self) -> None:
+        """Wait until those who are dead drive nothing any more: by the kernel that is at once."""
+        if self.bases:
+            time.sleep(self.bases.lease + 0.5)
+
     def look(self, place: Path) -> None:
         """See that whatever is open there shows in `saga check`, now that nobody is at it."""
         self.do("look", place)
@@ -161,8 +170,12 @@ class Yard:
         self.sagas += len(verdict.status)
         self.lost += verdict.lost
         self.double += verdict.double
+        self.repeated += verdict.repeated
+        self.together += verdict.together
         self.wrong += [f"{place.name}: {what}" for what in verdict.wrong]
         if not verdict.wrong:
+            if self.bases and base_of(place):
+                self.bases.drop(place)
             shutil.rmtree(place)
         return verdict
 
@@ -181,10 +194,10 @@ def passed(place: Path) -> list[str]:
 
 
 @contextmanager
-def open_yard() -> Iterator[Yard]:
-    """Start services and a nursery, and end them."""
+def open_yard(bases: Bases | None = None) -> Iterator[Yard]:
+    """Start services and a nursery, and end them; with journals in databases, if they are given."""
     with tempfile.TemporaryDirectory(prefix="saga-crash-", dir=in_memory()) as folder:
-        yard = Yard(Path(folder))
+        yard = Yard(Path(folder), bases)
         try:
             yield yard
         finally:

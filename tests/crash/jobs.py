@@ -14,6 +14,7 @@ import signal
 import sqlite3
 import threading
 import time
+import traceback
 import warnings
 import zlib
 from collections.abc import Callable
@@ -31,17 +32,19 @@ from py_api_saga import (
     SagaInProgress,
     SagaStuck,
     cli,
+    clock,
     definition,
     events,
 )
 from py_api_saga.durable import recovery
 from py_api_saga.executors import event_loop, run, running
-from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal import PostgreSQLJournal, SQLiteJournal
 from py_api_saga.journal.changes import Take
 from py_api_saga.journal.sqlite import file as journal_file
 from py_api_saga.process import OwnLock
 
 from . import checks, points, shop
+from .bases import base_of
 from .points import Here, point, tell
 from .sweeps import chance_of
 
@@ -78,10 +81,22 @@ def _job(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
-def _open(**options: Any) -> SQLiteJournal:
-    modules = options.pop("modules", ["crash.shop"])
+def _open(**options: Any) -> Any:
+    """Open the journal of this process's place."""
+    options.setdefault("modules", ["crash.shop"])
+    if base := base_of(Here.place):
+        points.count_transactions()
+        options |= {"lease": base.lease, "patience": base.patience}
+        return PostgreSQLJournal(base.url, **options)
     options["journal_mode"] = Here.journal_mode
-    return SQLiteJournal(Here.place / "sagas.db", modules=modules, **options)
+    return SQLiteJournal(Here.place / "sagas.db", **options)
+
+
+@_job
+def _prepare() -> None:
+    """Make the tables in the database of a place."""
+    with closing(_open()) as journal:
+        journal.create_schema()
 
 
 def _execute(
@@ -130,7 +145,13 @@ def _run(sagas: list[tuple[str, str, dict[str, str]]], threads: int = 1) -> None
 
 
 def _in_threads(bodies: list[Callable[[], object]]) -> None:
-    threads = [threading.Thread(target=body) for body in bodies]
+    def telling(body: Callable[[], object]) -> None:
+        try:
+            body()
+        except BaseException:  # noqa: BLE001 - its last words
+            tell("error", traceback.format_exc())
+
+    threads = [threading.Thread(target=telling, args=(body,)) for body in bodies]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -193,16 +214,22 @@ def _steal(saga_id: str) -> None:
 
 
 @_job
-def _work(seed: int, threads: int = 3) -> None:
-    """Run and recover sagas in threads until somebody ends this process."""
+def _work(seed: int, threads: int = 3, ahead: float = 0.0) -> None:
+    """Run and recover sagas in threads until somebody ends this process.
+
+    Args:
+        seed: Of its chances.
+        threads: How many.
+        ahead: The seconds by which the clock of this machine goes before those of others.
+    """
+    vars(clock)["time"] = lambda: time.time() + ahead
     journal, modes = _open(), [mode for mode in shop.MODES if mode != "unclear"]
 
     def work(k: int) -> None:
         chance, i = chance_of(f"{seed}-{k}"), 0
         while True:
             if chance.random() < 0.3:
-                for done in recovery.recover(journal, max_tries=1_000_000, max_workers=2):
-                    tell("recovered", done.saga_id, done.outcome.value, repr(done.error))
+                _recover_once(journal)
             i += 1
             order, mode = f"{Here.place.name}-{seed}-{k}-{i}", chance.choice(modes)
             troubles = {}
@@ -216,6 +243,17 @@ def _work(seed: int, threads: int = 3) -> None:
             _execute(journal, saga, order, graph=graph, coroutine=coroutine)
 
     _in_threads([partial(work, k) for k in range(threads)])
+
+
+def _recover_once(journal: Any) -> None:
+    """Recover what is there; of a database that is away nothing more is expected."""
+    try:
+        for done in recovery.recover(journal, max_tries=1_000_000, max_workers=2):
+            tell("recovered", done.saga_id, done.outcome.value, repr(done.error))
+    except JournalError as error:
+        if base_of(Here.place) is None:
+            raise
+        tell("away", repr(error))
 
 
 @_job
@@ -265,13 +303,15 @@ def _answer_of(
 @_job
 def _look() -> None:
     """See that `saga check` shows whatever is open in the journal and has nobody."""
-    path = Here.place / "sagas.db"
+    where = str(Here.place / "sagas.db")
+    if base_of(Here.place):
+        where, vars(shop)["journal"] = "crash.shop:journal", _open()
     there = dict(checks.statuses(Here.place))
     if not there:
         return
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        ended = cli.main(["check", "--grace", "0s", "--json", "--journal", str(path)])
+        ended = cli.main(["check", "--grace", "0s", "--json", "--journal", where])
     shown = {seen["saga_id"] for seen in json.loads(said.getvalue())["sagas"]}
     hidden = {i for i, status in there.items() if status not in checks.ENDS.values()} - shown
     if hidden or (ended == 4) != bool(shown):
@@ -386,7 +426,8 @@ def _in_pool(n: int) -> int:
     journal = _open()
     order = f"pool-{os.getpid()}-{n}"
     _execute(journal, _notes(order, 1), order)
-    return journal.shared.desk.owner
+    owner: int = journal.shared.desk.owner
+    return owner
 
 
 def _ends(pid: int) -> bool:

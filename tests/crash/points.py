@@ -91,6 +91,30 @@ def _connect(path: str, **options: Any) -> sqlite3.Connection:
     return connection
 
 
+def count_transactions() -> None:
+    """Pass a point before and after each transaction with PostgreSQL that may write."""
+    from py_api_saga.journal.postgresql.server import Server  # noqa: PLC0415 - it needs a driver
+
+    if Server.transact is _transact:
+        return
+    _Real.transact = Server.transact
+    Server.transact = _transact  # type: ignore[method-assign]
+
+
+class _Real:
+    transact: Any
+
+
+def _transact(self: Any, connection: Any, asked: Any, begin: str = "begin") -> Any:
+    writes = begin == "begin"
+    if writes:
+        point("before a commit")
+    found = _Real.transact(self, connection, asked, begin)
+    if writes:
+        point("after a commit")
+    return found
+
+
 # --- no two processes at once ---------------------------------------------------------------------
 
 

@@ -187,6 +187,7 @@ def many_callers(
         process.kill()
         checks.note_end(place, process.pid)
         yard.faults["a caller is killed"] += 1
+    yard.outlive()
     yard.look(place)
     yard.do("recover", place)
     answers, wrong = checks.answers(place, yard.books)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from .children import Missing, ended, in_memory, supervised, until
 from .listener import HOST
@@ -42,11 +42,13 @@ class Pgbouncer:
             "pool_mode": "transaction",
             "default_pool_size": POOL,
             "max_client_conn": 1000,
+            "server_login_retry": 0.5,  # seconds after a server that was not there; else 15
             **(settings or {}),
         }
         lines = ["[databases]", f"* = host={there.hostname} port={there.port}", "[pgbouncer]"]
         lines += [f"{name} = {value}" for name, value in options.items()]
-        (folder / "users").write_text(f'"{there.username}" "{there.password}"\n')
+        user, password = unquote(there.username or ""), unquote(there.password or "")
+        (folder / "users").write_text(f'"{user}" "{password}"\n')
         (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
         self._program = program
 
