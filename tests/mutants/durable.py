@@ -13,7 +13,7 @@ MUTANTS = (
             Edit(
                 "executors/turns.py",
                 "turns",
-                "        while run.must_write(intents):\n"
+                "        while run.prepare_write(intents):\n"
                 "            yield WRITE\n"
                 "        if intents:\n"
                 "            yield intents\n",
@@ -21,7 +21,7 @@ MUTANTS = (
                 "        if told:\n"
                 "            yield told\n"
                 "            __import__('time').sleep(0.05)\n"
-                "        while run.must_write(intents):\n"
+                "        while run.prepare_write(intents):\n"
                 "            yield WRITE\n"
                 "        if told:\n"
                 "            pass\n",
@@ -35,8 +35,8 @@ MUTANTS = (
             Edit(
                 "executors/turns.py",
                 "turns",
-                "        while run.must_write(intents):\n",
-                "        while intents and run.must_write(intents):\n",
+                "        while run.prepare_write(intents):\n",
+                "        while intents and run.prepare_write(intents):\n",
             ),
         ),
     ),
@@ -175,7 +175,7 @@ MUTANTS = (
         (
             Edit(
                 "durable/run.py",
-                "DurableRun.must_write",
+                "DurableRun.prepare_write",
                 "            except SagaError as error:\n                self._lose(error)\n",
                 "            except SagaError:\n                pass\n",
             ),

@@ -36,7 +36,7 @@ MUTANTS = (
         (
             Edit(
                 "durable/run.py",
-                "DurableRun._is_to_write",
+                "DurableRun._prepare_pending",
                 "            self._standing = status\n        return",
                 "            self._standing = status\n"
                 "            self.pending.until = latest(recorder.deadline)\n        return",

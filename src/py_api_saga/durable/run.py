@@ -187,16 +187,16 @@ class DurableRun(Run):
 
     # --- the journal ----------------------------------------------------------------------------
 
-    def must_write(self, intents: list[Entry]) -> bool:
-        """Tell whether something is to be made durable before calls start; observers hear then.
+    def prepare_write(self, intents: list[Entry]) -> bool:
+        """Prepare what must be durable before calls start; tell whether to `write` it.
 
-        If it can't be written `lost` says why: no further call starts, and what runs is to be
-        awaited.
+        Called again after each `write`, it settles what was written, and observers hear of it. If
+        it can't be written `lost` says why: no further call starts, and what runs is awaited.
         """
         if self.lost is None:
             self._unmade = intents
             try:
-                if self._is_to_write():
+                if self._prepare_pending():
                     return True
             except SagaError as error:
                 self._lose(error)
@@ -204,11 +204,11 @@ class DurableRun(Run):
                 if self._begun and not self.execution.moves:  # nobody is to hear of anything
                     self._unmade = ()
                     return False
-        self._committed(intents)
+        self._note_written(intents)
         return False
 
-    def _is_to_write(self) -> bool:
-        """Tell whether `pending` is to be written: what is on its way, or what was told since.
+    def _prepare_pending(self) -> bool:
+        """Settle what is `pending`, then put there what was told since; tell if there is something.
 
         Raises:
             SagaExistsError: The first time: there is a saga with this id.
@@ -255,7 +255,7 @@ class DurableRun(Run):
     def unwritten(self) -> Change:
         """What must be made durable next."""
         change = self.pending
-        assert change is not None  # noqa: S101 - `must_write` has said so
+        assert change is not None  # noqa: S101 - `prepare_write` has said so
         return change
 
     def write(self) -> None:
@@ -268,7 +268,7 @@ class DurableRun(Run):
 
     def commit(self) -> None:
         """Make durable all that was told."""
-        while self.must_write([]):
+        while self.prepare_write([]):
             self.write()
 
     def _lose(self, error: SagaError) -> None:
@@ -276,7 +276,8 @@ class DurableRun(Run):
         if not self._is_refused:  # else it is not in there
             error.add_note(f"saga {self.saga_id!r} stays as it is in its journal")
 
-    def _committed(self, intents: list[Entry]) -> None:
+    def _note_written(self, intents: list[Entry]) -> None:
+        """Let observers hear of what is on record; if the journal is lost, make no calls."""
         self._unmade = ()
         if self.lost is not None:
             while intents:

@@ -280,8 +280,10 @@ class Run:
 
     # --- what is to outlast the process ---------------------------------------------------------
 
-    def must_write(self, intents: list[Entry]) -> bool:  # noqa: ARG002 - in memory
-        """Tell whether something is to be made durable, by `write`, before calls start.
+    def prepare_write(self, intents: list[Entry]) -> bool:  # noqa: ARG002 - in memory
+        """Prepare what must be durable before calls start; tell whether to `write` it.
+
+        It is called again after each `write`, and settles what was written.
 
         Args:
             intents: Of these calls; those that must not start after all are taken out.

@@ -41,7 +41,7 @@ def turns(run: Run, limit: int = 1, ear: Ear | None = None) -> Iterator[Turn]:
         intents: list[Entry] = []
         while len(execution.flying) < limit and (intent := run.start()) is not None:
             intents.append(intent)
-        while run.must_write(intents):
+        while run.prepare_write(intents):
             yield WRITE
         if intents:
             yield intents
