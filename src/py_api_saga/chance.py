@@ -8,10 +8,25 @@ from __future__ import annotations
 
 import os
 
+# By process, so that no child of a fork, not even of one in C, draws what its parent does.
+_drawn: dict[int, list[str]] = {}
+_EACH = 8  # bytes; most ids take so many
+_POOL = 128 * _EACH  # bytes that are drawn at once: to ask the system costs 1 to 2 µs
+if hasattr(os, "register_at_fork"):  # pragma: no branch - Windows has no fork
+    os.register_at_fork(after_in_child=_drawn.clear)
+
 
 def digits(count: int) -> str:
     """Draw so many random bytes, as hexadecimal digits."""
-    return os.urandom(count).hex()
+    if count != _EACH:
+        return os.urandom(count).hex()
+    pool = _drawn.setdefault(os.getpid(), [])
+    while True:
+        try:
+            return pool.pop()
+        except IndexError:
+            text = os.urandom(_POOL).hex()
+            pool += [text[i : i + 2 * _EACH] for i in range(0, len(text), 2 * _EACH)]
 
 
 def fraction() -> float:

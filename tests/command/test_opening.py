@@ -26,7 +26,9 @@ from py_api_saga.journal.sqlite import gate, view
 from py_api_saga.journal.sqlite.view import SQLiteView
 
 
-@pytest.mark.parametrize("name", [command.name for command in COMMANDS if command.name != "demo"])
+@pytest.mark.parametrize(
+    "name", [command.name for command in COMMANDS if command.name not in ("demo", "schema")]
+)
 def test_without_a_journal_it_says_how_to_name_one(
     name: str, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -41,7 +43,8 @@ def test_without_a_journal_it_says_how_to_name_one(
 
 
 @pytest.mark.parametrize(
-    "name", [command.name for command in COMMANDS if command.name not in ("demo", "worker")]
+    "name",
+    [command.name for command in COMMANDS if command.name not in ("demo", "schema", "worker")],
 )
 def test_a_journal_that_is_not_there_is_never_made(name: str, say: Say) -> None:
     """A slip of the pen is an error, for whatever command but the one that waits for it."""
@@ -149,7 +152,9 @@ def test_who_may_only_read_can_look_at_what_a_living_process_drives() -> None:
     assert (ran.stdout, ran.stderr) == ("True\n", "")
 
 
-@pytest.mark.parametrize("name", sorted({command.name for command in COMMANDS} - {"demo"}))
+@pytest.mark.parametrize(
+    "name", sorted({command.name for command in COMMANDS} - {"demo", "schema"})
+)
 def test_a_path_of_no_file_is_no_journal(say: Say, tmp_path: Path, name: str) -> None:
     """Whatever is done with it."""
     ended, said = say(*typed(name), "--journal", str(tmp_path))
@@ -250,8 +255,11 @@ def test_a_journal_may_be_an_object_of_a_module(
 
 def test_a_url_of_what_nothing_here_opens_is_refused_in_a_line(say: Say) -> None:
     """It may have a password, which is not repeated."""
-    ended, said = say("--journal", "postgresql://ada:secret@db/sagas", "list")
+    ended, said = say("--journal", "mysql://ada:secret@db/sagas", "list")
 
     assert ended == 2
-    assert "--journal: expected the path of a file, got postgresql://…" in said
+    assert (
+        "--journal: expected postgresql://…, the path of a file or MODULE:OBJECT, got mysql://…"
+        in said
+    )
     assert "secret" not in said

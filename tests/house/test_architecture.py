@@ -315,21 +315,22 @@ def test_the_reader_of_names_sees_them_all() -> None:
     assert names >= {"recorder", "lost", "DurableRun", "journal", "py_api_saga.journal.changes"}
 
 
-# Which modules of the command know that there are files: who opens what is named, and who speaks of
-# the file that tells which processes live.
-OF_FILES = {
-    "cli.opening": {"journal.sqlite.journal"},
+# Which modules of the command know what a journal is kept in: the one that opens what is named, one
+# about the file that tells which processes live, and one that prints what makes tables.
+KNOWS_ROOMS = {
+    "cli.opening": {"journal.sqlite.journal", "journal.postgresql.journal"},
     "cli.renewing": {"journal.sqlite.renewal"},
+    "cli.schema": {"journal.postgresql.queries"},
 }
 
 
 @pytest.mark.parametrize("module", [one for one in MODULES if room(one) == "cli"])
 def test_the_command_opens_what_is_named_in_one_place(module: str) -> None:
     """All others talk to a journal, whatever it is kept in; and to a view of one."""
-    kept = ("journal.sqlite", "journal.memory", "journal.sql.")
+    kept = ("journal.sqlite", "journal.memory", "journal.sql.", "journal.postgresql")
     rooms = {other for other in IMPORTS[module] if other.startswith(kept)}
 
-    assert rooms == OF_FILES.get(module, set())
+    assert rooms == KNOWS_ROOMS.get(module, set())
 
 
 def test_no_module_needs_itself() -> None:

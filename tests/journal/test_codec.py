@@ -33,7 +33,7 @@ from py_api_saga.journal.format import tagging, untagging
 from py_api_saga.journal.format.definitions import MAX_AGE, Plan, write_definition
 from py_api_saga.journal.format.functions import Functions, NotStorableError, UnknownNameError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps, loads
-from py_api_saga.journal.format.sagas import difference, digest
+from py_api_saga.journal.format.sagas import argument_conflict, digest
 from py_api_saga.journal.format.tagging import MAX_DEPTH, tagged
 from py_api_saga.journal.format.untagging import untagged
 from py_api_saga.journal.format.values import Values
@@ -880,9 +880,12 @@ def test_arguments_are_the_same_in_any_order(
     third = defined(journal, other)
 
     assert value == same
-    assert difference(first, second, values) is None
+    assert argument_conflict(first, second, values) is None
     assert digest(first, values) == digest(second, values)
-    assert difference(first, third, values) == "operation 'a': the arguments of the action differ"
+    assert (
+        argument_conflict(first, third, values)
+        == "operation 'a': the arguments of the action differ"
+    )
     assert digest(first, values) != digest(third, values)
 
 
@@ -892,9 +895,9 @@ def test_keywords_are_the_same_in_any_order() -> None:
     values = Values(journal)
     first, second = defined(journal, 1, x=2, y=3), defined(journal, 1, y=3, x=2)
 
-    assert difference(first, second, values) is None
+    assert argument_conflict(first, second, values) is None
     assert digest(first, values) == digest(second, values)
-    assert difference(first, defined(journal, 1, x=3, y=2), values) is not None
+    assert argument_conflict(first, defined(journal, 1, x=3, y=2), values) is not None
 
 
 def test_arguments_of_any_depth_can_be_compared() -> None:
@@ -905,7 +908,7 @@ def test_arguments_of_any_depth_can_be_compared() -> None:
     journal = MemoryJournal([HERE])
     tree = defined(journal, deep)
 
-    assert difference(tree, tree, Values(journal)) is None
+    assert argument_conflict(tree, tree, Values(journal)) is None
 
 
 @pytest.mark.parametrize("tree", [{"$dict": 5}, {"$set": {"x": 1}}, {"$dict": None}])
@@ -915,7 +918,7 @@ def test_malformed_arguments_differ_and_no_more(tree: Any) -> None:
     given = [{"name": "a", "do": ["m:f", [1]]}]
     values = Values(MemoryJournal())
 
-    said = difference({"operations": operations}, {"operations": given}, values)
+    said = argument_conflict({"operations": operations}, {"operations": given}, values)
 
     assert said == "operation 'a': the arguments of the action differ"
 

@@ -1071,7 +1071,7 @@ def test_followers_lead_if_nobody_does(
     begin(journal)
     gone, here = Create("b", "x", "[1]"), Create("c", "x", "[1]")
     with journal.shared.desk.lock:
-        journal.shared.queue.put([gone])  # and then its thread was gone
+        journal.shared.queue.put(gone)  # and then its thread was gone
     journal.write(here)
 
     assert gone.check().rows == here.check().rows == 1

@@ -416,8 +416,8 @@ def test_what_strikes_the_task_of_a_recovered_call_lets_its_saga_go(
     made_call = event_loop._attempt  # noqa: SLF001
     struck: list[Any] = []
 
-    async def strike(run: Any, intent: Any) -> Any:
-        entry = await made_call(run, intent)
+    async def strike(run: Any, intent: Any, task: Any) -> Any:
+        entry = await made_call(run, intent, task)
         if intent[1] == 1 and not struck:
             struck.append(intent)
             raise TimeLimit

@@ -68,8 +68,8 @@ _WHERE = (
         "--journal",
         metavar="PATH",
         default=_NO_DEFAULT,
-        help="the journal: the path of its file, or MODULE:OBJECT, one that a module has made; "
-        "else the environment's SAGA_JOURNAL",
+        help="the journal: the path of its file, postgresql://…, or MODULE:OBJECT, one that a "
+        "module has made; else the environment's SAGA_JOURNAL",
     ),
     _option(
         "--codec",
@@ -475,6 +475,22 @@ COMMANDS = (
             _flag("--dry-run", "only say how many"),
             _flag("--forget", "keep nothing at all: the ids can be given again"),
             *_WRITE,
+        ),
+    ),
+    Command(
+        "schema",
+        "cli.schema:main",
+        "print what makes a journal's tables in PostgreSQL",
+        "Prints the statements that make the tables, for your own migrations; all of them may be "
+        "run again. With --upgrade those that add the indexes which tables of an earlier release "
+        "lack, without keeping anybody from writing. Opens nothing.",
+        ("saga schema postgresql > journal.sql", "saga schema postgresql --upgrade > upgrade.sql"),
+        "0 fine, 2 wrong usage",
+        (
+            _option("kind", metavar="KIND", choices=("postgresql",), help="postgresql"),
+            _option("--prefix", default="saga_", help="of their names (default: %(default)s)"),
+            _option("--schema", default="public", help="where they are (default: %(default)s)"),
+            _flag("--upgrade", "only what tables of an earlier release lack"),
         ),
     ),
     Command(

@@ -25,6 +25,7 @@ from py_api_saga.journal.sqlite.journal import SQLiteJournal
 
 _NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_DATABASES = {"postgres", "postgresql", "postgresql+psycopg"}
 _OBJECT = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
 _METHODS = ("write", "find", "missing", "reader", "who_hangs", "close")
 
@@ -87,13 +88,12 @@ def _opened(
 ) -> LastingJournal:
     """Make a journal of what was named: to write, if it was seen before, with these options."""
     name = named(arguments)
-    if url := _URL.match(name):
-        # The rest of it may have a password.
-        message = f"--journal: expected the path of a file, got {url[0]}…: nothing here opens that"
-        raise UsageError(message)
-    if _OBJECT.fullmatch(name) and not os.path.lexists(name):
+    url = _URL.match(name)
+    if url is None and _OBJECT.fullmatch(name) and not os.path.lexists(name):
         return _object(name)
     options["codec"] = codec_of(arguments)
+    if url is not None:
+        return _database(url[1], name[url.end() :], **options)
     if isinstance(seen, SQLiteJournal):
         with seen.reader() as view:  # in the mode in which it is
             options["journal_mode"] = "wal" if view.journal_mode == "wal" else "delete"
@@ -103,6 +103,30 @@ def _opened(
     except ValueError as error:
         message = f"--journal: {error}"
         raise UsageError(message) from error
+
+
+def _database(scheme: str, rest: str, **options: Any) -> LastingJournal:
+    """Give the journal in a database; the rest of its URL may have a password."""
+    if scheme not in _DATABASES:
+        message = (
+            f"--journal: expected postgresql://…, the path of a file or MODULE:OBJECT, got "
+            f"{scheme}://…: nothing here opens that"
+        )
+        raise UsageError(message)
+    try:
+        from py_api_saga.journal.postgresql.journal import (  # noqa: PLC0415 - its driver is an extra
+            PostgreSQLJournal,
+        )
+    except ImportError as error:
+        message = f"--journal: {error}"
+        raise SagaError(message) from error
+    return PostgreSQLJournal(f"postgresql://{rest}", **options)
+
+
+def typed(arguments: argparse.Namespace, place: str) -> str:
+    """Give what names this journal again, to be shown: of a URL, where it leads, no password."""
+    name = named(arguments)
+    return place if _URL.match(name) else name
 
 
 def _object(name: str) -> LastingJournal:

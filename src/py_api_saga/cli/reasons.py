@@ -6,7 +6,7 @@ import argparse
 import shlex
 from typing import Any
 
-from py_api_saga.cli.opening import named, to_read
+from py_api_saga.cli.opening import to_read, typed
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.story.detail import headlines
 from py_api_saga.story.saga import Story, read
@@ -17,9 +17,10 @@ def main(arguments: argparse.Namespace) -> int:
     """Say why; 1 if the saga can't be read."""
     with to_read(arguments) as journal:
         story = read(journal, arguments.saga_id)
+        place = typed(arguments, journal.place)
     saga = "saga"
     if arguments.journal:
-        saga += f" --journal {shlex.quote(named(arguments))}"
+        saga += f" --journal {shlex.quote(place)}"
     if arguments.codec:
         saga += f" --codec {shlex.quote(arguments.codec)}"
     found = explained(story, saga)

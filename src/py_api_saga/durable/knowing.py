@@ -46,7 +46,7 @@ from py_api_saga.journal.format.sagas import (
     NOTE,
     PARKED,
     Recorded,
-    difference,
+    argument_conflict,
     digest,
     folding,
     read_lines,
@@ -80,7 +80,7 @@ def namesake(recorder: Recorder) -> tuple[Summary, Sequence[Row]]:
         raise conflict
     rows = journal.rows([seen.number])[seen.number]
     with reading(f"saga {saga_id!r}"):
-        reason = difference(read_lines(rows)[0], recorder.given, recorder.values)
+        reason = argument_conflict(read_lines(rows)[0], recorder.given, recorder.values)
     if reason is not None:
         _conflict(saga_id, reason)
     return seen, rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
@@ -262,9 +262,9 @@ class DurableRun(Run):
         """Make durable what must be."""
         self.recorder.journal.write(self.unwritten)
 
-    async def awrite(self) -> None:
+    def awrite(self) -> Coroutine[Any, Any, None]:
         """Make durable what must be, without blocking the loop."""
-        await self.recorder.journal.awrite(self.unwritten)
+        return self.recorder.journal.awrite(self.unwritten)
 
     def commit(self) -> None:
         """Make durable all that was told."""

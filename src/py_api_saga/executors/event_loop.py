@@ -18,6 +18,7 @@ from py_api_saga.calls import IS_ASYNC, NEEDS
 from py_api_saga.current import current
 from py_api_saga.definition import Results
 from py_api_saga.entries import (
+    ACTION,
     ASK,
     Entry,
     Setback,
@@ -46,7 +47,7 @@ from py_api_saga.executors.choreography import POOL
 from py_api_saga.executors.passage import ENTERING
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
-from py_api_saga.operation import call_of
+from py_api_saga.operation import PLAIN, call_of
 
 
 async def execute(  # noqa: C901 - a coroutine more takes room in each run
@@ -353,29 +354,25 @@ class _OneByOne(_Driver):
 
     async def drive(self) -> None:
         """Make the calls."""
-        task = asyncio.current_task()
+        run, task = self.run, asyncio.current_task()
         assert task is not None  # noqa: S101 - of a coroutine
-        self._is_backward = self.run.execution.rolling
+        self._is_backward = run.execution.rolling
         with _Leaks(task) as leaks:
-            await self._drive(task, leaks)
-
-    async def _drive(self, task: asyncio.Task[Any], leaks: _Leaks) -> None:
-        run = self.run
-        cancelling = task.cancelling()
-        for turn in turns(run, 1, self):
-            if turn == WRITE:
-                await run.awrite()
-                continue
-            entry = None if turn == WAIT else await _attempt(run, turn[0])
-            if task.cancelling() > cancelling + leaks.count:
-                cancelling = task.cancelling() - leaks.count
-                self._end_with_loop()
-                _note_cancellation(self, entry)
-            if entry is None:
-                await self._pause()
-            else:
-                run.tell(entry)
-                del entry  # its error knows this frame, and must not be known by it
+            cancelling = task.cancelling()
+            for turn in turns(run, 1, self):
+                if turn == WRITE:
+                    await run.awrite()
+                    continue
+                entry = None if turn == WAIT else await _attempt(run, turn[0], task)
+                if task.cancelling() > cancelling + leaks.count:
+                    cancelling = task.cancelling() - leaks.count
+                    self._end_with_loop()
+                    _note_cancellation(self, entry)
+                if entry is None:
+                    await self._pause()
+                else:
+                    run.tell(entry)
+                    del entry  # its error knows this frame, and must not be known by it
 
 
 def _note_cancellation(driver: _Driver, entry: Entry | None) -> None:
@@ -431,7 +428,7 @@ class _AtOnce(_Driver):
             return  # an interrupt came before this task was noted: its call was told as not made
         self._begun[intent] = True
         try:
-            entry = await _attempt(self.run, intent)
+            entry = await _attempt(self.run, intent, asyncio.current_task())
         except GeneratorExit:
             raise
         except BaseException as interrupt:  # noqa: BLE001 - it struck between two lines of ours
@@ -522,25 +519,26 @@ class _AtOnce(_Driver):
             self._watch()
 
 
-async def _attempt(run: Run, intent: Entry) -> Entry:
-    """Make one call and say what came of it."""
+async def _attempt(run: Run, intent: Entry, task: asyncio.Task[Any] | None) -> Entry:
+    """Make one call, in this task, and say what came of it."""
     # Few variables: each takes room in each call that runs, and there may be many.
-    operation = run.operations[index_of(intent)]
-    call = call_of(operation, kind_of(intent))
+    _, i, kind, _, _, _ = intent
+    operation = run.operations[i]
+    call = operation.action if kind == ACTION else call_of(operation, kind)
     if not call[IS_ASYNC]:
         return await _attempt_in_thread(run, intent)
     timeout, scope = operation.policy.timeout, None
     if timeout is not None:
         scope = asyncio.timeout(timeout)
     current.set((running, run, intent, None if timeout is None else clock.monotonic() + timeout))
-    note_start(run, operation, index_of(intent), kind_of(intent))
-    task = asyncio.current_task()
+    if operation.policy is not PLAIN:
+        note_start(run, operation, i, kind)
     function, args, keywords, _, _ = call
     value: Any = _NOT_YET
     called: object = None
     try:
         if call[NEEDS]:
-            args, keywords = filled(run, operation, index_of(intent), call)
+            args, keywords = filled(run, operation, i, call)
         called = function
         if scope is None:  # entering one costs as much as the call
             value = await function(*args, **keywords)
@@ -556,7 +554,7 @@ async def _attempt(run: Run, intent: Entry) -> Entry:
             raise
         problem = error
     else:
-        return read_answer(intent, value) if kind_of(intent) == ASK else succeeded(intent, value)
+        return read_answer(intent, value) if kind == ASK else succeeded(intent, value)
     try:
         return _judged(run, intent, problem, scope, called)  # out here, as in `attempt`
     finally:

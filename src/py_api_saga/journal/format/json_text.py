@@ -84,23 +84,20 @@ def loads(text: str, limit: int | None = None) -> Any:
 UNPLAIN: Final = object()  # what is none of these
 
 
-def plain(value: Any) -> Any:
-    """Give the tree of an atom, or of one list or dict of atoms; UNPLAIN if there is more to it.
+def is_plain(value: Any) -> bool:
+    """Tell whether it is an atom, or one list or dict of atoms, and is written as it is.
 
     Most values are. `tagged` gives the same for them, in three times the time.
     """
     kind = type(value)
-    if kind in ATOMS:
-        return value if are_plain((value,)) else UNPLAIN
     if kind is dict:
-        return value.copy() if are_keys(value) and are_plain(value.values()) else UNPLAIN
-    return value.copy() if kind is list and are_plain(value) else UNPLAIN
+        return are_keys(value) and are_plain(value.values())
+    return are_plain(value) if kind is list else kind in ATOMS and are_plain((value,))
 
 
 def plain_text(value: Any) -> str | None:
     """Write such a value as JSON text; None if there is more to it."""
-    tree = plain(value)
-    return None if tree is UNPLAIN else "".join(_CHUNKS(tree, 0))
+    return "".join(_CHUNKS(value, 0)) if is_plain(value) else None
 
 
 def plainly_read(tree: Any) -> Any:

@@ -121,10 +121,13 @@ def read_lines(rows: Sequence[Row]) -> tuple[dict[str, Any], list[tuple[float, A
 # --- the same saga? --------------------------------------------------------------------------
 
 
-def difference(recorded: dict[str, Any], given: dict[str, Any], values: Values) -> str | None:
-    """Say in what a saga differs from the one that is recorded under its id; None if it does not.
+def argument_conflict(
+    recorded: dict[str, Any], given: dict[str, Any], values: Values
+) -> str | None:
+    """Say in which name or argument a saga differs from that on record under its id, or None.
 
-    Operations that only one side has don't count: a deploy may lie between the two.
+    Functions and options are not compared, and operations that only one side has don't count: a
+    deploy may lie between the two.
     """
     if recorded.get("name") != given.get("name"):
         return f"its name is {recorded.get('name')!r}, got {given.get('name')!r}"
@@ -161,7 +164,7 @@ _UNORDERED = frozenset({"$dict", "$set", "$frozenset"})
 
 
 def digest(tree: dict[str, Any], values: Values) -> str:
-    """Give a hash, 64 hexadecimal digits, of what `difference` compares."""
+    """Give a hash, 64 hexadecimal digits, of what `argument_conflict` compares."""
     import hashlib  # noqa: PLC0415 - only a purge needs it
 
     calls = [

@@ -14,8 +14,8 @@ from py_api_saga.journal.format.json_text import (
     UNPLAIN,
     are_plain,
     dumps,
+    is_plain,
     loads,
-    plain,
     plain_text,
     plainly_read,
 )
@@ -62,8 +62,9 @@ class Values:
     def tree(self, value: object) -> Any:
         """Make a value a JSON tree, sealed if there is a codec; raises as `write` does."""
         if self._codec is None:
-            tree = plain(value)
-            return tagged(value, self.names) if tree is UNPLAIN else tree
+            if not is_plain(value):
+                return tagged(value, self.names)
+            return value.copy() if isinstance(value, list | dict) else value
         return loads(self.write(value))
 
     def items(self, values: tuple[Any, ...]) -> Any:

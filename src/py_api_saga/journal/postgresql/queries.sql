@@ -250,6 +250,10 @@ ORDER BY {order} DESC LIMIT %(limit)s::bigint;
 -- How many sagas there are of each status.
 SELECT status, count(*) FROM {p}saga GROUP BY status;
 
+-- name: counts_by_name
+-- … and of each name.
+SELECT name, status, count(*) FROM {p}saga GROUP BY name, status;
+
 -- name: owners
 -- Who drives open sagas, and how many.
 SELECT owner, count(*) FROM {p}saga WHERE status < 2 GROUP BY owner;

@@ -5,6 +5,7 @@ It has a connection of its own, drives nothing, and knows no names, so that noth
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 from py_api_saga.journal.changes import OPEN, STATUS_OF, Summary
@@ -16,6 +17,7 @@ from py_api_saga.journal.postgresql.reading import Reads
 from py_api_saga.journal.postgresql.server import Server
 from py_api_saga.journal.postgresql.writes import array
 from py_api_saga.journal.protocol import Codec
+from py_api_saga.status import SagaStatus
 
 
 class View(Reads):
@@ -63,6 +65,11 @@ class View(Reads):
 
     def who_hangs(self) -> None:
         """Tell who keeps all others from writing: nobody can."""
+
+    def counts(self) -> Mapping[tuple[str | None, SagaStatus], int]:
+        """Count sagas by name and status; looks at all that there are."""
+        found = self._asks.read("counts_by_name")
+        return {(name, STATUS_OF[number]): many for name, number, many in found}
 
     def health(self) -> Health:
         """Examine the database, and the journal in it."""

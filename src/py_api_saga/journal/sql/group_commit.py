@@ -313,7 +313,8 @@ class GroupCommit:
 
     def _write(self, changes: Sequence[Change]) -> None:
         with self.lock:
-            self.put(changes)
+            for change in changes:
+                self.put(change)
         for change in changes:
             batch = change.waiter  # first: it is gone once the change is settled
             if not isinstance(batch, Batch):
@@ -368,7 +369,7 @@ class GroupCommit:
                     self.desk.withdraw(change, why)
                     change.waiter = None
 
-    def submit(self, changes: Sequence[Change], loop: AbstractEventLoop) -> list[Future[None]]:
+    def submit(self, changes: Sequence[Change], loop: AbstractEventLoop) -> Iterable[Future[None]]:
         """Give what is done when they are settled; cancelling it withdraws nothing.
 
         Raises:
@@ -379,32 +380,31 @@ class GroupCommit:
         with self.lock:
             if changes and changes[0].waiter is not None:  # again, after an interrupt
                 loop.call_soon(self.wake_thread)  # which may have struck who was to do so
-            self.put(changes)
-            batches: list[Batch] = []
-            futures: list[Future[None]] = []
-            for change in changes:  # nearly always one: comprehensions would cost more
-                batch = change.waiter
-                if change.settled or not isinstance(batch, Batch) or batch.done:
-                    continue
-                if batch not in batches:
-                    batches.append(batch)
-                    futures.append(self._future(batch, changes, loop))
-            return futures
+            futures: dict[Batch, Future[None]] = {}
+            for batch in map(self.put, changes):
+                if batch is not None and not batch.done and batch not in futures:
+                    futures[batch] = self._future(batch, changes, loop)
+            return futures.values()
 
-    def put(self, changes: Iterable[Change]) -> None:
-        """Put into the batch what is not on its way; with the lock held."""
+    def put(self, change: Change) -> Batch | None:
+        """Give the batch that a change waits in, and put it there if it is not on its way.
+
+        With the lock held. None if it is settled.
+        """
         if self.is_retired:
             raise RetiredError
-        batch = self.batch
-        for change in changes:
-            waiter = change.waiter  # once: it is gone when its batch is told
-            if change.settled or (isinstance(waiter, Batch) and waiter.queue is self):
-                continue
-            if self.desk.admit(change):
-                batch.changes.append(change)
-                change.waiter = batch
-        if len(batch.changes) > 1:
+        if change.settled:
+            return None
+        batch = change.waiter  # once: it is gone when its batch is told
+        if isinstance(batch, Batch) and batch.queue is self:
+            return batch
+        if not self.desk.admit(change):
+            return None
+        change.waiter = batch = self.batch
+        batch.changes.append(change)
+        if batch.gate is None and len(batch.changes) > 1:
             batch.take_followers()
+        return batch
 
     def _future(
         self, batch: Batch, changes: Sequence[Change], loop: AbstractEventLoop
