@@ -32,7 +32,14 @@ from py_api_saga.journal.format import json_text as codec
 from py_api_saga.journal.format import tagging, untagging
 from py_api_saga.journal.format.definitions import MAX_AGE, Plan, write_definition
 from py_api_saga.journal.format.functions import Functions, NotStorableError, UnknownNameError
-from py_api_saga.journal.format.json_text import MAX_VALUE, dumps, loads
+from py_api_saga.journal.format.json_text import (
+    MAX_DIGITS,
+    MAX_VALUE,
+    dumps,
+    is_plain,
+    loads,
+    plain_text,
+)
 from py_api_saga.journal.format.sagas import argument_conflict, digest
 from py_api_saga.journal.format.tagging import MAX_DEPTH, tagged
 from py_api_saga.journal.format.untagging import untagged
@@ -323,6 +330,23 @@ def test_a_value_comes_back_equal_and_of_the_same_types(value: Any) -> None:
 def test_equal_values_make_equal_texts(value: Any) -> None:
     """So that the same saga is known again by what it was to do."""
     assert dumps(tagged(there(value), NAMES)) == dumps(tagged(value, NAMES))
+
+
+FLAT = st.one_of(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    st.sampled_from([10 ** (MAX_DIGITS - 1), 10**MAX_DIGITS, "x" * MAX_DIGITS]),
+)
+
+
+@pytest.mark.untraced
+@repeatable
+@given(FLAT | st.lists(FLAT) | st.dictionaries(TEXTS | st.integers(), FLAT))
+def test_what_is_written_the_short_way_is_written_as_ever(value: Any) -> None:
+    """Most values take it; what it is not made for, and only that, is left to the long one."""
+    text = plain_text(value)
+
+    assert (text is not None) is is_plain(value)
+    assert text in (None, dumps(tagged(value, NAMES)))
 
 
 @pytest.mark.parametrize(

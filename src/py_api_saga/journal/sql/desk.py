@@ -148,20 +148,17 @@ class Desk:
     def settle(self, change: Change) -> None:
         """Note what came of a change; harmless if done again."""
         if type(change) is Append:
-            self._settle_append(change)
+            has_ended = change.status is not None and change.status not in OPEN
+            if change.error is None:
+                assert type(change.tried) is int  # noqa: S101 - the number of its row
+                change.claim.rows = change.tried
+            else:
+                has_ended = isinstance(change.error, SagaInProgress)
+            if has_ended:
+                self._end(change.claim)
         elif type(change) is Create or type(change) is Take:
             self._settle_claim(change)
         change.settled = True  # last: an interrupt before repeats it
-
-    def _settle_append(self, change: Append) -> None:
-        claim = change.claim
-        if change.error is None:
-            assert isinstance(change.tried, int)  # noqa: S101 - the number of its row
-            claim.rows = change.tried
-            if change.status is not None and change.status not in OPEN:
-                self._end(claim)
-        elif isinstance(change.error, SagaInProgress):
-            self._end(claim)
 
     def _settle_claim(self, change: Create | Take) -> None:
         claim = change.claim
