@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import platform
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from py_api_saga import clock
@@ -16,6 +17,7 @@ from py_api_saga.cli.sealed import batches, each_read
 from py_api_saga.cli.version import installed
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE, Summary
+from py_api_saga.journal.format.sagas import awaited_in
 from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.health import Health, Holder
 from py_api_saga.journal.lasting import View
@@ -23,6 +25,7 @@ from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import at_a_glance
 from py_api_saga.story.saga import fold
 from py_api_saga.story.words import duration, plural
+from py_api_saga.wording import in_line
 
 _MANY = 3  # tries after which a saga deserves a look
 
@@ -41,7 +44,8 @@ def check(arguments: argparse.Namespace) -> int:
         late = [seen for seen in waiting if max(seen.changed, seen.due) < latest]
         # Told by a clock that was set back since, which hid from recovery that they are due.
         ahead = [s for s in waiting if max(s.changed, s.due) > now + LONGEST_WAIT]
-        overdue = [*_silent(journal, late, latest), *ahead]
+        silent, waits = _silent(journal, late, latest)
+        overdue = [*silent, *ahead]
         holder = journal.who_hangs()
     tell_of_who_hangs(holder)
     stuck = [seen for seen in sagas if seen.status is SagaStatus.STUCK]
@@ -56,7 +60,9 @@ def check(arguments: argparse.Namespace) -> int:
                 "tried": len(tried),
                 "open": len(sagas) - len(stuck),
                 "sagas": [
-                    at_a_glance(seen, driven=driven[seen.number]) for seen in concern.values()
+                    at_a_glance(seen, driven=driven[seen.number])
+                    | {"waits_for": waits.get(seen.number)}
+                    for seen in concern.values()
                 ],
                 **holder_as_json(holder),
             }
@@ -67,8 +73,10 @@ def check(arguments: argparse.Namespace) -> int:
             f"{len(overdue):,} overdue (open, undriven for {duration(arguments.grace)}), "
             f"{len(tried):,} tried {_MANY} times or more, "
             f"{len(sagas) - len(stuck):,} open in all"
-            + "; which processes live is unknown"
-            * bool(journal.unsure)
+            + "; which processes live is unknown" * bool(journal.unsure)
+            + "".join(
+                f"; {n:,} overdue: waits for {name}" for name, n in Counter(waits.values()).items()
+            )
         )
     return ATTENTION if concern or _hangs(holder) else 0
 
@@ -79,10 +87,20 @@ def _hangs(holder: Holder | None) -> bool:
     return since is not None and clock.time() - since > PATIENCE
 
 
-def _silent(journal: View, sagas: Sequence[Summary], since: float) -> Iterable[Summary]:
-    """Leave out those whose process wrote something after that, though their status stayed."""
-    found = each_read(journal, sagas)  # what cannot be read is taken for silent
-    return (seen for seen, rows in found if rows is None or all(row.at < since for row in rows))
+def _silent(
+    journal: View, sagas: Sequence[Summary], since: float
+) -> tuple[list[Summary], Mapping[int, str]]:
+    """Leave out those whose process wrote something after that, though their status stayed.
+
+    And tell by number for what those wait that say so.
+    """
+    silent, waits = [], {}
+    for seen, rows in each_read(journal, sagas):  # what cannot be read is taken for silent
+        if rows is None or all(row.at < since for row in rows):
+            silent.append(seen)
+            if rows and (name := awaited_in(rows)) is not None:
+                waits[seen.number] = in_line(name)
+    return silent, waits
 
 
 # --- doctor ----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from py_api_saga.cli.sealed import SEALED, batches, refuse_sealed, sealed_among
 from py_api_saga.cli.setting_up import around_of, import_modules
 from py_api_saga.current import Around
 from py_api_saga.durable.recovery import Readiness, Recovered, Recovery, run_recovery, takeover
-from py_api_saga.durable.unready import unready
+from py_api_saga.durable.unready import LackingError, unready
 from py_api_saga.exceptions import SagaError, SagaException
 from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.journal.changes import OPEN, Summary
@@ -106,6 +106,8 @@ def line(done: Recovered) -> str:
         return f"{words}, left as it was: this process is not set up for it: {_first_line(error)}"
     if done.outcome in OPEN:
         words += ", to be tried again"
+    if isinstance(error, LackingError):
+        return f"{done.saga_id}: {done.outcome.name}, left as it was: {as_text(error, str)}"
     if isinstance(error, SagaException):
         return f"{words}: {_in_short(error)}"
     return words if error is None else f"{words}: {as_text(error, str) or error_words(error)}"

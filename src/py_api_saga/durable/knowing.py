@@ -136,6 +136,11 @@ def note_of(who: str, why: str, did: str) -> str:
     return dumps([NOTE, texts])
 
 
+def note_of_waiting(name: str) -> str:
+    """Write down that a saga waits for what the process that has claimed it lacks."""
+    return dumps([NOTE, {"who": "recovery", "why": "", "did": "leave it", "waits_for": name}])
+
+
 def taken(
     journal: Journal,
     values: Values,

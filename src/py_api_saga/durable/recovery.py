@@ -15,9 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple
 from py_api_saga.current import Around
 from py_api_saga.durable.beginning import in_thread
 from py_api_saga.durable.crew import Crew
-from py_api_saga.durable.knowing import ago_on, claim_of, go_on, note_of, steps, taken
+from py_api_saga.durable.knowing import (
+    ago_on,
+    claim_of,
+    go_on,
+    note_of,
+    note_of_waiting,
+    steps,
+    taken,
+)
 from py_api_saga.durable.run import DurableRun, recovering
-from py_api_saga.durable.unready import unready
+from py_api_saga.durable.unready import LackingError, unready
 from py_api_saga.exceptions import (
     JournalError,
     SagaDefinitionError,
@@ -44,8 +52,9 @@ from py_api_saga.journal.changes import (
     Take,
     latest,
 )
+from py_api_saga.journal.format.functions import UnknownNameError
 from py_api_saga.journal.format.json_text import dumps
-from py_api_saga.journal.format.sagas import PARKED
+from py_api_saga.journal.format.sagas import PARKED, awaited_in
 from py_api_saga.journal.format.sealing import SealedError
 from py_api_saga.journal.format.values import Values
 from py_api_saga.journal.protocol import Journal
@@ -170,6 +179,10 @@ class Finisher:
         except Exception as error:
             if is_limit(error):  # of this process, which says nothing of the saga
                 raise
+            unknown = error.__cause__
+            name = unknown.name if isinstance(unknown, UnknownNameError) else None
+            if name is not None and self.journal.spans_deploys:
+                raise LackingError(name, is_noted=awaited_in(rows) == name) from error
             raise _ParkedError(as_text(error, str)) from error
         run, limit = opened
         run.lets_go = True
@@ -198,11 +211,25 @@ class Finisher:
             return Recovered(seen.saga_id, SagaStatus.STUCK, error.__cause__ or error)
         if isinstance(error, SagaException) and error.outcome is not None:
             return Recovered(seen.saga_id, error.outcome, error)
-        if run is None or not isinstance(error, SagaError):
+        if isinstance(error, LackingError):
+            self._leave_to_others(claim, error)
+        elif run is None or not isinstance(error, SagaError):
             complain("saga %s: recovery raised", seen.saga_id, error=error)
             self.journal.leave(claim)
         stands = seen.status if run is None or run.lost is not None else run.execution.saga
         return Recovered(seen.saga_id, stands, error)
+
+    def _leave_to_others(self, claim: Claim, lacking: LackingError) -> None:
+        """Leave a saga as it was before the claim, and make no other; it says for what it waits."""
+        claim.void = claim.barred = True
+        if not lacking.is_noted:
+            note = Append(claim, f"[{note_of_waiting(lacking.name)}]", None)
+            note.until = latest()
+            self.journal.write(note)  # if it can't be, nobody but our caller is told
+        self.journal.leave(claim)
+        left = Leave(claim)
+        left.until = latest()
+        self.journal.write(left)
 
 
 class Recovery(Finisher):
@@ -356,7 +383,8 @@ class Recovery(Finisher):
 
     def result(self, begun: Begun, error: BaseException | None) -> Recovered:
         """Say what came of a saga; three in a row that this process lacks something for end all."""
-        self._readiness.note(None if begun.run is None else begun.run.unready)
+        if not isinstance(error, LackingError):  # which says nothing of how this process is set up
+            self._readiness.note(None if begun.run is None else begun.run.unready)
         if self._readiness.problem is not None:
             self.stop(self._readiness.problem)
         return super().result(begun, error)

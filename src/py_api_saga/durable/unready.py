@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from py_api_saga.exceptions import SagaError
 from py_api_saga.wording import as_text
+
+
+class LackingError(SagaError):
+    """The saga names what this process lacks, and another one may have.
+
+    Attributes:
+        name: What it lacks, as "module:function".
+        is_noted: The saga says so already.
+    """
+
+    def __init__(self, name: str, *, is_noted: bool) -> None:
+        """Say what is lacking."""
+        super().__init__(f"this process lacks {name}, which one of another release may have")
+        self.name, self.is_noted = name, is_noted
+
 
 _MOST = 100  # links of a chain that are looked at
 

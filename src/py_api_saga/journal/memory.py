@@ -42,6 +42,8 @@ class _Saga:
 class MemoryJournal:
     """Sagas in memory, with all that a journal promises, except to be there tomorrow."""
 
+    spans_deploys = False  # there is one process
+
     def __init__(
         self,
         modules: Iterable[str] = (),

@@ -60,10 +60,14 @@ class Journal(Vocabulary, Protocol):
 
     Attributes:
         place: Where it is, for messages; never with a password.
+        spans_deploys: Processes of another release may use it meanwhile, as machines do in a
+            rolling deploy: so what names something that one lacks may be had by another.
     """
 
     @property
     def place(self) -> str: ...  # noqa: D102 - described above
+    @property
+    def spans_deploys(self) -> bool: ...  # noqa: D102
 
     def write(self, *changes: Change) -> None:
         """Return when each change is settled; `Change.check` says how.

@@ -9,7 +9,15 @@ from py_api_saga.entries import Entry, abort, recovered
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN, Row, Summary
-from py_api_saga.journal.format.sagas import NOTE, PARKED, Recorded, folding, read_lines, read_rows
+from py_api_saga.journal.format.sagas import (
+    NOTE,
+    PARKED,
+    Recorded,
+    awaited,
+    folding,
+    read_lines,
+    read_rows,
+)
 from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.protocol import Vocabulary
 from py_api_saga.standing import parked
@@ -71,6 +79,13 @@ class Story(NamedTuple):
     execution: Execution | None = None
     lines: tuple[Line, ...] = ()
     fault: str | None = None
+
+    @property
+    def waits_for(self) -> str | None:
+        """What it names that the last process lacked which has looked at it, and left it."""
+        if self.seen.status not in OPEN or not self.lines:
+            return None
+        return awaited(self.lines[-1].kind, self.lines[-1].says)
 
     @property
     def parked(self) -> str | None:

@@ -27,7 +27,7 @@ from py_api_saga.entries import (
     kind_of,
     value_of,
 )
-from py_api_saga.journal.format.sagas import NOTE
+from py_api_saga.journal.format.sagas import NOTE, awaited
 from py_api_saga.journal.format.values import Values
 from py_api_saga.status import MISSING
 from py_api_saga.story.words import error_words, exact, plural, shown, shown_words
@@ -85,6 +85,8 @@ class Chronicler:
         """Say what happened."""
         says = line.says
         if line.entry is None:
+            if (name := awaited(line.kind, says)) is not None:
+                return f"left by a process that lacks {name}, to one that has it"
             if line.kind == NOTE:
                 why = f": {says['why']}" if says.get("why") else ""
                 return f"{says.get('who')} decided: {says.get('did')}{why}"

@@ -104,6 +104,8 @@ def _who_drives(story: Story) -> str:
     if story.driven is None:
         return "Nobody can tell whether a process is at it, so nobody may take it."
     words = "No process is at it"
+    if story.waits_for is not None:
+        return f"{words}. It waits for {story.waits_for}, which the last one that looked lacked."
     if seen.tries and seen.due <= story.now + LONGEST_WAIT:
         return f"{words}; recovery may try it again from {moment(seen.due)} on."
     return f"{words}: the one that was has died or left it, or none has begun. Recovery goes on."

@@ -27,7 +27,16 @@ class NotStorableError(Exception):
 
 
 class UnknownNameError(Exception):
-    """A journal names what is not there, or what it may not name."""
+    """A journal names what is not there, or what it may not name.
+
+    Attributes:
+        name: What another process may have, of a newer release say; None if nobody can.
+    """
+
+    def __init__(self, message: str, name: str | None = None) -> None:
+        """Say what is wrong with it."""
+        super().__init__(message)
+        self.name = name
 
 
 class Functions:
@@ -98,19 +107,19 @@ class Functions:
             raise UnknownNameError(message)
         if not self._lists(module) and not _is_own(module):
             message = f"{said} is in module {module!r}, which the journal does not list in modules="
-            raise UnknownNameError(message)
+            raise UnknownNameError(message, asked)
         try:
             thing = _look_up(import_module(module), path)
         except Exception as error:  # whatever a module raises on being imported
             message = f"{said} is not there: {type(error).__name__}: {as_text(error, str)}"
-            raise UnknownNameError(message) from error
+            raise UnknownNameError(message, asked) from error
         home = _home(thing)
         if home != name:
             message = f"{said} is not defined there, but is {home}"
-            raise UnknownNameError(message)
+            raise UnknownNameError(message, asked)
         if not self._lists(module) and not _is_public(module, path, thing):
             message = f"{said} is not public in {_OWN}"
-            raise UnknownNameError(message)
+            raise UnknownNameError(message, asked)
         self._found[asked] = vars(sys.modules[module]), path, thing
         return thing
 

@@ -9,7 +9,7 @@ makes of the names of functions, so that it can be shown and answered for withou
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 from py_api_saga.definition import Definition
@@ -91,6 +91,20 @@ def _read(rows: Sequence[Row], values: Values, find: Find | None) -> Recorded:
             entries.append(read_entry(line, values, len(definition.operations)))
             times.append(at)
     return Recorded(definition, plan, entries, times, notes, tree)
+
+
+def awaited(kind: str, says: dict[str, Any]) -> str | None:
+    """Give the name for which a saga waits, if its last line, a note, says so."""
+    name = says.get("waits_for") if kind == NOTE else None
+    return name if isinstance(name, str) else None
+
+
+def awaited_in(rows: Sequence[Row]) -> str | None:
+    """Give the name for which a saga waits, if its last row says so, or None."""
+    with suppress(Exception):  # rows may be anything
+        kind, says, *_ = loads(rows[-1].body)[-1]
+        return awaited(kind, says)
+    return None
 
 
 def read_lines(rows: Sequence[Row]) -> tuple[dict[str, Any], list[tuple[float, Any]]]:

@@ -38,6 +38,8 @@ _LONGEST_PAUSE = 0.25
 class DatabaseJournal(Reads):
     """Sagas in a PostgreSQL database, by whatever gives connections to it."""
 
+    spans_deploys = True  # its machines get a new release one after the other
+
     def __init__(
         self,
         connections: Connections,

@@ -38,6 +38,8 @@ from py_api_saga.journal.sqlite.writes import milliseconds
 class SQLiteJournal(Reads):
     """Sagas in one SQLite file, which any number of processes of one machine share."""
 
+    spans_deploys = False  # one machine has one release, but for a moment
+
     def __init__(
         self,
         path: str | os.PathLike[str],
