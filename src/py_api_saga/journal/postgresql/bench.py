@@ -194,14 +194,15 @@ class Bench:
         with self.desk.lock:
             todo, is_more = self.desk.round(batch.changes)
             releases = [claim for claim in batch.releases if claim.saga_id not in self.desk.running]
+            left = [*batch.releases, *self.desk.releases]
         try:
-            scripts = [self._together(connection, todo, releases)]
+            scripts = [self._together(connection, todo, releases, left)]
         except Exception as error:
             if not is_of_value(error):
                 raise
             self._mend(error)
             scripts = [self._together(connection, (), releases)]
-            scripts += [self._alone(connection, change) for change in todo]
+            scripts += [self._alone(connection, change, left) for change in todo]
         busy = {change.claim.saga_id for script in scripts for change in script.busy}
         kept = [claim for script in scripts for claim in script.kept]
         with self.desk.lock:
@@ -214,10 +215,10 @@ class Bench:
                 batch.put_off(busy)
         return is_more
 
-    def _alone(self, connection: Connection, change: Change) -> Script:
+    def _alone(self, connection: Connection, change: Change, left: Sequence[Claim]) -> Script:
         """Write one change by itself, or give it its error."""
         try:
-            return self._together(connection, [change], ())
+            return self._together(connection, [change], (), left)
         except Exception as error:
             if not is_of_value(error):
                 raise
@@ -229,11 +230,15 @@ class Bench:
             return Script(0, (), (), ())
 
     def _together(
-        self, connection: Connection, todo: Sequence[Change], releases: Sequence[Claim]
+        self,
+        connection: Connection,
+        todo: Sequence[Change],
+        releases: Sequence[Claim],
+        left: Sequence[Claim] = (),
     ) -> Script:
         """Write changes in one transaction, and look what has become of what it left alone."""
         desk, lease = self.desk, self.lease
-        script = Script(desk.owner, todo, releases, self._unsure)
+        script = Script(desk.owner, todo, releases, self._unsure, left)
         asked = script.before_claims()
         if script.claims and not self._is_registered:
             desk.owner = desk.owner or chance.number()

@@ -71,6 +71,7 @@ class Script:
         changes: Iterable[Change],
         releases: Sequence[Claim],
         unsure: Collection[str],
+        left: Iterable[Claim] = (),
     ) -> None:
         """Prepare what is to be written.
 
@@ -79,8 +80,11 @@ class Script:
             changes: Of different sagas.
             releases: Claims that were left.
             unsure: Ids that a transaction of ours may hold, of which nobody has heard since.
+            left: Claims that were left, and may still stand in the database: what it says of these
+                is not said of a claim that only seemed to fail.
         """
         self._owner, self._unsure = owner, unsure
+        self._left = {(claim.saga_id, claim.epoch) for claim in left}
         self.busy: list[Change] = []
         self.kept: list[Claim] = []
         self._releases = releases
@@ -281,7 +285,12 @@ class Script:
         is_ours = id(change) in self._before
         if there is not None:
             number, owner, epoch = there
-            if is_ours and change.driven and (owner, epoch) == (claim.owner, claim.epoch):
+            if (
+                is_ours
+                and change.driven
+                and (owner, epoch) == (claim.owner, claim.epoch)
+                and (saga_id, epoch) not in self._left
+            ):
                 claim.number = number  # our own commit, which seemed to fail
             else:
                 change.error = SagaExistsError(f"there is a saga {saga_id!r}")
@@ -296,6 +305,7 @@ class Script:
     def _judge_take(self, change: Take, there: tuple[Any, ...] | None) -> None:
         seen = change.seen
         ours = there is not None and there[:2] == (self._owner, seen.epoch + 1)
+        ours = ours and (seen.saga_id, seen.epoch + 1) not in self._left
         if there is not None and ours and id(change) in self._before:
             self._took(change, there[4] or 0)
         elif there is not None and there[1] == seen.epoch:
