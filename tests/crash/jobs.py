@@ -303,9 +303,8 @@ def _answer_of(
 @_job
 def _look() -> None:
     """See that `saga check` shows whatever is open in the journal and has nobody."""
-    where = str(Here.place / "sagas.db")
-    if base_of(Here.place):
-        where, vars(shop)["journal"] = "crash.shop:journal", _open()
+    base = base_of(Here.place)
+    where = base.url if base else str(Here.place / "sagas.db")
     there = dict(checks.statuses(Here.place))
     if not there:
         return

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded import SERVERS, bodies, seen, served
+from recorded import SERVED, bodies, seen, served
 from world import PATIENCE
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
@@ -38,13 +38,13 @@ SQLITE: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(params=["memory", *SQLITE, *SERVERS])
+@pytest.fixture(params=["memory", *SQLITE, *SERVED])
 def journal(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Journal]:
     """Make an empty journal of each kind."""
     if request.param == "memory":
         yield MemoryJournal()
         return
-    if request.param in SERVERS:
+    if request.param in SERVED:
         with served(request.param) as journal:
             yield journal
         return

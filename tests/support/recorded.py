@@ -73,21 +73,23 @@ SQLITE: dict[str, dict[str, Any]] = {
     "wal": {},
     "delete": {"journal_mode": "delete"},
 }
-SERVERS = ("postgresql",)  # kinds that need one: the conformance suite has them always
-# `SAGA_TEST_JOURNALS="postgresql" pytest tests/durable` has what takes any journal take these.
-KINDS = tuple(os.environ.get("SAGA_TEST_JOURNALS", "").split()) or ("memory", *SQLITE)
+# `SAGA_TEST_JOURNALS="pgbouncer" pytest tests/durable` has what takes any journal take these.
+ASKED = tuple(os.environ.get("SAGA_TEST_JOURNALS", "").split())
+KINDS = ASKED or ("memory", *SQLITE)
+SERVERS = ("postgresql", "pgbouncer")  # kinds that need one
+SERVED = tuple(kind for kind in SERVERS if kind in ("postgresql", *ASKED))  # for conformance
 
 
 @contextmanager
 def served(kind: str, **options: Any) -> Iterator[Any]:
     """Make an empty journal of a kind that needs a server; without one the test is skipped."""
-    assert kind in SERVERS
     with ExitStack() as opened:
         try:
             made = opened.enter_context(shared.database())
+            url = shared.pooler() if kind == "pgbouncer" else made.url
         except Missing as missing:
             pytest.skip(f"there is no {missing}")
-        journal = PostgreSQLJournal(made.url, schema=made.schema, **options)
+        journal = PostgreSQLJournal(url, schema=made.schema, **options)
         journal.create_schema()
         yield opened.enter_context(closing(journal))
 
