@@ -23,6 +23,7 @@ from py_api_saga.exceptions import (
     SagaException,
     SagaStuck,
 )
+from py_api_saga.kinds import lineage, module_of, name_of
 from py_api_saga.known_errors import (
     ANSWER,
     CONNECTION,
@@ -43,9 +44,6 @@ from py_api_saga.known_errors import (
     WRAPPER,
     known_names,
     known_of,
-    lineage,
-    module_of,
-    name_of,
 )
 from py_api_saga.status import SagaStatus, Status
 

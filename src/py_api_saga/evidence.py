@@ -37,7 +37,8 @@ from py_api_saga.error_details import (
     traceback_of,
 )
 from py_api_saga.exceptions import RecordedError, SagaDefinitionError, SagaError, refused
-from py_api_saga.known_errors import STREAM, UNSENT, WRAPPER, lineage, name_of
+from py_api_saga.kinds import lineage, name_of
+from py_api_saga.known_errors import STREAM, UNSENT, WRAPPER
 from py_api_saga.log import complain
 from py_api_saga.placeholder import Placeholder
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from py_api_saga.kinds import found_once, lineage, name_of, qualname_of
+
 # What ends a job or a worker is an `Exception` with some, so that it may be caught. Not so with
 # dramatiq, whose are named in case they ever are. From billiard 4.3, Celery 5.7, RQ 3.0, huey 3.5
 # and dramatiq 2.2.
@@ -23,24 +25,17 @@ LIMITS = frozenset(
 )
 
 
-# Read past whatever a metaclass makes of these.
-_lineage = type.__dict__["__mro__"].__get__
-_flags_of = type.__dict__["__flags__"].__get__
-_DEFINED = 1 << 9  # by a `class` statement; none of the built-in classes is a limit
-_module_of = type.__dict__["__module__"].__get__
-_name_of = type.__dict__["__qualname__"].__get__
 _SHORT = frozenset(name.rpartition(".")[2] for name in LIMITS)  # looked up first: it is faster
+
+
+@found_once
+def _is_limit(kind: type) -> bool:
+    return any(qualname_of(base) in _SHORT and name_of(base) in LIMITS for base in lineage(kind))
 
 
 def is_limit(error: BaseException) -> bool:
     """Tell whether an error is a time limit of a task queue, known by name: nothing is imported."""
-    if not _flags_of(type(error)) & _DEFINED:
-        return False
-    for kind in _lineage(type(error)):
-        name = _name_of(kind)
-        if name in _SHORT and f"{_module_of(kind)}.{name}" in LIMITS:
-            return True
-    return False
+    return _is_limit(type(error))
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from py_api_saga.exceptions import RecordedError, SagaError
 from py_api_saga.interrupts import LIMITS
+from py_api_saga.kinds import found_once, lineage, name_of
 
 SENT = "sent"  # something may have arrived
 UNSENT = "unsent"  # nothing had been sent, and what was built in and is below it tells no more
@@ -190,18 +191,7 @@ LOST_CODES = frozenset(
 
 # --- the kind of a class ---------------------------------------------------------------------
 
-# Whatever a metaclass says of its classes.
-lineage = type.__dict__["__mro__"].__get__
-_qualname_of = type.__dict__["__qualname__"].__get__
 _contents_of = type.__dict__["__dict__"].__get__
-module_of = type.__dict__["__module__"].__get__
-
-
-def name_of(kind: type) -> str:
-    """Name a class as "module.Class"; a module that is not a text names nothing."""
-    module = module_of(kind)
-    return f"{module}.{_qualname_of(kind)}" if type(module) is str else ""
-
 
 # What is read of an error besides what all have; `error_details` says what for.
 READ = frozenset({"saga_outcome", "response", "reason", "original_error", "orig"})
@@ -223,26 +213,16 @@ def _is_bare(kind: type) -> bool:
 # is known of it, and its instances have no attribute by their class that is read.
 Known: TypeAlias = tuple[str | None, str, bool]
 
-# A process meets few types of errors, and these again and again. By id, since the metaclass of one
-# may compare in its own way; what is in here is kept, so that its id stays its own.
-_met: dict[int, tuple[type, Known]] = {}
-_MOST = 256
 
-
+@found_once
 def known_of(kind: type) -> Known:
     """Tell what is known of a class of errors."""
-    met = _met.get(id(kind))
-    if met is None:
-        known: Known = None, "", False
-        told = known_names()
-        names = [name for name in map(name_of, lineage(kind)) if name in told]
-        if names:
-            known = told[names[0]], names[0], False
-        elif not issubclass(kind, (Exception, BaseExceptionGroup)):
-            known = INTERRUPT, "", False
-        elif not issubclass(kind, (BaseExceptionGroup, SagaError, RecordedError)):
-            known = None, "", _is_bare(kind)
-        if len(_met) >= _MOST:
-            _met.clear()
-        met = _met[id(kind)] = kind, known
-    return met[1]
+    told = known_names()
+    names = [name for name in map(name_of, lineage(kind)) if name in told]
+    if names:
+        return told[names[0]], names[0], False
+    if not issubclass(kind, (Exception, BaseExceptionGroup)):
+        return INTERRUPT, "", False
+    if issubclass(kind, (BaseExceptionGroup, SagaError, RecordedError)):
+        return None, "", False
+    return None, "", _is_bare(kind)

@@ -18,7 +18,8 @@ SOURCE = Path(py_api_saga.__file__).parent
 # From the ground up. A module imports only from the rows below its own: also inside a function,
 # where an import comes late but binds just as much, and for the type checker only.
 HOUSE = (
-    ("interrupts", "clock", "chance"),
+    ("kinds", "clock", "chance"),
+    ("interrupts",),
     (
         "status",
         "drawing",
