@@ -90,19 +90,20 @@ def outcome_of(error: BaseException) -> bool | None:
 
 def is_bare(error: BaseException) -> bool:
     """Tell whether an error has nothing that could be read, and is of a class that is not known."""
-    return known_of(type(error))[2] and not _contents_of(error)
+    return known_of(error)[2] and not _contents_of(error)
 
 
 def is_plain(error: BaseException, handled: BaseException | None) -> bool:
     """Tell soon of most errors that they tell nothing: of a class that is not known, and alone."""
-    if not is_bare(error) or cause_of(error) is not None:
+    _, _, is_plainly_read = known_of(error)
+    if not is_plainly_read or error.__dict__ or error.__cause__ is not None:
         return False
-    if context_of(error) is not handled and not is_suppressed(error):
+    if error.__context__ is not handled and not error.__suppress_context__:
         return False
-    for arg in args_of(error):
+    for arg in error.args:
         if type(arg) not in _ATOMS:
             return False
-    traceback = traceback_of(error)
+    traceback = error.__traceback__
     while traceback is not None:
         if traceback.tb_frame.f_code.co_name in _TELLING:
             return False
@@ -152,7 +153,7 @@ def _kind_of(error: BaseException) -> tuple[str | None, str]:
         return SAGA if name.startswith(_OURS) else known_names().get(name), name
     if issubclass(kind, SagaError):
         return SAGA, ""
-    known, name, _ = known_of(kind)
+    known, name, _ = known_of(error)
     return known, name
 
 

@@ -247,7 +247,8 @@ class Execution:
             self._succeed(i, value)
             if trouble is not None:
                 trouble.errors.pop(i, None)
-                trouble.doubted.discard(i)
+                if trouble.doubted:
+                    trouble.doubted -= {i}
         elif kind == COMPENSATION and trouble is not None:
             trouble.undone[i] = value
             self.status[i] = _COMPENSATED
@@ -416,9 +417,9 @@ class Execution:
         else:
             trouble.errors[i] = error
             if what == IN_DOUBT:
-                trouble.doubted.add(i)
+                trouble.doubted |= {i}
                 if value.interrupted and self.passed:  # as after a crash: to be called again
-                    trouble.recallable.add(i)
+                    trouble.recallable |= {i}
             if wait is not None and not alive and not self.backward:
                 trouble.waiting[i] = wait
             else:
@@ -637,7 +638,7 @@ class Execution:
         """Forget what an operation has waited for."""
         trouble.waiting.pop(i, None)
         if kind != ASK:
-            trouble.recallable.discard(i)
+            trouble.recallable -= {i}
             trouble.asked -= {i}
 
     # --- doubt ends -------------------------------------------------------------------------------
@@ -652,13 +653,13 @@ class Execution:
         del self.flying[i]
         if what == HAPPENED:
             self._succeed(i, value)
-            trouble.doubted.discard(i)
+            trouble.doubted -= {i}
             if self.rolling:
                 self._list_or_settle(i)
             elif not self.backward:  # else its doubt is why all is undone
                 trouble.errors.pop(i, None)
         elif what == NOT_HAPPENED:
-            trouble.doubted.discard(i)
+            trouble.doubted -= {i}
             if self.rolling:
                 self._move(i, _FAILED)
                 self._settle(i)
@@ -692,7 +693,7 @@ class Execution:
         if status is _IN_DOUBT:
             self._unlist(i)
             self._succeed(i, value)
-            trouble.doubted.discard(i)
+            trouble.doubted -= {i}
             followers = self.definition.followers[i]
             if self.rolling and i not in self.flying and self._owed.isdisjoint(followers):
                 self._list_or_settle(i)
@@ -739,7 +740,7 @@ class Execution:
             return
         trouble = self._trouble()
         trouble.errors[i] = error
-        trouble.doubted.discard(i)
+        trouble.doubted -= {i}
         del self.flying[i]
         if self.rolling:  # an answer
             self._succeed(i, value)
@@ -780,7 +781,7 @@ class Execution:
         flying, self.flying = self.flying, {}
         for i, intent in flying.items():
             if kind_of(intent) == ACTION:
-                trouble.doubted.add(i)
+                trouble.doubted |= {i}
                 self._move(i, _IN_DOUBT)
         for i in [i for i in trouble.waiting if i in trouble.doubted and not self.rolling]:
             del trouble.waiting[i]
@@ -793,7 +794,7 @@ class Execution:
             self.backward = True
         for i, status in enumerate(self.status):
             if status is _IN_DOUBT and not self.rolling:
-                trouble.recallable.add(i)
+                trouble.recallable |= {i}
                 if not self.backward or i == self.definition.pivot:
                     self._unlist(i)
                     self._list_or_settle(i)
@@ -811,7 +812,7 @@ class Execution:
             message = f"{self._name(i)} {wrong}"
             raise IllegalMoveError(message)
         trouble = self._trouble()
-        trouble.doubted.discard(i)
+        trouble.doubted -= {i}
         self._unlist(i)
         if status is _SUCCEEDED:
             self._succeed(i, result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from py_api_saga.kinds import found_once, lineage, name_of, qualname_of
+from py_api_saga.kinds import by_class, lineage, name_of, qualname_of
 
 # What ends a job or a worker is an `Exception` with some, so that it may be caught. Not so with
 # dramatiq, whose are named in case they ever are. From billiard 4.3, Celery 5.7, RQ 3.0, huey 3.5
@@ -28,14 +28,10 @@ LIMITS = frozenset(
 _SHORT = frozenset(name.rpartition(".")[2] for name in LIMITS)  # looked up first: it is faster
 
 
-@found_once
-def _is_limit(kind: type) -> bool:
-    return any(qualname_of(base) in _SHORT and name_of(base) in LIMITS for base in lineage(kind))
-
-
-def is_limit(error: BaseException) -> bool:
+@by_class
+def is_limit(kind: type) -> bool:
     """Tell whether an error is a time limit of a task queue, known by name: nothing is imported."""
-    return _is_limit(type(error))
+    return any(qualname_of(base) in _SHORT and name_of(base) in LIMITS for base in lineage(kind))
 
 
 def is_interrupt(error: BaseException) -> bool:

@@ -20,15 +20,16 @@ def name_of(kind: type) -> str:
     return f"{module}.{qualname_of(kind)}" if type(module) is str else ""
 
 
-def found_once(find: Callable[[type], T]) -> Callable[[type], T]:
-    """Keep what a function finds out about a class.
+def by_class(find: Callable[[type], T]) -> Callable[[BaseException], T]:
+    """Have what is asked of an error answered by its class, once for each class.
 
     A process meets few types of errors, and these again and again. By id, since the metaclass of
     one may compare in its own way; a class that is kept keeps its id.
     """
     met: dict[int, tuple[type, T]] = {}
 
-    def found(kind: type) -> T:
+    def found(error: BaseException) -> T:
+        kind = type(error)
         known = met.get(id(kind))
         if known is None:
             if len(met) >= _MOST:

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from py_api_saga.exceptions import RecordedError, SagaError
 from py_api_saga.interrupts import LIMITS
-from py_api_saga.kinds import found_once, lineage, name_of
+from py_api_saga.kinds import by_class, lineage, name_of
 
 SENT = "sent"  # something may have arrived
 UNSENT = "unsent"  # nothing had been sent, and what was built in and is below it tells no more
@@ -193,30 +193,32 @@ LOST_CODES = frozenset(
 
 _contents_of = type.__dict__["__dict__"].__get__
 
-# What is read of an error besides what all have; `error_details` says what for.
-READ = frozenset({"saga_outcome", "response", "reason", "original_error", "orig"})
-_FREE = (object, BaseException)  # whose own way to read attributes is the plain one
+# What is read of an error besides what all have (`error_details` says what for), what all have, and
+# what reads either: an odd class has its own of these.
+_TELLING = frozenset(
+    {
+        "saga_outcome", "response", "reason", "original_error", "orig", "args", "__cause__",
+        "__context__", "__suppress_context__", "__traceback__", "__dict__", "__getattr__",
+        "__getattribute__",
+    }
+)  # fmt: skip
 
 
 def _is_bare(kind: type) -> bool:
     """Tell whether none of a class's bases has an attribute that is read, or makes up some."""
-    for base in lineage(kind):
-        own = _contents_of(base).keys()
-        if not READ.isdisjoint(own) or "__getattr__" in own:
-            return False
-        if "__getattribute__" in own and base not in _FREE:
-            return False
-    return True
+    bases = [base for base in lineage(kind) if base is not BaseException and base is not object]
+    return all(_TELLING.isdisjoint(_contents_of(base)) for base in bases)
 
 
 # What it tells, or None; the name of the nearest class that tells it; whether it is bare: nothing
-# is known of it, and its instances have no attribute by their class that is read.
+# is known of it, its instances have no attribute by their class that is read, and what all errors
+# have is read of them as of any.
 Known: TypeAlias = tuple[str | None, str, bool]
 
 
-@found_once
+@by_class
 def known_of(kind: type) -> Known:
-    """Tell what is known of a class of errors."""
+    """Tell what is known of an error by its class."""
     told = known_names()
     names = [name for name in map(name_of, lineage(kind)) if name in told]
     if names:

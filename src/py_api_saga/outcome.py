@@ -41,7 +41,8 @@ def failure(
     if errors:
         if len(errors) > 1:
             errors = dict(sorted(errors.items()))
-        failed, error = next(iter(errors.items()))
+        failed = min(errors)
+        error = errors[failed]
     else:
         failed = statuses.index(Status.PENDING) if Status.PENDING in statuses else None
         if trouble.reasons:
@@ -64,15 +65,13 @@ def failure(
         reasons = [
             reason for reason in trouble.reasons if all(reason is not e for e in errors.values())
         ]
-    passed = definition.pivot >= 0 and statuses[definition.pivot] is Status.SUCCEEDED
-    # In the order of the fields, each by its name: keywords cost as much as all the rest of this.
-    report = Report._make(
-        (
-            identify, outcome, definition.names.all, definition.after, statuses, results, failed,
-            passed, errors, undo_errors, reasons, frozenset(trouble.doubted), stuck,
-        )
-    )  # fmt: skip
-    exception._told = report  # noqa: SLF001 - set here alone, and read by its own class
+    exception._told = report = Report()  # noqa: SLF001 - set here alone, and read by its own class
+    report.identify, report.outcome, report.stuck = identify, outcome, stuck
+    report.name_all, report.after = definition.names.all, definition.after
+    report.statuses, report.results, report.failed = statuses, results, failed
+    report.passed = definition.pivot >= 0 and statuses[definition.pivot] is Status.SUCCEEDED
+    report.errors, report.undo_errors, report.reasons = errors, undo_errors, reasons
+    report.doubted = trouble.doubted
     return exception
 
 

@@ -29,14 +29,11 @@ class OperationReport(
     __slots__ = ()
 
 
-class Report(
-    namedtuple(  # noqa: PYI024 - as above
-        "Report",
-        "identify outcome name_all after statuses results failed passed errors undo_errors reasons "
-        "doubted stuck",
-    )
-):
-    """What became of a whole saga; lists are by operation index, maps hold what is rare."""
+class Report:
+    """What became of a whole saga; lists are by operation index, maps hold what is rare.
+
+    Whoever makes one sets its attributes: a constructor in Python costs as much as they do.
+    """
 
     identify: Callable[[], str]  # gives the id of the run, which most never ask for
     outcome: SagaStatus
@@ -51,8 +48,6 @@ class Report(
     reasons: list[BaseException]  # why it was stopped, if that is not what the exception names
     doubted: frozenset[int]  # which may or may not have happened
     stuck: dict[int, StuckReason]
-
-    __slots__ = ()
 
     @property
     def names(self) -> Sequence[str]:
@@ -124,7 +119,9 @@ class Report(
 
     def portable(self) -> Report:
         """Copy it with what can't be pickled as text."""
-        return self._replace(
+        copy = Report()
+        copy.__dict__.update(
+            self.__dict__,
             identify=Fixed(self.identify()),
             name_all=Fixed(tuple(self.names)),
             results=[portable(result) for result in self.results],
@@ -132,6 +129,7 @@ class Report(
             undo_errors={i: portable(error) for i, error in self.undo_errors.items()},
             reasons=[portable(reason) for reason in self.reasons],
         )
+        return copy
 
 
 class Fixed:

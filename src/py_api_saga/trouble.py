@@ -14,7 +14,9 @@ from py_api_saga.status import Status
 
 _OWED = frozenset({Status.SUCCEEDED, Status.IN_DOUBT, Status.STUCK})  # when a rollback begins
 _PENDING = Status.PENDING  # looking up a member of an Enum costs 60 ns, a global 5
-_NOBODY: frozenset[int] = frozenset()  # a set that is filled costs more, and these hardly are
+# A set that is filled costs more, and these hardly are.
+_NOBODY: frozenset[int] = frozenset()
+_NO_ATTEMPT: frozenset[Attempt] = frozenset()
 
 
 class Trouble:
@@ -64,11 +66,11 @@ class Trouble:
         self.errors: dict[int, BaseException] = {}
         self.reasons: list[BaseException] = []
         self.waiting: dict[int, float] = {}
-        self.doubted: set[int] = set()
-        self.recallable: set[int] = set()
+        self.doubted: frozenset[int] = _NOBODY
+        self.recallable: frozenset[int] = _NOBODY
         self.asked: frozenset[int] = _NOBODY
         self.too_old: frozenset[int] = _NOBODY
-        self.stragglers: frozenset[Attempt] = frozenset()
+        self.stragglers: frozenset[Attempt] = _NO_ATTEMPT
         self.landed: frozenset[int] = _NOBODY
         self.generations: dict[tuple[int, str], int] = {}
         self.undo_tries: dict[int, int] = {}
@@ -80,7 +82,7 @@ class Trouble:
         trouble = Trouble()
         trouble.errors, trouble.reasons = self.errors.copy(), self.reasons.copy()
         trouble.undone, trouble.undo_errors = self.undone.copy(), self.undo_errors.copy()
-        trouble.doubted = self.doubted.copy()
+        trouble.doubted = self.doubted
         return trouble
 
     def alive(self, i: int, *kinds: str) -> bool:

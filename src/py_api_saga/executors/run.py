@@ -738,32 +738,35 @@ class Run:
             complain("saga %s was left as it was, with calls to make", self.saga_id)
         if self._watched:
             self._emit("saga ended", outcome=outcome)
-        definition, interrupt = self.definition, self.interrupt
-        if outcome is _COMPLETED:
-            if interrupt is not None:
-                raise interrupt
+        if outcome is _COMPLETED and self.interrupt is None:
             return execution.returned()
+        # Errors know the frames they have passed; frames that know the errors would close a
+        # circle, which keeps the whole run until the garbage collector comes.
+        raise self._problem(outcome)
+
+    def _problem(self, outcome: SagaStatus) -> BaseException:
+        """Give what is to be raised in the end, and forget what only that is to know."""
+        execution, interrupt = self.execution, self.interrupt
+        if interrupt is not None and outcome is _COMPLETED:
+            return interrupt
         trouble = execution.trouble
         assert trouble is not None  # noqa: S101 - else it would have completed
         statuses, results = execution.status, execution.results
         stuck = execution.stuck_reasons() if outcome is _STUCK else _NOTHING_STUCK
-        # Errors know the frames they have passed; frames that know the errors would close a
-        # circle, which keeps the whole run until the garbage collector comes.
         if execution.at_rest and not trouble.stragglers:
             execution.entries, execution.trouble = [], None
         else:  # something may still land
             statuses, results, trouble = statuses.copy(), results.copy(), trouble.copied()
-        exception = failure(self._identify, definition, outcome, statuses, results, trouble, stuck)
+        exception = failure(
+            self._identify, self.definition, outcome, statuses, results, trouble, stuck
+        )
         cause = exception.operation_error
         if cause is not interrupt and isinstance(cause, BaseException):
             exception.__cause__ = cause
-        try:
-            if interrupt is None:
-                raise exception
-            put_behind(interrupt, exception)  # what became of the saga is told as well
-            raise interrupt
-        finally:
-            del exception, interrupt, cause, trouble
+        if interrupt is None:
+            return exception
+        put_behind(interrupt, exception)  # what became of the saga is told as well
+        return interrupt
 
 
 def unnoticed(began: float, seconds: float) -> float:
