@@ -95,6 +95,7 @@ HOUSE = (
     ("journal.format.sagas",),
     # What outlasts its process.
     ("durable", "durable.recorder", "durable.crew", "durable.unready"),
+    ("durable.punctual",),
     ("durable.run",),
     ("durable.knowing",),
     ("durable.beginning",),

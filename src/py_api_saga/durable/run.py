@@ -25,6 +25,7 @@ from py_api_saga.entries import (
     what_of,
 )
 from py_api_saga.exceptions import JournalError, SagaError
+from py_api_saga.executors.around import surround
 from py_api_saga.executors.run import Run, put_behind
 from py_api_saga.journal.changes import Append, Change, Create, SagaExistsError, latest
 from py_api_saga.journal.format.entries import write_entry
@@ -92,6 +93,18 @@ class DurableRun(Run):
         self._unmade: Sequence[Entry] = ()
         self._unanswered: tuple[Entry, ...] = ()
         self.execution.moves.clear()
+        if hasattr(recorder.journal, "see_in_time"):  # a journal of leases: see `Leased`
+            surround(self, ())
+
+    @property
+    def gate(self) -> Any:
+        """What each call has to pass, if claims end by themselves in this journal."""
+        journal: Any = self.recorder.journal
+        if not hasattr(journal, "see_in_time"):
+            return None
+        from py_api_saga.durable.punctual import Punctual  # noqa: PLC0415 - few journals have leases
+
+        return Punctual(journal)
 
     def _begin(self) -> None:
         """Say nothing yet: that is done once it is on record."""
@@ -199,7 +212,7 @@ class DurableRun(Run):
                 if self._prepare_pending():
                     return True
             except SagaError as error:
-                self._lose(error)
+                self.lose(error)
             else:
                 if self._begun and not self.execution.moves:  # nobody is to hear of anything
                     self._unmade = ()
@@ -271,7 +284,8 @@ class DurableRun(Run):
         while self.prepare_write([]):
             self.write()
 
-    def _lose(self, error: SagaError) -> None:
+    def lose(self, error: SagaError) -> None:
+        """Call nothing more: the journal can't be written any more, or not by this process."""
         self.lost, self.left = error, True
         if not self._is_refused:  # else it is not in there
             error.add_note(f"saga {self.saga_id!r} stays as it is in its journal")
@@ -348,7 +362,7 @@ class DurableRun(Run):
     def stop(self, interrupt: BaseException, kind: str = "") -> None:
         """Take in an interrupt, as any run does; but what the journal has raised does not count."""
         if not kind and type(interrupt) is JournalError:
-            self._lose(interrupt)
+            self.lose(interrupt)
         else:
             super().stop(interrupt, kind)
 
@@ -391,7 +405,7 @@ class DurableRun(Run):
     def _given_up(self, error: BaseException) -> SagaError:
         """Say that the saga is left as its journal has it."""
         if self.lost is None:
-            self._lose(JournalError(f"it was left: {type(error).__name__} was raised"))
+            self.lose(JournalError(f"it was left: {type(error).__name__} was raised"))
         assert self.lost is not None  # noqa: S101 - it is now
         error.add_note(f"saga {self.saga_id!r} is open in its journal, for recovery")
         return self.lost

@@ -7,8 +7,12 @@ nothing around its calls does not even look.
 What came of an attempt depends on the moment in which an error has left it; `attempt` says how:
 
     ENTERING    the call was not made
+    HELD        neither, and the gate of the run says that it is not to be: see `Gate`
     CALLING     it is an error of the call, as without all this
     LEAVING     the call had succeeded, and nobody knows whether that stands: a `LeavingError`
+
+A run may have a gate, which each call has to pass as the last thing, once its arguments are there:
+what lets a run make its calls may have ended while a call waited for its thread or its task.
 
 The managers are left in any case. What they raise after an error is logged, and that they suppress
 one is ignored. Each is a `with` of its own: a signal never strikes between entering it and knowing
@@ -19,18 +23,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, Protocol
 
 from py_api_saga.calls import IS_ASYNC, Call
 from py_api_saga.current import Around, current
 from py_api_saga.entries import ACTION, ASK, COMPENSATION, Entry, index_of
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.executors.calling import filled, is_awaitable, not_awaited
-from py_api_saga.executors.passage import CALLING, LEAVING, Passage, is_strike
+from py_api_saga.executors.passage import CALLING, HELD, LEAVING, Passage, is_strike
 from py_api_saga.executors.run import Run
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain
 from py_api_saga.operation import Operation
+
+
+class Gate(Protocol):
+    """What each call of a run has to pass, in its thread or task."""
+
+    def is_open(self, run: Any) -> bool:
+        """Tell whether a call may be made; asked before each, so it should be fast."""
+
+    def wait(self, run: Any) -> None:
+        """Return when it may.
+
+        Raises:
+            SagaError: It may not, nor may any other of this run, which has been told so.
+        """
+
+    async def await_(self, run: Any) -> None:
+        """Like `wait`, without blocking the loop."""
+
 
 _COROUTINE, _ASYNC_GENERATOR = 0x80, 0x200  # flags of code
 
@@ -48,10 +70,10 @@ def surround(run: Run, around: Sequence[Around]) -> Run:
     Raises:
         SagaDefinitionError: A plain function would need context managers that are to be awaited.
     """
-    names = run.definition.names.all()
+    names, gate = run.definition.names.all(), run.gate
     run.operations = tuple(
         [
-            _surrounded(operation, around, f"operation {i + 1}, {names[i]!r}")
+            _surrounded(operation, around, gate, f"operation {i + 1}, {names[i]!r}")
             for i, operation in enumerate(run.definition.operations)
         ]
     )
@@ -59,21 +81,23 @@ def surround(run: Run, around: Sequence[Around]) -> Run:
     return run
 
 
-def _surrounded(operation: Operation, around: Sequence[Around], where: str) -> Operation:
+def _surrounded(
+    operation: Operation, around: Sequence[Around], gate: Gate | None, where: str
+) -> Operation:
     undo, policy = operation.compensation, operation.policy
     if policy.ask is not None:
-        policy = policy.asking(_inside(policy.ask, ASK, around, where))
+        policy = policy.asking(_inside(policy.ask, ASK, around, gate, where))
     return Operation.of(
         operation.label,
-        _inside(operation.action, ACTION, around, where),
-        undo and _inside(undo, COMPENSATION, around, where),
+        _inside(operation.action, ACTION, around, gate, where),
+        undo and _inside(undo, COMPENSATION, around, gate, where),
         operation.after,
         policy,
         operation.scope,
     )
 
 
-def _inside(call: Call, kind: str, around: Sequence[Around], where: str) -> Call:
+def _inside(call: Call, kind: str, around: Sequence[Around], gate: Gate | None, where: str) -> Call:
     """Put a call inside of what is around it."""
     if not call[IS_ASYNC]:
         for one in around:
@@ -83,7 +107,7 @@ def _inside(call: Call, kind: str, around: Sequence[Around], where: str) -> Call
                     f"it that need not be awaited, got those of {name_of(one)}"
                 )
                 raise SagaDefinitionError(message)
-    return Surrounded(call, kind, around), (), {}, (), call[IS_ASYNC]
+    return Surrounded(call, kind, around, gate), (), {}, (), call[IS_ASYNC]
 
 
 def _has_to_be_awaited(around: Any) -> bool:
@@ -97,11 +121,13 @@ def _has_to_be_awaited(around: Any) -> bool:
 class Surrounded:
     """A call inside of what is around each call; it is called in its place, without arguments."""
 
-    __slots__ = ("_around", "_call", "_kind")
+    __slots__ = ("_around", "_call", "_gate", "_kind")
 
-    def __init__(self, call: Call, kind: str, around: Sequence[Around]) -> None:
+    def __init__(
+        self, call: Call, kind: str, around: Sequence[Around], gate: Gate | None = None
+    ) -> None:
         """Take a call of a kind, and the functions that give its managers, the outermost first."""
-        self._call, self._kind, self._around = call, kind, around
+        self._call, self._kind, self._around, self._gate = call, kind, around, gate
 
     def __call__(self) -> Any:
         """Make the call, or give the coroutine that makes it."""
@@ -240,6 +266,11 @@ class Surrounded:
         if needs:
             passage.theirs = self._filled
             args, keywords = self._filled(run, intent)
+        gate = self._gate
+        if gate is not None and not gate.is_open(run):
+            passage.moment, passage.theirs = HELD, None
+            gate.wait(run)
+            passage.moment = CALLING
         passage.theirs = function
         value = function(*args, **keywords)
         if is_awaitable(value):
@@ -253,6 +284,11 @@ class Surrounded:
         if needs:
             passage.theirs = self._filled
             args, keywords = self._filled(run, intent)
+        gate = self._gate
+        if gate is not None and not gate.is_open(run):
+            passage.moment, passage.theirs = HELD, None
+            await gate.await_(run)
+            passage.moment = CALLING
         passage.theirs = _coroutine(function)
         value = await function(*args, **keywords)
         passage.theirs = None

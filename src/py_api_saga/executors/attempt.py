@@ -36,12 +36,12 @@ from py_api_saga.entries import (
     what_of,
 )
 from py_api_saga.error_details import traceback_of
-from py_api_saga.exceptions import LeavingError
+from py_api_saga.exceptions import LeavingError, SagaError
 from py_api_saga.executors.around import Surrounded
 from py_api_saga.executors.calling import NEVER_AWAITABLE, filled, not_awaited
 from py_api_saga.executors.inbox import GLANCE
 from py_api_saga.executors.meaning import meaning
-from py_api_saga.executors.passage import AT_THE_DOOR, CALLING, ENTERING, Passage, is_beside
+from py_api_saga.executors.passage import AT_THE_DOOR, CALLING, ENTERING, HELD, Passage, is_beside
 from py_api_saga.executors.run import Run, is_defect, unnoticed
 from py_api_saga.executors.running import Running, at_home
 from py_api_saga.executors.threads import soon, start
@@ -168,13 +168,15 @@ def judged_by(passage: Passage, run: Run, intent: Entry, error: BaseException) -
     Raises:
         BaseException: The error, which came from outside, between two lines of ours.
     """
+    if passage.moment == HELD and isinstance(error, SagaError):
+        return not_made(intent, error)
     if passage.struck and isinstance(error, Exception):  # pragma: no cover - as above
         assert run.passages is not None  # noqa: S101 - it was among them
         run.passages[intent] = passage  # for `Run.fate_of`
         raise error
     moment = passage.moment
     if not isinstance(error, Exception) or is_limit(error):
-        is_before = moment == ENTERING and kind_of(intent) != COMPENSATION
+        is_before = moment in (ENTERING, HELD) and kind_of(intent) != COMPENSATION
         return not_made(intent, error) if is_before else interrupted(intent, error)
     if moment == CALLING:
         return meant(run, intent, error)

@@ -9,6 +9,7 @@ from py_api_saga.current import CurrentOperation
 from py_api_saga.error_details import traceback_of
 
 ENTERING: Final = "entering"  # what is around the call, which has not been made
+HELD: Final = "held"  # at the last moment before the call, by the gate of its run
 CALLING: Final = "calling"
 LEAVING: Final = "leaving"  # what is around the call, which has succeeded
 
@@ -19,7 +20,7 @@ class Passage:
     """How far one attempt has come.
 
     Attributes:
-        moment: ENTERING, CALLING or LEAVING.
+        moment: ENTERING, HELD, CALLING or LEAVING.
         operation: What the functions that are around the call are given.
         problem: What is being raised, or None.
         left: What has raised that as it was left, by name, or nothing.

@@ -190,6 +190,11 @@ class Run:
             self._announce()
 
     @property
+    def gate(self) -> Any:
+        """What each call has to pass (`executors.around.Gate`), or None; a kind of run has one."""
+        return None
+
+    @property
     def awaits(self) -> bool:
         """Whether a call is in flight that will have an answer."""
         return bool(self.execution.flying)

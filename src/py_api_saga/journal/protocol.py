@@ -133,3 +133,21 @@ class Journal(Vocabulary, Protocol):
 
         With `prefix`, those whose id begins with it.
         """
+
+
+class Leased(Protocol):
+    """What a journal has besides whose claims end by themselves, unless a lease is renewed."""
+
+    def is_in_time(self) -> bool:
+        """Tell whether the lease runs, so that nobody has taken what this process drives."""
+
+    def see_in_time(self, claim: Claim) -> None:
+        """Return once it runs, and it is certain that the claim stands.
+
+        Raises:
+            SagaInProgress: It does not: somebody has taken the saga over.
+            JournalError: Nobody can tell.
+        """
+
+    async def asee_in_time(self, claim: Claim) -> None:
+        """Like `see_in_time`, without blocking the loop."""

@@ -127,7 +127,7 @@ class DatabaseJournal(Reads):
                 refuse(changes, error)
                 return
             if bench.lease.is_late():
-                self._see_in_time(bench, changes)
+                self._confirm(bench, changes)
             busy = [change for change in changes if not change.settled]
             if not busy:
                 return
@@ -152,7 +152,7 @@ class DatabaseJournal(Reads):
                 refuse(changes, error)
                 return
             if bench.lease.is_late():
-                await self._asee_in_time(bench, changes, loop)
+                await self._aconfirm(bench, changes, loop)
             busy = [change for change in changes if not change.settled]
             if not busy:
                 return
@@ -162,30 +162,44 @@ class DatabaseJournal(Reads):
                 pause = min(2 * pause, _LONGEST_PAUSE)
 
     @staticmethod
-    def _see_in_time(bench: Bench, changes: Sequence[Change]) -> None:
-        """See that no call starts under a lease that has run out, however that came."""
+    def _confirm(bench: Bench, changes: Sequence[Change]) -> None:
+        """See that nobody goes on under a lease that has run out, however that came."""
         going = [change for change in changes if bench.goes_on(change)]
-        while bench.lease.is_late() and any(map(bench.goes_on, going)):
-            bench.queue.write([nothing := Leave(Claim(""))])  # which compares all claims
-            if nothing.error is not None:
-                break
-        else:
-            nothing = Leave(Claim(""))
-        _see_kept(bench, going, nothing.error)
+        error = None
+        while bench.lease.is_late() and error is None and any(map(bench.goes_on, going)):
+            bench.queue.write([comparing := Leave(Claim(""))])
+            error = comparing.error
+        _tell(bench, going, error)
 
     @staticmethod
-    async def _asee_in_time(
-        bench: Bench, changes: Sequence[Change], loop: AbstractEventLoop
-    ) -> None:
+    async def _aconfirm(bench: Bench, changes: Sequence[Change], loop: AbstractEventLoop) -> None:
         going = [change for change in changes if bench.goes_on(change)]
-        while bench.lease.is_late() and any(map(bench.goes_on, going)):
-            for future in bench.queue.submit([nothing := Leave(Claim(""))], loop):
+        error = None
+        while bench.lease.is_late() and error is None and any(map(bench.goes_on, going)):
+            for future in bench.queue.submit([comparing := Leave(Claim(""))], loop):
                 await future
-            if nothing.error is not None:
-                break
-        else:
-            nothing = Leave(Claim(""))
-        _see_kept(bench, going, nothing.error)
+            error = comparing.error
+        _tell(bench, going, error)
+
+    def is_in_time(self) -> bool:
+        """Tell whether the lease runs; see `Leased`."""
+        return not self.bench.lease.is_late()
+
+    def see_in_time(self, claim: Claim) -> None:
+        """Return once it runs, and it is certain that the claim stands."""
+        self._confirm(self.bench, [held := _held(claim)])
+        self._see_held(held)
+
+    async def asee_in_time(self, claim: Claim) -> None:
+        """Like `see_in_time`, without blocking the loop."""
+        loop: AbstractEventLoop = sys.modules["asyncio"].get_running_loop()
+        await self._aconfirm(self.bench, [held := _held(claim)], loop)
+        self._see_held(held)
+
+    def _see_held(self, held: Change) -> None:
+        if held.error is None and not self.bench.goes_on(held):
+            held.error = taken_over(held.claim)
+        held.check()
 
     def leave(self, claim: Claim) -> None:
         """Stop driving a saga, at once in this process, durably with its next commit."""
@@ -331,7 +345,7 @@ def _give_up(bench: Bench, busy: Sequence[Change], since: float) -> bool:
     return bool(late)
 
 
-def _see_kept(bench: Bench, going: Sequence[Change], error: Exception | None) -> None:
+def _tell(bench: Bench, going: Sequence[Change], error: Exception | None) -> None:
     """Have whoever waited know what it has lost meanwhile."""
     for change in going:
         if not bench.goes_on(change):
@@ -339,3 +353,10 @@ def _see_kept(bench: Bench, going: Sequence[Change], error: Exception | None) ->
         elif error is not None:
             change.error = JournalError(*error.args)
             change.error.__cause__ = error.__cause__
+
+
+def _held(claim: Claim) -> Change:
+    """Give what stands for a claim that is held, where changes are asked for."""
+    held = Change(claim)
+    held.settled = True
+    return held
