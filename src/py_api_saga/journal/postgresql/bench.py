@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import Any
 
 from py_api_saga import chance, clock
 from py_api_saga.exceptions import JournalError
@@ -21,7 +21,6 @@ from py_api_saga.journal.postgresql.connections import Connection
 from py_api_saga.journal.postgresql.lease import Heartbeat, Lease
 from py_api_saga.journal.postgresql.server import LONGEST_PAUSE, PAUSE, Asked, Found, Server
 from py_api_saga.journal.postgresql.trouble import (
-    ForgottenError,
     UnreachableError,
     cannot,
     code_of,
@@ -59,7 +58,7 @@ class Bench:
         self.turn = threading.RLock()  # reentrant only to know who holds it
         self.queue = GroupCommit(self.desk, self)
         self.lease = Lease(lease)
-        self.heartbeat = Heartbeat(self.lease, self, self.is_usable)
+        self.heartbeat = Heartbeat(self.lease, self, self._is_ours)
         self.commits = 0
         self.process = os.getpid()
         self.is_closed = False
@@ -72,7 +71,10 @@ class Bench:
 
     def is_usable(self) -> bool:
         """Tell whether this process may use it."""
-        return self.process == os.getpid() and not self.is_closed
+        return self._is_ours() and not self.is_closed
+
+    def _is_ours(self) -> bool:
+        return self.process == os.getpid()
 
     # --- a batch ---------------------------------------------------------------------------------
 
@@ -287,32 +289,19 @@ class Bench:
             sent: When it was.
             found: What it found.
             is_alone: Nothing is driven, so it does not matter if we were late.
-
-        Raises:
-            ForgottenError: Nobody knows of us.
         """
-        if not found:
-            self._be_forgotten()
-        if is_alone:
+        if not found:  # nobody knows of us: whoever compares sees to that
+            self.lease.end()
+        elif is_alone:
             self.lease.begin(sent)
         else:
             self.lease.renewed(sent, was_alive=found[0][0])
-
-    def _be_forgotten(self) -> NoReturn:
-        """Have no number and no claim any more, with the turn held: we were away for very long."""
-        self.lease.end()
-        self.desk.forget()
-        self._is_registered = False
-        raise ForgottenError
 
     def _compare(self, connection: Connection) -> set[Claim]:
         """Renew the lease, and end the claims that others have taken; with the turn held.
 
         Returns:
-            What was taken.
-
-        Raises:
-            ForgottenError: All was: nobody knows of us.
+            What was taken: all, if nobody knows of us any more, since we were away for very long.
         """
         claims = self._claims()
         mine = {
@@ -323,7 +312,9 @@ class Bench:
         sent = clock.boottime()
         renewed, found = self.server.transact(connection, [("renew", self._me()), ("mine", mine)])
         if not renewed:
-            self._be_forgotten()
+            self.desk.forget()
+            self._is_registered = False
+            return {*claims}
         stands = {(number, epoch): rows or 0 for number, epoch, rows in found}
         # A server that has not all of its rows is one that was put in the place of another.
         lost = {c for c in claims if stands.get((c.number, c.epoch), -1) < c.rows}
@@ -346,8 +337,6 @@ class Bench:
             try:
                 if self._must_compare():
                     self._compare(connection)
-            except ForgottenError:
-                pass
             finally:
                 self.turn.release()
 

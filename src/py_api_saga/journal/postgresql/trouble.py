@@ -71,10 +71,6 @@ _PASSING = (
 )  # fmt: skip
 
 
-class ForgottenError(Exception):
-    """The database knows nothing of this process any more: it is to begin with another number."""
-
-
 class UnreachableError(Exception):
     """No connection could be made: in our own words alone.
 
@@ -88,7 +84,7 @@ class UnreachableError(Exception):
 
 
 _OWN = (
-    *(psycopg.Error, SagaError, SagaExistsError, ForgottenError, UnreachableError),
+    *(psycopg.Error, SagaError, SagaExistsError, UnreachableError),
     *(ValueError, TypeError, OverflowError),
 )
 
@@ -125,7 +121,7 @@ def is_of_value(error: Exception) -> bool:
 
 def is_again(error: Exception) -> bool:
     """Tell whether the same may succeed when it is tried again on the same connection."""
-    return code_of(error) in _AGAIN or isinstance(error, ForgottenError)
+    return code_of(error) in _AGAIN
 
 
 def is_gone(error: Exception) -> bool:

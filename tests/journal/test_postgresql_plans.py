@@ -1,0 +1,90 @@
+"""How PostgreSQL finds what a journal asks for, in tables that nobody has analyzed."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+from servers.shared import Database
+
+from py_api_saga.journal import PostgreSQLJournal
+from py_api_saga.journal.postgresql.writes import array, texts
+
+ALL = {"counts"}  # what looks at all sagas, since it is about all of them
+
+GIVEN: dict[str, Any] = {
+    "owner": 7,
+    "lease": 30000,
+    "host": "here",
+    "pid": 1,
+    "numbers": array([5, 70000]),
+    "epochs": array([1, 1]),
+    "ns": array([2, 2]),
+    "bodies": texts(["[2]", "[2]"]),
+    "statuses": array([None, None]),
+    "rested": array([False, False]),
+    "tries": array([None, None]),
+    "dues": array([None, None]),
+    "changed": array([None, None]),
+    "ids": texts(["s5", "s70000"]),
+    "names": texts(["x", None]),
+    "driven": array([True, True]),
+    "owners": array([3, 3]),
+    "force": array([False, False]),
+    "counted": array([1, 1]),
+    "delays": array([0, 0]),
+    "digests": texts(["d", "d"]),
+    "id": "s5",
+    "now": 1 << 50,
+    "late": 1 << 60,
+    "skip": array([1]),
+    "limit": 10,
+    "name": "x",
+    "before": None,
+    "after": None,
+    "prefix": "s500",
+    "past": "s501",
+}
+# For which other values are given than to a write of the same name.
+SELECTED = {"statuses": array([3])}
+NOT_STATEMENTS = {"begin", "begin_reading", "settings", "commit", "server", "is_made", "now"}
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("plans", ["force_custom_plan", "force_generic_plan"])
+def test_no_table_is_read_from_end_to_end(database: Database, plans: str) -> None:
+    """With 100,000 sagas, most of which have ended; also if the plan was made when it was empty."""
+    with closing(PostgreSQLJournal(database.url, schema=database.schema)) as journal:
+        journal.create_schema()
+        queries = journal.bench.server.queries
+    wrong = {}
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(f"SET search_path = {database.schema}")
+        connection.execute(f"SET plan_cache_mode = {plans}")
+        for table in ("saga_saga", "saga_entry"):
+            connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+        connection.execute(
+            "INSERT INTO saga_saga"
+            "(saga_id, name, status, epoch, owner, tries, created, changed, due)"
+            " SELECT 's' || i, 'x', CASE WHEN i % 100 = 0 THEN i / 100 % 3 ELSE 3 END,"
+            " 1, 3, 0, i, i, 0 FROM generate_series(1, 100000) AS i"
+        )
+        connection.execute("INSERT INTO saga_entry SELECT number, 1, 0, '[1]' FROM saga_saga")
+        for name, query in queries.items():
+            if name in NOT_STATEMENTS or name in ALL:
+                continue
+            given = {**GIVEN, **(SELECTED if name.startswith("select") else {})}
+            connection.execute(queries["begin"])
+            connection.execute(queries["settings"])
+            explained = connection.execute(b"EXPLAIN " + query, given).fetchall()
+            connection.execute("ROLLBACK")
+            plan = "\n".join(line for (line,) in explained)
+            if any(
+                "Seq Scan on saga_saga" in line or "Seq Scan on saga_entry" in line
+                for line in plan.splitlines()
+            ):
+                wrong[name] = plan
+
+    assert wrong == {}
