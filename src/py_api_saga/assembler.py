@@ -31,7 +31,7 @@ from py_api_saga.exceptions import (
     SagaDefinitionError,
     SagaException,
     check_around,
-    check_journal,
+    check_beginning,
     refused,
     seconds,
 )
@@ -166,7 +166,7 @@ class Saga(Executable):
     def _endure(self, journal: Any, on_crash: Any, max_doubt_age: float | None) -> None:
         """Take in what concerns a crash."""
         if journal is not None:
-            self.journal = check_journal(journal, "saga")
+            self.journal = check_beginning(journal, "saga")
         if on_crash is not None:
             self.on_crash = _on_crash(on_crash)
         if max_doubt_age is not None:
@@ -587,7 +587,7 @@ class Saga(Executable):
         definition.on_crash = _on_crash(self.on_crash)
         age = seconds(self.max_doubt_age, "saga: max_doubt_age")
         in_loop = drive_late is not make_calls
-        journal = check_journal(journal, "saga")
+        journal = check_beginning(journal, "saga")
         begun = durable()
         recorder = begun.begin(
             journal, definition, self.name, saga_id, deadline, age, limit, in_loop

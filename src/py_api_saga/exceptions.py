@@ -40,6 +40,15 @@ def refused(where: str, expected: str, got: object) -> SagaDefinitionError:
 
 def check_journal(journal: T, where: str) -> T:
     """Refuse what is not a journal: a path, say, or a class."""
+    check_beginning(journal, where)
+    if not hasattr(journal, "waiting"):
+        expected = "the journal itself: in what its within() gives a saga can only be started"
+        raise refused(f"{where}: journal", expected, journal)
+    return journal
+
+
+def check_beginning(journal: T, where: str) -> T:
+    """Refuse what sagas can't even be started in; in a transaction of the user's they can."""
     if isinstance(journal, type) or not hasattr(journal, "awrite"):
         expected = 'a journal, such as SQLiteJournal("sagas.db")'
         raise refused(f"{where}: journal", expected, journal)

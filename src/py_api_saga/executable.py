@@ -14,7 +14,7 @@ from py_api_saga.executors.choreography import MAX_THREADS
 from py_api_saga.executors.driving import drive
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
-from py_api_saga.journal.protocol import Journal
+from py_api_saga.journal.protocol import Journal, Within
 from py_api_saga.operation import Operation
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ class Executable:
         *,
         saga_id: str | None = None,
         deadline: float | None = None,
-        journal: Journal | None = None,
+        journal: Journal | Within | None = None,
         at_once: bool = False,
     ) -> str:
         """Write the run down, and let whoever recovers next run it.
@@ -191,7 +191,8 @@ class Executable:
         Args:
             saga_id: As in `orchestrator_execute`; by default a random one.
             deadline: As there, from now on.
-            journal: As there.
+            journal: As there; or, of a journal in PostgreSQL, what its `within` gives: then the
+                run is written down in a transaction of yours, and is there once that has committed.
             at_once: Whether it is to run as `choreography_execute` does it.
 
         Returns:
@@ -200,6 +201,9 @@ class Executable:
         Raises:
             SagaDefinitionError: As there; or there is no journal.
             SagaConflict, JournalError: As there.
+            SagaInProgress: Another transaction has just started a run with this id, and has not
+                ended.
+            Exception: Of your driver, if your transaction can't go on.
         """
         started: str = durable().start(self._to_start(saga_id, deadline, journal, at_once=at_once))
         return started
@@ -209,7 +213,7 @@ class Executable:
         *,
         saga_id: str | None = None,
         deadline: float | None = None,
-        journal: Journal | None = None,
+        journal: Journal | Within | None = None,
         at_once: bool = False,
     ) -> str:
         """Like `start`, without blocking the loop."""
@@ -222,14 +226,15 @@ class Executable:
         self,
         saga_id: str | None,
         deadline: float | None,
-        journal: Journal | None,
+        journal: Journal | Within | None,
         *,
         at_once: bool,
     ) -> Recorder:
         definition, limit = self._chain(), None
         if at_once:
             definition, limit = self._graph(), self._limit(None)
-        run: Any = self._run(definition, saga_id, deadline, make_calls, journal, limit)
+        written_to: Any = journal  # it need not be all that a run asks of a journal
+        run: Any = self._run(definition, saga_id, deadline, make_calls, written_to, limit)
         if type(run) is Run:
             raise refused("start: journal", "a journal, here or in the saga", None)
         recorder: Recorder = run.recorder

@@ -86,7 +86,7 @@ HOUSE = (
     ("journal.postgresql.server",),
     ("journal.postgresql.writes",),
     ("journal.postgresql.bench", "journal.postgresql.reading"),
-    ("journal.postgresql.benches", "journal.postgresql.view"),
+    ("journal.postgresql.benches", "journal.postgresql.view", "journal.postgresql.within"),
     ("journal.sqlite.journal", "journal.memory", "journal.postgresql.journal"),
     ("journal",),
     ("journal.format.values",),

@@ -2,14 +2,14 @@
 
 from typing import TYPE_CHECKING
 
-from py_api_saga.journal.protocol import Codec, Journal
+from py_api_saga.journal.protocol import Codec, Journal, Within
 
 if TYPE_CHECKING:
     from py_api_saga.journal.memory import MemoryJournal
     from py_api_saga.journal.postgresql.journal import PostgreSQLJournal
     from py_api_saga.journal.sqlite.journal import SQLiteJournal
 
-__all__ = ["Codec", "Journal", "MemoryJournal", "PostgreSQLJournal", "SQLiteJournal"]
+__all__ = ["Codec", "Journal", "MemoryJournal", "PostgreSQLJournal", "SQLiteJournal", "Within"]
 
 
 _LATE = {  # name -> its module

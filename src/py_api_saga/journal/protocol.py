@@ -37,6 +37,41 @@ class Vocabulary(Protocol):
     def codec(self) -> Codec | None: ...  # noqa: D102
 
 
+class Within(Vocabulary, Protocol):
+    """A transaction of yours, in which sagas can be started: what `within` of a journal returns.
+
+    Such a saga is there once your transaction has committed, and never if that is rolled back.
+    Whoever recovers next runs it, or whoever runs a saga with its id, in the journal itself.
+
+    Nothing can be run in it: nothing of a run would be on record before your commit, and if that
+    failed nobody would know of what was called. So it has less than a journal.
+
+    Attributes:
+        place: Where the journal is, for messages; never with a password.
+    """
+
+    @property
+    def place(self) -> str: ...  # noqa: D102 - described above
+
+    def write(self, *changes: Change) -> None:
+        """Write, in your transaction, sagas that somebody else is to run; refuse all else."""
+
+    async def awrite(self, *changes: Change) -> None:
+        """Like `write`, under asyncio."""
+
+    def leave(self, claim: Claim) -> None:
+        """Note that a claim which was refused is over."""
+
+    def find(self, saga_id: str) -> Summary | None:
+        """Give the summary of a saga that a write has found there."""
+
+    def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
+        """Give the first row of each of these, which holds what it is to do."""
+
+    def now(self) -> float:
+        """Tell the time by the clock of the journal, seconds since 1970."""
+
+
 class Journal(Vocabulary, Protocol):
     """Where sagas are recorded.
 

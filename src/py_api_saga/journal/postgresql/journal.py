@@ -15,13 +15,14 @@ from py_api_saga.journal.format.sealing import check_codec
 from py_api_saga.journal.postgresql import benches
 from py_api_saga.journal.postgresql.bench import Bench
 from py_api_saga.journal.postgresql.connections import Connection, Connections, OwnConnections
-from py_api_saga.journal.postgresql.queries import Naming, schema
+from py_api_saga.journal.postgresql.queries import Naming, schema, statements
 from py_api_saga.journal.postgresql.reading import Reads, summaries
 from py_api_saga.journal.postgresql.server import Server
 from py_api_saga.journal.postgresql.trouble import cannot
 from py_api_saga.journal.postgresql.view import View
+from py_api_saga.journal.postgresql.within import Transactional, UsersTransaction
 from py_api_saga.journal.postgresql.writes import array, milliseconds
-from py_api_saga.journal.protocol import Codec
+from py_api_saga.journal.protocol import Codec, Within
 from py_api_saga.journal.sql.desk import refuse
 from py_api_saga.journal.sql.group_commit import RetiredError
 
@@ -111,6 +112,25 @@ class DatabaseJournal(Reads):
             for statement in schema(self._naming).values():
                 connection.execute(statement.encode())
         server.check_format(connection)
+
+    def within(self, connection: Transactional) -> Within:
+        """Give what a saga is started in, in a transaction of yours: `start(journal=…)` takes it.
+
+        The saga is there once your transaction has committed, and never if that, or the savepoint
+        in which it was started, is rolled back. Whoever recovers next runs it, or whoever runs a
+        saga with the same id in the journal itself. Nothing can be run in what this gives.
+
+        Args:
+            connection: A `Session` or `Connection` of SQLAlchemy's, with any driver, or a
+                connection of psycopg 3; for `astart` an `AsyncSession`, an `AsyncConnection`, or an
+                asynchronous one of psycopg's. To the database of this journal; not in autocommit,
+                unless a transaction was begun.
+
+        Raises:
+            TypeError: It is none of these.
+        """
+        query = statements(self._naming, self._durability)["start"]
+        return UsersTransaction(self, self._naming, query, connection)
 
     # --- writing ---------------------------------------------------------------------------------
 

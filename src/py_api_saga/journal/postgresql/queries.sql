@@ -136,6 +136,30 @@ WITH given AS (
 )
 SELECT saga_id, number FROM created;
 
+-- name: start
+-- A new saga with its first row, in a transaction of the user's; or what there is, as much of it as tells
+-- whether it is the same. One row in any case. It sets nothing, since all that is set would be set for the
+-- user too; so it is written for one saga, and found by indexes without being told to.
+WITH given AS (
+  SELECT {now} AS t FROM {p}format
+  WHERE {version} BETWEEN readable_from AND version
+    AND pg_try_advisory_xact_lock(hashtextextended('{p}' || CAST(%(saga_id)s AS text), 0))
+), created AS (
+  INSERT INTO {p}saga(saga_id, name, status, epoch, owner, tries, created, changed, due)
+  SELECT CAST(%(saga_id)s AS text), CAST(%(name)s AS text), 0, 0, 0, 0, t, t, 0 FROM given
+  ON CONFLICT (saga_id) DO NOTHING RETURNING number, created
+), first AS (
+  INSERT INTO {p}entry(saga, n, at, body) SELECT number, 1, created, CAST(%(body)s AS text) FROM created
+)
+SELECT f.version, f.readable_from, EXISTS (SELECT FROM given), created.number,
+  s.number, s.saga_id, s.name, s.status, s.owner, s.epoch, s.tries, s.created, s.changed, s.due, s.digest,
+  e.at, e.body
+FROM (VALUES (1)) AS one
+LEFT JOIN {p}format f ON true
+LEFT JOIN created ON true
+LEFT JOIN {p}saga s ON s.saga_id = CAST(%(saga_id)s AS text)
+LEFT JOIN {p}entry e ON e.saga = s.number AND e.n = 1;
+
 -- name: take
 -- Claims: nothing happens to a saga unless it is as it was seen, or was left since, and nobody who lives
 -- drives it. That somebody is dead is looked up with a lock on its row, so it cannot come back to life

@@ -138,15 +138,8 @@ class Server:
         self._see_format(self.ask(connection, "version"))
 
     def _see_format(self, found: Found) -> None:
-        version, readable_from = found[0] if found else (0, 0)
-        if version == VERSION or (version > VERSION >= readable_from):
-            return
-        message = (
-            f"the journal {self.place} ({self.naming}…) has format {version}, and this release of "
-            f"py-api-saga uses {VERSION}: update "
-            + ("py-api-saga" if version > VERSION else "the tables: see `saga schema postgresql`")
-        )
-        raise JournalError(message)
+        if (problem := format_problem(*(found[0] if found else (0, 0)))) is not None:
+            raise JournalError(f"the journal {self.place} ({self.naming}…) {problem}")
 
     def look(self) -> None:
         """See that there is a journal that this release can read.
@@ -249,3 +242,12 @@ class Server:
         if self._asked is None or not 0 <= clock.boottime() - self._asked < FRESH:
             self.read("now")
         return clock.boottime() + self._ahead
+
+
+def format_problem(version: int, readable_from: int) -> str | None:
+    """Say of a journal, by the format that it has, why it can't be used; None if it can."""
+    if version == VERSION or version > VERSION >= readable_from:
+        return None
+    return f"has format {version}, and this release of py-api-saga uses {VERSION}: update " + (
+        "py-api-saga" if version > VERSION else "the tables: see `saga schema postgresql`"
+    )

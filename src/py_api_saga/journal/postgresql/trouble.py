@@ -98,7 +98,8 @@ def unreachable(error: BaseException) -> UnreachableError:
 
 def code_of(error: BaseException) -> str:
     """Give the code of an error; empty if there is none."""
-    return getattr(error, "sqlstate", None) or ""
+    # psycopg2, in whose words a user's transaction may be, has a name of its own for it
+    return getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
 
 
 def has_struck(error: Exception) -> bool:

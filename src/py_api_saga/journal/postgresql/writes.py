@@ -297,10 +297,7 @@ class Script:
         elif is_ours or saga_id in self._unsure:  # a transaction of ours holds the id, till it ends
             self.busy.append(change)
         else:
-            change.error = SagaInProgress(
-                f"saga {saga_id!r} is being started by a transaction that has not ended: what "
-                f"comes of that is seen once it has"
-            )
+            change.error = begun_elsewhere(saga_id)
 
     def _judge_take(self, change: Take, there: tuple[Any, ...] | None) -> None:
         seen = change.seen
@@ -346,3 +343,11 @@ def _purging(purges: Sequence[Purge]) -> Mapping[str, Any]:
         "statuses": array(NUMBER_OF[c.seen.status] for c in purges),
         "digests": texts(c.digest for c in purges),
     }
+
+
+def begun_elsewhere(saga_id: str) -> SagaInProgress:
+    """Somebody's transaction has the id, and may be rolled back yet."""
+    return SagaInProgress(
+        f"saga {saga_id!r} is being started by a transaction that has not ended: what "
+        f"comes of that is seen once it has"
+    )
