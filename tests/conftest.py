@@ -220,6 +220,14 @@ def database() -> Iterator[shared.Database]:
         yield made
 
 
+@pytest.fixture
+def whole_database(database: shared.Database) -> Iterator[str]:
+    """An empty database of its own, for what says in which schema it is: its URL."""
+    database.ask(f"CREATE DATABASE {database.schema}")
+    yield f"{database.url.rpartition('/')[0]}/{database.schema}"
+    database.ask(f"DROP DATABASE {database.schema} WITH (FORCE)")
+
+
 @pytest.fixture(params=KINDS)
 def open_journal(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """Make journals of each kind, that may name what is in `depot`, where nothing stands."""

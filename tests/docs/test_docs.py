@@ -39,9 +39,11 @@ OWN_PROCESS = {
     "docs/howto/repair.md": _JOURNAL,
     "docs/howto/task-queues.md": _JOURNAL,
     "docs/howto/testing.md": _JOURNAL,
+    "docs/howto/transaction.md": "has a database of its own",
     "docs/reference/format.md": _JOURNAL,
     "docs/reference/journal.md": _JOURNAL,
 }
+WITH_DATABASE = {"docs/howto/transaction.md"}  # whose URL is in the environment
 TUTORIAL = "docs/tutorial.md"  # tests/docs/test_tutorial.py does what it says
 
 # What a reader may type. Each is run by a test, or there is a reason why not.
@@ -64,6 +66,9 @@ COMMANDS = {
     "saga --version": "tests/command/test_cli.py",
     "saga --help": "tests/command/test_cli.py",
     "python -m py_api_saga": "tests/command/test_cli.py",
+    "SAGA_JOURNAL=postgresql://shop@db/shop saga worker --modules operations": (
+        "tests/command runs one: it does not end by itself"
+    ),
     "saga worker --journal sagas.db --modules operations": (
         "tests/command runs one: it does not end by itself"
     ),
@@ -129,9 +134,12 @@ def test_the_code_of_a_page_runs_and_prints_what_the_page_shows(name: str) -> No
 
 @pytest.mark.parametrize("name", OWN_PROCESS)
 def test_the_code_of_a_page_that_is_to_be_alone_runs_in_a_process_of_its_own(
-    name: str, tmp_path: Path
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """A page that changes its process, or leaves files, does so to a process and a folder."""
+    with_database = {}
+    if name in WITH_DATABASE:
+        with_database["DATABASE_URL"] = request.getfixturevalue("whole_database")
     paths = [str(tmp_path), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     run = subprocess.run(
         [sys.executable, "-W", "error", pages.__file__, name],
@@ -142,6 +150,7 @@ def test_the_code_of_a_page_that_is_to_be_alone_runs_in_a_process_of_its_own(
         cwd=tmp_path,
         env={
             **unmeasured(),
+            **with_database,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONDONTWRITEBYTECODE": "1",  # a page may write a module twice in one second
         },
