@@ -86,7 +86,7 @@ COMMANDS = {
     ),
     "pip install py-api-saga": "installs from a registry, once the version is released",
     "pip install cryptography": "installs from a registry; the extra `test` has it",
-    'pip install "py-api-saga[postgresql]"': "likewise",
+    'pip install "py-api-saga[postgresql]"': "installs from a registry; the extra `test` has it",
 }
 
 GLOSSARY = (
