@@ -25,10 +25,11 @@ from py_api_saga.journal.health import Holder
 from py_api_saga.journal.sqlite import gate, view
 from py_api_saga.journal.sqlite.view import SQLiteView
 
+# What takes --journal: two need none, and one names two.
+OPENING = [one.name for one in COMMANDS if one.name not in ("demo", "schema", "copy")]
 
-@pytest.mark.parametrize(
-    "name", [command.name for command in COMMANDS if command.name not in ("demo", "schema")]
-)
+
+@pytest.mark.parametrize("name", OPENING)
 def test_without_a_journal_it_says_how_to_name_one(
     name: str, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,10 +43,7 @@ def test_without_a_journal_it_says_how_to_name_one(
     assert "SAGA_JOURNAL" in said
 
 
-@pytest.mark.parametrize(
-    "name",
-    [command.name for command in COMMANDS if command.name not in ("demo", "schema", "worker")],
-)
+@pytest.mark.parametrize("name", [one for one in OPENING if one != "worker"])
 def test_a_journal_that_is_not_there_is_never_made(name: str, say: Say) -> None:
     """A slip of the pen is an error, for whatever command but the one that waits for it."""
     for arguments in (["--journal", "nope", *typed(name)], [*typed(name), "--journal", "nope"]):
@@ -152,9 +150,7 @@ def test_who_may_only_read_can_look_at_what_a_living_process_drives() -> None:
     assert (ran.stdout, ran.stderr) == ("True\n", "")
 
 
-@pytest.mark.parametrize(
-    "name", sorted({command.name for command in COMMANDS} - {"demo", "schema"})
-)
+@pytest.mark.parametrize("name", OPENING)
 def test_a_path_of_no_file_is_no_journal(say: Say, tmp_path: Path, name: str) -> None:
     """Whatever is done with it."""
     ended, said = say(*typed(name), "--journal", str(tmp_path))

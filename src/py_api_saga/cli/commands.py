@@ -494,6 +494,25 @@ COMMANDS = (
         ),
     ),
     Command(
+        "copy",
+        "cli.copying:main",
+        "copy sagas that have ended from a file into PostgreSQL",
+        "Copies the sagas that have ended, with their ids, outcomes, rows and times, so that an id "
+        "that was used in the file does not run anew in the database. May be repeated. Refuses "
+        "while anything in the file is open or stuck.",
+        ("saga copy sagas.db postgresql://shop@db/shop", "saga copy sagas.db shop.sagas:journal"),
+        "0 fine, 1 refused or error, or one could not be copied, 2 wrong usage",
+        (
+            _option("file", metavar="FILE", help="the journal from which they are copied"),
+            _option(
+                "url",
+                metavar="URL",
+                help="the one into which: of a PostgreSQL database, or MODULE:OBJECT for a journal "
+                "in one",
+            ),
+        ),
+    ),
+    Command(
         "plan-deploy",
         "cli.deploying:main",
         "tell whether every unfinished saga can go on with the code as it is now",

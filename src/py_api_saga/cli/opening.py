@@ -13,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.setting_up import codec_of, look_here, named_object
@@ -22,6 +22,9 @@ from py_api_saga.journal.changes import PATIENCE
 from py_api_saga.journal.health import Holder
 from py_api_saga.journal.lasting import LastingJournal, View
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
+
+if TYPE_CHECKING:
+    from py_api_saga.journal.postgresql.journal import DatabaseJournal
 
 _NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -121,6 +124,26 @@ def _database(scheme: str, rest: str, **options: Any) -> LastingJournal:
         message = f"--journal: {error}"
         raise SagaError(message) from error
     return PostgreSQLJournal(f"postgresql://{rest}", **options)
+
+
+def copied_from(path: str) -> View:
+    """Open a file whose sagas are to be copied."""
+    return _there(SQLiteJournal(path)).reader()
+
+
+def copied_to(name: str) -> DatabaseJournal:
+    """Open the journal in a database that takes them in.
+
+    Raises:
+        UsageError: It is not a journal in a database.
+    """
+    arguments = argparse.Namespace(journal=name, codec=None)
+    journal = None if not (_URL.match(name) or _OBJECT.fullmatch(name)) else _opened(arguments)
+    if journal is None or not hasattr(journal, "take_in"):
+        message = "expected the URL of a PostgreSQL database, or MODULE:OBJECT for a journal in one"
+        raise UsageError(message)
+    database: DatabaseJournal = cast("DatabaseJournal", journal)
+    return database
 
 
 def typed(arguments: argparse.Namespace, place: str) -> str:

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import LONGEST_WAIT, Change, Claim, Leave, Summary, taken_over
+from py_api_saga.journal.changes import (
+    LONGEST_WAIT,
+    NUMBER_OF,
+    Change,
+    Claim,
+    Leave,
+    Row,
+    Summary,
+    taken_over,
+)
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sealing import check_codec
 from py_api_saga.journal.postgresql import benches
@@ -21,7 +30,7 @@ from py_api_saga.journal.postgresql.server import Server
 from py_api_saga.journal.postgresql.trouble import cannot
 from py_api_saga.journal.postgresql.view import View
 from py_api_saga.journal.postgresql.within import Transactional, UsersTransaction
-from py_api_saga.journal.postgresql.writes import array, milliseconds
+from py_api_saga.journal.postgresql.writes import array, milliseconds, texts
 from py_api_saga.journal.protocol import Codec, Within
 from py_api_saga.journal.sql.desk import refuse
 from py_api_saga.journal.sql.group_commit import RetiredError
@@ -131,6 +140,45 @@ class DatabaseJournal(Reads):
         """
         query = statements(self._naming, self._durability)["start"]
         return UsersTransaction(self, self._naming, query, connection)
+
+    def take_in(self, sagas: Sequence[tuple[Summary, Sequence[Row]]]) -> Collection[str]:
+        """Take in sagas that have ended in another journal, in one commit.
+
+        Args:
+            sagas: Each with its rows.
+
+        Returns:
+            The ids of those that are here since. An id that was here stays what it is, and what
+            PostgreSQL can't store (a NUL in an id) is left out.
+
+        Raises:
+            JournalError: They could not be written: none is here since.
+        """
+        fit = [one for one in sagas if "\0" not in f"{one[0].saga_id}{one[0].name}"]
+        rows = [(seen.saga_id, row) for seen, own in fit for row in own]
+        given = {
+            "ids": texts(seen.saga_id for seen, _ in fit),
+            "names": texts(seen.name for seen, _ in fit),
+            "statuses": array(NUMBER_OF[seen.status] for seen, _ in fit),
+            "epochs": array(seen.epoch for seen, _ in fit),
+            "tries": array(seen.tries for seen, _ in fit),
+            "created": array(round(seen.created * 1000) for seen, _ in fit),
+            "changed": array(round(seen.changed * 1000) for seen, _ in fit),
+            "digests": texts(seen.digest for seen, _ in fit),
+            "of": texts(saga_id for saga_id, _ in rows),
+            "n": array(row.n for _, row in rows),
+            "at": array(round(row.at * 1000) for _, row in rows),
+            "bodies": texts(row.body for _, row in rows),
+        }
+        server = self._server
+        try:
+            with closing(server.connect()) as connection:
+                found = server.transact(connection, [("take_in", given)])[0]
+        except JournalError:
+            raise
+        except Exception as error:
+            raise cannot("written", self.place, error) from error
+        return {saga_id for (saga_id,) in found}
 
     # --- writing ---------------------------------------------------------------------------------
 

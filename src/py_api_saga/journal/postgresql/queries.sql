@@ -233,6 +233,26 @@ WITH given AS (
 ), cleared AS (DELETE FROM {p}entry USING gone WHERE saga = gone.number)
 SELECT number FROM gone;
 
+-- name: take_in
+-- Sagas that have ended elsewhere, with all their rows; an id that is there stays what it is.
+WITH made AS (
+  INSERT INTO {p}saga(saga_id, name, status, epoch, owner, tries, created, changed, due, digest)
+  SELECT saga_id, name, status, epoch, 0, tries, created, changed, 0, digest
+  FROM unnest(%(ids)s::text[], %(names)s::text[], %(statuses)s::smallint[], %(epochs)s::integer[],
+              %(tries)s::integer[], %(created)s::bigint[], %(changed)s::bigint[], %(digests)s::text[])
+    WITH ORDINALITY AS given(saga_id, name, status, epoch, tries, created, changed, digest, place)
+  ORDER BY place
+  ON CONFLICT (saga_id) DO NOTHING
+  RETURNING number, saga_id
+), written AS (
+  INSERT INTO {p}entry(saga, n, at, body)
+  SELECT made.number, row.n, row.at, row.body
+  FROM unnest(%(of)s::text[], %(n)s::integer[], %(at)s::bigint[], %(bodies)s::text[])
+    AS row(saga_id, n, at, body)
+  JOIN made USING (saga_id)
+)
+SELECT saga_id FROM made;
+
 -- name: find
 -- A summary by id.
 SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
