@@ -312,7 +312,9 @@ def test_a_parked_saga_goes_on_when_a_person_says_so(journal: Any) -> None:
 
 
 class Elsewhere:
-    """A journal in a process where the functions are not to be found."""
+    """A journal in a process where the functions are not to be found, as in any other."""
+
+    spans_deploys = False
 
     def __init__(self, journal: Any) -> None:
         self._journal = journal

@@ -569,6 +569,20 @@ def test_the_heart_beats_on_a_connection_of_its_own(open_at: Open, database: Dat
     until(lambda: database.ask(query) <= [(2,)])
 
 
+def test_a_heart_that_is_stopped_closes_its_connection(open_at: Open) -> None:
+    """Once the journal is closed, whatever its thread was at."""
+    journal = open_at(lease=1)
+    claim = begin(journal)
+    bench = journal.bench
+    until(lambda: bench._beating)  # noqa: SLF001 - nothing else tells
+    connection = bench._beating  # noqa: SLF001
+    write(journal, Append(claim, "[2]", SagaStatus.COMPLETED))
+    journal.close()
+
+    assert connection is not None
+    until(lambda: connection.closed)
+
+
 # --- the last moment before a call ---------------------------------------------------------------
 
 

@@ -154,10 +154,13 @@ class Faulty(Wrapped):
 
 
 class Renamed(Wrapped):
-    """A journal in which a saga names another function."""
+    """A journal in which a saga names another function, and whose programs are all of one release.
+
+    So what is not found is parked: nobody else has it.
+    """
 
     def __init__(self, journal: Any, old: str, new: str, number: int) -> None:
-        super().__init__(journal)
+        super().__init__(journal, spans_deploys=False)
         self._old, self._new, self._number = old, new, number
 
     def rows(self, numbers: Any) -> Any:
