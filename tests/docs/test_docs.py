@@ -22,6 +22,7 @@ from py_api_saga.status import LEGAL, SAGA_LEGAL
 
 _JOURNAL = "keeps a journal, and modules with what it may name, in a folder of its own"
 _WORKERS = "needs a Redis; `python -m tests.queues` runs it as it stands"
+_DATABASE = "has a database of its own, whose URL is in the environment"
 OWN_PROCESS = {
     "README.md": _JOURNAL,
     "docs/explanation/durability.md": _JOURNAL,
@@ -35,15 +36,16 @@ OWN_PROCESS = {
     "docs/howto/flask.md": _JOURNAL,
     "docs/howto/journal.md": _JOURNAL,
     "docs/howto/observers.md": "sets up logging for the whole process",
+    "docs/howto/postgresql.md": _DATABASE,
     "docs/howto/recovery.md": _JOURNAL,
     "docs/howto/repair.md": _JOURNAL,
     "docs/howto/task-queues.md": _JOURNAL,
     "docs/howto/testing.md": _JOURNAL,
-    "docs/howto/transaction.md": "has a database of its own",
+    "docs/howto/transaction.md": _DATABASE,
     "docs/reference/format.md": _JOURNAL,
     "docs/reference/journal.md": _JOURNAL,
 }
-WITH_DATABASE = {"docs/howto/transaction.md"}  # whose URL is in the environment
+WITH_DATABASE = {name for name, why in OWN_PROCESS.items() if why is _DATABASE}
 TUTORIAL = "docs/tutorial.md"  # tests/docs/test_tutorial.py does what it says
 
 # What a reader may type. Each is run by a test, or there is a reason why not.

@@ -946,9 +946,9 @@ def test_a_call_of_a_saga_that_was_inherited_is_not_made(journal: PostgreSQLJour
         results = [*chain("a", "b").orchestrator_execute(journal=journal, saga_id="x")]
     except SagaInProgress:  # pragma: no cover - in the child
         os._exit(0 if depot.log == ["a"] else 1)
-    except BaseException:  # noqa: BLE001  # pragma: no cover - likewise
+    except BaseException:  # noqa: BLE001  # pragma: no cover - as above
         os._exit(2)
-    if not pids[0]:  # pragma: no cover - likewise
+    if not pids[0]:  # pragma: no cover - as above
         os._exit(3)
 
     assert os.waitpid(pids[0], 0)[1] == 0
