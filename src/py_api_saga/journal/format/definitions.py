@@ -333,7 +333,7 @@ def _read_operation(item: dict[str, Any], values: Values, find: Find) -> Operati
     return Operation.of(label, do, undo, after, policy, scope)
 
 
-_POLICY = {"retry", "compensation_retry", "timeout", "pivot", "doubtful", "park", "ask"}
+_POLICY = frozenset(vars(PLAIN))  # each is written under the name that it has there
 
 
 _EMPTY: tuple[Any, ...] = ([], {}, ())  # arguments, keywords, names of results
