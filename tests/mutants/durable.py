@@ -150,7 +150,7 @@ MUTANTS = (
                 "execution.py",
                 "Execution._take_recovered",
                 "            if kind_of(intent) == ACTION:\n"
-                "                trouble.doubted.add(i)\n"
+                "                trouble.doubted |= {i}\n"
                 "                self._move(i, _IN_DOUBT)\n",
                 "            if kind_of(intent) == ACTION:\n"
                 "                self._move(i, _IN_DOUBT)\n",
@@ -176,7 +176,7 @@ MUTANTS = (
             Edit(
                 "durable/run.py",
                 "DurableRun.prepare_write",
-                "            except SagaError as error:\n                self._lose(error)\n",
+                "            except SagaError as error:\n                self.lose(error)\n",
                 "            except SagaError:\n                pass\n",
             ),
         ),

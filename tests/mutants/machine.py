@@ -121,7 +121,7 @@ MUTANTS = (
         "execution.py",
         "Execution._take_failure",
         "            if wait is not None and not alive and not self.backward:\n",
-        "            if what != IN_DOUBT:\n                trouble.doubted.discard(i)\n"
+        "            if what != IN_DOUBT:\n                trouble.doubted -= {i}\n"
         "            if wait is not None and not alive and not self.backward:\n",
     ),
     _one(
@@ -271,8 +271,8 @@ MUTANTS = (
         "names the last error instead of the first",
         "outcome.py",
         "failure",
-        "failed, error = next(iter(errors.items()))",
-        "failed, error = list(errors.items())[-1]",
+        "failed = min(errors)\n",
+        "failed = max(errors)\n",
     ),
     _one(
         "loses the errors of compensations",
