@@ -22,6 +22,9 @@ _SHOWN = 80  # characters of what should have been a name
 _CURE = "write a function at the top level of a module that the journal lists in modules="
 
 
+_NOBODY: tuple[dict[str, Any], str, tuple[Any, bool]] = ({}, "", (object(), False))
+
+
 class NotStorableError(Exception):
     """This can't be written to a journal; the text says what to do instead, never the value."""
 
@@ -66,7 +69,7 @@ class Functions:
         self._kept: list[Any] = []
         # What was found, by the name that was asked for: where to look whether it is still there.
         self._found: dict[str, tuple[dict[str, Any], str, Any]] = {}
-        self._callees: dict[str, tuple[Any, bool]] = {}
+        self._callees: dict[str, tuple[dict[str, Any], str, tuple[Any, bool]]] = {}
         for old, new in self._aliases.items():
             self._check_alias(old, new)
         # Equal where the same things have the same names.
@@ -125,10 +128,14 @@ class Functions:
 
     def callee(self, name: str) -> tuple[Any, bool]:
         """Find a function, and tell whether it is a coroutine function; raises as `find` does."""
-        function, known = self.find(name), self._callees.get(name)
-        if known is None or known[0] is not function:
-            known = self._callees[name] = function, is_async(function)
-        return known
+        place, path, callee = self._callees.get(name, _NOBODY)
+        if place.get(path) is callee[0]:  # as `find` looks, which a recovery asks six times a saga
+            return callee
+        function = self.find(name)
+        place, path, _ = self._found[name]
+        callee = function, is_async(function)
+        self._callees[name] = place, path, callee
+        return callee
 
     def _name(self, thing: Any) -> str:
         name = _home(thing)
