@@ -10,10 +10,10 @@ from py_api_saga import loops
 from py_api_saga.calls import FUNCTION, label_of
 from py_api_saga.definition import Definition, Names, Results, chained
 from py_api_saga.exceptions import SagaDefinitionError, refused
-from py_api_saga.executors.choreography import MAX_THREADS
 from py_api_saga.executors.driving import drive
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
+from py_api_saga.executors.threads import MAX_THREADS
 from py_api_saga.journal.protocol import Journal, Within
 from py_api_saga.operation import Operation
 

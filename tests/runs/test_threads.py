@@ -16,7 +16,7 @@ from world import PATIENCE, Execute, World, failure_of, in_time, output_of, step
 from py_api_saga import Retry, SagaAssembler, SagaDefinitionError, SagaException, result_of
 from py_api_saga.executors import choreography, threads
 from py_api_saga.executors.attempt import attempt_safely
-from py_api_saga.executors.choreography import MAX_THREADS
+from py_api_saga.executors.threads import MAX_THREADS
 
 
 class CardDeclined(Exception):

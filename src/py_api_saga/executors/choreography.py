@@ -20,10 +20,7 @@ from py_api_saga.executors.threads import soon, start
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 
 # A call to make; it is given what lets its thread take the next one.
-
 Work: TypeAlias = Callable[[Callable[[], object]], object]
-
-MAX_THREADS = 256  # of one run, unless it says otherwise
 
 
 class Pool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
-from functools import partial
-from queue import Empty, SimpleQueue
+from contextlib import suppress
 
 from py_api_saga.entries import Entry
 
@@ -22,8 +21,11 @@ class Inbox:
     def __init__(self, wake: Callable[[], object] | None = None) -> None:
         """Open it; `wake` is called when there is something, instead of ending a `wait`."""
         self.entries: deque[Entry] = deque()
-        self._signal: SimpleQueue[None] = SimpleQueue()
-        self._wake = wake or partial(self._signal.put, None)
+        # Unlocked once there is something, and locked again by whoever has waited for it. Not a
+        # queue: `import queue` takes more than all the rest of this.
+        self._signal = threading.Lock()
+        self._signal.acquire()
+        self._wake = wake or self._unlock
         self._lock = threading.Lock()
         self._closed = False
         # Held by whoever looks at the run when it is closed: to sum it up, or to land in it.
@@ -41,6 +43,10 @@ class Inbox:
         self._wake()
         return True
 
+    def _unlock(self) -> None:
+        with suppress(RuntimeError):  # it is unlocked: nobody has waited since
+            self._signal.release()
+
     def wait(self, seconds: float | None) -> float:
         """Wait until there may be an entry, at most so many seconds, and at most `GLANCE`.
 
@@ -49,10 +55,7 @@ class Inbox:
         """
         seconds = GLANCE if seconds is None else min(seconds, GLANCE)
         if not self.entries:
-            try:
-                self._signal.get(timeout=seconds)
-            except Empty:
-                return seconds
+            return 0.0 if self._signal.acquire(timeout=seconds) else seconds
         return 0.0
 
     def close(self) -> bool:

@@ -14,6 +14,7 @@ from py_api_saga import clock
 
 T = TypeVar("T")
 
+MAX_THREADS = 256  # of one run, unless it says otherwise
 SHORTLY = (0.01, 0.04, 0.2)  # seconds between one try and the next
 
 
