@@ -64,7 +64,6 @@ _LATE = {  # name -> its module
     "Recovered": "durable.recovery",
     "SagaStanding": "standing",
     "arecover": "durable.recovery",
-    "leaves_doubt": "evidence",
     "recover": "durable.recovery",
     "saga_status": "standing",
     "takeover": "durable.recovery",

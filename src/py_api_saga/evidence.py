@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from py_api_saga.current import current
@@ -188,7 +189,6 @@ def read_doubtful(value: object, where: str) -> DoubtfulErrors:
 def _plain(function: Any, where: str) -> Any:
     """Refuse a function whose answer would have to be awaited: doubt is settled at once."""
     import inspect  # noqa: PLC0415 - 9 ms, and few sagas have such a function
-    from functools import partial  # noqa: PLC0415 - as above
 
     inner = function
     while isinstance(inner, partial):

@@ -18,6 +18,7 @@ from typing import (
     dataclass_transform,
 )
 
+from py_api_saga.evidence import each_is
 from py_api_saga.exceptions import MAX_SECONDS, refused, seconds
 from py_api_saga.placeholder import Placeholder
 
@@ -226,8 +227,6 @@ def _each_is(error: Exception, kinds: type[Exception] | tuple[type[Exception], .
     """Tell whether an error is a group, and each of its members, at any depth, is of these."""
     if not isinstance(error, BaseExceptionGroup):
         return False
-    from py_api_saga.evidence import each_is  # noqa: PLC0415 - groups are rare
-
     return each_is(error, lambda member: isinstance(member, kinds))
 
 

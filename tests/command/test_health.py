@@ -13,7 +13,7 @@ from commands import Say, alter, run
 from recorded import order, stuck
 
 from py_api_saga.journal import SQLiteJournal
-from py_api_saga.journal.health import Holder
+from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.sqlite import reading, view
 
 

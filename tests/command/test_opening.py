@@ -21,7 +21,7 @@ from py_api_saga import SagaAssembler
 from py_api_saga.cli import main as saga
 from py_api_saga.cli.commands import COMMANDS
 from py_api_saga.journal import SQLiteJournal
-from py_api_saga.journal.health import Holder
+from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.sqlite import gate, view
 from py_api_saga.journal.sqlite.view import SQLiteView
 

@@ -64,7 +64,7 @@ HOUSE = (
     ("journal.format.tagging",),
     ("journal.format.untagging",),
     ("journal.changes",),
-    ("journal.protocol", "journal.health"),
+    ("journal.protocol", "journal.health", "journal.holder"),
     ("journal.lasting",),
     ("journal.format.sealing",),
     # Where it is kept.

@@ -38,7 +38,7 @@ from py_api_saga import (
 from py_api_saga.cli import main as saga
 from py_api_saga.journal import SQLiteJournal, changes
 from py_api_saga.journal.changes import Append, Change, Create, Take, latest
-from py_api_saga.journal.health import Holder
+from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.sql import group_commit
 from py_api_saga.journal.sqlite import gate, shared
 
@@ -365,7 +365,7 @@ import sys
 from py_api_saga.journal import changes
 changes.PATIENCE = 0.05
 from py_api_saga.cli import main
-from py_api_saga.journal.health import Holder
+from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.sqlite import view
 view.MOMENT = 0.01
 sys.path.insert(0, sys.argv.pop(1))
@@ -593,7 +593,7 @@ def test_a_process_ends_while_the_gate_is_shut(journal: SQLiteJournal, stopped: 
     """Nobody waits at its end for a process that has stopped; nor comes in when nobody is left."""
     script = """
 from py_api_saga.journal import changes
-from py_api_saga.journal.health import Holder
+from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.sqlite import shared
 changes.PATIENCE = shared.BUSY = 0.05
 claim = begin("theirs")
@@ -946,7 +946,7 @@ def test_who_comes_and_goes_is_not_said_to_linger(
         gate, "inside", lambda _: holders.pop(0) if len(holders) > 1 else holders[0]
     )
     assert gate.lingering(path, 0.02) is None
-    assert gate.lingering(path, 0.02) == Holder(2, None, "")
+    assert Holder(2, None, "").is_as(gate.lingering(path, 0.02))
     holders[:] = [Holder(3, time.time() - 5, "")]
     started = time.monotonic()
     assert gate.lingering(path, 3.0) == holders[0]

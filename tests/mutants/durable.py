@@ -225,14 +225,12 @@ MUTANTS = (
             Edit(
                 "durable/beginning.py",
                 "execute",
-                "    there = known(run)\n    return there if isinstance(there, Results) "
-                "else go_on(*there)\n",
+                "    there = _knowing().known(run)\n",
                 "    from py_api_saga.executors.run import Run\n"
-                "    there = known(run)\n"
+                "    there = _knowing().known(run)\n"
                 "    if isinstance(there, Results):\n"
                 "        return drive(Run(run.definition, run.name, (), run.saga_id, None, print), "
-                "None)\n"
-                "    return go_on(*there)\n",
+                "None)\n",
             ),
         ),
     ),

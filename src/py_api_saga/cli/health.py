@@ -19,7 +19,8 @@ from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE, Summary
 from py_api_saga.journal.format.sagas import awaited_in
 from py_api_saga.journal.format.values import Trees
-from py_api_saga.journal.health import Health, Holder
+from py_api_saga.journal.health import Health
+from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.lasting import View
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import at_a_glance

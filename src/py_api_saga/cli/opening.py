@@ -19,7 +19,7 @@ from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.setting_up import codec_of, look_here, named_object
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import PATIENCE
-from py_api_saga.journal.health import Holder
+from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.lasting import LastingJournal, View
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from py_api_saga.definition import Results
@@ -33,10 +33,9 @@ def execute(run: DurableRun, limit: int | None) -> Results:
         run.leave()
     if run.interrupt is not None:
         raise run.interrupt
-    from py_api_saga.durable.knowing import go_on, known  # noqa: PLC0415 - 2 ms, and a new saga needs none
-
-    there = known(run)
-    return there if isinstance(there, Results) else go_on(*there)
+    there = _knowing().known(run)
+    results: Results = there if isinstance(there, Results) else _knowing().go_on(*there)
+    return results
 
 
 def aexecute(
@@ -49,10 +48,16 @@ def aexecute(
 async def _answer_known(run: DurableRun) -> Results:
     if run.interrupt is not None:
         raise run.interrupt
-    from py_api_saga.durable.knowing import ago_on, known  # noqa: PLC0415 - as above
+    there = await in_thread(_knowing().known, run, undo=_give_back)
+    return there if isinstance(there, Results) else await _knowing().ago_on(*there)
 
-    there = await in_thread(known, run, undo=_give_back)
-    return there if isinstance(there, Results) else await ago_on(*there)
+
+@cache
+def _knowing() -> Any:
+    """Give the module that answers for sagas which are there."""
+    from py_api_saga.durable import knowing  # noqa: PLC0415 - 2 ms, and a new saga needs none
+
+    return knowing
 
 
 def _give_back(there: Results | tuple[DurableRun, int | None]) -> None:
@@ -89,9 +94,7 @@ def start(recorder: Recorder) -> str:
     create = recorder.undriven()
     recorder.journal.write(create)
     if isinstance(create.error, SagaExistsError):
-        from py_api_saga.durable.knowing import namesake  # noqa: PLC0415 - as above
-
-        namesake(recorder)
+        _knowing().namesake(recorder)
     else:
         create.check()
     return recorder.saga_id
@@ -102,9 +105,7 @@ async def astart(recorder: Recorder) -> str:
     create = recorder.undriven()
     await recorder.journal.awrite(create)
     if isinstance(create.error, SagaExistsError):
-        from py_api_saga.durable.knowing import namesake  # noqa: PLC0415 - as above
-
-        await in_thread(namesake, recorder)
+        await in_thread(_knowing().namesake, recorder)
     else:
         create.check()
     return recorder.saga_id

@@ -127,7 +127,7 @@ def begin(
     until = deadline = None
     if seconds is not None:
         until, deadline = journal.now() + seconds, clock.monotonic() + seconds
-    plan = Plan(name, until, MAX_AGE if max_age is None else max_age, limit, in_loop)
+    plan = Plan(name, until, MAX_AGE if max_age is None else max_age, limit, in_loop=in_loop)
     values = Values(journal)
     head = write_definition(definition, plan, values)
     if saga_id is None:  # ordered in time, which keeps the index on it fast

@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, Self
 
 from py_api_saga.journal.changes import Row, Summary
-from py_api_saga.journal.health import Health, Holder
+from py_api_saga.journal.health import Health
+from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.protocol import Journal, Vocabulary
 from py_api_saga.status import SagaStatus
 

@@ -1,7 +1,4 @@
-"""What a journal is to those who use it, and what may encrypt its values.
-
-A module of its own, since nobody needs it at run time: `typing` takes 7 ms to import.
-"""
+"""What a journal is to those who use it, and what may encrypt its values."""
 
 from __future__ import annotations
 

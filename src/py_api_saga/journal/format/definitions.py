@@ -6,7 +6,7 @@ crash is refused here, before anything has run.
 
 from __future__ import annotations
 
-from collections import namedtuple
+import builtins
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -17,7 +17,6 @@ from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.filling import BoundDefinition, filled
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps
-from py_api_saga.journal.format.stencils import Blanks
 from py_api_saga.journal.format.values import Values
 from py_api_saga.operation import PLAIN, Operation, Policy
 from py_api_saga.retry import Retry
@@ -31,16 +30,32 @@ MAX_DEFINITION = 255 << 20  # characters: of a row, 1 << 20 more are read
 MAX_AGE = 12 * 3600.0  # seconds: services forget idempotency keys after about a day
 
 
-class Plan(namedtuple("Plan", "name until max_age limit in_loop")):  # noqa: PYI024 - a typed one takes 0.5 ms more
-    """What of a run the definition does not say, and recovery must know."""
+class Plan:
+    """What of a run the definition does not say, and recovery must know.
 
-    name: str | None  # of the saga
-    until: float | None  # the deadline, seconds since 1970
-    max_age: float  # seconds after which a call in doubt is not made again under its key
-    limit: int | None  # calls at once; None for a chain
-    in_loop: bool  # it was started under asyncio
+    Attributes:
+        name: Of the saga.
+        until: The deadline, seconds since 1970.
+        max_age: Seconds after which a call in doubt is not made again under its key.
+        limit: Calls at once; None for a chain.
+        in_loop: It was started under asyncio.
+    """
 
-    __slots__ = ()
+    # Not a named tuple: to make that takes ten times as long, at each cold start.
+    __slots__ = ("in_loop", "limit", "max_age", "name", "until")
+
+    def __init__(
+        self,
+        name: str | None,
+        until: float | None,
+        max_age: float,
+        limit: int | None,
+        *,
+        in_loop: bool,
+    ) -> None:
+        """Say it all."""
+        self.name, self.until, self.max_age = name, until, max_age
+        self.limit, self.in_loop = limit, in_loop
 
 
 def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
@@ -98,6 +113,8 @@ def _given_text(tree: dict[str, Any], definition: BoundDefinition, values: Value
     try:
         stencil = definition.texts.get(key)
         if stencil is None:
+            from py_api_saga.journal.format.stencils import Blanks  # noqa: PLC0415 - most need none
+
             blanks = Blanks(values)
             names, is_chain = definition.names.all(), definition.is_chain
             trees = _trees(definition.operations, names, blanks, is_chain=is_chain)
@@ -245,8 +262,6 @@ def _retry_tree(retry: Retry, where: str, values: Values) -> dict[str, Any]:
         tree["on"] = sorted({*map(_type_name, on.__self__.types), *on.__self__.names})
     else:
         tree["on"] = _name(on, where, values)
-    from py_api_saga.retry import Retry  # noqa: PLC0415 - there is one
-
     defaults = Retry(Exception)  # not those of a subclass: what is read is a plain Retry
     for field in Retry.OPTIONS:
         value = getattr(retry, field)
@@ -300,7 +315,7 @@ def read_definition(
         _seconds(tree, "until"),
         float(tree.get("max_doubt_age", MAX_AGE)),
         tree.get("limit"),
-        bool(tree.get("asyncio")),
+        in_loop=bool(tree.get("asyncio")),
     )
     return definition, plan
 
@@ -374,8 +389,6 @@ def _seconds(tree: dict[str, Any], field: str) -> float | None:
 
 def _read_errors(names: Iterable[str], find: Find | None = None) -> DoubtfulErrors:
     """Read names of exception types, of which those built in become themselves, and functions."""
-    import builtins  # noqa: PLC0415
-
     types, others, predicates = [], [], []
     for name in map(str, names):
         if find is not None and ":" in name:
@@ -393,8 +406,6 @@ def _read_errors(names: Iterable[str], find: Find | None = None) -> DoubtfulErro
 def _read_retry(tree: dict[str, Any] | None, find: Find) -> Retry | None:
     if tree is None:
         return None
-    from py_api_saga.retry import Retry  # noqa: PLC0415 - see there
-
     on = tree["on"]
     options = {field: tree[field] for field in Retry.OPTIONS if field in tree}
     kinds = find(on)[0] if isinstance(on, str) else _read_errors(on).includes_all_of

@@ -17,7 +17,7 @@ MAX_DIGITS = 4300  # of an int; Python reads no longer ones, since that takes qu
 
 ATOMS = frozenset({str, int, float, bool, NoneType})
 _KEYS = frozenset({str})
-_HUGE = 10**MAX_DIGITS
+_HUGE = 5**MAX_DIGITS << MAX_DIGITS  # 10 to that, in half the time
 _TINY = -_HUGE  # to negate it takes longer than all the rest of a small value
 _INFINITY = float("inf")
 _LOWEST = -_INFINITY

@@ -17,6 +17,7 @@ from py_api_saga.entries import Entry
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import IllegalMoveError
 from py_api_saga.journal.changes import Row
+from py_api_saga.journal.format import untagging  # noqa: F401 - at hand before values are read
 from py_api_saga.journal.format.definitions import DEFINED, FORMAT, Find, Plan, read_definition
 from py_api_saga.journal.format.entries import read_entry
 from py_api_saga.journal.format.functions import UnknownNameError

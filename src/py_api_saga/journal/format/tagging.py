@@ -9,6 +9,7 @@ secret.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable
 from enum import Enum, Flag
@@ -221,8 +222,7 @@ def zone_named(key: Any) -> Any:
     Raises:
         Exception: There is none, of any type.
     """
-    import re  # noqa: PLC0415 - few values need either
-    from zoneinfo import ZoneInfo  # noqa: PLC0415
+    from zoneinfo import ZoneInfo  # noqa: PLC0415 - as above
 
     if not re.fullmatch(_ZONE, key, re.ASCII):
         raise ValueError

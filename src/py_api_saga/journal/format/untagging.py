@@ -6,7 +6,10 @@ factories of dataclasses, and what makes a Flag of an int.
 
 from __future__ import annotations
 
+from binascii import a2b_base64
 from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from enum import Enum, Flag
 from typing import Any
 
@@ -115,10 +118,6 @@ def _read_ints(tree: Any) -> list[int]:
     return [_checked(item, int) for item in _checked(tree, list)]
 
 
-# What few values need is imported when it is read: all of it together takes longer to import than
-# a small saga takes to run.
-
-
 def _read_float(_: _Reader, tree: Any) -> float:
     if tree not in ("nan", "inf", "-inf"):
         raise LookupError
@@ -126,44 +125,32 @@ def _read_float(_: _Reader, tree: Any) -> float:
 
 
 def _read_bytes(_: _Reader, tree: Any) -> bytes:
-    from binascii import a2b_base64  # noqa: PLC0415
-
     return a2b_base64(_checked(tree, str), strict_mode=True)
 
 
 def _read_decimal(_: _Reader, tree: Any) -> Any:
-    from decimal import Decimal  # noqa: PLC0415
-
     return Decimal(_checked(tree, str))
 
 
 def _read_uuid(_: _Reader, tree: Any) -> Any:
-    from uuid import UUID  # noqa: PLC0415
+    from uuid import UUID  # noqa: PLC0415 - 2 ms, and few values are one
 
     return UUID(_checked(tree, str))
 
 
 def _read_timedelta(_: _Reader, tree: Any) -> Any:
-    from datetime import timedelta  # noqa: PLC0415
-
     return timedelta(*_whole(_read_ints(tree), 3))
 
 
 def _read_date(_: _Reader, tree: Any) -> Any:
-    from datetime import date  # noqa: PLC0415
-
     return date.fromisoformat(tree)
 
 
 def _read_datetime(_: _Reader, tree: Any) -> Any:
-    from datetime import datetime  # noqa: PLC0415
-
     return _read_moment(datetime, tree)
 
 
 def _read_time(_: _Reader, tree: Any) -> Any:
-    from datetime import time  # noqa: PLC0415
-
     return _read_moment(time, tree)
 
 
@@ -182,8 +169,6 @@ def _from_iso(kind: Any, text: str) -> Any:
     """Read a moment, also one with an offset of less than a second, which CPython takes for UTC."""
     made = kind.fromisoformat(text)
     if text[-16:-6] in ("+00:00:00.", "-00:00:00."):
-        from datetime import timedelta, timezone  # noqa: PLC0415 - as above
-
         offset = timedelta(microseconds=int(text[-16] + text[-6:]))
         made = made.replace(tzinfo=timezone(offset))
     return made

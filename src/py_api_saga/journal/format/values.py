@@ -5,6 +5,7 @@ They are tagged JSON; with a codec each is `{"$sealed": text}`.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from py_api_saga.exceptions import RecordedError
@@ -21,7 +22,6 @@ from py_api_saga.journal.format.json_text import (
 )
 from py_api_saga.journal.format.sealing import SEALED, SealedError, is_sealed, sealed, unsealed
 from py_api_saga.journal.format.tagging import tagged
-from py_api_saga.journal.format.untagging import untagged
 from py_api_saga.journal.protocol import Vocabulary
 from py_api_saga.status import MISSING
 from py_api_saga.wording import as_text
@@ -87,7 +87,7 @@ class Values:
     def read(self, tree: Any) -> Any:
         """Give the value that a tree stands for; raises ValueError or UnknownNameError."""
         value = plainly_read(tree)
-        return untagged(self.open(tree), self.names) if value is UNPLAIN else value
+        return _untagging().untagged(self.open(tree), self.names) if value is UNPLAIN else value
 
     def write_error(self, error: BaseException | None) -> list[Any] | None:
         """Write an error down as its type's name and its text."""
@@ -117,6 +117,14 @@ class Values:
             except (SealedError, ValueError):  # who goes on with the saga needs no text
                 text = "(sealed)"
         return RecordedError(str(kind), str(text))
+
+
+@cache
+def _untagging() -> Any:
+    """Give the module that makes values of trees, with all types that it knows."""
+    from py_api_saga.journal.format import untagging  # noqa: PLC0415 - 2 ms, and a new saga reads none
+
+    return untagging
 
 
 class Trees(Values):

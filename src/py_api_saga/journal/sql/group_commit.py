@@ -36,7 +36,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
-from weakref import ref
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
@@ -46,6 +45,7 @@ from py_api_saga.log import complain
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Future, TimerHandle
+    from weakref import ref
 
     from py_api_saga.journal.sql.desk import Desk
 
@@ -415,6 +415,8 @@ class GroupCommit:
             self.unheard.add((batch, loop))
             watched = self._watched.get(id(loop))
             if watched is None or watched() is not loop:
+                from weakref import ref  # noqa: PLC0415 - asyncio has it, the cold start does not
+
                 self._watched[id(loop)] = ref(loop)
                 loop.call_later(ROLL_CALL, self._look_after, loop)
             loop.call_soon(self.wake_thread)  # so the other tasks of this turn join the batch

@@ -13,10 +13,10 @@ def parse(text: str) -> dict[str, str]:
     """Give the statements of a text by name, in order, each without what is said before it."""
     statements = {}
     for part in ("\n" + text).split("\n" + _MARK)[1:]:
-        name, *lines = part.splitlines()
-        while lines and lines[0].startswith("--"):
-            del lines[0]
-        statements[name.strip()] = "\n".join(lines).strip().removesuffix(";")
+        name, _, statement = part.partition("\n")
+        while statement.startswith("--"):
+            statement = statement.partition("\n")[2]
+        statements[name.strip()] = statement.strip().removesuffix(";")
     return statements
 
 

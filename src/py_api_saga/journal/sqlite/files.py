@@ -45,17 +45,13 @@ def shared_at(place: Place, options: Options) -> Shared:
                 raise interrupted()  # in the middle of leaving a file that was there before
             inherited = _inherited.setdefault(key, [])
             shared = _shared[key] = Shared(place, options, inherited, before)
-        elif shared.file.options != options:
+        elif str(shared.file.options) != str(options):
             message = (
-                f"{path} is in use in this process with {_words(shared.file.options)}: it can't "
-                f"have {_words(options)} at the same time"
+                f"{path} is in use in this process with {shared.file.options}: it can't "
+                f"have {options} at the same time"
             )
             raise JournalError(message)
         return shared
-
-
-def _words(options: Options) -> str:
-    return f"durability={options.durability!r}, journal_mode={options.journal_mode!r}"
 
 
 def close(shared: Shared) -> None:

@@ -24,7 +24,7 @@ from contextlib import suppress
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.health import Holder
+from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.sqlite.descriptors import give_back, is_ours, keep_beside, open_beside
 
 try:
@@ -160,7 +160,7 @@ def lingering(path: str, moment: float = MOMENT) -> Holder | None:
     first, until = inside(path), clock.monotonic() + moment
     while first is not None:
         clock.sleep(_LOOK)
-        if inside(path) != first:
+        if not first.is_as(inside(path)):
             return None
         if first.since is not None and clock.time() - first.since > moment + _FRESH:
             return first

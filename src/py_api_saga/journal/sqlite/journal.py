@@ -16,7 +16,7 @@ from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, Change, Claim, Summary
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sealing import check_codec
-from py_api_saga.journal.health import Holder
+from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.protocol import Codec
 from py_api_saga.journal.sql.desk import refuse
 from py_api_saga.journal.sql.group_commit import RetiredError
@@ -28,10 +28,10 @@ from py_api_saga.journal.sqlite.connecting import (
     check_kind,
     locate,
 )
-from py_api_saga.journal.sqlite.gate import inside
+from py_api_saga.journal.sqlite.gate import MOMENT, inside, lingering
 from py_api_saga.journal.sqlite.reading import Reader, Reads
 from py_api_saga.journal.sqlite.shared import Shared
-from py_api_saga.journal.sqlite.view import SQLiteView, who_hangs
+from py_api_saga.journal.sqlite.view import SQLiteView
 from py_api_saga.journal.sqlite.writes import milliseconds
 
 
@@ -195,7 +195,7 @@ class SQLiteJournal(Reads):
 
     def who_hangs(self) -> Holder | None:
         """Tell who has been writing for longer than a moment, so that nobody else can."""
-        return who_hangs(os.path.realpath(self.path))
+        return lingering(os.path.realpath(self.path) + "-gate", MOMENT)
 
     def gate_holder(self) -> int | None:
         """Tell which process writes at this moment, for which all others wait, or None."""

@@ -4,16 +4,18 @@ It waits for nobody and makes no file, so that it also works beside a process th
 knows no names, so that nothing is imported.
 """
 
+from __future__ import annotations
+
 import os
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import OPEN, STATUS_OF, Summary
 from py_api_saga.journal.format.functions import Functions
-from py_api_saga.journal.health import Health, Holder
+from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.protocol import Codec
 from py_api_saga.journal.sqlite.connecting import (
     VERSION,
@@ -26,6 +28,9 @@ from py_api_saga.journal.sqlite.gate import MOMENT, inside, lingering
 from py_api_saga.journal.sqlite.owners import Owners, owners_at, trouble
 from py_api_saga.journal.sqlite.reading import Reader, Reads
 from py_api_saga.status import SagaStatus
+
+if TYPE_CHECKING:
+    from py_api_saga.journal.health import Health
 
 
 class SQLiteView(Reads):
@@ -92,7 +97,7 @@ class SQLiteView(Reads):
 
     def who_hangs(self) -> Holder | None:
         """Tell who has been writing for longer than a moment, so that nobody else can."""
-        return who_hangs(self.place)
+        return lingering(f"{self.place}-gate", MOMENT)
 
     def owners(self) -> list[tuple[int, int]]:
         """Tell which processes drive open sagas, by number, and how many; 0 is none."""
@@ -111,6 +116,8 @@ class SQLiteView(Reads):
 
     def health(self) -> Health:
         """Examine the file; reads all of it."""
+        from py_api_saga.journal.health import Health  # noqa: PLC0415 - a cold start needs none
+
         path, holder = self.place, inside(f"{self.place}-gate")
         stat = os.stat(path)  # noqa: PTH116 - paths are text here
         facts = {
@@ -166,11 +173,6 @@ def _in_words(facts: dict[str, Any]) -> list[tuple[str, str]]:
         ("SQLite", facts["sqlite"] + _BUG[facts["wal_reset_bug"]]),
         ("writing", writes),
     ]
-
-
-def who_hangs(path: str) -> Holder | None:
-    """Tell who has been writing to the journal at a real path for longer than a moment."""
-    return lingering(f"{path}-gate", MOMENT)
 
 
 def _pragmas(path: str) -> tuple[str, int]:
