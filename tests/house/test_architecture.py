@@ -85,7 +85,11 @@ HOUSE = (
     ("journal.postgresql.connections",),
     ("journal.postgresql.server",),
     ("journal.postgresql.writes",),
-    ("journal.postgresql.bench", "journal.postgresql.reading"),
+    (
+        "journal.postgresql.bench",
+        "journal.postgresql.reading",
+        "journal.postgresql.examining",
+    ),
     ("journal.postgresql.benches", "journal.postgresql.view", "journal.postgresql.within"),
     ("journal.sqlite.journal", "journal.memory", "journal.postgresql.journal"),
     ("journal",),

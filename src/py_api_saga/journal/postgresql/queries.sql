@@ -301,3 +301,31 @@ SELECT name, status, count(*) FROM {p}saga GROUP BY name, status;
 -- name: owners
 -- Who drives open sagas, and how many.
 SELECT owner, count(*) FROM {p}saga WHERE status < 2 GROUP BY owner;
+
+-- name: living
+-- The processes whose leases run, and for how many milliseconds.
+SELECT number, host, pid, expires - {now} FROM {p}owner WHERE expires > {now} ORDER BY host, pid;
+
+-- name: facts
+-- What a person wants to know of the server. What the role has set is what the session goes back to.
+SELECT current_setting('server_version') AS server_version,
+  (SELECT reset_val FROM pg_settings WHERE name = 'synchronous_commit') AS synchronous_commit,
+  current_setting('fsync') AS fsync,
+  pg_is_in_recovery() AS standby,
+  (SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'async') AS asynchronous_standbys,
+  pg_backend_pid() AS backend,
+  pg_total_relation_size('{p}saga') + pg_total_relation_size('{p}entry') AS size,
+  (SELECT extract(epoch FROM clock_timestamp() - min(xact_start))::bigint FROM pg_stat_activity
+   WHERE datname = current_database() AND pid <> pg_backend_pid()) AS oldest_transaction;
+
+-- name: lacking_indexes
+-- Which of these are not there.
+SELECT name FROM unnest(ARRAY['saga_open', 'saga_stuck', 'saga_named']) AS name
+WHERE to_regclass('{p}' || name) IS NULL;
+
+-- name: slow_vacuum
+-- Tables so large that the defaults of autovacuum leave many dead rows.
+SELECT c.oid::regclass::text FROM pg_class c
+WHERE c.oid IN ('{p}saga'::regclass, '{p}entry'::regclass) AND c.reltuples > 100000
+  AND NOT coalesce(c.reloptions::text LIKE '%autovacuum_vacuum_scale_factor%', false)
+ORDER BY 1;

@@ -12,10 +12,10 @@ from py_api_saga.journal.changes import OPEN, STATUS_OF, Summary
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.health import Health
 from py_api_saga.journal.postgresql.connections import Connections
+from py_api_saga.journal.postgresql.examining import examined
 from py_api_saga.journal.postgresql.queries import Naming
 from py_api_saga.journal.postgresql.reading import Reads
 from py_api_saga.journal.postgresql.server import Server
-from py_api_saga.journal.postgresql.writes import array
 from py_api_saga.journal.protocol import Codec
 from py_api_saga.status import SagaStatus
 
@@ -42,6 +42,7 @@ class View(Reads):
         self.codec = codec
         self.names = Functions()
         self.unsure = ""
+        self._living: set[int] | None = None
         self._asks = Server(connections.apart(), naming, durability, 0.0)
         self._asks.look()
 
@@ -56,12 +57,12 @@ class View(Reads):
         return self._asks
 
     def drives(self, seen: Summary) -> bool:
-        """Tell whether a living process drives a saga."""
-        return seen.status in OPEN and self.lives(seen.owner)
-
-    def lives(self, owner: int) -> bool:
-        """Tell whether the lease of a process runs."""
-        return bool(owner) and bool(self._asks.read("lives", {"owners": array([owner])}))
+        """Tell whether a living process drives a saga: it lived when this was asked first."""
+        if not seen.owner or seen.status not in OPEN:
+            return False
+        if self._living is None:
+            self._living = {row[0] for row in self._asks.read("living")}
+        return seen.owner in self._living
 
     def who_hangs(self) -> None:
         """Tell who keeps all others from writing: nobody can."""
@@ -73,11 +74,4 @@ class View(Reads):
 
     def health(self) -> Health:
         """Examine the database, and the journal in it."""
-        counted: dict[int, int] = dict(self._asks.read("counts"))
-        sagas = {status.value: counted.get(number, 0) for number, status in STATUS_OF.items()}
-        dead = [n for owner, n in self.owners() if owner and not self.lives(owner)]
-        return Health({}, [], sagas, sum(dead), [], [], [])
-
-    def owners(self) -> list[tuple[int, int]]:
-        """Tell which processes drive open sagas, by number, and how many; 0 is none."""
-        return [(owner, count) for owner, count in self._asks.read("owners")]
+        return examined(self._asks)
