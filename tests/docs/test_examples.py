@@ -35,7 +35,7 @@ FRAMEWORKS = {
 both_frameworks = pytest.mark.parametrize("framework", FRAMEWORKS)
 
 
-def output_of(*command: str, stdin: str = "", logged: str = "") -> str:
+def output_of(*command: str, stdin: str = "", logged: str = "", **more: str) -> str:
     """Run Python with warnings as errors, which must succeed and log what `logged` matches."""
     run = subprocess.run(
         [sys.executable, "-W", "error", *command],
@@ -43,7 +43,7 @@ def output_of(*command: str, stdin: str = "", logged: str = "") -> str:
         capture_output=True,
         text=True,
         timeout=PATIENCE,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, **more},
         cwd=EXAMPLES,  # not where a stranger may keep files of the same names
         check=False,
     )
@@ -92,6 +92,24 @@ def test_the_journey_is_booked_by_dependency_and_cancelled_when_the_hotel_is_ful
         "hotels: H1 Ada in Lisbon",
         "cars: C1 Ada at 18:40",
         "offices: V1 form of Ada",
+    ]
+
+
+def test_a_machine_finishes_what_another_was_charging_when_it_died(whole_database: str) -> None:
+    """The charge is asked for twice under one key, and is in the ledger once."""
+    doubt = r"saga checkout \(order-7\): operation charge: in doubt\n"
+    output = output_of("-m", "two_machines", logged=doubt, DATABASE_URL=whole_database)
+
+    lines = output.splitlines()
+    assert lines.count("service: charge order-7, 1200 cents") == 2
+    assert lines.index("machine one: kill -9, and its disk is gone") < lines.index(
+        "service: charge order-7, 1200 cents: done before, under this key"
+    )
+    assert lines[-5:] == [
+        "machine two went on with order-7: completed",
+        "the ledger of the service:",
+        *(f"    {call}" for call in ("reserve: order-7", "charge: order-7, 1200 cents")),
+        "    ship: order-7",
     ]
 
 
