@@ -13,8 +13,8 @@ import depot
 import pytest
 from depot import do, undo
 from recorded import Reversed, chain, order
-from servers.children import package
-from servers.shared import Database
+from servers.children import Missing, package
+from servers.shared import Database, pooler
 from users import KINDS, LATER_PLAIN, PLAIN, User, user
 from world import PATIENCE, until
 
@@ -627,6 +627,31 @@ def test_a_transaction_is_made_of_one_statement_and_a_savepoint(
     assert sent == 2 * ["SAVEPOINT", "WITH", "RELEASE"]
     after = somebody.ask("SELECT string_agg(name || setting, ',' ORDER BY name) FROM pg_settings")
     assert after == before
+
+
+@pytest.mark.parametrize("kind", ["Session psycopg2", PLAIN])
+def test_a_pooler_may_lie_between(
+    journal: PostgreSQLJournal, database: Database, kind: str
+) -> None:
+    """Each transaction is another session's, and one begins where another was rolled back."""
+    try:
+        pooled = pooler()
+    except Missing as missing:
+        pytest.skip(f"there is no {missing}")
+    with user(kind, pooled) as first, user(kind, pooled) as second:
+        for one in (first, second):
+            if kind == PLAIN:
+                one.it.prepare_threshold = None  # as whoever has a pooler says
+        for number in range(12):
+            first.start(chain("a"), journal, saga_id=f"first{number}")
+            second.start(chain("a"), journal, saga_id=f"second{number}")
+            with pytest.raises(SagaInProgress):
+                second.start(chain("a"), journal, saga_id=f"first{number}")
+            first.commit()
+            second.rollback()
+
+    found = database.ask("SELECT saga_id FROM saga_saga ORDER BY number")
+    assert found == [(f"first{number}",) for number in range(12)]
 
 
 def test_no_table_is_read_from_end_to_end(

@@ -91,6 +91,8 @@ def _connect(kind: str, url: str, isolation: str) -> Any:
     connect = psycopg.connect if kind == PLAIN else psycopg.AsyncConnection.connect
     if isolation == "AUTOCOMMIT":
         return connect(url, autocommit=True)
+    if isolation == "READ COMMITTED":
+        return connect(url)
     level = isolation.replace(" ", r"\ ")
     return connect(url, options=f"-cdefault_transaction_isolation={level}")
 
