@@ -92,6 +92,7 @@ HOUSE = (
     ),
     ("journal.postgresql.benches", "journal.postgresql.view", "journal.postgresql.within"),
     ("journal.sqlite.journal", "journal.memory", "journal.postgresql.journal"),
+    ("journal.postgresql.engine",),
     ("journal",),
     ("journal.format.values",),
     ("journal.format.stencils",),

@@ -16,9 +16,16 @@ import pytest
 from depot import do, fail, undo
 from servers import shared
 from servers.children import Missing, in_memory
+from sqlalchemy import create_engine
 
 from py_api_saga import JournalError, SagaAssembler, SagaStatus, SagaStuck, result_of
-from py_api_saga.journal import Journal, MemoryJournal, PostgreSQLJournal, SQLiteJournal
+from py_api_saga.journal import (
+    Journal,
+    MemoryJournal,
+    PostgreSQLJournal,
+    SQLAlchemyJournal,
+    SQLiteJournal,
+)
 from py_api_saga.journal.changes import Append, Change, Claim, Create, Summary
 
 WHO: dict[str, Any] = {"who": "ada", "why": "looked it up"}
@@ -76,7 +83,7 @@ SQLITE: dict[str, dict[str, Any]] = {
 # `SAGA_TEST_JOURNALS="pgbouncer" pytest tests/durable` has what takes any journal take these.
 ASKED = tuple(os.environ.get("SAGA_TEST_JOURNALS", "").split())
 KINDS = ASKED or ("memory", *SQLITE)
-SERVERS = ("postgresql", "pgbouncer")  # kinds that need one
+SERVERS = ("postgresql", "sqlalchemy", "pgbouncer")  # kinds that need one
 SERVED = tuple(kind for kind in SERVERS if kind in ("postgresql", *ASKED))  # for conformance
 
 
@@ -89,7 +96,13 @@ def served(kind: str, **options: Any) -> Iterator[Any]:
             url = shared.pooler() if kind == "pgbouncer" else made.url
         except Missing as missing:
             pytest.skip(f"there is no {missing}")
-        journal = PostgreSQLJournal(url, schema=made.schema, **options)
+        journal: PostgreSQLJournal | SQLAlchemyJournal
+        if kind == "sqlalchemy":
+            engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), pool_size=2)
+            opened.callback(engine.dispose)
+            journal = SQLAlchemyJournal(engine, schema=made.schema, **options)
+        else:
+            journal = PostgreSQLJournal(url, schema=made.schema, **options)
         journal.create_schema()
         yield opened.enter_context(closing(journal))
 

@@ -6,15 +6,25 @@ from py_api_saga.journal.protocol import Codec, Journal, Within
 
 if TYPE_CHECKING:
     from py_api_saga.journal.memory import MemoryJournal
+    from py_api_saga.journal.postgresql.engine import SQLAlchemyJournal
     from py_api_saga.journal.postgresql.journal import PostgreSQLJournal
     from py_api_saga.journal.sqlite.journal import SQLiteJournal
 
-__all__ = ["Codec", "Journal", "MemoryJournal", "PostgreSQLJournal", "SQLiteJournal", "Within"]
+__all__ = [
+    "Codec",
+    "Journal",
+    "MemoryJournal",
+    "PostgreSQLJournal",
+    "SQLAlchemyJournal",
+    "SQLiteJournal",
+    "Within",
+]
 
 
 _LATE = {  # name -> its module
     "MemoryJournal": "memory",
     "PostgreSQLJournal": "postgresql.journal",
+    "SQLAlchemyJournal": "postgresql.engine",
     "SQLiteJournal": "sqlite.journal",
 }
 

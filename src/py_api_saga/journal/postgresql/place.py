@@ -92,7 +92,7 @@ def shown(parameters: Mapping[str, str]) -> str:
     """Give the place that a connection goes to, without a password, as a URL."""
     user = parameters.get("user")
     host = parameters.get("host") or parameters.get("hostaddr") or ""
-    service, port = parameters.get("service"), parameters.get("port")
+    service, port = parameters.get("service"), parameters.get("port", "").strip(",")
     where = "" if host.startswith(("/", "@")) else host
     text = f"postgresql://{f'{user}@' if user else ''}{where}{f':{port}' if port else ''}"
     text += f"/{parameters.get('dbname', '')}"

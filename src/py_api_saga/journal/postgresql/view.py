@@ -44,7 +44,11 @@ class View(Reads):
         self.unsure = ""
         self._living: set[int] | None = None
         self._asks = Server(connections.apart(), naming, durability, 0.0)
-        self._asks.look()
+        try:
+            self._asks.look()
+        except BaseException:
+            self._asks.connections.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
