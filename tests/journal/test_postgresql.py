@@ -451,12 +451,13 @@ def test_a_renewal_that_is_answered_late_counts_for_nothing(
     assert journal.is_in_time()
 
 
-def test_a_heartbeat_does_not_take_a_claim_that_is_being_made_for_a_lost_one(
-    journal: PostgreSQLJournal, boottime: Boottime
+@pytest.mark.parametrize("change", ["claim", "row"])
+def test_a_heartbeat_does_not_take_what_is_being_written_for_lost(
+    journal: PostgreSQLJournal, boottime: Boottime, change: str
 ) -> None:
-    """It holds the turn of whoever writes while it compares."""
+    """It holds the turn of whoever writes while it compares: a claim, and its number of rows."""
     stand_still(journal)
-    begin(journal, "a")
+    claim = begin(journal, "a")
     boottime.ahead += 60
     entered, goes_on = threading.Event(), threading.Event()
 
@@ -468,15 +469,17 @@ def test_a_heartbeat_does_not_take_a_claim_that_is_being_made_for_a_lost_one(
     beating = threading.Thread(target=journal.bench.renew, daemon=True)
     beating.start()
     assert entered.wait(PATIENCE)
-    writing = written(journal, create := Create("b", None, "[1]"))
-    until(lambda: create.settled or create.waiter is not None)
+    changes = {"claim": Create("b", None, "[1]"), "row": Append(claim, "[2]", None)}
+    writing = written(journal, made := changes[change])
+    writing.join(0.5)  # seconds, in which it would be written if nobody had the turn
     goes_on.set()
     for thread in (beating, writing):
         thread.join(PATIENCE)
     journal.bench.hang_up()
 
-    assert not create.check().over
-    assert write(journal, Append(create.claim, "[2]", None)).error is None
+    assert not made.check().over
+    assert not claim.over
+    assert write(journal, Append(made.claim, "[3]", None)).error is None
 
 
 def test_a_process_that_nobody_knows_of_any_more_begins_anew(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from . import doubt, durable, machine, shut
+from . import doubt, durable, leased, machine, shut
 from .mutant import NO_TEST, Mutant, NotFoundError, caught, library
 
 
@@ -41,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a table of the mutants and the tests that caught them; 1 if one survives."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument(
-        "words", nargs="*", help="machine, doubt, durable, gate, or words of a description"
+        "words",
+        nargs="*",
+        help="machine, doubt, durable, gate, postgresql, or words of a description",
     )
     parser.add_argument("--world", action="store_true", help="let only the random world look")
     options = parser.parse_args(arguments)
@@ -54,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("doubt", doubt.MUTANTS, caught, os.cpu_count()),
         ("durable", durable.MUTANTS, caught, 1),
         ("gate", shut.MUTANTS, caught, 1),
+        ("postgresql", leased.MUTANTS, caught, 1),
     ):
         chosen = [m for m in mutants if all(word in f"{name} {m.breaks}" for word in options.words)]
         if lost := _lost(chosen):

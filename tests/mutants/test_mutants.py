@@ -2,10 +2,16 @@
 
 import pytest
 
-from mutants import doubt, durable, machine, shut
+from mutants import doubt, durable, leased, machine, shut
 from mutants.mutant import TESTS, Edit, Mutant, NotFoundError, Sources, library
 
-MUTANTS = (*machine.MUTANTS, *doubt.MUTANTS, *durable.MUTANTS, *shut.MUTANTS)
+MUTANTS = (
+    *machine.MUTANTS,
+    *doubt.MUTANTS,
+    *durable.MUTANTS,
+    *shut.MUTANTS,
+    *leased.MUTANTS,
+)
 FILES = {
     "one.py": "def f():\n    return 1\n\n\nclass C:\n    def f(self):\n        return 1\n",
     "two.py": "class C:\n    @staticmethod\n    def g():\n        return 1\n\n\nx = 1\n",

@@ -1,0 +1,145 @@
+"""Ways to break what makes a journal in PostgreSQL safe: the fence, the claim and the lease."""
+
+from __future__ import annotations
+
+from .mutant import Edit, Mutant
+
+FOLDER = "journal/postgresql"
+QUERIES = f"{FOLDER}/queries.sql"
+LEASE = "journal/test_lease.py"
+DATABASE = "journal/test_postgresql.py"
+MUTANTS = (
+    Mutant(
+        "believes in any renewal that succeeds",
+        f"{LEASE}::test_an_answer_after_the_old_lease_leaves_the_process_late",
+        (
+            Edit(
+                f"{FOLDER}/lease.py",
+                "Lease.renewed",
+                "if not was_alive or clock.boottime() >= self.until:",
+                "if not was_alive:",
+            ),
+        ),
+    ),
+    Mutant(
+        "counts a lease from the answer on",
+        f"{LEASE}::test_a_lease_is_counted_from_before_it_was_asked_for",
+        (
+            Edit(
+                f"{FOLDER}/lease.py",
+                "Lease.renewed",
+                "max(self.until, sent + self.seconds * EARLY)",
+                "max(self.until, clock.boottime() + self.seconds * EARLY)",
+            ),
+        ),
+    ),
+    Mutant(
+        "appends without the lock",
+        f"{DATABASE}::test_nobody_claims_a_saga_while_a_row_is_being_written",
+        (
+            Edit(
+                QUERIES,
+                "",
+                "  ORDER BY s.number FOR NO KEY UPDATE OF s SKIP LOCKED\n), written AS (",
+                "  ORDER BY s.number\n), written AS (",
+            ),
+        ),
+    ),
+    Mutant(
+        "counts the rows in the statement that claims",
+        f"{DATABASE}::test_a_claim_counts_rows_that_were_committed_before_its_lock",
+        (
+            Edit(
+                QUERIES,
+                "",
+                "FROM free WHERE s.number = free.number RETURNING s.number;",
+                "FROM free WHERE s.number = free.number\n"
+                "RETURNING s.number, (SELECT max(n) FROM {p}entry WHERE saga = s.number);",
+            ),
+            Edit(
+                f"{FOLDER}/writes.py",
+                "Script.read",
+                'taken = {number for (number,) in found.get("take", ())}',
+                'taken = dict(found.get("take", ()))',
+            ),
+            Edit(
+                f"{FOLDER}/writes.py",
+                "Script.read",
+                'rows: dict[int, int] = dict(found.get("last_rows", ()))',
+                "rows = taken",
+            ),
+        ),
+    ),
+    Mutant(
+        "waits for an id that somebody's transaction has begun",
+        f"{DATABASE}::test_an_id_that_an_open_transaction_has_begun_is_not_waited_for",
+        (
+            Edit(
+                QUERIES,
+                "",
+                "  WHERE pg_try_advisory_xact_lock(hashtextextended('{p}' || saga_id, 0))\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "claims from a process that comes back to life",
+        f"{DATABASE}::test_a_claim_locks_the_lease_that_it_has_found_ended",
+        (Edit(QUERIES, "", "ORDER BY o.number FOR SHARE SKIP LOCKED", "ORDER BY o.number"),),
+    ),
+    Mutant(
+        "returns from a write though its lease has run out",
+        f"{DATABASE}::test_a_lease_that_runs_out_after_the_commit_is_seen_at_the_return_of_write",
+        tuple(
+            Edit(
+                f"{FOLDER}/journal.py",
+                f"DatabaseJournal.{where}",
+                "while bench.lease.is_late() and",
+                "while not bench and",
+            )
+            for where in ("_confirm", "_aconfirm")
+        ),
+    ),
+    Mutant(
+        "does not look at its lease before a call",
+        f"{DATABASE}::test_no_call_starts_under_a_lease_that_ended_while_it_waited_for_its_thread",
+        (
+            Edit(
+                f"{FOLDER}/journal.py",
+                "DatabaseJournal.is_in_time",
+                "return not self.bench.lease.is_late()",
+                "return True",
+            ),
+        ),
+    ),
+    Mutant(
+        "lets a heartbeat compare what is being written",
+        f"{DATABASE}::test_a_heartbeat_does_not_take_what_is_being_written_for_lost",
+        (
+            Edit(
+                f"{FOLDER}/bench.py",
+                "Bench.renew",
+                "if self.lease.is_late() and self.turn.acquire(timeout=TURN):",
+                "if self.lease.is_late():",
+            ),
+            Edit(f"{FOLDER}/bench.py", "Bench.renew", "self.turn.release()", "pass"),
+        ),
+    ),
+    Mutant(
+        "finds what is due by its own clock",
+        f"{DATABASE}::test_what_is_put_off_is_so_by_the_clock_of_the_database",
+        (
+            Edit(
+                f"{FOLDER}/journal.py",
+                "DatabaseJournal.waiting",
+                "now = self.now()",
+                "now = clock.time()",
+            ),
+        ),
+    ),
+    Mutant(
+        "takes a claim that it has left for one whose answer was lost",
+        "journal/test_left_claims.py",
+        (Edit(f"{FOLDER}/bench.py", "Bench._write", "releases, left)]", "releases)]"),),
+    ),
+)
