@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -192,6 +193,12 @@ def test_another_id_is_not_taken_for_an_operation(say: Say, journal: SQLiteJourn
     assert ended == 1
     assert "'y' is another saga: one at a time, or many with --all" in said
     assert "another saga" not in say("retry", "x", "nothing")[1]
+
+
+def test_whoever_ends_the_input_does_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By Ctrl-D, say."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    assert not asking.agreed("Really?")
 
 
 def test_nobody_is_at_a_terminal_where_there_is_no_input(monkeypatch: pytest.MonkeyPatch) -> None:

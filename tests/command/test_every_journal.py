@@ -177,6 +177,11 @@ def test_a_url_opens_a_journal_in_a_database(
     assert "--journal postgresql://" in said
     assert ":secret" not in said
     assert say("retry", "x")[0] == 0
+    psycopg: Any = pytest.importorskip("psycopg")
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("DROP INDEX saga_saga_named")
+    ended, said = say("doctor")
+    assert (ended, "ADVICE: the index saga_named is missing: run what" in said) == (0, True)
     ended, said = say("doctor", "--new-owners", url)
     assert (ended, "expected a journal that is a file" in said) == (2, True)
 

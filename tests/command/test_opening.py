@@ -249,6 +249,13 @@ def test_a_journal_may_be_an_object_of_a_module(
     assert "it is empty" in say("list", *named)[1]
 
 
+def test_what_cannot_be_the_path_of_a_file_is_wrong_usage(say: Say) -> None:
+    """SQLite has a name for a file in memory, which nobody else would find."""
+    ended, said = say("--journal", ":memory:", "list")
+
+    assert (ended, "saga: --journal: path: expected that of a file" in said) == (2, True)
+
+
 def test_a_url_of_what_nothing_here_opens_is_refused_in_a_line(say: Say) -> None:
     """It may have a password, which is not repeated."""
     ended, said = say("--journal", "mysql://ada:secret@db/sagas", "list")

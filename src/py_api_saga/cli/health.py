@@ -1,4 +1,4 @@
-"""`saga check` for a monitor, and `saga doctor` for a person who trusts the file no more."""
+"""`saga check` for a monitor, and `saga doctor` for a person who trusts the journal no more."""
 
 from __future__ import annotations
 

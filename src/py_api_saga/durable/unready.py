@@ -1,4 +1,4 @@
-"""Which errors say that this process is not set up for what it calls: nothing about the call."""
+"""Which errors say that this process lacks something: nothing about a call, nor about a saga."""
 
 from __future__ import annotations
 
