@@ -6,6 +6,8 @@ from functools import partial
 from threading import Lock
 from typing import Any, Literal, assert_type
 
+from psycopg import AsyncConnection as PsycopgLater
+from psycopg import Connection as Psycopg
 from shop import (
     Shop,
     Shopping,
@@ -23,6 +25,9 @@ from shop import (
     ship,
     tidy,
 )
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+from sqlalchemy.orm import Session, scoped_session
 
 from py_api_saga import (
     UNKNOWN,
@@ -45,7 +50,7 @@ from py_api_saga import (
     saga_status,
 )
 from py_api_saga.current import Around, CurrentOperation
-from py_api_saga.journal import MemoryJournal
+from py_api_saga.journal import MemoryJournal, PostgreSQLJournal, Within
 
 saga = SagaAssembler.saga
 shop = Shop("corner")
@@ -253,3 +258,30 @@ assert_type(standing, SagaStanding | None)
 if standing is not None:
     assert_type(standing.status, SagaStatus)
     assert_type(standing.reason, str | None)
+
+
+def start_in(
+    journal: PostgreSQLJournal,
+    session: Session,
+    sessions: scoped_session[Session],
+    connection: Connection,
+    plain: Psycopg[tuple[object, ...]],
+) -> None:
+    """Start one in a transaction, whoever gives it."""
+    for begun in (session, sessions, connection, plain):
+        assert_type(saga().operation(tidy).start(journal=journal.within(begun)), str)
+    saga().operation(tidy).start(journal=journal)
+
+
+async def start_later_in(
+    journal: PostgreSQLJournal,
+    session: AsyncSession,
+    sessions: async_scoped_session[AsyncSession],
+    connection: AsyncConnection,
+    plain: PsycopgLater[dict[str, object]],
+) -> None:
+    """Await it."""
+    within: Within = journal.within(session)
+    for begun in (within, journal.within(sessions), journal.within(connection)):
+        assert_type(await saga().operation(tidy).astart(journal=begun), str)
+    await saga().operation(tidy).astart(journal=journal.within(plain))

@@ -1,9 +1,11 @@
 """Wrong uses: both type checkers must complain about each line marked so, and about no other."""
 
 from shop import Shop, asked, book, charge, eight, label, release, reserve, tidy
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from py_api_saga import Retry, SagaAssembler, current_operation, given, recover, result_of
-from py_api_saga.journal import MemoryJournal
+from py_api_saga.journal import MemoryJournal, PostgreSQLJournal
 
 saga = SagaAssembler.saga
 shop = Shop("corner")
@@ -92,3 +94,12 @@ saga(around=[reserve])  # error
 saga(around=[lambda operation: operation.attempt])  # error
 saga(around="shop:session")  # error
 recover(MemoryJournal(), around=[tidy])  # error
+
+
+def in_a_transaction(journal: PostgreSQLJournal, session: Session, engine: Engine) -> None:
+    """A transaction is to start in, and an engine has none."""
+    saga().operation(tidy).orchestrator_execute(journal=journal.within(session))  # error
+    saga(journal=journal.within(session))  # error
+    recover(journal.within(session))  # error
+    journal.within(engine)  # error
+    journal.within("postgresql://")  # error
