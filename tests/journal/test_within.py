@@ -30,7 +30,7 @@ from py_api_saga import (
     repair,
     takeover,
 )
-from py_api_saga.journal import PostgreSQLJournal
+from py_api_saga.journal import PostgreSQLJournal, SQLAlchemyJournal
 from py_api_saga.journal.changes import Claim
 from py_api_saga.journal.postgresql.trouble import code_of
 
@@ -542,6 +542,20 @@ def _things(database: Database) -> Any:
     column = sqlalchemy.Column(sqlalchemy.Integer, primary_key=True)
     body = {"__tablename__": "things", "__table_args__": {"schema": database.schema}, "id": column}
     return type("Thing", (orm.declarative_base(),), body)
+
+
+def test_a_journal_and_a_session_may_have_one_engine(database: Database) -> None:
+    """As in most programs: the journal reads and writes beside the session's transaction."""
+    depot.reset()
+    engine = package("sqlalchemy").create_engine(database.url.replace("://", "+psycopg://"))
+    journal = SQLAlchemyJournal(engine, schema=database.schema, modules=["depot"])
+    with closing(journal), package("sqlalchemy.orm").Session(engine) as session:
+        journal.create_schema()
+        order().start(journal=journal.within(session), saga_id="x", deadline=60)
+        assert journal.find("x") is None
+        session.commit()
+        assert list(order().orchestrator_execute(journal=journal, saga_id="x")) == ["A", "B", "C"]
+    engine.dispose()
 
 
 def test_a_savepoint_of_a_session_takes_its_saga_with_it(
