@@ -37,8 +37,15 @@ class Volume:
         )
         until(lambda: "pid" in log.read_text(), self._process, log)
         pid = re.findall(r"pid (\d+)", log.read_text())[-1]
-        user = ("--user", "--preserve-credentials") if own else ()
-        self.within: tuple[str, ...] = ("nsenter", f"--target={pid}", "--mount", *user)
+        self.within: tuple[str, ...] = ("nsenter", f"--target={pid}", "--mount")
+        if own:  # root of the namespace, until it is somebody else again
+            self.within += (
+                "--user",
+                "--preserve-credentials",
+                "unshare",
+                "--user",
+                "--map-user=1000",
+            )
         self._inside = Path(f"/proc/{pid}/root")
         self._filler = self.seen(folder / "filler")
 
