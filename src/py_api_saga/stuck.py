@@ -1,8 +1,8 @@
 """Why an operation is stuck: the reasons, and the words for each of them.
 
 The machine finds which reason it is: `Execution.stuck_reasons`. This module alone says it in words,
-for all who tell of it: the exception `SagaStuck`, by way of `report`; `saga why`, and whatever else
-shows a saga, by way of `story.why`.
+for all who tell of it: the exception `SagaStuck`, by way of `report`; `saga_status`, by way of
+`standing`; `saga why`, and whatever else shows a saga, by way of `story.why`.
 """
 
 from __future__ import annotations
