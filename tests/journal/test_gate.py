@@ -493,16 +493,18 @@ def test_what_is_being_written_is_not_refused(journal: SQLiteJournal) -> None:
     writing.start()
     assert entered.wait(PATIENCE)
     other.until = latest()
-    in_time(lambda: journal.write(other))  # of the next batch: our own disk is slow
-    for later in (Create("d", "x", "[1]"), Create("e", "x", "[1]")):
-        later.until = latest()
-        in_time(partial(asyncio.run, journal.awrite(later)))
-        assert later.withdrawn
-    until(lambda: time.monotonic() > patience + SOON)
-    journal.shared.queue.withdraw([create])
-    assert not create.settled
-    opened.set()
-    writing.join(PATIENCE)
+    try:
+        in_time(lambda: journal.write(other))  # of the next batch: our own disk is slow
+        for later in (Create("d", "x", "[1]"), Create("e", "x", "[1]")):
+            later.until = latest()
+            in_time(partial(asyncio.run, journal.awrite(later)))
+            assert later.withdrawn
+        until(lambda: time.monotonic() > patience + SOON)
+        journal.shared.queue.withdraw([create])
+        assert not create.settled
+    finally:  # else a failure here would be told once the thread has lost its patience
+        opened.set()
+        writing.join(PATIENCE)
     assert create.check().rows == 1
     with pytest.raises(JournalError, match=f"by this process {os.getpid()} .*: the disk is slow"):
         other.check()
