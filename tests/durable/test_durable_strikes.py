@@ -15,6 +15,7 @@ from strikes import KINDS, PLACES, Struck, Tracer, chosen, files_of, is_heard, l
 from world import in_time
 
 from py_api_saga import Saga, SagaStatus, Status, recover
+from py_api_saga.current import Around, CurrentOperation
 from py_api_saga.execution import Execution
 from py_api_saga.journal import MemoryJournal, SQLiteJournal
 from py_api_saga.journal.format.sagas import read_rows
@@ -24,9 +25,28 @@ EVERY = EVERY_PLAIN if EVERY_PLAIN == 1 else EVERY_PLAIN * 4  # these take longe
 DURABLE = files_of("durable", "journal") - files_of("journal/memory")
 
 
-def saga(do: Any, undo: Any, course: str) -> Saga:
+inside: list[object] = []  # what is around calls, until it is left
+
+
+class Held:
+    """What is around a call; a generator would be left by whoever throws it away.
+
+    It asks the library for nothing: what strikes there would be an error of its own.
+    """
+
+    def __init__(self, _: CurrentOperation) -> None:
+        """Be made for a call."""
+
+    def __enter__(self) -> None:
+        inside.append(self)
+
+    def __exit__(self, *_: object) -> None:
+        inside.remove(self)
+
+
+def saga(do: Any, undo: Any, course: str, *around: Around) -> Saga:
     """Make a saga of two operations."""
-    made = Saga()
+    made = Saga(around=around)
     made.operation((do, "a"), (undo, "a"), name="a")
     if course == "failing":
         depot.behaviour["b"] = depot.fail(ValueError())
@@ -40,8 +60,19 @@ RUNS: dict[str, Callable[[str, Any], Any]] = {
     "graph": lambda course, journal: saga(depot.do, depot.undo, course).choreography_execute(
         journal=journal, saga_id="x"
     ),
+    "chain, surrounded": lambda course, journal: saga(
+        depot.do, depot.undo, course, Held
+    ).orchestrator_execute(journal=journal, saga_id="x"),
+    "graph, surrounded": lambda course, journal: saga(
+        depot.do, depot.undo, course, Held
+    ).choreography_execute(journal=journal, saga_id="x"),
     "async chain": lambda course, journal: asyncio.run(
         saga(depot.ado, depot.aundo, course).aorchestrator_execute(journal=journal, saga_id="x")
+    ),
+    "async chain, surrounded": lambda course, journal: asyncio.run(
+        saga(depot.ado, depot.aundo, course, Held).aorchestrator_execute(
+            journal=journal, saga_id="x"
+        )
     ),
     "async graph": lambda course, journal: asyncio.run(
         saga(depot.ado, depot.aundo, course).achoreography_execute(journal=journal, saga_id="x")
@@ -54,6 +85,7 @@ def go(
 ) -> tuple[Tracer, str]:
     """Run a saga once, and recover; give what is wrong, in words."""
     depot.reset()
+    inside.clear()
     tracer = Tracer(target, kind)
 
     try:
@@ -64,22 +96,27 @@ def go(
     if tracer.struck and heard and not isinstance(error, kind):
         return tracer, f"raised {error!r}"
     depot.behaviour.clear()
-    recover(journal)
+    recover(journal, around=[Held] if "surrounded" in run else [])
+    return tracer, f"{len(inside)} managers not left" if inside else problem_in(journal)
+
+
+def problem_in(journal: Any) -> str:
+    """Say what is wrong with what is on record once all is recovered, and with what stands."""
     seen = journal.find("x")
     if seen is None:
-        return tracer, f"{depot.standing} left over" if depot.standing else ""
+        return f"{depot.standing} left over" if depot.standing else ""
     rows = journal.rows([seen.number])[seen.number]
     values = Values(journal)
     recorded = read_rows(rows, values, values.names.callee)
     execution = Execution(recorded.definition, recorded.entries)
     if execution.saga is not seen.status:
-        return tracer, f"{execution.saga} in the entries and {seen.status} in the summary"
+        return f"{execution.saga} in the entries and {seen.status} in the summary"
     names = zip("ab", execution.status, strict=True)
     stuck = {name for name, status in names if status is Status.STUCK}
     expected = {"a", "b"} if seen.status is SagaStatus.COMPLETED else stuck & {*depot.standing}
     if set(depot.standing) != expected or (seen.status is SagaStatus.STUCK and not stuck):
-        return tracer, f"{seen.status}, and {depot.standing} stands"
-    return tracer, ""
+        return f"{seen.status}, and {depot.standing} stands"
+    return ""
 
 
 @pytest.mark.usefixtures("mute")
@@ -109,6 +146,7 @@ def test_an_interrupt_anywhere_leaves_nothing_that_recovery_does_not_find(
 
     undisturbed, problem = go(run, course, journal())
     assert not problem
+    assert depot.standing == (["a", "b"] if course == "succeeding" else [])
     struck, wrong = 0, []
     for place in chosen(undisturbed.places(), KINDS[struck_by], EVERY):
         used = journal()
