@@ -219,6 +219,18 @@ MUTANTS = (
         ),
     ),
     Mutant(
+        "recovers with nothing around the calls",
+        "durable/test_around_on_record.py::test_whoever_goes_on_brings_what_is_around",
+        (
+            Edit(
+                "durable/recovery.py",
+                "",
+                "                surround(run, self._around)\n",
+                "                pass\n",
+            ),
+        ),
+    ),
+    Mutant(
         "runs a completed saga again",
         f"{CRASH}::test_a_saga_that_has_ended_is_not_run_again",
         (
