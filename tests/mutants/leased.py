@@ -142,4 +142,87 @@ MUTANTS = (
         "journal/test_left_claims.py",
         (Edit(f"{FOLDER}/bench.py", "Bench._write", "releases, left)]", "releases)]"),),
     ),
+    Mutant(
+        "takes a renewal of a lease that had ended for one in time",
+        f"{LEASE}::test_a_row_that_had_expired_leaves_the_process_late",
+        (
+            Edit(
+                f"{FOLDER}/lease.py",
+                "Lease.renewed",
+                "            if not was_alive or clock.boottime() >= self.until:\n",
+                "            if clock.boottime() >= self.until:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "believes in a lease to its very end",
+        f"{LEASE}::test_a_lease_ends_early_by_our_clock",
+        (Edit(f"{FOLDER}/lease.py", "", "EARLY = 0.95", "EARLY = 1.0"),),
+    ),
+    Mutant(
+        "waits for whoever has locked the row of a saga",
+        f"{DATABASE}::test_a_row_that_a_person_has_locked_keeps_nobody_else_waiting",
+        (
+            Edit(
+                QUERIES,
+                "",
+                "  ORDER BY s.number FOR NO KEY UPDATE OF s SKIP LOCKED\n), written AS (",
+                "  ORDER BY s.number FOR NO KEY UPDATE OF s\n), written AS (",
+            ),
+        ),
+    ),
+    Mutant(
+        "takes what is locked for taken over",
+        f"{DATABASE}::test_a_row_that_a_person_has_locked_keeps_nobody_else_waiting",
+        (
+            Edit(
+                f"{FOLDER}/writes.py",
+                "Script._judge_append",
+                "        elif body is None:\n            self.busy.append(change)\n",
+                "        elif body is None:\n            change.error = taken_over(claim)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "compares nothing when it was late",
+        f"{DATABASE}::test_a_process_that_was_away_loses_what_others_have_taken",
+        (
+            Edit(
+                f"{FOLDER}/bench.py",
+                "Bench._compare",
+                "        self.desk.lose(lost)\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "takes a commit whose answer was lost for none",
+        f"{DATABASE}::test_a_commit_whose_answer_is_lost_counts_once",
+        (
+            Edit(
+                f"{FOLDER}/writes.py",
+                "Script.note_commit",
+                "            change.tried = True\n",
+                "            pass\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "goes on preparing statements",
+        f"{DATABASE}::test_what_can_not_be_prepared_is_not_prepared_again",
+        (Edit(f"{FOLDER}/server.py", "Server.note", "self.can_prepare = False", "self.x = False"),),
+    ),
+    Mutant(
+        "asks twice for each transaction",
+        f"{DATABASE}::test_a_transaction_takes_one_round_trip",
+        (
+            Edit(
+                f"{FOLDER}/server.py",
+                "Server.transact",
+                '            told = execute(queries["settings"])\n',
+                '            told = execute(queries["settings"])\n            told.fetchall()\n'
+                '            told = execute(queries["settings"])\n',
+            ),
+        ),
+    ),
 )
