@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Never
 
 from py_api_saga.calls import ATOMS, Call, needs_of, own
@@ -38,13 +39,14 @@ class Template:
         size: How many operations there are.
         names: Of the arguments.
         wanted: What each number stands for.
-        whole: The names of these, if no item or attribute is among them.
+        pick: Gives the values of these, if no item or attribute is among them; raises KeyError if
+            one is missing.
         fixed: What is the same in all runs, and comes behind that.
         chain: The definition.
         texts: What journals keep of its text.
     """
 
-    __slots__ = ("_graph", "chain", "fixed", "names", "saga", "size", "texts", "wanted", "whole")
+    __slots__ = ("_graph", "chain", "fixed", "names", "pick", "saga", "size", "texts", "wanted")
 
     def __init__(self, saga: Executable, numbering: Numbering) -> None:
         """Make one of such a copy.
@@ -55,9 +57,9 @@ class Template:
         self.saga, self.wanted = saga, numbering.wanted
         self.fixed = numbering.fixed[::-1]
         self.names = frozenset([placeholder.__saga_operation__ for placeholder in self.wanted])
-        self.whole: tuple[str, ...] | None = None
+        self.pick: Callable[[Mapping[str, Any]], Sequence[Any]] | None = None
         if not any(placeholder.__saga_path__ for placeholder in self.wanted):
-            self.whole = tuple([placeholder.__saga_operation__ for placeholder in self.wanted])
+            self.pick = _picking([placeholder.__saga_operation__ for placeholder in self.wanted])
         self.chain = saga._chain()  # noqa: SLF001 - a saga's own, here and below
         self.size = len(self.chain.operations)
         self.texts: dict[Any, Any] = {}
@@ -91,9 +93,10 @@ class BoundSaga(Executable):
     action, as a child saga.
     """
 
-    __slots__ = ("_arguments", "_held", "_saga", "_template", "_values")
+    __slots__ = ("_arguments", "_async", "_held", "_saga", "_template", "_values")
 
     _arguments: Mapping[str, Any]
+    _async: str
     _held: tuple[str, ...]  # names of arguments that hold placeholders
     _saga: Executable
     _template: Template
@@ -106,17 +109,20 @@ class BoundSaga(Executable):
             SagaDefinitionError: A name is missing or unknown, or an argument has no such item or
                 attribute as the saga wants of it.
         """
-        if arguments.keys() != template.names:
-            _refuse_names(template, arguments)
+        values: Sequence[Any]
+        if template.pick is None or len(arguments) != len(template.names):
+            values = _parts(arguments, template)
+        else:
+            try:
+                values = template.pick(arguments)
+            except KeyError:
+                _refuse_names(template, arguments)
         self._saga, self._template, self._arguments = saga, template, arguments
+        self._async = template.saga._async  # noqa: SLF001 - as above
+        self._values = (*values, *template.fixed)
         self._held = ()
         if not ATOMS.issuperset(map(type, arguments.values())):
             self._held = _held(arguments)
-        if template.whole is not None:
-            self._values = (*map(arguments.__getitem__, template.whole), *template.fixed)
-            return
-        values = [_part(placeholder, arguments, template) for placeholder in template.wanted]
-        self._values = (*values, *template.fixed)
 
     def __copy__(self) -> BoundSaga:
         return self
@@ -137,10 +143,6 @@ class BoundSaga(Executable):
     @property
     def _names(self) -> Names:
         return self._template.chain.names
-
-    @property
-    def _async(self) -> str:
-        return self._template.saga._async  # noqa: SLF001
 
     def _chain(self) -> Definition:
         return self._bound(self._template.chain)
@@ -244,6 +246,24 @@ def _held(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     """List the arguments that hold placeholders."""
     scanned = [(name, arg) for name, arg in arguments.items() if isinstance(arg, SCANNED)]
     return tuple([name for name, arg in scanned if next(placeholders(arg), None) is not None])
+
+
+def _picking(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+    """Make what gives the values of so many names, in one call that runs no Python for many."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda arguments: [arguments[name] for name in names]
+
+
+def _parts(arguments: Mapping[str, Any], template: Template) -> list[Any]:
+    """Give the values that are wanted of arguments, some of which may be items or attributes.
+
+    Raises:
+        SagaDefinitionError: A name is missing or unknown, or an argument has no such part.
+    """
+    if arguments.keys() != template.names:
+        _refuse_names(template, arguments)
+    return [_part(placeholder, arguments, template) for placeholder in template.wanted]
 
 
 def _part(placeholder: Placeholder, arguments: Mapping[str, Any], template: Template) -> Any:

@@ -309,7 +309,7 @@ class Execution:
             IllegalMoveError: As `tell`.
         """
         _, i, kind, attempt, generation, value = entry
-        trouble, status = self.trouble, self.status
+        trouble, status, entries = self.trouble, self.status, self.entries
         if attempt == generation == 1 and self.definition.is_chain and not self.watched:
             if trouble is None:
                 j = i + 1
@@ -320,7 +320,8 @@ class Execution:
                     self.tries[j] = 1
                     intent = self._firsts[j]
                     self.flying = {j: intent}
-                    self.entries += entry, intent
+                    entries.append(entry)
+                    entries.append(intent)
                     return intent
             elif kind is COMPENSATION and i and not self._heap:
                 j = i - 1
@@ -337,7 +338,8 @@ class Execution:
                     status[i], status[j] = _COMPENSATED, _COMPENSATING
                     self._owed.remove(i)
                     self.flying = {j: intent}
-                    self.entries += entry, intent
+                    entries.append(entry)
+                    entries.append(intent)
                     return intent
         self.tell(entry)
         return self.start()
