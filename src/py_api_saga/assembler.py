@@ -111,7 +111,7 @@ class Saga(Executable):
     max_doubt_age: float | None = None
 
     _template: Template | None = None  # of an instance, once it was given something
-    _has_holes = False  # there may be a `given` in its operations
+    _has_holes: bool  # there may be a `given` in its operations
 
     _operations: list[Operation]
     _names: Names
@@ -138,7 +138,8 @@ class Saga(Executable):
         """
         self._operations = []
         self._names = Names()
-        self._children: list[tuple[int, str, Layout]] = []  # where each begins
+        self._children: tuple[tuple[int, str, Layout], ...] = ()  # where each begins
+        self._has_holes = False
         self._pivot = -1
         self._async = ""
         self._policy = PLAIN
@@ -178,7 +179,6 @@ class Saga(Executable):
         clone.__dict__.update(
             self.__dict__,
             _operations=self._operations.copy(),
-            _children=self._children.copy(),
             _names=self._names.copied(),
         )
         return clone
@@ -389,7 +389,8 @@ class Saga(Executable):
             raise SagaDefinitionError(message)
         import hashlib  # noqa: F401, PLC0415 - 1 ms, for the keys of long names: see `Run.key`
 
-        child._snapshot()
+        if not child._operations:
+            _refuse_empty()
         if child._pivot >= 0:
             self._check_pivot(True, position)  # noqa: FBT003
         before = self._edges(after, (), position)
@@ -402,7 +403,7 @@ class Saga(Executable):
         layout, places = child._layout().shifted(position - 1), dict(child._names.places)
         shared, prefix = [*child._names.shared], f"{name}."  # the child may be this saga
         self._adopt(child, prefix, before, bound)
-        self._children.append((position - 1, name, layout))
+        self._children += ((position - 1, name, layout),)
         self._names.add(name, layout)
         for key, place in places.items():
             if not isinstance(place, int):
@@ -418,7 +419,7 @@ class Saga(Executable):
         self, child: Saga, prefix: str, before: tuple[int, ...], bound: BoundSaga | None
     ) -> None:
         """Add the operations of a child saga under their new names, with what they were given."""
-        operations, names = child._snapshot(), child._names.all().copy()
+        operations, names = tuple(child._operations), child._names.all().copy()
         base = len(self._operations)
         follows: Sequence[tuple[int, ...]] = chained(len(operations))[0]
         if any(operation.after for operation in operations):
@@ -607,15 +608,12 @@ class Saga(Executable):
             )
             raise SagaDefinitionError(message)
 
-    def _snapshot(self) -> tuple[Operation, ...]:
-        if not self._operations:
-            raise SagaDefinitionError("Set operation first to execute the saga.")
-        return tuple(self._operations)
-
     def _chain(self) -> Definition:
         definition = Definition()
-        definition.operations = operations = self._snapshot()
-        definition.after, definition.followers = chained(len(operations))
+        definition.operations = operations = tuple(self._operations)
+        if not operations:
+            _refuse_empty()
+        definition.after, definition.followers, definition.firsts = chained(len(operations))
         definition.is_chain = True
         definition.names, definition.pivot = self._names, self._pivot
         definition.layout = self._layout() if self._children else None
@@ -695,6 +693,10 @@ class SagaAssembler(Saga):
     def saga(cls, retry_attempts: int | None = None, **options: Unpack[SagaOptions]) -> Self:
         """Start an empty saga; the arguments are those of the constructor."""
         return cls(retry_attempts, **options) if options else cls(retry_attempts)
+
+
+def _refuse_empty() -> Never:
+    raise SagaDefinitionError("Set operation first to execute the saga.")
 
 
 def _on_crash(value: Any) -> Literal["resume", "compensate"]:

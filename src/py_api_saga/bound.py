@@ -160,6 +160,7 @@ class BoundSaga(Executable):
         definition = BoundDefinition()
         definition.operations, definition.names = whole.operations, whole.names
         definition.after, definition.followers = whole.after, whole.followers
+        definition.firsts = whole.firsts
         definition.layout, definition.pivot = whole.layout, whole.pivot
         definition.is_chain, definition.on_crash = whole.is_chain, whole.on_crash
         definition.values, definition.texts = self._values, self._template.texts

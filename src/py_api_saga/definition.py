@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
-from typing import Any, Literal, SupportsIndex
+from typing import Any, Literal, SupportsIndex, TypeAlias
 
+from py_api_saga.entries import ACTION, COMPENSATION, STARTED, Entry
 from py_api_saga.exceptions import MAX_NAME
 from py_api_saga.operation import Operation
 from py_api_saga.process import OwnLock
@@ -292,6 +293,8 @@ class Definition:
         operations: The operations, in the order of their declaration.
         after: For each operation, those that it comes after.
         followers: For each operation, those that come after it.
+        firsts: The intents of the first attempts, which are the same in all runs. Each is where its
+            mark in the machine's heap points to: i is an action, ~i a compensation, from the end.
         names: Their names.
         layout: That of the results, if there are child sagas.
         pivot: The pivot, or -1.
@@ -301,13 +304,14 @@ class Definition:
     """
 
     __slots__ = (
-        "after", "followers", "is_chain", "layout", "names", "on_crash", "operations", "pivot",
-        "values",
+        "after", "firsts", "followers", "is_chain", "layout", "names", "on_crash", "operations",
+        "pivot", "values",
     )  # fmt: skip
 
     operations: tuple[Operation, ...]
     after: Sequence[Sequence[int]]
     followers: Sequence[Sequence[int]]
+    firsts: tuple[Entry, ...]
     names: Names
     layout: Layout | None
     pivot: int
@@ -316,11 +320,16 @@ class Definition:
     values: tuple[Any, ...]
 
 
+Ways: TypeAlias = tuple[tuple[int, ...], ...]
+
+
 @lru_cache(maxsize=16)  # the sagas of a process are of a few sizes
-def chained(count: int) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
-    """Give `after` and `followers` of operations that run in the order of their declaration."""
+def chained(count: int) -> tuple[Ways, Ways, tuple[Entry, ...]]:
+    """Give `after`, `followers` and `firsts` of operations that run as they were declared."""
     links: list[tuple[int, ...]] = list(zip(range(count), strict=False))  # [(0,), (1,), …]
-    return ((), *links[:-1]), (*links[1:], ())
+    actions: list[Entry] = [(STARTED, i, ACTION, 1, 1, None) for i in range(count)]
+    undos: list[Entry] = [(STARTED, i, COMPENSATION, 1, 1, None) for i in reversed(range(count))]
+    return ((), *links[:-1]), (*links[1:], ()), (*actions, *undos)
 
 
 def graphed(operations: Sequence[Operation]) -> tuple[list[tuple[int, ...]], list[list[int]]]:

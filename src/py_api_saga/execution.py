@@ -77,7 +77,6 @@ What may start
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from heapq import heapify, heappop, heappush
 from typing import Any, ClassVar, Final
 
@@ -142,17 +141,6 @@ _UNBLOCKED: Final[dict[int, int]] = {}
 _UNMOVED: Final[list[tuple[int, Status]]] = []
 
 
-@lru_cache(maxsize=16)  # the sagas of a process are of a few sizes
-def _first_intents(count: int) -> tuple[Entry, ...]:
-    """Give the intents of the first attempts of so many operations; they are the same in all runs.
-
-    Each is where its mark in the heap points to: i is an action, ~i a compensation, from the end.
-    """
-    actions: list[Entry] = [(STARTED, i, ACTION, 1, 1, None) for i in range(count)]
-    undos: list[Entry] = [(STARTED, i, COMPENSATION, 1, 1, None) for i in reversed(range(count))]
-    return (*actions, *undos)
-
-
 class Execution:
     """One run of a saga: the fold of its entries.
 
@@ -194,7 +182,7 @@ class Execution:
         self.moves: list[tuple[int, Status]] = [] if watched else _UNMOVED
         self._heap = [0]
         self._blockers = _UNBLOCKED
-        self._firsts = _first_intents(size)
+        self._firsts = definition.firsts
         if not definition.is_chain:
             after = definition.after
             self._heap = [i for i, others in enumerate(after) if not others]

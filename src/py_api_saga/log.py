@@ -7,7 +7,6 @@ has set nothing up that would show what is below a warning.
 from __future__ import annotations
 
 import sys
-from functools import cache
 from typing import TYPE_CHECKING
 
 from py_api_saga.interrupts import is_limit
@@ -18,17 +17,27 @@ if TYPE_CHECKING:
 DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40  # those of `logging`
 
 
-@cache
+_log: Logger | None = None  # once something has asked for it
+
+
 def logger() -> Logger:
     """Give the log `py_api_saga`."""
-    import logging  # noqa: PLC0415 - the reason is above
+    global _log  # noqa: PLW0603 - a cache
+    if _log is None:
+        import logging  # noqa: PLC0415 - the reason is above
 
-    return logging.getLogger("py_api_saga")
+        _log = logging.getLogger("py_api_saga")
+    return _log
 
 
 def is_heard() -> bool:
     """Tell whether the log takes more than warnings."""
-    return "logging" in sys.modules and logger().isEnabledFor(INFO)
+    log = _log  # each saga asks
+    if log is None:
+        if "logging" not in sys.modules:
+            return False
+        log = logger()
+    return log.isEnabledFor(INFO)
 
 
 def complain(text: str, *values: object, error: BaseException | None = None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container
 from typing import Any
 
 from py_api_saga.definition import Definition
@@ -75,6 +75,7 @@ def failure(
     return exception
 
 
-def _in_order(ended: Iterable[int], definition: Definition) -> list[int]:
+def _in_order(ended: Container[int], definition: Definition) -> list[int]:
     """Sort what was compensated: a chain goes backwards, at once is in operation order."""
-    return sorted(ended, reverse=definition.is_chain)
+    places = range(len(definition.operations))
+    return [i for i in (reversed(places) if definition.is_chain else places) if i in ended]

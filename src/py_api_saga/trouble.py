@@ -102,7 +102,9 @@ def debts(
         one at most; and those on which none was built, in operation order: these come first.
     """
     if definition.is_chain:  # each was built on the one before it, which had succeeded
-        started = statuses.index(_PENDING) if _PENDING in statuses else len(statuses)
+        started = len(statuses)
+        while started and statuses[started - 1] is _PENDING:
+            started -= 1
         if started and statuses[started - 1] not in _OWED:
             started -= 1
         return set(range(started)), {}, [started - 1] if started else []

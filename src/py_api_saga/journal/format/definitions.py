@@ -302,11 +302,15 @@ def read_definition(
         raise ValueError(message)
     layout = _read_layout(tree["layout"], len(operations)) if "layout" in tree else None
     is_chain = "limit" not in tree
-    after, followers = chained(len(operations)) if is_chain else graphed(operations)
+    after: Sequence[Sequence[int]]
+    followers: Sequence[Sequence[int]]
+    after, followers, firsts = chained(len(operations))
+    if not is_chain:
+        after, followers = graphed(operations)
     pivots = [i for i, operation in enumerate(operations) if operation.policy.pivot]
     definition = Definition()
     definition.operations, definition.is_chain = tuple(operations), is_chain
-    definition.after, definition.followers = after, followers
+    definition.after, definition.followers, definition.firsts = after, followers, firsts
     definition.names, definition.layout = Names.of(names, layout), layout
     definition.pivot = pivots[0] if pivots else -1
     definition.on_crash = "compensate" if tree.get("on_crash") == "compensate" else "resume"
