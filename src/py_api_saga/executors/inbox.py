@@ -44,8 +44,9 @@ class Inbox:
         return True
 
     def _unlock(self) -> None:
-        with suppress(RuntimeError):  # it is unlocked: nobody has waited since
-            self._signal.release()
+        if self._signal.locked():  # else nobody has waited since
+            with suppress(RuntimeError):  # another thread was faster
+                self._signal.release()
 
     def wait(self, seconds: float | None) -> float:
         """Wait until there may be an entry, at most so many seconds, and at most `GLANCE`.
