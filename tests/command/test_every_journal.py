@@ -115,6 +115,21 @@ def test_what_was_left_is_gone_on_with(say: Say, kept: Any) -> None:
     assert say("takeover", "z", "--modules", "depot") == (0, "z: COMPLETED\n")
 
 
+def test_a_worker_looks_as_often_as_its_journal_asks(say: Say, kept: Any) -> None:
+    """In a database what was started in a transaction waits for it; in a file, what crashed."""
+    order().start(journal=kept, saga_id="x")
+
+    def proceed() -> None:
+        until(lambda: status(kept, "x") is SagaStatus.COMPLETED)
+        tell()
+
+    with meanwhile(proceed):
+        ended, said = say("worker", "--modules", "depot")
+
+    assert ended == 0
+    assert f"every {5 if isinstance(kept, SQLiteJournal) else 1} s;" in said
+
+
 def test_what_a_person_decides_is_done(say: Say, kept: Any) -> None:
     """About one saga or many; what has ended long ago is dropped."""
     stuck(kept, "one")

@@ -334,8 +334,7 @@ COMMANDS = (
                 "--interval",
                 metavar="SECONDS",
                 type=interval,
-                default=5.0,
-                help="between two looks at the journal (default: %(default)g)",
+                help="between two looks at the journal (default: 5 in a file, 1 in PostgreSQL)",
             ),
             _option(
                 "--grace",

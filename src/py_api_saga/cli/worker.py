@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import NamedTuple, Self
 
-from py_api_saga import clock
+from py_api_saga import chance, clock
 from py_api_saga.cli.opening import to_look_for
 from py_api_saga.cli.printing import write
 from py_api_saga.cli.recovering import (
@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
     worker = Worker(
         arguments.workers,
         arguments.limit,
-        arguments.interval,
+        place.poll if arguments.interval is None else arguments.interval,
         arguments.grace,
         arguments.wait,
         around,
@@ -127,7 +127,7 @@ class Worker:
         Args:
             threads: So many sagas at once.
             limit: So many sagas in a round, or None.
-            interval: Seconds between two rounds.
+            interval: Seconds between two rounds, give or take a tenth.
             grace: Seconds for what runs, once it is told to end.
             patience: Seconds for a journal that is not there.
             around: What is entered around each call.
@@ -187,7 +187,7 @@ class Worker:
             self._touch()
             if self._sees(journal):
                 return True
-            due = clock.monotonic() + self._interval
+            due = self._next()
             self._wait(due if self._gives_up is None else min(due, self._gives_up))
         _log("ended")
         return False
@@ -205,6 +205,10 @@ class Worker:
             message = f"{why}, nor was there one in {self._patience:g} s"
             raise SagaError(message)
         return False
+
+    def _next(self) -> float:
+        """Give the time of the next round; machines that were started together drift apart."""
+        return clock.monotonic() + self._interval * (0.9 + chance.fraction() / 5)
 
     def _touch(self) -> None:
         """Say to whoever looks at a file that it still looks.
@@ -239,7 +243,7 @@ class Worker:
             try:
                 while not self._is_told and self._readiness.problem is None:
                     if clock.monotonic() >= due:
-                        due = clock.monotonic() + self._interval
+                        due = self._next()
                         self._begin(journal, pool)
                     self._look()
                     self._wait(due)

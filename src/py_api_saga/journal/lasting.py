@@ -67,7 +67,14 @@ class View(Vocabulary, Protocol):
 
 
 class LastingJournal(Journal, Protocol):
-    """A journal that other processes find where this one has left it."""
+    """A journal that other processes find where this one has left it.
+
+    Attributes:
+        poll: Seconds between two looks of a worker at it that was told nothing else.
+    """
+
+    @property
+    def poll(self) -> float: ...  # noqa: D102 - described above
 
     def missing(self) -> str:
         """Say why there is no journal here, or not yet; empty if there is one. Makes none.

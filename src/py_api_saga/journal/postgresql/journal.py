@@ -49,6 +49,7 @@ class DatabaseJournal(Reads):
     """Sagas in a PostgreSQL database, by whatever gives connections to it."""
 
     spans_deploys = True  # its machines get a new release one after the other
+    poll = 1.0  # seconds; what was started in a transaction of the user's waits for it
 
     def __init__(
         self,

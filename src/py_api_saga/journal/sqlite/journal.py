@@ -39,6 +39,7 @@ class SQLiteJournal(Reads):
     """Sagas in one SQLite file, which any number of processes of one machine share."""
 
     spans_deploys = False  # one machine has one release, but for a moment
+    poll = 5.0  # seconds; what it is for is mostly what a crash has left
 
     def __init__(
         self,
