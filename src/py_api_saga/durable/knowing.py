@@ -24,7 +24,6 @@ from py_api_saga.exceptions import (
     SagaException,
 )
 from py_api_saga.execution import Execution
-from py_api_saga.executors import choreography  # noqa: F401 - at hand before a saga is claimed
 from py_api_saga.executors.around import surround
 from py_api_saga.executors.attempt import attempt
 from py_api_saga.executors.driving import drive

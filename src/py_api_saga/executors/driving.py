@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from py_api_saga.definition import Results
-from py_api_saga.executors import orchestrator
+from py_api_saga.executors import choreography, orchestrator
 from py_api_saga.executors.run import Run
 
 if TYPE_CHECKING:
@@ -68,13 +67,4 @@ def drive(run: Run, limit: int | None) -> Results:
         return driver.drive(run, limit)
     if limit is None:
         return orchestrator.execute(run)
-    results: Results = at_once().execute(run, limit)
-    return results
-
-
-@cache
-def at_once() -> Any:
-    """Give the executor that makes calls at once, in threads."""
-    from py_api_saga.executors import choreography  # noqa: PLC0415 - queue: 1 ms to import
-
-    return choreography
+    return choreography.execute(run, limit)
