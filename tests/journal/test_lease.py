@@ -175,11 +175,10 @@ def test_a_heart_goes_on_if_something_was_begun_just_now(boottime: Boottime) -> 
 
 def test_the_child_of_a_fork_hangs_up_nothing(boottime: Boottime) -> None:
     """What it has inherited is the connection of its parent."""
-    tenant = Tenant()
+    tenant, others = Tenant(), set(threading.enumerate())
     heartbeat = beating(Lease(0.03), tenant, lambda: False)
-    for thread in threading.enumerate():
-        if thread.name == "py-api-saga-lease":
-            thread.join(PATIENCE)
+    for thread in set(threading.enumerate()) - others:
+        thread.join(PATIENCE)
     assert tenant.told == []
     assert heartbeat.beats == 0
     assert boottime.now == 1000
