@@ -19,7 +19,7 @@ from coverage import Coverage
 from recorded import KINDS, opening
 from servers import shared
 from servers.children import Missing
-from world import Clock, World
+from world import PATIENCE, Clock, World
 
 import py_api_saga
 from py_api_saga import clock as clock_of_ours
@@ -218,6 +218,25 @@ def database() -> Iterator[shared.Database]:
         except Missing as missing:
             pytest.skip(f"there is no {missing}")
         yield made
+        _let_go()
+
+
+def _let_go() -> None:
+    """End what a test has left in PostgreSQL as a crash would: its heart would beat on for hours.
+
+    It makes connections, under numbers that another test has just freed, and leaves garbage.
+    """
+    benches = sys.modules.get("py_api_saga.journal.postgresql.benches")
+    for bench in [] if benches is None else [*benches._benches.values()]:  # noqa: SLF001 - as a crash
+        thread = bench.heartbeat._thread  # noqa: SLF001 - as above
+        bench.heartbeat.stop()
+        if thread is not None:
+            thread.join(PATIENCE)
+        bench._drop()  # noqa: SLF001 - as above
+        bench.server.connections.close()
+        bench.is_closed = True
+    if benches is not None:
+        benches._benches.clear()  # noqa: SLF001 - as above
 
 
 @pytest.fixture
