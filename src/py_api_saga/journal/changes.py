@@ -33,6 +33,11 @@ LONGEST_WAIT = 3600.0
 PATIENCE = 30.0  # seconds; see `latest`
 
 
+def milliseconds(seconds: float) -> int:
+    """Give a time as databases store it."""
+    return int(seconds * 1000)
+
+
 def latest(deadline: float | None = None) -> float:
     """Tell until when what begins, claims or decides something waits to be written.
 

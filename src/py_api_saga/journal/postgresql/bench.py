@@ -16,7 +16,7 @@ from typing import Any
 
 from py_api_saga import chance, clock
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import Change, Claim, Create, Leave, taken_over
+from py_api_saga.journal.changes import Change, Claim, Create, Leave, milliseconds, taken_over
 from py_api_saga.journal.postgresql.connections import Connection
 from py_api_saga.journal.postgresql.lease import Heartbeat, Lease
 from py_api_saga.journal.postgresql.server import LONGEST_PAUSE, PAUSE, Asked, Found, Server
@@ -28,7 +28,7 @@ from py_api_saga.journal.postgresql.trouble import (
     is_again,
     is_of_value,
 )
-from py_api_saga.journal.postgresql.writes import Script, array, milliseconds, texts
+from py_api_saga.journal.postgresql.writes import Script, array, texts
 from py_api_saga.journal.reentry import is_held
 from py_api_saga.journal.sql.desk import Desk
 from py_api_saga.journal.sql.group_commit import Batch, GroupCommit, RetiredError

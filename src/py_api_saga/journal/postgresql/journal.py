@@ -17,6 +17,7 @@ from py_api_saga.journal.changes import (
     Leave,
     Row,
     Summary,
+    milliseconds,
     taken_over,
 )
 from py_api_saga.journal.format.functions import Functions
@@ -30,7 +31,7 @@ from py_api_saga.journal.postgresql.server import Server
 from py_api_saga.journal.postgresql.trouble import cannot
 from py_api_saga.journal.postgresql.view import View
 from py_api_saga.journal.postgresql.within import Transactional, UsersTransaction
-from py_api_saga.journal.postgresql.writes import array, milliseconds, texts
+from py_api_saga.journal.postgresql.writes import array, texts
 from py_api_saga.journal.protocol import Codec, Within
 from py_api_saga.journal.sql.desk import refuse
 from py_api_saga.journal.sql.group_commit import RetiredError

@@ -29,14 +29,10 @@ from py_api_saga.journal.changes import (
     Take,
     changed,
     in_progress,
+    milliseconds,
     taken_over,
 )
 from py_api_saga.journal.postgresql.server import Asked, Found
-
-
-def milliseconds(seconds: float) -> int:
-    """Give a time as it is stored."""
-    return int(seconds * 1000)
 
 
 def array(values: Iterable[int | bool | None]) -> str:
@@ -79,7 +75,7 @@ class Script:
             owner: What the database calls this process; 0 if it has asked for nothing yet.
             changes: Of different sagas.
             releases: Claims that were left.
-            unsure: Ids that a transaction of ours may hold, of which nobody has heard since.
+            unsure: Ids that a transaction of ours may hold, that nobody has heard of since.
             left: Claims that were left, and may still stand in the database: what it says of these
                 is not said of a claim that only seemed to fail.
         """

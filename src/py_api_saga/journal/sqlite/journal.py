@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import LONGEST_WAIT, Change, Claim, Summary
+from py_api_saga.journal.changes import LONGEST_WAIT, Change, Claim, Summary, milliseconds
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sealing import check_codec
 from py_api_saga.journal.holder import Holder
@@ -32,7 +32,6 @@ from py_api_saga.journal.sqlite.gate import MOMENT, inside, lingering
 from py_api_saga.journal.sqlite.reading import Reader, Reads
 from py_api_saga.journal.sqlite.shared import Shared
 from py_api_saga.journal.sqlite.view import SQLiteView
-from py_api_saga.journal.sqlite.writes import milliseconds
 
 
 class SQLiteJournal(Reads):

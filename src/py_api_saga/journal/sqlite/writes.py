@@ -28,6 +28,7 @@ from py_api_saga.journal.changes import (
     Take,
     changed,
     in_progress,
+    milliseconds,
     taken_over,
 )
 from py_api_saga.journal.sqlite.connecting import has_struck
@@ -37,11 +38,6 @@ _CREATE, _FIRST, _APPEND, _MOVE, _REST, _TAKE, _RELEASE, _LAST_ROW = (
     QUERIES[name]
     for name in ("create", "first", "append", "move", "rest", "take", "release", "last_row")
 )
-
-
-def milliseconds(seconds: float) -> int:
-    """Give a time as it is stored."""
-    return int(seconds * 1000)
 
 
 class RowWriter:
