@@ -113,7 +113,7 @@ HOUSE = (
     ("story.timeline", "story.remedies"),
     ("story.detail", "story.why"),
     ("__init__", "py_api_saga"),
-    ("testing", "cli", "demo"),
+    ("testing", "cli", "demo", "contrib"),
 )
 TOP = HOUSE[-1]  # nobody imports these; the modules of such a package may import one another
 ENTRY = "__main__"  # `python -m py_api_saga` is the command
