@@ -1,0 +1,12 @@
+"""The app, as `INSTALLED_APPS` names it."""
+
+from django.apps import AppConfig
+
+
+class SagaConfig(AppConfig):  # type: ignore[misc]  # Django has no type hints
+    """Sagas in a Django project."""
+
+    name = "py_api_saga.contrib.django"
+    label = "py_api_saga"
+    verbose_name = "Sagas"
+    default_auto_field = "django.db.models.BigAutoField"
