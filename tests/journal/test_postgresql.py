@@ -18,12 +18,15 @@ import depot
 import psycopg
 import pytest
 from recorded import begin, bodies, chain, order, seen
+from servers.children import Missing
+from servers.pgbouncer import pgbouncer
 from servers.proxy import proxy
 from servers.shared import Database
+from sqlalchemy import create_engine
 from world import PATIENCE
 
 from py_api_saga import JournalError, SagaInProgress, SagaStatus, clock, recover, takeover
-from py_api_saga.journal import PostgreSQLJournal
+from py_api_saga.journal import PostgreSQLJournal, SQLAlchemyJournal
 from py_api_saga.journal.changes import (
     Append,
     Change,
@@ -34,6 +37,7 @@ from py_api_saga.journal.changes import (
     SagaExistsError,
     Take,
 )
+from py_api_saga.journal.postgresql import driver
 from py_api_saga.journal.postgresql.server import Server
 from py_api_saga.journal.postgresql.trouble import UnreachableError
 from py_api_saga.journal.postgresql.writes import array, texts
@@ -307,7 +311,7 @@ def boottime(monkeypatch: pytest.MonkeyPatch) -> Boottime:
     return taken
 
 
-def stand_still(journal: PostgreSQLJournal) -> None:
+def stand_still(journal: PostgreSQLJournal | SQLAlchemyJournal) -> None:
     """Have the heart beat when a test lets it."""
     journal.bench.heartbeat.start = lambda: None  # type: ignore[method-assign]
 
@@ -865,6 +869,64 @@ def test_what_can_not_be_prepared_is_not_prepared_again(journal: PostgreSQLJourn
     assert journal.bench._connection is not None  # noqa: SLF001
     write(journal, Leave(Claim("")))
     assert bodies(journal) == ["[1]"]
+
+
+def test_no_statement_is_taken_for_what_another_process_has_prepared(
+    open_at: Open, database: Database
+) -> None:
+    """A pooler may give a transaction to a session in which others have prepared theirs."""
+    with ExitStack() as stack:
+        try:
+            pooler = stack.enter_context(pgbouncer(database.url, default_pool_size=2))
+        except Missing as missing:
+            pytest.skip(f"there is no {missing}")
+        somebody = stack.enter_context(psycopg.connect(pooler.url))
+        one = open_at(url=pooler.url, prefix="one_")
+        two = open_at("other", url=pooler.url, prefix="two_")
+        for journal in (one, two):
+            stack.callback(journal.close)
+            stand_still(journal)
+        for number in range(5):
+            begin(one, str(number))
+        somebody.execute("SELECT 1")  # has the session in which `one` has prepared
+        for number in range(5):
+            begin(two, str(number))
+
+        begin(one, "next")  # has to go where `two` has prepared as much
+
+        assert not one.bench.server.can_prepare
+        assert two.bench.server.can_prepare
+        somebody.rollback()
+    ids = "SELECT string_agg(saga_id, ' ' ORDER BY number) FROM {}_saga"
+    assert database.ask(ids.format("one")) == [("0 1 2 3 4 next",)]
+    assert database.ask(ids.format("two")) == [("0 1 2 3 4",)]
+
+
+def test_a_driver_whose_names_are_not_known_prepares_nothing(
+    journal: PostgreSQLJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They might be those of other connections."""
+    monkeypatch.setattr(driver, "_COUNTER", "not there")
+    stand_still(journal)
+    for number in range(5):
+        begin(journal, str(number))
+
+    assert journal.bench._connection.prepare_threshold is None  # type: ignore[union-attr] # noqa: SLF001
+
+
+def test_an_engine_that_prepares_nothing_is_left_at_that(database: Database) -> None:
+    """So does whoever knows of the pooler before it."""
+    engine = create_engine(
+        database.url.replace("postgresql:", "postgresql+psycopg:"),
+        connect_args={"prepare_threshold": None},
+    )
+    with closing(SQLAlchemyJournal(engine, modules=["depot"], schema=database.schema)) as journal:
+        journal.create_schema()
+        stand_still(journal)
+        for number in range(5):
+            begin(journal, str(number))
+        assert journal.bench._connection.prepare_threshold is None  # type: ignore[union-attr] # noqa: SLF001
+    engine.dispose()
 
 
 def test_a_saga_that_one_saga_spoils_is_written_without_it(journal: PostgreSQLJournal) -> None:

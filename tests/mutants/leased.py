@@ -213,6 +213,11 @@ MUTANTS = (
         (Edit(f"{FOLDER}/server.py", "Server.note", "self.can_prepare = False", "self.x = False"),),
     ),
     Mutant(
+        "names what it prepares as others do",
+        f"{DATABASE}::test_no_statement_is_taken_for_what_another_process_has_prepared",
+        (Edit(f"{FOLDER}/driver.py", "name_apart", "chance.number()", "0"),),
+    ),
+    Mutant(
         "asks twice for each transaction",
         f"{DATABASE}::test_a_transaction_takes_one_round_trip",
         (

@@ -30,6 +30,7 @@ OLDEST = 150000  # the first release of PostgreSQL that it is tested with
 FRESH = 10.0  # seconds for which its clock is believed to go as ours does
 PAUSE = 0.02  # seconds before something is tried again, twice that the next time, and so on
 LONGEST_PAUSE = 1.0
+_PREPARED_FROM = 2  # times that a statement was sent: a process sends the same few for ever
 
 
 class Server:
@@ -158,8 +159,9 @@ class Server:
     ) -> list[Found]:
         """Send statements as one transaction, in one round trip, and give what each has found."""
         queries = self.queries
-        if (connection.prepare_threshold is None) is self.can_prepare:
-            connection.prepare_threshold = 2 if self.can_prepare else None
+        threshold = _PREPARED_FROM if self.can_prepare else None
+        if connection.prepare_threshold not in (None, threshold):  # None: its engine says never
+            connection.prepare_threshold = threshold
         sent = clock.boottime()
         with connection.pipeline():
             execute = connection.execute
