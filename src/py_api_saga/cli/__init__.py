@@ -1,4 +1,4 @@
-"""The `saga` command."""
+"""The `saga` command, and the same within a command of a framework's."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from importlib import import_module
 from pathlib import Path
 
 from py_api_saga.cli.arguments import UsageError
-from py_api_saga.cli.commands import make_parser
+from py_api_saga.cli.commands import Project, make_parser
 from py_api_saga.cli.version import installed
 from py_api_saga.exceptions import SagaError
 from py_api_saga.wording import in_line
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, project: Project | None = None) -> int:
     """Run the command line.
 
     Args:
         argv: The arguments; None for those of this process.
+        project: What stands in the place of options that are not given, in a process that is set
+            up already; None for nothing.
 
     Returns:
         The exit status: 0 for fine, 1 for an error, 2 for wrong usage, 4 if something needs a
@@ -32,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # `saga … >&-`
         return _failed("there is no standard output")
     try:
-        status = _run(argv)
+        status = _run(argv, project)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
@@ -59,8 +61,8 @@ def _drop_output() -> None:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    parser = make_parser()
+def _run(argv: Sequence[str] | None, project: Project | None) -> int:
+    parser = make_parser(project)
     arguments = parser.parse_args(argv)
     if arguments.version:
         sys.stdout.write(f"saga {installed()}\n")

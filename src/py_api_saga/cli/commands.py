@@ -49,6 +49,22 @@ class Command(NamedTuple):
     options: tuple[Option, ...] = ()
 
 
+class Project(NamedTuple):
+    """What the command takes from the project that it is a part of, where nothing else is typed.
+
+    Attributes:
+        prog: What is typed for it, for its help.
+        journal: As `--journal` has it, or None.
+        modules: As `--modules` has them.
+        around: As `--around` has it, outermost.
+    """
+
+    prog: str
+    journal: str | None
+    modules: tuple[str, ...]
+    around: str
+
+
 def _option(*names: str, **settings: Any) -> Option:
     return Option(names, settings)
 
@@ -536,10 +552,10 @@ exit status: 0 fine, 1 error, 2 wrong usage, 4 something needs a person
 
 
 @cache
-def make_parser() -> argparse.ArgumentParser:
+def make_parser(project: Project | None = None) -> argparse.ArgumentParser:
     """Make the parser; `run` becomes where the function of the command is."""
     parser = argparse.ArgumentParser(
-        prog="saga",
+        prog="saga" if project is None else project.prog,
         description="Sagas: do all of it, or undo it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -548,13 +564,19 @@ def make_parser() -> argparse.ArgumentParser:
     for names, settings in _WHERE:
         parser.add_argument(*names, **{**settings, "default": None})
     parser.set_defaults(run=None)
+    if project is not None:
+        parser.set_defaults(journal=project.journal)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
-        _add(commands, command)
+        _add(commands, command, project)
     return parser
 
 
-def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], command: Command) -> None:
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    command: Command,
+    project: Project | None,
+) -> None:
     import textwrap  # noqa: PLC0415 - argparse imports it as late
 
     examples = "".join(f"\n  {example}" for example in command.examples)
@@ -566,5 +588,14 @@ def _add(commands: argparse._SubParsersAction[argparse.ArgumentParser], command:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     for names, settings in command.options:
-        parser.add_argument(*names, **settings)
+        parser.add_argument(*names, **{**settings, **_known(names[0], project)})
     parser.set_defaults(run=command.run)
+
+
+def _known(name: str, project: Project | None) -> dict[str, Any]:
+    """Give what of an option's settings a project changes: nobody need type what it says."""
+    if project is not None and name == "--modules":
+        return {"required": False, "default": [*project.modules]}
+    if project is not None and name == "--around":
+        return {"default": [project.around]}
+    return {}
