@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from py_api_saga.current import Around
 from py_api_saga.durable.beginning import in_thread
@@ -524,46 +524,70 @@ async def arecover(
     around: Sequence[Around] = (),
 ) -> list[Recovered]:
     """Like `recover`, under asyncio: sagas are tasks, and plain functions run in threads."""
-    import asyncio  # noqa: PLC0415 - 34 ms to import
-
-    check_loop("arecover")
-    recovery = await asyncio.to_thread(
-        Recovery,
+    crowd = await crowd_of(
         journal,
+        max_workers,
         limit=limit,
         max_tries=max_tries,
         observers=observers,
         around=around,
     )
-
-    crowd = _Crowd(recovery, _counted(max_workers, "recover: max_workers"))
-    try:
-        await crowd.work()
-    finally:
-        recovery.leave()
-    return recovery.in_order()
+    await crowd.work()
+    return crowd.recovery.in_order()
 
 
-class _Crowd:
-    """Sagas in tasks of one loop, at most so many at once."""
+async def crowd_of(journal: Journal, max_workers: int, **options: Any) -> Crowd:
+    """Look what is due, for so many tasks at once; the options are those of a `Recovery`."""
+    import asyncio  # noqa: PLC0415 - 34 ms to import
+
+    check_loop("arecover")
+    recovery = await asyncio.to_thread(Recovery, journal, **options)
+    return Crowd(recovery, _counted(max_workers, "recover: max_workers"))
+
+
+class Crowd:
+    """Sagas in tasks of one loop, at most so many at once.
+
+    Attributes:
+        recovery: Which they are; to `stop` it begins nothing more.
+    """
 
     def __init__(self, recovery: Recovery, most: int) -> None:
+        """Go on with these."""
         import asyncio  # noqa: PLC0415 - as above
 
-        self._recovery, self._most = recovery, most
+        self.recovery, self._most = recovery, most
         recovery.batch = min(recovery.batch, most)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], DurableRun | None] = {}
         self._news = asyncio.Event()
+
+    def let_be(self) -> int:
+        """Call nothing more of what was begun, whatever its calls come to; tell how many there are.
+
+        They stay open in the journal, as by a crash, until their process has ended. To be called
+        in the loop.
+        """
+        self.recovery.stop()
+        runs = [run for run in self._tasks.values() if run is not None]
+        for run in runs:
+            run.lose(JournalError("recovery was ended in the middle of it"))
+        return len(runs)
 
     async def work(self) -> None:
         """Begin as many as there is room for, until none is left and all have ended.
 
         Being cancelled does not undo what was begun: it is raised in the end.
         """
+        try:
+            await self._work()
+        finally:
+            self.recovery.leave()
+
+    async def _work(self) -> None:
         import asyncio  # noqa: PLC0415 - as above
 
         problem: BaseException | None = None
-        more = len(self._recovery) > 0
+        more = len(self.recovery) > 0
         while more or self._tasks:
             try:
                 if more:
@@ -573,7 +597,7 @@ class _Crowd:
                     self._news.clear()
             except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - raised in the end
                 problem, more = error, False
-                self._recovery.stop()
+                self.recovery.stop()
         if problem is not None:
             raise problem
 
@@ -581,16 +605,16 @@ class _Crowd:
         """Begin those that there is room for, and say whether there may be more."""
         import asyncio  # noqa: PLC0415 - as above
 
-        recovery, room = self._recovery, self._most - len(self._tasks)
+        recovery, room = self.recovery, self._most - len(self._tasks)
         begun = await in_thread(recovery.begin_some, room, undo=recovery.give_back)
         for one in begun:
             task = asyncio.create_task(self._go_on(one))
-            self._tasks.add(task)
+            self._tasks[task] = one.run
             task.add_done_callback(self._ended)
         return len(begun) == room
 
     async def _go_on(self, begun: Begun) -> None:
-        recovery, error = self._recovery, begun.error
+        recovery, error = self.recovery, begun.error
         if begun.run is not None:
             try:
                 await ago_on(begun.run, begun.limit)
@@ -603,7 +627,7 @@ class _Crowd:
         recovery.results.append(done)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         self._news.set()
 
 
