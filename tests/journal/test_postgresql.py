@@ -9,21 +9,22 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from itertools import pairwise
 from typing import Any
 
 import depot
 import psycopg
 import pytest
+from machines import Boottime, away, expire, stand_still, transaction, write, written
 from recorded import begin, bodies, chain, order, seen
 from servers.children import Missing
 from servers.pgbouncer import pgbouncer
 from servers.proxy import proxy
 from servers.shared import Database
 from sqlalchemy import create_engine
-from world import PATIENCE
+from world import PATIENCE, until
 
 from py_api_saga import JournalError, SagaInProgress, SagaStatus, clock, recover, takeover
 from py_api_saga.journal import PostgreSQLJournal, SQLAlchemyJournal
@@ -46,23 +47,6 @@ Open = Callable[..., PostgreSQLJournal]
 
 
 @pytest.fixture
-def open_at(database: Database) -> Iterator[Open]:
-    """Make journals in the schema of the test; each of another name is another machine's."""
-    depot.reset()
-    with ExitStack() as opened:
-
-        def open_at(machine: str = "one", **options: Any) -> PostgreSQLJournal:
-            url = f"{options.pop('url', database.url)}?application_name={machine}"
-            options = {"schema": database.schema, "modules": ["depot"], **options}
-            journal = PostgreSQLJournal(url, **options)
-            journal.create_schema()
-            return opened.enter_context(closing(journal))
-
-        yield open_at
-    depot.reset()
-
-
-@pytest.fixture
 def journal(open_at: Open) -> PostgreSQLJournal:
     """An empty one."""
     return open_at()
@@ -72,44 +56,6 @@ def journal(open_at: Open) -> PostgreSQLJournal:
 def other(open_at: Open) -> PostgreSQLJournal:
     """The same, on another machine."""
     return open_at("other")
-
-
-@contextmanager
-def transaction(database: Database) -> Iterator[Any]:
-    """Have a transaction open that a user has begun."""
-    with psycopg.connect(database.url) as connection:
-        connection.execute(f"SET search_path = {database.schema}")
-        connection.commit()
-        yield connection
-
-
-def expire(journal: PostgreSQLJournal, database: Database) -> None:
-    """Let the lease of a process end, for everybody but itself."""
-    database.ask(
-        "UPDATE saga_owner SET expires = expires - 60000 WHERE number = %s",
-        journal.bench.desk.owner,
-    )
-
-
-def write(journal: PostgreSQLJournal, change: Change) -> Change:
-    """Write one change."""
-    journal.write(change)
-    return change
-
-
-def written(journal: PostgreSQLJournal, change: Change) -> threading.Thread:
-    """Write one change in a thread."""
-    thread = threading.Thread(target=journal.write, args=(change,), daemon=True)
-    thread.start()
-    return thread
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for something."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 # --- the fence -----------------------------------------------------------------------------------
@@ -289,31 +235,6 @@ def test_an_id_that_an_open_transaction_has_begun_is_not_waited_for(
 
 
 # --- leases --------------------------------------------------------------------------------------
-
-
-class Boottime:
-    """The clock of this machine, which can be set forward."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-        self._real = clock.boottime
-
-    def __call__(self) -> float:
-        """Tell the time."""
-        return self._real() + self.ahead
-
-
-@pytest.fixture
-def boottime(monkeypatch: pytest.MonkeyPatch) -> Boottime:
-    """Take over the clock that leases are counted by."""
-    taken = Boottime()
-    monkeypatch.setattr(clock, "boottime", taken)
-    return taken
-
-
-def stand_still(journal: PostgreSQLJournal | SQLAlchemyJournal) -> None:
-    """Have the heart beat when a test lets it."""
-    journal.bench.heartbeat.start = lambda: None  # type: ignore[method-assign]
 
 
 def test_a_saga_is_taken_when_the_lease_of_its_process_has_ended(
@@ -621,10 +542,6 @@ def test_no_call_starts_under_a_lease_that_ended_while_it_waited_for_its_thread(
                 monkeypatch.setattr(Server, "transact", away)
         return real(self)
 
-    def away(*_: Any) -> Any:
-        message = "away"
-        raise psycopg.OperationalError(message)
-
     monkeypatch.setattr(journal.bench.server, "patience", 0.05)
     monkeypatch.setattr(PostgreSQLJournal, "is_in_time", is_in_time)
     with pytest.raises(SagaInProgress if lapse == "taken" else JournalError):
@@ -742,12 +659,15 @@ def test_a_row_that_nobody_tried_again_is_followed_by_the_next(
 
 
 def test_an_id_that_this_process_has_tried_is_tried_again(
-    open_at: Open, database: Database
+    open_at: Open, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A transaction of its own, of which nobody has heard since, may hold it till it ends."""
-    journal = open_at()
+    journal = open_at(patience=1)
     write(journal, Create("first", None, "[1]"))
-    journal.bench._unsure.add("a")  # noqa: SLF001 - as after a write that failed
+    with monkeypatch.context() as patched:
+        patched.setattr(journal.bench.server, "transact", away)
+        with pytest.raises(JournalError, match="cannot be written"):
+            write(journal, Create("a", None, "[1]")).check()
     with transaction(database) as ours:
         prefix = str(journal.bench.server.naming)
         ours.execute(f"SELECT pg_advisory_xact_lock(hashtextextended('{prefix}a', 0))")
@@ -828,27 +748,6 @@ def test_nobody_waits_for_a_connection_longer_than_it_likes(
     running.join(PATIENCE)
 
     assert append.check().rows == 2
-
-
-def test_patience_with_a_server_that_is_gone_ends(
-    open_at: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Then whoever waits hears why; and who comes later finds new patience."""
-    journal = open_at(patience=1)
-    claim = begin(journal)
-    bench = journal.bench
-    bench._drop()  # noqa: SLF001
-    real = bench.server.connections.connect
-
-    def connect(_: float) -> Any:
-        raise UnreachableError("nobody listens there", is_passing=False)
-
-    monkeypatch.setattr(bench.server.connections, "connect", connect)
-    with pytest.raises(JournalError, match="cannot be written: nobody listens there"):
-        write(journal, Append(claim, "[2]", None)).check()
-    monkeypatch.setattr(bench.server.connections, "connect", real)
-
-    assert write(journal, Append(claim, "[2]", None)).check().rows == 2
 
 
 def test_what_can_not_be_prepared_is_not_prepared_again(journal: PostgreSQLJournal) -> None:

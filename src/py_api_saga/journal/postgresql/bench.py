@@ -87,6 +87,7 @@ class Bench:
             if isinstance(problem, UnreachableError) and not batch.entered:
                 if self._is_shut(problem):
                     return False
+                self._out = None  # whoever comes next has patience anew
                 break
             if has_struck(problem):
                 interrupt = problem  # it is settled all the same, and that is raised then
@@ -146,10 +147,7 @@ class Bench:
         now = clock.monotonic()
         if self._out is None:
             self._out = now
-        if self.server.has_patience(error) and now - self._out < self.server.patience:
-            return True
-        self._out = None  # whoever comes next has patience anew
-        return False
+        return self.server.has_patience(error) and now - self._out < self.server.patience
 
     def _mend(self, error: Exception) -> None:
         """Have a connection on which a transaction may begin, or none."""
@@ -375,10 +373,12 @@ class Bench:
     def stand_in_line(self, batch: Batch) -> None:
         """Wait for a connection, in the thread of ours, for as long as there is patience."""
         pause = PAUSE
-        while not batch.queue.is_retired:
+        while True:
             clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
             with self.turn:
+                if batch.queue.is_retired:  # what is closed has no connection any more
+                    return
                 try:
                     self._connected()
                 except UnreachableError as error:
