@@ -26,8 +26,10 @@ from py_api_saga.exceptions import (
 from py_api_saga.kinds import lineage, module_of, name_of
 from py_api_saga.known_errors import (
     ANSWER,
+    CONFLICT,
     CONNECTION,
     DATABASE,
+    FINAL,
     INTERRUPT,
     LOST_CODES,
     LOST_NUMBERS,
@@ -35,15 +37,15 @@ from py_api_saga.known_errors import (
     MAIL,
     OWN_STATUS,
     PROCESS,
-    REJECTED,
+    REFUSALS,
     RPC,
-    SAFE,
     SENT,
     STREAM,
     UNSENT,
     WRAPPER,
     known_names,
     known_of,
+    leaves_open,
 )
 from py_api_saga.status import SagaStatus, Status
 
@@ -128,7 +130,7 @@ def details(error: BaseException, stands: str) -> Details:
         return _ASKED[kind](error, name)
     if kind in (SENT, STREAM, INTERRUPT):
         return kind, not _is_excused(type(error), kind, name, stands), ()
-    status = None if kind is UNSENT else _status_of(error, name)
+    status = None if kind is UNSENT else status_of(error, name)
     if status is not None or kind is ANSWER:
         return ANSWER, *_of_answer(error, name, status)
     tries = _tries_before(error, name)
@@ -238,12 +240,16 @@ def _came_from(error: BaseException, packages: str, functions: str) -> str:
 # --- answers ---------------------------------------------------------------------------------
 
 
-_FIRST, _REDIRECTS, _REFUSALS, _FAILURES, _LAST = 100, 300, 400, 500, 599
-_TOO_LATE, _CONFLICT = 408, 409
+_FIRST, _LAST = 100, 599
 
 
-def _status_of(error: BaseException, name: str) -> int | None:
-    """Read the status of the answer that an error tells of."""
+def status_of(error: BaseException, name: str) -> int | None:
+    """Read the status of the answer that an error tells of.
+
+    Args:
+        error: What was raised, or a link below that.
+        name: Of its class, as `known_errors` has it.
+    """
     own = OWN_STATUS.get(name)
     if own is not None:
         return _number(read(error, own))
@@ -270,15 +276,11 @@ def _of_answer(
     error: BaseException, name: str, status: int | None
 ) -> tuple[bool, Sequence[BaseException]]:
     """Say what an answer means; that after a redirect, or a try before, is not all there was."""
+    if status is None or _is_garbled(error) or is_left_open(error, name, status):
+        return True, ()
+    if status < REFUSALS:
+        return False, ()
     response = read(error, "response")
-    if status is None or _is_garbled(error) or status < _REDIRECTS:
-        return True, ()
-    if status < _REFUSALS:
-        return _method_of(_request_of(error, response, name)) not in SAFE, ()
-    if status == _TOO_LATE or (status >= _FAILURES and status not in REJECTED):
-        return True, ()
-    if status == _CONFLICT and _has_key(_request_of(error, response, name)):
-        return True, ()
     tries = _tries_before(error, name)
     if _is_filled(read(error, "history")) or _is_filled(read(response, "history")):
         tries = None
@@ -286,6 +288,25 @@ def _of_answer(
         past = _errors_of(read(read(holder, "retries"), "history"))
         tries = None if tries is None or past is None else tries + past
     return tries is None, tries or ()
+
+
+def is_left_open(error: BaseException, name: str, status: int) -> bool:
+    """Tell whether an answer leaves open what has happened, by its status and its request."""
+    request = _request_of(error, read(error, "response"), name)
+    keyed = status == CONFLICT and _has_key(request)
+    header, word = FINAL
+    final = keyed and header_of(error, header).strip().lower() == word
+    return leaves_open(status, _method_of(request), keyed=keyed, final=final)
+
+
+def header_of(error: BaseException, header: str) -> str:
+    """Read a header of the answer that an error tells of; empty if there is none."""
+    for holder in (error, read(error, "response")):
+        with suppress(Exception):  # there may be no headers, or odd ones
+            value = read(holder, "headers").get(header)
+            if is_of(value, str):
+                return str(value)
+    return ""
 
 
 def _is_garbled(error: BaseException) -> bool:
@@ -320,8 +341,9 @@ def _has_key(request: Any) -> bool:
         headers = {str(header).lower(): value for header, value in listed()}
         if "idempotency-key" in headers:
             return True
-        ours = current_operation().action_key
-        return any(ours in str(value) for value in headers.values())
+        operation = current_operation()
+        ours = operation.action_key, operation.idempotency_key
+        return any(key in str(value) for value in headers.values() for key in ours)
     return False
 
 

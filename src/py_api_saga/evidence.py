@@ -297,6 +297,21 @@ def _knows(wrapper: BaseException, inside: dict[int, list[BaseException]], known
     return False
 
 
+def links_of(error: BaseException) -> list[BaseException]:
+    """Give an error and all that it hides, what is outermost first; but not what is its caller's.
+
+    To be called by a function that a call's error is judged by, as `leaves_doubt` is.
+    """
+    links: list[BaseException] = []
+
+    def judge(link: BaseException, _: str, __: object) -> Said:
+        links.append(link)
+        return False, _OVER if is_of(link, SagaError) else ALONE, ()
+
+    _walk(error, _of_callers(), judge)
+    return links
+
+
 # --- the walk --------------------------------------------------------------------------------
 
 

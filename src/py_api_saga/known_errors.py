@@ -178,8 +178,56 @@ OWN_STATUS = {
     "aiohttp.client_exceptions.ClientResponseError": "status",
     "xmlrpc.client.ProtocolError": "errcode",
 }
-REJECTED = frozenset({501, 505, 506, 508, 510, 511})  # of those from 500: it was not even tried
-SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # methods without effect: RFC 9110, 9.2.1
+
+# What another attempt does not mend: an address or a request that is wrong, a circle of redirects.
+HOPELESS = frozenset(
+    {
+        *_named(_REQUESTS, "URLRequired InvalidURL MissingSchema InvalidSchema InvalidHeader"),
+        *_named(_REQUESTS, "InvalidProxyURL InvalidJSONError TooManyRedirects"),
+        *_named(_REQUESTS, "StreamConsumedError UnrewindableBodyError"),
+        *_named(_URLLIB3, "LocationValueError HostChangedError ProxySchemeUnsupported"),
+        *_named(_URLLIB3, "UnrewindableBodyError"),
+        *_named((*_HTTPX, *_HTTPCORE), "UnsupportedProtocol LocalProtocolError"),
+        *_named(_HTTPX, "InvalidURL TooManyRedirects StreamError"),
+        *_named(_AIOHTTP, "InvalidURL NonHttpUrlClientError TooManyRedirects"),
+        *_named(_AIOHTTP, "InvalidUrlRedirectClientError NonHttpUrlRedirectClientError"),
+        *_named(("http.client",), "InvalidURL NotConnected"),
+    }
+)
+
+
+# --- the answers of HTTP ---------------------------------------------------------------------
+
+_REJECTED = frozenset({501, 505, 506, 508, 510, 511})  # of those from 500: it was not even tried
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # methods without effect: RFC 9110, 9.2.1
+_LATER = frozenset({425, 429})  # refused for now
+REDIRECTS, REFUSALS, _FAILURES = 300, 400, 500  # the first of each
+_TOO_LATE, CONFLICT = 408, 409
+FINAL = "saga-answer", "final"  # the header of a service that keeps its answer under the key
+
+
+def leaves_open(status: int, method: object, *, keyed: bool, final: bool) -> bool:
+    """Tell whether an answer leaves open whether what was asked for has happened.
+
+    Args:
+        status: From 100 to 599; what is below 300 has happened, whoever raises an error for it.
+        method: Of the request, or None if nobody knows.
+        keyed: Whether the request had an idempotency key; matters for a 409.
+        final: Whether the service says that this is its last word under that key; for a 409.
+    """
+    if status < REDIRECTS:
+        return True
+    if status < REFUSALS:
+        return method not in _SAFE
+    if status == CONFLICT:
+        return keyed and not final
+    return status == _TOO_LATE or (status >= _FAILURES and status not in _REJECTED)
+
+
+def may_pass(status: int, *, is_open: bool) -> bool:
+    """Tell whether another attempt, under the same key, may have a better answer."""
+    return status in _LATER or (status >= REFUSALS and is_open)
+
 
 LOST_STATES = frozenset({"57P01", "57P02", "57P03"})  # and class 08: the connection is gone
 LOST_NUMBERS = frozenset({1053, 2006, 2013, 2055})  # MySQL's: shutdown, gone away, lost

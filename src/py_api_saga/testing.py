@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from py_api_saga import clock
 from py_api_saga.current import CurrentOperation, Direction, Where, current
 from py_api_saga.definition import Names
 from py_api_saga.entries import Entry, started
 from py_api_saga.executors.driving import IN_LINE, standing_in
-from py_api_saga.executors.running import Running
+from py_api_saga.executors.running import Notes, Running
 from py_api_saga.operation import Operation
 
 __all__ = ["inline_choreography", "operation"]
@@ -28,7 +29,8 @@ class _Supplied:
     given: Mapping[str, Any]  # by name: results
     left: float | None
     place: Where
-    notes: set[object] = field(default_factory=set)  # of requests; nobody asks for them here
+    began: float = field(default_factory=lambda: clock.time())  # noqa: PLW0108 - by name: see `clock`
+    notes: Notes = field(default_factory=Notes)  # of requests; nobody asks for them here
 
     @property
     def operations(self) -> tuple[Operation, ...]:
@@ -66,8 +68,12 @@ class _Supplied:
     def where(self, _: int, __: str, ___: float | None) -> Where:
         return self.place
 
-    def notes_of(self, _: Entry) -> set[object]:
+    def notes_of(self, _: Entry) -> Notes:
         return self.notes
+
+    def origin(self, _: int) -> tuple[str, float]:
+        _key, action = self.keys
+        return action, self.began
 
 
 @contextmanager

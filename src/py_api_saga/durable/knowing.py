@@ -219,6 +219,7 @@ def _resume(
             recorded.entries,
             seen.status,
         )
+    run.times = recorded.times
     execution = run.execution
     if execution.entries and not execution.at_rest:  # else it was never begun, or needs nobody
         execution.tell(recovered(_too_old(recorded, execution, journal.now())))

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from py_api_saga.definition import Definition, Results
 from py_api_saga.durable.recorder import Recorder
 from py_api_saga.entries import (
+    ACTION,
     COMPENSATION,
     HAPPENED,
     STARTED,
@@ -54,13 +55,14 @@ class DurableRun(Run):
         pending: What is to be written next, or was, and has not been looked at since; or None.
         lost: Why the journal can't be written any more, or is somebody else's to write.
         unready: What this process lacks for a call, or None: the saga is left to another one.
+        times: When each of the entries that it goes on with was made durable, seconds since 1970.
         lets_go: It goes on with what another process has left: an `Exception` that strikes it
             between two lines of ours decides nothing, and leaves the saga to the next one.
     """
 
     __slots__ = (
         "_begun", "_is_refused", "_is_resumed", "_standing", "_texts", "_unanswered", "_unmade",
-        "_upto", "_written", "lets_go", "lost", "pending", "recorder", "unready",
+        "_upto", "_written", "lets_go", "lost", "pending", "recorder", "times", "unready",
     )  # fmt: skip
 
     def __init__(
@@ -87,6 +89,7 @@ class DurableRun(Run):
         self._texts: dict[tuple[Any, ...], str] | None = None
         self.lost: SagaError | None = None
         self.unready: BaseException | None = None
+        self.times: Sequence[float] = ()
         self.lets_go = self.plain = False
         self._begun = self._is_refused = False
         self._is_resumed = self._written > 0
@@ -116,6 +119,13 @@ class DurableRun(Run):
     def _unique_id(self) -> str:
         """What keys begin with: a journal has one saga of an id."""
         return self.saga_id
+
+    def _since(self, i: int) -> float:
+        """Give when the first intent of an action was made durable, if that was before this run."""
+        for entry, at in zip(self.execution.entries, self.times, strict=False):
+            if what_of(entry) == STARTED and index_of(entry) == i and kind_of(entry) == ACTION:
+                return at
+        return super()._since(i)
 
     # --- what an executor tells -----------------------------------------------------------------
 

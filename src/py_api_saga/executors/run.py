@@ -24,6 +24,7 @@ from py_api_saga.entries import (
     failed,
     in_doubt,
     index_of,
+    kind_of,
     not_made,
     what_of,
 )
@@ -33,7 +34,7 @@ from py_api_saga.exceptions import SagaError
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.executors.inbox import PARTING, Inbox
 from py_api_saga.executors.passage import ENTERING, Passage
-from py_api_saga.executors.running import at_home
+from py_api_saga.executors.running import Noted, Notes, at_home
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain, is_heard
 from py_api_saga.observer import Observer
@@ -63,6 +64,7 @@ _NOTHING_STUCK: dict[int, StuckReason] = {}  # nothing is ever added to it
 # Looking up a member of an Enum costs 60 ns, a global 5.
 _COMPLETED, _STUCK = SagaStatus.COMPLETED, SagaStatus.STUCK
 _naming = OwnLock()
+_LOADED = clock.time()  # nothing of any run of this process was sent before
 
 
 class _Struck:
@@ -133,7 +135,7 @@ class Run:
         self.interrupt: BaseException | None = None
         self.left = False
         self.inbox: Inbox | None = None
-        self.notes: dict[Entry, set[object]] | None = None
+        self.notes: Noted | None = None
         self.drive_late = drive_late
         self._label = saga_id
         self._id = run_id
@@ -259,16 +261,18 @@ class Run:
 
     # --- what an attempt says of itself ---------------------------------------------------------
 
-    def notes_of(self, intent: Entry) -> set[object]:
+    def notes_of(self, intent: Entry) -> Notes:
         """Give what an attempt has noted; any thread of it may add to that, and take from it."""
         with _naming.own:
             if self.notes is None:
-                self.notes = {}
+                self.notes = Noted()
             elif len(self.notes) > 2 * len(self.execution.flying) + _FEW:
                 for other in [*self.notes]:  # successes, which nobody has asked about
                     if not self.execution.is_flying(other):
                         del self.notes[other]
-            return self.notes.setdefault(intent, set())
+            if kind_of(intent) == ACTION:
+                self.notes.since.setdefault(index_of(intent), clock.time())
+            return self.notes.setdefault(intent, Notes())
 
     def has_noted(self, intent: Entry) -> bool:
         """Tell whether an attempt has noted a request that was not refused; asked at its end."""
@@ -634,6 +638,14 @@ class Run:
     def action_key(self, i: int) -> str:
         """Give the idempotency key of an operation's action, as it is now."""
         return self.key(i, ACTION, self.execution.generation(i, ACTION))
+
+    def origin(self, i: int) -> tuple[str, float]:
+        """Give the first key of an operation's action, and a time before which it was not used."""
+        return self.key(i, ACTION, 1), self._since(i)
+
+    def _since(self, i: int) -> float:
+        """Give when an action noted its first request, or a time before all requests."""
+        return _LOADED if self.notes is None else self.notes.since.get(i, _LOADED)
 
     def where(self, i: int, kind: str, until: float | None) -> Where:
         """Tell where a call is made, which has a time limit of its own or not."""

@@ -58,12 +58,50 @@ class SeenRun(Protocol):
     def where(self, i: int, kind: str, until: float | None) -> Where:
         """Tell where a call is made, which has a time limit of its own or not."""
 
-    def notes_of(self, intent: Entry) -> set[object]:
+    def notes_of(self, intent: Entry) -> Notes:
         """Give what an attempt has noted of requests that it may have sent."""
+
+    def origin(self, i: int) -> tuple[str, float]:
+        """Give the first key of an operation's action, and when it was used first.
+
+        That is a time (seconds since 1970) before which nothing was sent under it.
+        """
 
 
 # The run whose call is made in the thread that wanted another one, since there was none to be had.
 at_home: ContextVar[SeenRun | None] = ContextVar("py_api_saga_at_home", default=None)
+
+
+class Notes(set[object]):
+    """What an attempt has noted: its requests that may have been sent, and were not refused.
+
+    Attributes:
+        numbers: How many requests were numbered; by the name that they have, or an empty one.
+        under_way: The names of those that have no answer yet.
+    """
+
+    __slots__ = ("numbers", "under_way")
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self.numbers: dict[str, int] = {}
+        self.under_way: set[str] = set()
+
+
+class Noted(dict[Entry, Notes]):
+    """What the attempts of a run have noted.
+
+    Attributes:
+        since: By operation, when its action noted its first request, seconds since 1970.
+    """
+
+    __slots__ = ("since",)
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        super().__init__()
+        self.since: dict[int, float] = {}
 
 
 class Request:
@@ -71,7 +109,7 @@ class Request:
 
     __slots__ = ("_notes",)
 
-    def __init__(self, notes: set[object]) -> None:
+    def __init__(self, notes: Notes) -> None:
         """Belong to an attempt, of which these are the notes."""
         self._notes = notes
 
