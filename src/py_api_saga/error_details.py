@@ -276,7 +276,7 @@ def _of_answer(
     error: BaseException, name: str, status: int | None
 ) -> tuple[bool, Sequence[BaseException]]:
     """Say what an answer means; that after a redirect, or a try before, is not all there was."""
-    if status is None or _is_garbled(error) or is_left_open(error, name, status):
+    if status is None or is_garbled(error) or is_left_open(error, name, status):
         return True, ()
     if status < REFUSALS:
         return False, ()
@@ -309,7 +309,7 @@ def header_of(error: BaseException, header: str) -> str:
     return ""
 
 
-def _is_garbled(error: BaseException) -> bool:
+def is_garbled(error: BaseException) -> bool:
     """Tell whether aiohttp has made up a status for an answer that it could not read."""
     bases = lineage(type(cause_of(error)))
     return "aiohttp.http_exceptions.HttpProcessingError" in map(name_of, bases)

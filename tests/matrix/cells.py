@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import httpx
 import httpx2
+from senders import SENDERS
 
 from py_api_saga import SagaAssembler, SagaException, current_operation
 
@@ -44,7 +45,14 @@ READING: dict[str, Callable[[Target], Any]] = {
     "requests, json": partial(clients.by_requests, reads=True),
     "aiohttp, json": partial(clients.by_aiohttp, total=False, reads=True),
 }
-EVERY = CLIENTS | AGAIN | READING
+# Those that know their operation: they raise by themselves, and leave notes.
+KNOWING: dict[str, Callable[[Target], Any]] = {
+    f"{name}, saga": partial(
+        clients.by_async_sender if sender.is_async else clients.by_sender, sender
+    )
+    for name, sender in SENDERS.items()
+}
+EVERY = CLIENTS | AGAIN | READING | KNOWING
 
 Call = Callable[[], Any]
 Outcome = Literal["done", "in doubt", "failed"]
@@ -111,6 +119,24 @@ def in_a_group(call: Call) -> Call:
     return acharge if _is_async(call) else charge
 
 
+def hidden(call: Call) -> Call:
+    """`raise NotCharged from None`, which says that it did not happen."""
+
+    def charge() -> None:
+        try:
+            call()
+        except Exception:  # noqa: BLE001 - as people write it
+            raise NotCharged from None
+
+    async def acharge() -> None:
+        try:
+            await call()
+        except Exception:  # noqa: BLE001 - as above
+            raise NotCharged from None
+
+    return acharge if _is_async(call) else charge
+
+
 def noted(call: Call) -> Call:
     """Within `sending()`, and then an error that tells nothing."""
 
@@ -140,6 +166,10 @@ MANNERS: dict[str, Callable[[Call], Call]] = {
 }
 
 
+# Of these only what has left a note tells the truth.
+HIDING: dict[str, Callable[[Call], Call]] = {"hidden": hidden}
+
+
 def _is_async(call: Call) -> bool:
     return inspect.iscoroutinefunction(call)
 
@@ -153,7 +183,7 @@ class Told(NamedTuple):
     Attributes:
         client: A name of `EVERY`.
         way: A name of `WAYS` or `MORE`.
-        manner: A name of `MANNERS`.
+        manner: A name of `MANNERS` or `HIDING`.
         outcome: What the saga has told.
         seen: How many requests the service has seen.
         effects: How many effects it has made.
@@ -191,7 +221,7 @@ def run(yard: Yard, client: str, way: str, manner: str = "bare", *, graph: bool 
             place.proxy,
             spec.body,
         )
-        call = MANNERS[manner](_calling(EVERY[client], target))
+        call = (MANNERS | HIDING)[manner](_calling(EVERY[client], target))
         outcome, error = told(call, graph=graph)
     requests = [request for request in place.ledger.requests if request.method == "POST"]
     return Told(client, way, manner, outcome, len(requests), place.ledger.effects, error)

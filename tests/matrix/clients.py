@@ -15,6 +15,7 @@ import requests
 import requests.adapters
 import urllib3
 import urllib3.util
+from senders import Sender, Wanted
 
 from py_api_saga import current_operation
 
@@ -172,6 +173,27 @@ async def by_aiohttp(target: Target, *, total: bool, reads: bool = False) -> byt
         if reads:
             await reply.json()
         return await reply.read()
+
+
+def _wanted(target: Target, body: Any) -> Wanted:
+    return Wanted(
+        "POST",
+        target.url,
+        body=body,
+        seconds=target.seconds,
+        trusted=target.trusted,
+        proxy=target.proxy,
+    )
+
+
+def by_sender(sender: Sender, target: Target) -> Any:
+    """Send by a client that knows its operation: it has a key by itself."""
+    return sender.send(_wanted(target, target.sent))
+
+
+async def by_async_sender(sender: Sender, target: Target) -> Any:
+    """The same under asyncio."""
+    return await sender.send(_wanted(target, _awaited(target)))
 
 
 def by_http_client(target: Target) -> bytes:

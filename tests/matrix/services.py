@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from servers.children import package
+from servers.dying import Ledger, nobody
 from servers.listener import PATIENCE, Listener
 from servers.redis import redis
 
 from .drivers import Case, Scenario
-from .dying import Ledger, nobody
 from .relays import ENDS, Ends, relayed
 
 LIMIT = 0.5  # seconds of a timeout that passes

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from servers.dying import Service
+
 from .drivers import Case, Scenario
-from .dying import Service
 
 LIMIT = 0.5  # seconds of a timeout that passes
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from matrix import drivers, processes, services, streams
-from matrix.cells import AGAIN, CLIENTS, MANNERS, READING, Told, applies, run
+from matrix.cells import AGAIN, CLIENTS, HIDING, KNOWING, MANNERS, READING, Told, applies, run
 from matrix.ways import MORE, REFUSALS, WAYS, Yard
 
 pytestmark = [
@@ -66,6 +66,27 @@ def test_no_effect_is_called_failed_when_time_is_up(yard: Yard) -> None:
             check(told)
 
 
+OF_OURS = dealt(WAYS | MORE, KNOWING, HIDING)
+OURS_HANG = [cell for cell in OF_OURS if (WAYS | MORE)[cell[1]].hangs]
+
+
+@pytest.mark.parametrize(
+    ("client", "way", "manner"), [cell for cell in OF_OURS if cell not in OURS_HANG]
+)
+def test_clients_that_know_their_operation_need_no_error(
+    yard: Yard, client: str, way: str, manner: str
+) -> None:
+    """Their notes tell, also where an error is hidden on purpose."""
+    check(run(yard, client, way, manner, graph=len(way) % 2 == 0))
+
+
+def test_they_need_none_when_time_is_up(yard: Yard) -> None:
+    """The same where a client waits for its timeout; all of these at once."""
+    with ThreadPoolExecutor(len(OURS_HANG)) as pool:
+        for told in pool.map(lambda cell: run(yard, *cell), OURS_HANG):
+            check(told)
+
+
 SEVERAL = [way for way in MORE if "," in way or way.endswith("gone")]
 
 
@@ -76,7 +97,7 @@ def test_no_first_try_hides_behind_another(yard: Yard, client: str, way: str, ma
 
 
 @pytest.mark.parametrize(
-    ("way", "client"), list(zip(REFUSALS, itertools.cycle(CLIENTS), strict=False))
+    ("way", "client"), list(zip(REFUSALS, itertools.cycle(CLIENTS | KNOWING), strict=False))
 )
 def test_a_refusal_is_none(yard: Yard, client: str, way: str) -> None:
     """A service that says no has done nothing, and there is nothing to undo."""

@@ -7,11 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from servers.listener import Listener
-
-from .certificate import Certificate
-from .clients import BIG, SMALL
-from .dying import (
+from servers.dying import (
     Ledger,
     Rude,
     Service,
@@ -20,6 +16,10 @@ from .dying import (
     full,
     nobody,
 )
+from servers.listener import Listener
+
+from .certificate import Certificate
+from .clients import BIG, SMALL
 
 
 class Yard:

@@ -22,11 +22,19 @@ from .instants import INSTANTS, Instant, answer
 
 
 class Request(NamedTuple):
-    """A request whose head has come in."""
+    """A request whose head has come in.
+
+    Attributes:
+        method: In capital letters.
+        path: With the query.
+        headers: By name, in small letters.
+        head: As it came, up to the empty line.
+    """
 
     method: str
     path: str
     headers: dict[str, str]
+    head: bytes
 
 
 class Ledger:
@@ -152,7 +160,8 @@ def _parsed(head: bytes, rest: bytes) -> tuple[Request, bytes]:
     if "://" in path:  # as one writes to a forward proxy
         path = "/" + path.split("/", 3)[3]
     pairs = (line.partition(":") for line in lines)
-    return Request(method, path, {name.lower(): value.strip() for name, _, value in pairs}), rest
+    headers = {name.lower(): value.strip() for name, _, value in pairs}
+    return Request(method, path, headers, head), rest
 
 
 class Rude(Listener):

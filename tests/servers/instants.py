@@ -84,6 +84,8 @@ INSTANTS = {
     "redirect-dead": Instant("all", True, answer(303, "Location: http://DEAD/"), "stays"),
     "redirect-nowhere": Instant("all", True, answer(303, "Location: http://[::1/"), "stays"),
     "redirect-ftp": Instant("all", True, answer(303, "Location: ftp://DEAD/"), "stays"),
+    "429-wait": Instant("all", False, answer(429, "Retry-After: 7"), "stays"),
+    "409-final": Instant("all", False, answer(409, "Saga-Answer: final"), "stays"),
     "page": Instant("all", False, answer(200), "stays"),
     # "…-after" has made its effect and says, or somebody on the way says, that it has not.
     **{f"{n}-after": Instant("all", True, answer(n), "stays") for n in range(300, 600)},

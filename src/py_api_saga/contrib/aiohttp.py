@@ -1,0 +1,162 @@
+"""A middleware for sessions of `aiohttp` that knows the operation it is used in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from py_api_saga.contrib.http import METHODS, Conflict, Exchange, Rules, bounded, library
+from py_api_saga.known_errors import REDIRECTS, REFUSALS
+
+if TYPE_CHECKING:
+    import aiohttp
+else:
+    aiohttp = library("aiohttp", "aiohttp")
+
+__all__ = ["saga_middleware"]
+
+# What aiohttp sends once more by itself, and after which errors.
+_IDEMPOTENT = frozenset({"PUT", "DELETE"})
+_REPEATED = (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError)
+
+
+class _Lost(NamedTuple):
+    """The last request of a task, if its connection was lost: aiohttp may send it once more."""
+
+    exchange: Exchange
+    url: object
+
+
+_lost: ContextVar[_Lost | None] = ContextVar("py_api_saga_lost", default=None)
+
+
+def saga_middleware(
+    *,
+    header: str = "Idempotency-Key",
+    quote: bool = False,
+    undoes_header: str | None = "Saga-Undoes",
+    methods: Collection[str] = METHODS,
+    gone_is_undone: bool = False,
+    conflict: Conflict = "in doubt",
+    raises: bool = True,
+) -> Callable[
+    [aiohttp.ClientRequest, Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]],
+    Awaitable[aiohttp.ClientResponse],
+]:
+    """Make a middleware for `aiohttp.ClientSession(middlewares=[saga_middleware()])`.
+
+    Outside of an operation the session is a plain one. Within one
+
+    - each POST, PUT, PATCH and DELETE has the operation's idempotency key, or one derived from it,
+      and tells the service which action it belongs to, or which one it undoes;
+    - a bad answer raises what `raise_for_status()` raises, and a redirect of one of these methods
+      is not followed, but raises as well;
+    - an answer or an error after which nobody knows what happened leaves the action in doubt,
+      whatever becomes of the error;
+    - to get the answer's head, and each read after it, takes no longer than the time that is left
+      for the operation. The session's own limits hold besides.
+
+    It tries nothing again: that is what `retry=` of the operation is for. What aiohttp sends once
+    more by itself, a PUT or DELETE whose connection had been idle, has the same key.
+
+    Args:
+        header: In which header the key is sent. One that the caller has set is kept.
+        quote: Whether the key is sent in quotes, as RFC 8941 writes a string.
+        undoes_header: In which header a compensation says which action it undoes, by the key of
+            that; with it `Saga-Since` says when that key was used first. An action says its key in
+            `Saga-Action`. None for services that are to be told none of this.
+        methods: What may change something, in capital letters.
+        gone_is_undone: Whether a 404 or 410 is a success in a compensation.
+        conflict: What a 409 means: "in doubt" (an earlier request under that key is in flight), or
+            "refused", for services that say no by it.
+        raises: Whether a bad answer raises. If not, read the status; in doubt is the action anyway.
+            A redirect raises in any case, since the session would follow it.
+
+    Raises:
+        ValueError: An option can't be meant.
+    """
+    rules = Rules(
+        header=header,
+        quote=quote,
+        undoes_header=undoes_header,
+        methods=methods,
+        gone_is_undone=gone_is_undone,
+        conflict=conflict,
+        raises=raises,
+        timeout=None,
+    )
+
+    async def middleware(
+        request: aiohttp.ClientRequest,
+        handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
+    ) -> aiohttp.ClientResponse:
+        exchange = rules.exchange(request.method, request.headers)
+        if exchange is None:
+            return await handler(request)
+        _number_again(exchange, request)
+        with exchange:
+            if (late := exchange.too_late()) is not None:
+                raise aiohttp.ConnectionTimeoutError(late)
+            request.headers.update(exchange.headers)
+            try:
+                async with asyncio.timeout(bounded(None, exchange.remaining())):
+                    response = await handler(request)
+            except Exception as error:
+                exchange.failed(error)
+                if exchange.number and isinstance(error, _REPEATED):
+                    _lost.set(_Lost(exchange, request.url))
+                raise
+            _limit(response, exchange)
+            is_bad = exchange.answered(response.status, response.headers)
+            if exchange.acts and REDIRECTS <= response.status < REFUSALS:
+                is_bad = is_bad or "Location" in response.headers
+        if is_bad:
+            raise await _bad(response, exchange)
+        return response
+
+    return middleware
+
+
+def _number_again(exchange: Exchange, request: aiohttp.ClientRequest) -> None:
+    """Give a request the number of the last one of this task, if aiohttp sends that once more."""
+    lost = _lost.get()
+    if lost is None:
+        return
+    _lost.set(None)
+    is_same = lost.exchange.method == exchange.method and lost.url == request.url
+    if is_same and exchange.method in _IDEMPOTENT and exchange.is_beside(lost.exchange):
+        exchange.number = lost.exchange.number
+
+
+def _limit(response: aiohttp.ClientResponse, exchange: Exchange) -> None:
+    """Let no read of what is left of an answer take longer than there is time."""
+    left = exchange.remaining()
+    connection = response.connection
+    if left is None or connection is None or connection.protocol is None:
+        return  # all was read
+    protocol = connection.protocol
+    protocol.read_timeout = bounded(protocol.read_timeout, left)
+    protocol.start_timeout()
+
+
+async def _bad(response: aiohttp.ClientResponse, exchange: Exchange) -> Exception:
+    """Make what says that an answer is bad, as `raise_for_status()` does, with what it says."""
+    with suppress(Exception):
+        await response.read()
+    response.release()
+    message = response.reason or ""
+    if response.status < REFUSALS:
+        message += f": the redirect of a {exchange.method} is not followed"
+    error: Any = aiohttp.ClientResponseError(
+        response.request_info,
+        response.history,
+        status=response.status,
+        message=message,
+        headers=response.headers,
+    )
+    error.response = response
+    labelled: Exception = exchange.labelled(error, response.status)
+    return labelled
