@@ -35,7 +35,7 @@ from py_api_saga.exceptions import (
     refused,
     seconds,
 )
-from py_api_saga.executable import Executable, durable
+from py_api_saga.executable import Executable, durable, nobody
 from py_api_saga.executors.around import surround
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
@@ -587,7 +587,7 @@ class Saga(Executable):
             return surround(run, check_around(around, "saga")) if around else run
         definition.on_crash = _on_crash(self.on_crash)
         age = seconds(self.max_doubt_age, "saga: max_doubt_age")
-        in_loop = drive_late is not make_calls
+        in_loop = drive_late is not make_calls and drive_late is not nobody
         journal = check_beginning(journal, "saga")
         begun = durable()
         recorder = begun.begin(

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from py_api_saga.durable.recorder import Recorder
 
 
+def nobody(run: Run) -> None:
+    """Stand for what drives a run late, where it is only written down."""
+
+
 class Executable:
     """Operations that can be run, in each of the four ways, or left to somebody else to run.
 
@@ -234,7 +238,7 @@ class Executable:
         if at_once:
             definition, limit = self._graph(), self._limit(None)
         written_to: Any = journal  # it need not be all that a run asks of a journal
-        run: Any = self._run(definition, saga_id, deadline, make_calls, written_to, limit)
+        run: Any = self._run(definition, saga_id, deadline, nobody, written_to, limit)
         if type(run) is Run:
             raise refused("start: journal", "a journal, here or in the saga", None)
         recorder: Recorder = run.recorder

@@ -1,5 +1,7 @@
 """The app, as `INSTALLED_APPS` names it."""
 
+from importlib import import_module
+
 from django.apps import AppConfig
 
 
@@ -10,3 +12,7 @@ class SagaConfig(AppConfig):  # type: ignore[misc]  # Django has no type hints
     label = "py_api_saga"
     verbose_name = "Sagas"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Have the system checks looked at."""
+        import_module(f"{self.name}.checks")

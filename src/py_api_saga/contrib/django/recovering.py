@@ -1,0 +1,79 @@
+"""Recovery in a Django project, for a task that runs now and then; `manage.py saga worker` else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from django.core.exceptions import ImproperlyConfigured
+
+from py_api_saga.contrib.django.around import Recovering
+from py_api_saga.contrib.django.configured import NAME, get_journal
+from py_api_saga.current import Around
+from py_api_saga.durable import recovery
+from py_api_saga.durable.recovery import MAX_TRIES, Recovered
+from py_api_saga.journal.protocol import Journal
+from py_api_saga.observer import Observer
+
+
+def recover(
+    journal: Journal | None = None,
+    *,
+    max_workers: int = 32,
+    limit: int | None = None,
+    max_tries: int = MAX_TRIES,
+    observers: Iterable[Observer] = (),
+    around: Sequence[Around] = (),
+) -> list[Recovered]:
+    """Finish or undo every saga that a dead process has left, or that was started; oldest first.
+
+    All as `py_api_saga.recover`, with what this project has around each call, and in the journal
+    that its settings name. No connection is left open that it has opened.
+
+    Raises:
+        ImproperlyConfigured: The settings name no journal.
+        Exception: What `py_api_saga.recover` raises.
+    """
+    surroundings = Recovering()
+    try:
+        return recovery.recover(
+            _asked(journal),
+            max_workers=max_workers,
+            limit=limit,
+            max_tries=max_tries,
+            observers=observers,
+            around=(surroundings, *around),
+        )
+    finally:
+        surroundings.end()
+
+
+async def arecover(
+    journal: Journal | None = None,
+    *,
+    max_workers: int = 32,
+    limit: int | None = None,
+    max_tries: int = MAX_TRIES,
+    observers: Iterable[Observer] = (),
+    around: Sequence[Around] = (),
+) -> list[Recovered]:
+    """Like `recover`, under asyncio: sagas are tasks, and plain functions run in threads."""
+    surroundings = Recovering()
+    try:
+        return await recovery.arecover(
+            _asked(journal),
+            max_workers=max_workers,
+            limit=limit,
+            max_tries=max_tries,
+            observers=observers,
+            around=(surroundings, *around),
+        )
+    finally:
+        await surroundings.aend()
+
+
+def _asked(journal: Journal | None) -> Journal:
+    found = journal or get_journal()
+    if found is None:
+        message = f'{NAME} has no "JOURNAL": nothing outlasts its process, and can be recovered'
+        raise ImproperlyConfigured(message)
+    return found
