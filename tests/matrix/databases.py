@@ -102,10 +102,8 @@ async def by_async_sqlalchemy(way: Way) -> None:
 
 def by_django(way: Way) -> None:
     """Work by Django, whose connections belong to threads and names."""
-    conf, database = package("django.conf"), package("django.db")
-    if not conf.settings.configured:
-        conf.settings.configure(DATABASES={})
-        package("django").setup()
+    database = package("django.db")
+    package("django_project").set_up()  # a process has one
     known = database.connections.databases
     name = f"{way.user} {way.host}"
     known[name] = known["default"] | {

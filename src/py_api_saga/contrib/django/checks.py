@@ -47,7 +47,7 @@ def _error(code: str, text: str, hint: str) -> Any:
 def _of_the_journal() -> Iterator[Any]:
     try:
         journal = lasting_journal()
-    except (ImproperlyConfigured, ImportError) as error:
+    except ImproperlyConfigured as error:
         yield _error("E007", as_text(error, str), "See the options of that journal.")
         return
     if isinstance(journal, SQLiteJournal):

@@ -19,6 +19,7 @@ from django.core.signals import setting_changed
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from py_api_saga.exceptions import JournalError
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.journal.protocol import Journal
@@ -145,11 +146,11 @@ def _make() -> LastingJournal | None:
     if journal is None:
         return None
     options["modules"] = modules()
-    if isinstance(options.get("codec"), str):
-        options["codec"] = import_string(options["codec"])
     try:
+        if isinstance(options.get("codec"), str):
+            options["codec"] = import_string(options["codec"])
         return _kept_in(journal, options)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ImportError, JournalError) as error:
         message = f"{NAME}: {error}"
         raise ImproperlyConfigured(message) from error
 
