@@ -423,7 +423,7 @@ def test_the_module_is_the_command(
 def test_an_interrupt_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever a command is doing, Ctrl-C is status 130."""
 
-    def interrupt(_: object) -> int:
+    def interrupt(*_: object) -> int:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_run", interrupt)
@@ -436,7 +436,7 @@ def test_an_error_of_the_system_is_a_sentence(
 ) -> None:
     """No room for temporary files, no more processes: status 1 and no traceback."""
 
-    def fail(_: object) -> int:
+    def fail(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cli, "_run", fail)

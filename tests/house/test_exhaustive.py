@@ -38,7 +38,7 @@ def tables() -> Iterator[tuple[str, dict[Any, Any]]]:
         if not found.name.endswith("__main__"):
             module = importlib.import_module(found.name)
             for name, value in vars(module).items():
-                if isinstance(value, dict) and len(value) > 1:
+                if issubclass(type(value), dict) and len(value) > 1:  # not Django's settings
                     yield f"{found.name.removeprefix(f'{package}.')}.{name}", value
 
 

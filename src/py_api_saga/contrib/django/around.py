@@ -18,18 +18,25 @@ from functools import cache
 from typing import Any
 
 from asgiref.sync import SyncToAsync, sync_to_async
-from django.db import close_old_connections, connections
+from django.db import connections
 from django.urls import get_urlconf, set_urlconf
 from django.utils import timezone, translation
 
 from py_api_saga.current import CurrentOperation
 
 
-def close_connections() -> None:
-    """Close the connections of this thread, but for one in a transaction, as a test case is in."""
+def close_connections(*, only_old: bool = False) -> None:
+    """Close the connections of this thread, but for one in a transaction, as a test case is in.
+
+    Args:
+        only_old: Only what is broken, or older than CONN_MAX_AGE allows.
+    """
     for connection in connections.all(initialized_only=True):
         if not connection.in_atomic_block:
-            connection.close()
+            if only_old:
+                connection.close_if_unusable_or_obsolete()
+            else:
+                connection.close()
 
 
 class Surroundings:
@@ -94,7 +101,7 @@ class Recovering(Surroundings):
             try:
                 yield
             finally:
-                await sync_to_async(close_old_connections)()
+                await sync_to_async(close_connections)(only_old=True)
 
     def end(self) -> None:
         """Close what was opened for coroutine functions, unless a loop runs in this thread."""

@@ -11,7 +11,7 @@ from typing import Any
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 
-from py_api_saga.contrib.django.configured import NAME, lasting_journal, modules, problems
+from py_api_saga.contrib.django.configured import NAME, lasting_journal, problems, settled
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.wording import as_text
@@ -21,7 +21,7 @@ from py_api_saga.wording import as_text
 def check_settings(**_: Any) -> list[Any]:
     """Say all that is wrong with `PY_API_SAGA`."""
     found = [_error(p.code, p.text, p.hint) for p in problems()]
-    return found or [*_of_the_journal(), *_of_the_modules()]
+    return found or [*_of_the_journal()]
 
 
 @checks.register(checks.Tags.database)  # type: ignore[untyped-decorator]  # as above
@@ -48,8 +48,9 @@ def _of_the_journal() -> Iterator[Any]:
     try:
         journal = lasting_journal()
     except ImproperlyConfigured as error:
-        yield _error("E007", as_text(error, str), "See the options of that journal.")
+        yield _error("E007", as_text(error, str), "See what these settings are to be.")
         return
+    yield from _of_the_modules()
     if isinstance(journal, SQLiteJournal):
         folder = os.path.dirname(journal.path)  # noqa: PTH120 - a text, as there
         try:
@@ -60,7 +61,7 @@ def _of_the_journal() -> Iterator[Any]:
 
 
 def _of_the_modules() -> Iterator[Any]:
-    for name in modules():
+    for name in settled().modules:
         try:
             import_module(name.removesuffix(".*"))
         except Exception as error:  # noqa: BLE001 - whatever a module raises on being imported

@@ -3,12 +3,14 @@
 `JOURNAL` is the path of a file, `"alias:default"` for the database of an alias, which is to be a
 PostgreSQL, or the URL of one; without it sagas are kept in memory. `MODULES` are those of the
 operations, and `OPTIONS` what else the journal takes: a codec may be named by where it is.
+`REFUSALS` names the errors by which an operation says a final no, for `SagaAnswers`.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -27,11 +29,12 @@ from py_api_saga.journal.protocol import Journal
 NAME = "PY_API_SAGA"
 APP = "py_api_saga.contrib.django"
 ALIAS = "alias:"
-_KEYS = ("JOURNAL", "MODULES", "OPTIONS")
+_KEYS = ("JOURNAL", "MODULES", "OPTIONS", "REFUSALS")
 _EXPECTED = {
     "JOURNAL": 'the path of a file, "alias:NAME" or the URL of a PostgreSQL',
     "MODULES": "a list of the names of modules",
     "OPTIONS": "a dict of the options of the journal",
+    "REFUSALS": "a list of the names of classes",
 }
 
 
@@ -110,56 +113,91 @@ def _of_the_alias(journal: object) -> Iterator[Problem]:
         )
 
 
-_made: dict[str, LastingJournal | None] = {}  # the one that the settings name
+class Settled(NamedTuple):
+    """What the settings say, once it is known to be right.
+
+    Attributes:
+        journal: The path of its file, a URL or an alias with its mark; or None.
+        alias: Of the database that has the journal; or empty.
+        modules: Those of the operations.
+        options: What else the journal takes.
+        refusals: The errors by which an operation says a final no.
+    """
+
+    journal: str | os.PathLike[str] | None
+    alias: str
+    modules: tuple[str, ...]
+    options: Mapping[str, Any]
+    refusals: tuple[type[BaseException], ...]
+
+
+_read: list[Settled] = []  # at most one
+_made: list[LastingJournal] = []  # the one that the settings name
 _in_its_place: list[Journal] = []  # those that tests have put there, the newest last
+
+
+def settled() -> Settled:
+    """Read the settings.
+
+    Raises:
+        ImproperlyConfigured: They are wrong; `manage.py check` says all that is.
+    """
+    if not _read:
+        for problem in problems():
+            message = f"{problem.text}. {problem.hint}"
+            raise ImproperlyConfigured(message)
+        given = getattr(settings, NAME, None) or {}
+        journal, options = given.get("JOURNAL"), dict(given.get("OPTIONS") or {})
+        if isinstance(options.get("codec"), str):
+            options["codec"] = _imported(options["codec"], "OPTIONS: codec")
+        refusals = [_imported(one, "REFUSALS") for one in given.get("REFUSALS") or ()]
+        for one in refusals:
+            if not (isinstance(one, type) and issubclass(one, Exception)):
+                message = f"{NAME}: REFUSALS: expected classes of exceptions, got {one!r}"
+                raise ImproperlyConfigured(message)
+        alias = journal if isinstance(journal, str) and journal.startswith(ALIAS) else ""
+        modules = tuple(given.get("MODULES") or ())
+        _read[:] = [Settled(journal, alias.removeprefix(ALIAS), modules, options, tuple(refusals))]
+    return _read[0]
+
+
+def _imported(name: str, where: str) -> Any:
+    try:
+        return import_string(name)
+    except ImportError as error:
+        message = f"{NAME}: {where}: {error}"
+        raise ImproperlyConfigured(message) from error
 
 
 def get_journal() -> Journal | None:
     """Give the journal that the settings name, or None if they name none; always the same one.
 
+    In a test, that of the test: see `SagaTestCase`.
+
     Raises:
         ImproperlyConfigured: They are wrong; `manage.py check` says all that is.
     """
-    if _in_its_place:
-        return _in_its_place[-1]
-    return lasting_journal()
+    return _in_its_place[-1] if _in_its_place else lasting_journal()
 
 
 def lasting_journal() -> LastingJournal | None:
     """Give that journal, whatever a test has put in its place."""
-    if NAME not in _made:
-        for problem in problems():
-            message = f"{problem.text}. {problem.hint}"
-            raise ImproperlyConfigured(message)
-        _made[NAME] = _make()
-    return _made[NAME]
+    said = settled()
+    if not _made and said.journal is not None:
+        try:
+            _made[:] = [_kept_in(said.journal, said)]
+        except (TypeError, ValueError, ImportError, JournalError) as error:
+            message = f"{NAME}: {error}"
+            raise ImproperlyConfigured(message) from error
+    return _made[0] if _made else None
 
 
-def modules() -> tuple[str, ...]:
-    """Give the names of the modules in which the operations are."""
-    return tuple((getattr(settings, NAME, None) or {}).get("MODULES") or ())
-
-
-def _make() -> LastingJournal | None:
-    given = getattr(settings, NAME, None) or {}
-    journal, options = given.get("JOURNAL"), dict(given.get("OPTIONS") or {})
-    if journal is None:
-        return None
-    options["modules"] = modules()
-    try:
-        if isinstance(options.get("codec"), str):
-            options["codec"] = import_string(options["codec"])
-        return _kept_in(journal, options)
-    except (TypeError, ValueError, ImportError, JournalError) as error:
-        message = f"{NAME}: {error}"
-        raise ImproperlyConfigured(message) from error
-
-
-def _kept_in(journal: str | os.PathLike[str], options: dict[str, Any]) -> LastingJournal:
+def _kept_in(journal: str | os.PathLike[str], said: Settled) -> LastingJournal:
     made: LastingJournal
-    if isinstance(journal, str) and journal.startswith(ALIAS):
+    options = {**said.options, "modules": said.modules}
+    if said.alias:
         module: Any = import_module(f"{APP}.journal")  # its driver is an extra
-        made = module.DjangoJournal(journal.removeprefix(ALIAS), **options)
+        made = module.DjangoJournal(said.alias, **options)
     elif isinstance(journal, str) and "://" in journal:
         module = import_module("py_api_saga.journal.postgresql.journal")  # as above
         made = module.PostgreSQLJournal(journal, **options)
@@ -168,12 +206,27 @@ def _kept_in(journal: str | os.PathLike[str], options: dict[str, Any]) -> Lastin
     return made
 
 
+@contextmanager
+def in_place_of_the_journal(journal: Journal) -> Iterator[None]:
+    """Have sagas recorded in another journal, for the time of a block."""
+    _in_its_place.append(journal)
+    try:
+        yield
+    finally:
+        _in_its_place.remove(journal)
+
+
+def is_in_test() -> bool:
+    """Tell whether a test has put another journal in its place."""
+    return bool(_in_its_place)
+
+
 def _forget(*, setting: str, **_: object) -> None:
     """Read the settings again, since a test has changed them."""
-    if setting in (NAME, "DATABASES"):
-        made = _made.pop(NAME, None)
-        if made is not None:
-            made.close()
+    if setting in (NAME, "DATABASES", "INSTALLED_APPS"):
+        _read.clear()
+        while _made:
+            _made.pop().close()
 
 
 setting_changed.connect(_forget, dispatch_uid=f"{__name__}.forget")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from django.core.exceptions import ImproperlyConfigured
 
 from py_api_saga.contrib.django.around import Recovering
-from py_api_saga.contrib.django.configured import NAME, get_journal
+from py_api_saga.contrib.django.configured import NAME, get_journal, is_in_test
 from py_api_saga.current import Around
 from py_api_saga.durable import recovery
 from py_api_saga.durable.recovery import MAX_TRIES, Recovered
@@ -27,7 +27,8 @@ def recover(
     """Finish or undo every saga that a dead process has left, or that was started; oldest first.
 
     All as `py_api_saga.recover`, with what this project has around each call, and in the journal
-    that its settings name. No connection is left open that it has opened.
+    that its settings name. No connection is left open that it has opened. In a test, all is done in
+    the thread of the test: see `SagaTestCase`.
 
     Raises:
         ImproperlyConfigured: The settings name no journal.
@@ -37,7 +38,7 @@ def recover(
     try:
         return recovery.recover(
             _asked(journal),
-            max_workers=max_workers,
+            max_workers=0 if is_in_test() else max_workers,
             limit=limit,
             max_tries=max_tries,
             observers=observers,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, Unpack
 
-from py_api_saga.assembler import SagaAssembler
 from py_api_saga.bound import BoundSaga
+from py_api_saga.contrib.arguments import FrameworkSaga
 from py_api_saga.contrib.django.around import Surroundings
 from py_api_saga.contrib.django.atomic import refuse_atomic
 from py_api_saga.contrib.django.configured import get_journal
@@ -20,7 +20,7 @@ from py_api_saga.retry import Retry
 from py_api_saga.saga_options import SagaOptions
 
 
-class DjangoSaga(SagaAssembler):
+class DjangoSaga(FrameworkSaga):
     """A saga of a Django project: `saga` makes one. Its class attributes are those of `Saga`.
 
     - Its journal is the one that `PY_API_SAGA` names, unless it is given another.

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, SystemCheckEr
 from py_api_saga.cli import main
 from py_api_saga.cli.commands import Project
 from py_api_saga.contrib.django.around import around_commands, of_the_command
-from py_api_saga.contrib.django.configured import lasting_journal, modules
+from py_api_saga.contrib.django.configured import lasting_journal, settled
 
 
 def __getattr__(name: str) -> object:
@@ -57,6 +57,6 @@ def _run(words: list[str], prog: str) -> int:
     journal = None if lasting_journal() is None else f"{__name__}:journal"
     around = f"{around_commands.__module__}:{around_commands.__name__}"
     try:
-        return main(words, Project(prog, journal, modules(), around))
+        return main(words, Project(prog, journal, settled().modules, around))
     finally:
         of_the_command().end()
