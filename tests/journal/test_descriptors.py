@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -137,6 +138,14 @@ def numbers_of(journal: SQLiteJournal, which: str) -> list[int]:
     return found[which]
 
 
+def close_those_of(journal: SQLiteJournal, which: str) -> None:
+    """Close them as a daemon does, in a process that is alone."""
+    numbers = numbers_of(journal, which)
+    assert numbers
+    for number in numbers:
+        os.close(number)
+
+
 @contextmanager
 def strangers(numbers: list[int], folder: Path) -> Iterator[None]:
     """Have something else under these numbers, and see that nothing happens to it."""
@@ -155,28 +164,38 @@ def strangers(numbers: list[int], folder: Path) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("which", ["all", "gate", "owners", "", "-wal", "-shm"])
-@pytest.mark.parametrize("taken", [True, False])
-def test_a_journal_goes_on_without_its_descriptors(
-    journal: SQLiteJournal, tmp_path: Path, which: str, *, taken: bool
+def test_a_journal_goes_on_when_others_have_its_numbers(
+    journal: SQLiteJournal, tmp_path: Path, which: str
 ) -> None:
-    """Whether their numbers are free or in use; its sagas go on, and others see that it lives."""
+    """Its sagas go on, others see that it lives, and nothing happens to what has the numbers."""
+    with strangers(numbers_of(journal, which), tmp_path):
+        assert goes_on(journal) == "True"
+
+
+@pytest.mark.parametrize("which", ["all", "gate", "owners", "", "-wal", "-shm"])
+def test_a_journal_goes_on_without_its_descriptors(tmp_path: Path, which: str) -> None:
+    """Its sagas go on, and others see that it lives."""
+
+    def action() -> str:
+        journal = SQLiteJournal(tmp_path / "journal")
+        begin(journal)
+        journal.find("a")
+        close_those_of(journal, which)
+        return goes_on(journal)
+
+    assert in_child(action) == "True"  # where no thread of others takes what is free
+
+
+def goes_on(journal: SQLiteJournal) -> str:
+    """See that a journal is as it was, and tell whether others see that it lives."""
     owner = journal.shared.desk.owner
-    claim = journal.shared.desk.running["a"]
-    numbers = numbers_of(journal, which)
-    assert numbers
-    if not taken:
-        for number in numbers:
-            os.close(number)
-        numbers = []
-    with strangers(numbers, tmp_path):
-        journal.write(append := Append(claim, "[2]", None))
-        append.check()
-        begin(journal, "b")
-        assert bodies(journal) == ["[1]", "[2]"]
-        assert journal.shared.desk.owner == owner
-        assert journal.check() == []
-        alive = in_child(lambda: journal.drives(seen(journal, "b")))
-    assert alive == "True"
+    journal.write(append := Append(journal.shared.desk.running["a"], "[2]", None))
+    append.check()
+    begin(journal, "b")
+    assert bodies(journal) == ["[1]", "[2]"]
+    assert journal.shared.desk.owner == owner
+    assert journal.check() == []
+    return in_child(lambda: journal.drives(seen(journal, "b")))
 
 
 def test_a_journal_that_was_closed_lives_on_without_the_lock_of_a_daemon(
@@ -259,14 +278,39 @@ def one_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(descriptors, "_CLONE_FILES", -1)
 
 
-@pytest.mark.usefixtures("one_table")
-@pytest.mark.parametrize("which", ["all", "-wal"])
-def test_numbers_that_are_free_are_used_again(journal: SQLiteJournal, which: str) -> None:
+ONE_TABLE = "descriptors._CLONE_FILES = -1"
+NO_THREAD = """
+import threading
+def start(_):
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = start
+"""
+FREE = """
+import sys
+sys.path[:0] = {path!r}
+from recorded import begin, bodies
+from test_descriptors import close_those_of
+from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal.sqlite import descriptors
+journal = SQLiteJournal({journal!r})
+begin(journal)
+journal.find("a")
+close_those_of(journal, {which!r})
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "which"), [(ONE_TABLE, "all"), (ONE_TABLE, "-wal"), (NO_THREAD, "all")]
+)
+def test_numbers_that_are_free_are_used_again(tmp_path: Path, way: str, which: str) -> None:
     """Then the journal's files get them back, for as long as it takes to close them."""
-    for number in numbers_of(journal, which):
-        os.close(number)
-    begin(journal, "b")
-    assert bodies(journal, "b") == ["[1]"]
+    path = str(tmp_path / "journal")
+    code = FREE.format(path=sys.path, journal=path, which=which)
+    # In a process of its own: in this one some thread may take a number that is free.
+    with script(
+        f"{code}{way}\nprint(begin(journal, 'b') and bodies(journal, 'b'))", measured=True
+    ) as it:
+        assert it.end() == ["['[1]']"]
 
 
 @pytest.mark.usefixtures("one_table")
@@ -281,23 +325,6 @@ def test_numbers_that_others_have_are_left_to_them(journal: SQLiteJournal, tmp_p
         with pytest.raises(JournalError, match="start this process again"):
             journal.close()
     assert bodies(journal) == ["[1]"]
-
-
-def test_without_a_thread_there_is_the_other_way(
-    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There may be none to be had."""
-
-    def start(_: threading.Thread) -> None:
-        message = "can't start new thread"
-        raise RuntimeError(message)
-
-    for number in numbers_of(journal, "all"):
-        os.close(number)
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
-        begin(journal, "b")
-    assert bodies(journal, "b") == ["[1]"]
 
 
 def test_the_end_of_a_process_closes_nothing_that_others_have(tmp_path: Path) -> None:
