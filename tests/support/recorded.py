@@ -7,11 +7,13 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import depot
+import django_project
 import pytest
 from depot import do, fail, undo
 from servers import shared
@@ -83,7 +85,7 @@ SQLITE: dict[str, dict[str, Any]] = {
 # `SAGA_TEST_JOURNALS="pgbouncer" pytest tests/durable` has what takes any journal take these.
 ASKED = tuple(os.environ.get("SAGA_TEST_JOURNALS", "").split())
 KINDS = ASKED or ("memory", *SQLITE)
-SERVERS = ("postgresql", "sqlalchemy", "pgbouncer")  # kinds that need one
+SERVERS = ("postgresql", "sqlalchemy", "django", "pgbouncer")  # kinds that need one
 SERVED = tuple(kind for kind in SERVERS if kind in ("postgresql", *ASKED))  # for conformance
 
 
@@ -96,15 +98,21 @@ def served(kind: str, **options: Any) -> Iterator[Any]:
             url = shared.pooler() if kind == "pgbouncer" else made.url
         except Missing as missing:
             pytest.skip(f"there is no {missing}")
-        journal: PostgreSQLJournal | SQLAlchemyJournal
-        if kind == "sqlalchemy":
-            engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), pool_size=2)
-            opened.callback(engine.dispose)
-            journal = SQLAlchemyJournal(engine, schema=made.schema, **options)
-        else:
-            journal = PostgreSQLJournal(url, schema=made.schema, **options)
+        journal = _served(kind, url, opened, {"schema": made.schema, **options})
         journal.create_schema()
         yield opened.enter_context(closing(journal))
+
+
+def _served(kind: str, url: str, opened: ExitStack, options: dict[str, Any]) -> Any:
+    if kind == "sqlalchemy":
+        engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), pool_size=2)
+        opened.callback(engine.dispose)
+        return SQLAlchemyJournal(engine, **options)
+    if kind == "django":
+        django_project.set_up()
+        django_project.lead("default", **django_project.at(url))
+        return import_module("py_api_saga.contrib.django.journal").DjangoJournal(**options)
+    return PostgreSQLJournal(url, **options)
 
 
 @contextmanager

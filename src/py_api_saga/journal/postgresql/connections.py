@@ -64,45 +64,24 @@ class _Reader:
         self.process = os.getpid()
 
 
-class OwnConnections:
-    """Connections by what a connection string says.
+class MadeConnections:
+    """Connections that are made here: one for whoever asks, and one that reads, in turns."""
 
-    Attributes:
-        key: Of the database.
-        place: Where it is.
-    """
-
-    def __init__(self, conninfo: str) -> None:
-        """Read the string.
-
-        Raises:
-            JournalError: It is none.
-        """
-        self._conninfo = conninfo
-        self._parameters = parsed(conninfo)
-        self.key: Hashable = tuple(sorted(self._parameters.items()))
-        self.place = shown(self._parameters)
+    def __init__(self) -> None:
         self._readers = [_Reader()]  # that of this process last; those of its ancestors stay open
 
-    def __getstate__(self) -> str:
-        """Give what another process needs, which makes connections of its own."""
-        return self._conninfo
-
-    def __setstate__(self, conninfo: str) -> None:
-        self.__init__(conninfo)  # type: ignore[misc]
-
-    def apart(self) -> OwnConnections:
-        """Give the same with a connection of its own that reads."""
-        return OwnConnections(self._conninfo)
+    def parameters(self) -> Mapping[str, Any]:
+        """Give what to connect with, in the words of libpq, or of the driver."""
+        raise NotImplementedError  # pragma: no cover - each has some
 
     def connect(self, patience: float) -> Connection:
         """Make a connection; see `Connections`."""
+        given: Mapping[str, Any] = {**_enduring(patience), **self.parameters()}
         problem: UnreachableError | None = None
-        given: Mapping[str, Any] = {**_enduring(patience), **self._parameters}
-        if "," in given.get("host", "") or "," in given.get("hostaddr", ""):
+        if "," in str(given.get("host", "")) or "," in str(given.get("hostaddr", "")):
             given = {"target_session_attrs": "read-write", **given}
         try:
-            made = psycopg.connect(autocommit=True, client_encoding="UTF8", **given)
+            made = psycopg.connect(**{**given, "autocommit": True, "client_encoding": "UTF8"})
         except (psycopg.Error, UnicodeError, ValueError, OSError) as error:
             problem = unreachable(error)
         else:
@@ -141,6 +120,42 @@ class OwnConnections:
             if connection is not None:
                 with suppress(Exception):
                     connection.close()
+
+
+class OwnConnections(MadeConnections):
+    """Connections by what a connection string says.
+
+    Attributes:
+        key: Of the database.
+        place: Where it is.
+    """
+
+    def __init__(self, conninfo: str) -> None:
+        """Read the string.
+
+        Raises:
+            JournalError: It is none.
+        """
+        super().__init__()
+        self._conninfo = conninfo
+        self._parameters = parsed(conninfo)
+        self.key: Hashable = tuple(sorted(self._parameters.items()))
+        self.place = shown(self._parameters)
+
+    def __getstate__(self) -> str:
+        """Give what another process needs, which makes connections of its own."""
+        return self._conninfo
+
+    def __setstate__(self, conninfo: str) -> None:
+        self.__init__(conninfo)  # type: ignore[misc]
+
+    def parameters(self) -> Mapping[str, Any]:
+        """Give those of the string."""
+        return self._parameters
+
+    def apart(self) -> OwnConnections:
+        """Give the same with a connection of its own that reads."""
+        return OwnConnections(self._conninfo)
 
 
 def _enduring(patience: float) -> Mapping[str, Any]:

@@ -30,7 +30,7 @@ from py_api_saga.journal.postgresql.reading import Reads, summaries
 from py_api_saga.journal.postgresql.server import Server
 from py_api_saga.journal.postgresql.trouble import cannot
 from py_api_saga.journal.postgresql.view import View
-from py_api_saga.journal.postgresql.within import Transactional, UsersTransaction
+from py_api_saga.journal.postgresql.within import Transactional, UsersTransaction, ways
 from py_api_saga.journal.postgresql.writes import array, texts
 from py_api_saga.journal.protocol import Codec, Within
 from py_api_saga.journal.sql.desk import refuse
@@ -141,7 +141,7 @@ class DatabaseJournal(Reads):
             TypeError: It is none of these.
         """
         query = statements(self._naming, self._durability)["start"]
-        return UsersTransaction(self, self._naming, query, connection)
+        return UsersTransaction(self, self._naming, query, *ways(connection))
 
     def take_in(self, sagas: Sequence[tuple[Summary, Sequence[Row]]]) -> Collection[str]:
         """Take in sagas that have ended in another journal, in one commit.

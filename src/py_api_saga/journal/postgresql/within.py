@@ -97,15 +97,18 @@ class Home(Protocol):
 class UsersTransaction:
     """What the `within` of a journal gives; see `Within`."""
 
-    def __init__(self, home: Home, naming: Naming, query: bytes, connection: Transactional) -> None:
-        """Say in whose transaction; nothing is asked yet.
-
-        Raises:
-            TypeError: It is nothing that has a transaction, or of no driver that is known.
-        """
+    def __init__(
+        self,
+        home: Home,
+        naming: Naming,
+        query: bytes,
+        ask: Ask | None,
+        ask_later: AskLater | None = None,
+    ) -> None:
+        """Say who asks in that transaction, at once or what is to be awaited; nothing is yet."""
         self._home, self._naming = home, naming
         self._query = query
-        self._ask, self._ask_later = _ways(connection)
+        self._ask, self._ask_later = ask, ask_later
         self._there: dict[str, tuple[Summary, list[Row]]] = {}
 
     @property
@@ -244,10 +247,13 @@ def _origin(error: Exception) -> BaseException:
 # --- who asks ------------------------------------------------------------------------------------
 
 
-def _ways(it: Any) -> tuple[Ask | None, AskLater | None]:
+def ways(it: Any) -> tuple[Ask | None, AskLater | None]:
     """Give what asks within a transaction: at once, or what is to be awaited.
 
     What is not imported is not of that kind, so nothing is imported to find out.
+
+    Raises:
+        TypeError: It is nothing that has a transaction, or of no driver that is known.
     """
     orm, engine, later = "sqlalchemy.orm", "sqlalchemy", "sqlalchemy.ext.asyncio"
     if _is(it, orm, "scoped_session") or _is(it, later, "async_scoped_session"):
@@ -257,7 +263,7 @@ def _ways(it: Any) -> tuple[Ask | None, AskLater | None]:
     if _is(it, later, "AsyncSession", "AsyncConnection"):
         return None, partial(it.run_sync, _by_sqlalchemy)
     if isinstance(it, psycopg.Connection):
-        return partial(_by_psycopg, it), None
+        return partial(by_psycopg, it), None
     if isinstance(it, psycopg.AsyncConnection):
         return None, partial(_later_by_psycopg, it)
     message = f"{_EXPECTED}, got {type(it).__module__}.{type(it).__qualname__}"
@@ -288,7 +294,8 @@ def _text(query: bytes) -> Any:
     return text(re.sub(r"%\((\w+)\)s", r":\1", query.decode()))
 
 
-def _by_psycopg(connection: psycopg.Connection[Any], query: bytes, given: Given) -> Found:
+def by_psycopg(connection: psycopg.Connection[Any], query: bytes, given: Given) -> Found:
+    """Ask on a connection of psycopg's, between a savepoint and its release."""
     # Not as the connection makes its cursors, which may read a row or a placeholder differently.
     cursor = psycopg.Cursor(connection, row_factory=psycopg.rows.tuple_row)
     cursor.execute(_SAVE)
