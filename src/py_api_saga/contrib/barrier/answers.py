@@ -91,9 +91,14 @@ class _RaisedError(Exception):
         self.error = error
 
 
+def lasting(headers: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Give the headers that a repetition has as well."""
+    return [[name, value] for name, value in headers if name.lower() not in _PASSING]
+
+
 def packed(headers: Iterable[tuple[str, str]], body: bytes) -> JSON:
     """Make JSON of an answer: its headers, and its body as a text or in base64."""
-    kept = [[name, value] for name, value in headers if name.lower() not in _PASSING]
+    kept = lasting(headers)
     try:
         return {_HTTP: [kept, body.decode()]}
     except UnicodeDecodeError:

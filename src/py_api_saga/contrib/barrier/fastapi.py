@@ -19,6 +19,7 @@ from py_api_saga.contrib.barrier.answers import (
     aattend,
     attend,
     delivery,
+    lasting,
     packed,
     unpacked,
 )
@@ -134,7 +135,11 @@ def _answer(asked: _Asked, value: Any) -> Answer:
         return Answer(value.status_code, packed(value.headers.items(), body), value)
     route = asked.request.scope.get("route")
     status = asked.response.status_code or getattr(route, "status_code", None) or 200
-    kept = {_VALUE: jsonable_encoder(value), "status": asked.response.status_code}
+    kept = {
+        _VALUE: jsonable_encoder(value),
+        "status": asked.response.status_code,
+        "headers": lasting(asked.response.headers.items()),
+    }
     return Answer(status, kept, kept)
 
 
@@ -151,8 +156,8 @@ def _sent(asked: _Asked, outcome: Outcome) -> Any:
     if kept is not None and _RAISED in kept:
         detail, own = kept[_RAISED]
         raise HTTPException(outcome.status, detail, {**own, **headers})
-    asked.response.headers.update(headers)
     if kept is not None and _VALUE in kept:
+        asked.response.headers.update({**dict(kept["headers"]), **headers})
         asked.response.status_code = kept["status"]
         return kept[_VALUE]
     whole = unpacked(kept)

@@ -55,6 +55,9 @@ def saga_barrier(
                     answered = current_app.ensure_sync(view)(*given, *args, **keywords)
                 except Exception as error:  # noqa: BLE001 - a handler answers, or raises it
                     answered = current_app.handle_user_exception(error)
+                    response = current_app.make_response(answered)
+                    response.make_sequence()  # as it is not in an error of Werkzeug's
+                    return _answer(response)
                 return _answer(current_app.make_response(answered))
 
             return _sent(attend(partial(opened, using), asked, call))
