@@ -69,7 +69,7 @@ def instead(journal: PostgreSQLJournal, action: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("kind", [Struck, StruckError])
+@pytest.mark.parametrize("kind", [Struck, StruckError, TimeoutError])
 def test_what_a_signal_handler_raises_while_we_write_is_raised_once_all_is_written(
     journal: PostgreSQLJournal, when: str, kind: type[BaseException]
 ) -> None:
@@ -159,6 +159,21 @@ def test_a_signal_handler_that_uses_what_it_has_interrupted_is_told_so(
     assert bodies(journal) == ["[1]"]
 
 
+def test_what_a_signal_handler_raises_while_we_read_is_raised_as_it_is(
+    journal: PostgreSQLJournal,
+) -> None:
+    """The journal has not failed; and the next one reads on another connection."""
+    begin(journal)
+
+    def strike(*_: Any) -> None:
+        raise StruckError
+
+    instead(journal, strike)
+    with pytest.raises(StruckError):
+        journal.find("a")
+    assert seen(journal).saga_id == "a"
+
+
 # --- while there is no connection ----------------------------------------------------------------
 
 
@@ -199,6 +214,47 @@ def test_patience_with_a_server_that_is_gone_ends(
     coming.join(PATIENCE)
 
     assert again.check().rows == 2
+
+
+def test_of_several_hosts_one_that_can_be_written_is_wanted(
+    open_at: Open, database: Database
+) -> None:
+    """The others are standbys; unless the connection string says otherwise."""
+    who, _, where = database.url.rpartition("@")
+    host, _, name = where.partition("/")
+    journal = open_at(url=f"{who}@{host},{host}/{name}")
+    begin(journal)
+    connection = journal.bench._connection  # noqa: SLF001
+    assert connection is not None
+
+    assert connection.info.get_parameters()["target_session_attrs"] == "read-write"
+    assert bodies(journal) == ["[1]"]
+
+
+def test_a_server_that_comes_back_as_one_that_will_not_do_is_told_of(
+    journal: PostgreSQLJournal, monkeypatch: pytest.MonkeyPatch, writes: Write
+) -> None:
+    """Nobody waits for it any longer: an older one in its place, say."""
+    claim = begin(journal)
+    Down(journal, monkeypatch)
+    server, down = journal.bench.server, journal.bench.server.connections.connect
+    problem = JournalError("it is PostgreSQL 14, older than 15")
+    in_line = threading.Event()
+
+    def connect() -> Any:
+        if threading.current_thread().name == "py-api-saga-journal":
+            in_line.set()
+        if in_line.is_set():
+            raise problem
+        return down(1.0)
+
+    monkeypatch.setattr(server, "connect", connect)
+    append = Append(claim, "[2]", None)
+    writes(journal, append)
+
+    with pytest.raises(JournalError, match="it is PostgreSQL 14") as caught:
+        append.check()
+    assert caught.value is not problem  # each has its own
 
 
 def test_a_journal_that_is_closed_makes_no_connection_any_more(
@@ -251,6 +307,7 @@ def test_what_was_given_up_while_a_connection_was_made_is_not_written(
         await waiting
 
     asyncio.run(main())
+    until(lambda: journal.bench.queue._thread is None)  # noqa: SLF001 - it has tried, and ended
     down.comes.set()
     write(journal, Create("third", None, "[1]")).check()
 
@@ -259,6 +316,46 @@ def test_what_was_given_up_while_a_connection_was_made_is_not_written(
             change.check()
     assert journal.find("first") is journal.find("second") is None
     assert seen(journal, "third").owner == journal.bench.desk.owner
+
+
+# --- together ------------------------------------------------------------------------------------
+
+
+def test_what_one_saga_has_twice_is_written_one_after_the_other(
+    journal: PostgreSQLJournal,
+) -> None:
+    """A row is to be known before the next one is tried: each in a transaction of its own."""
+    claim, other = begin(journal), begin(journal, "b")
+    before = journal.bench.commits
+    appends = [Append(c, f"[{n}]", None) for c, n in ((claim, 2), (claim, 3), (other, 2))]
+    journal.write(*appends)
+
+    assert [append.check().rows for append in appends] == [3, 3, 2]
+    assert journal.bench.commits == before + 2
+    assert bodies(journal) == ["[1]", "[2]", "[3]"]
+    assert bodies(journal, "b") == ["[1]", "[2]"]
+
+
+def test_a_heart_beats_on_one_connection_as_long_as_that_is_good(
+    journal: PostgreSQLJournal,
+) -> None:
+    """It makes another one only in the place of one that has broken."""
+    begin(journal)
+    bench = journal.bench
+    connections = []
+    for breaks in (False, True, False):
+        bench.renew()
+        connections.append(bench._beating)  # noqa: SLF001
+        if breaks:
+            assert bench._beating is not None  # noqa: SLF001
+            bench._beating.close()  # noqa: SLF001
+    bench.hang_up()
+    first, second, third = connections
+
+    assert first is second is not third
+    assert third is not None
+    assert third.closed
+    assert journal.is_in_time()
 
 
 # --- closed --------------------------------------------------------------------------------------

@@ -149,6 +149,36 @@ def test_the_heart_beats_while_a_lease_is_due(boottime: Boottime) -> None:
     assert tenant.told[0] == "cut"  # what hangs is ended before anything else
 
 
+def test_two_who_begin_at_once_start_one_heart(boottime: Boottime) -> None:
+    """Each sees that there is none; the second looks again when it is its turn."""
+    tenant = Tenant()
+    heartbeat = Heartbeat(Lease(100), tenant, lambda: True)
+    others = set(threading.enumerate())
+    real = heartbeat._lock  # noqa: SLF001
+
+    class Late:
+        """A lock that somebody else had just before."""
+
+        def __enter__(self) -> None:
+            heartbeat._lock = real  # noqa: SLF001
+            heartbeat.start()
+            real.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            real.release()
+
+    heartbeat._lock = Late()  # type: ignore[assignment]  # noqa: SLF001
+    heartbeat.start()
+    started = set(threading.enumerate()) - others
+    heartbeat.stop()
+    for thread in started:
+        thread.join(PATIENCE)
+
+    assert len(started) == 1
+    assert tenant.told == ["hang up"]
+    assert boottime.now == 1000
+
+
 def test_a_beat_that_fails_is_tried_again_on_another_connection(boottime: Boottime) -> None:
     """Whoever writes meets the same, and says so."""
     lease, tenant = Lease(0.03), Tenant()

@@ -2,15 +2,19 @@
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from recorded import begin
 
+import py_api_saga
+from py_api_saga import JournalError
 from py_api_saga import journal as journals
 from py_api_saga.durable.recovery import recover
-from py_api_saga.journal.changes import Create
+from py_api_saga.journal.changes import Create, Row
+from py_api_saga.journal.format.sagas import awaited_in
 from py_api_saga.journal.sqlite.connecting import ADDED
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.reading import Reader
@@ -183,3 +187,24 @@ def test_what_is_not_a_journal_is_not_offered_as_one() -> None:
     """The package says so, as a module does."""
     with pytest.raises(AttributeError, match="has no attribute 'RedisJournal'"):
         _ = journals.RedisJournal
+    with pytest.raises(AttributeError, match="module 'py_api_saga' has no attribute 'recovery'"):
+        _ = py_api_saga.recovery
+
+
+def test_an_empty_file_is_no_journal_to_be_read(tmp_path: Path) -> None:
+    """Whoever writes there first makes one of it; whoever reads makes nothing."""
+    path = tmp_path / "empty"
+    path.touch()
+    with closing(SQLiteJournal(path)) as journal:
+        with pytest.raises(JournalError, match="is not a saga journal: it is empty"):
+            journal.reader()
+        assert path.stat().st_size == 0
+        journal.write(Create("a", None, "[1]"))
+        with journal.reader() as view:
+            assert [one.saga_id for one in view.select()] == ["a"]
+
+
+@pytest.mark.parametrize("rows", [[], [Row(1, 0.0, "no JSON")], [Row(1, 0.0, "[[1]]")]])
+def test_a_saga_that_makes_no_sense_waits_for_no_name(rows: list[Row]) -> None:
+    """Nothing is raised on the way to what is shown of it."""
+    assert awaited_in(rows) is None

@@ -17,6 +17,7 @@ from typing import Any
 import depot
 import psycopg
 import pytest
+from depot import ado, aundo
 from machines import Boottime, away, expire, stand_still, transaction, write, written
 from recorded import begin, bodies, chain, order, seen
 from servers.children import Missing
@@ -26,7 +27,15 @@ from servers.shared import Database
 from sqlalchemy import create_engine
 from world import PATIENCE, until
 
-from py_api_saga import JournalError, SagaInProgress, SagaStatus, clock, recover, takeover
+from py_api_saga import (
+    JournalError,
+    SagaAssembler,
+    SagaInProgress,
+    SagaStatus,
+    clock,
+    recover,
+    takeover,
+)
 from py_api_saga.journal import PostgreSQLJournal, SQLAlchemyJournal
 from py_api_saga.journal.changes import (
     Append,
@@ -515,6 +524,26 @@ def test_a_heart_that_is_stopped_closes_its_connection(open_at: Open) -> None:
 # --- the last moment before a call ---------------------------------------------------------------
 
 
+def coroutines(*names: str) -> SagaAssembler:
+    """Make a chain whose calls are awaited, not made in threads."""
+    saga = SagaAssembler.saga(name="depot")
+    for index, name in enumerate(names):
+        after = names[index - 1 : index] if index else ()
+        saga.operation((ado, name), (aundo, name), name=name, after=after)
+    return saga
+
+
+WAYS: list[tuple[str, Callable[..., SagaAssembler]]] = [
+    ("orchestrator_execute", chain), ("choreography_execute", chain),
+    ("aorchestrator_execute", chain), ("achoreography_execute", chain),
+    ("aorchestrator_execute", coroutines), ("achoreography_execute", coroutines),
+]  # fmt: skip
+each_way = pytest.mark.parametrize(
+    ("execute", "make"), WAYS, indirect=["execute"], ids=[f"{m}-{f.__name__}" for m, f in WAYS]
+)
+
+
+@each_way
 @pytest.mark.parametrize("lapse", ["taken", "unknown"])
 def test_no_call_starts_under_a_lease_that_ended_while_it_waited_for_its_thread(
     journal: PostgreSQLJournal,
@@ -523,6 +552,7 @@ def test_no_call_starts_under_a_lease_that_ended_while_it_waited_for_its_thread(
     boottime: Boottime,
     lapse: str,
     execute: Any,
+    make: Callable[..., SagaAssembler],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Or for its turn in a loop: it is asked for as the last thing, where the call is made."""
@@ -545,17 +575,19 @@ def test_no_call_starts_under_a_lease_that_ended_while_it_waited_for_its_thread(
     monkeypatch.setattr(journal.bench.server, "patience", 0.05)
     monkeypatch.setattr(PostgreSQLJournal, "is_in_time", is_in_time)
     with pytest.raises(SagaInProgress if lapse == "taken" else JournalError):
-        execute(chain(*names), journal=journal, saga_id="x")
+        execute(make(*names), journal=journal, saga_id="x")
     monkeypatch.undo()
 
     assert depot.log == ["a"]
 
 
+@each_way
 def test_a_call_waits_at_its_gate_until_the_lease_is_renewed(
     journal: PostgreSQLJournal,
     database: Database,
     boottime: Boottime,
     execute: Any,
+    make: Callable[..., SagaAssembler],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """If nobody has taken the saga meanwhile, it is made."""
@@ -568,8 +600,33 @@ def test_a_call_waits_at_its_gate_until_the_lease_is_renewed(
         return real(self)
 
     monkeypatch.setattr(PostgreSQLJournal, "is_in_time", is_in_time)
-    assert [*execute(chain("a", "b"), journal=journal, saga_id="x")] == ["A", "B"]
+    assert [*execute(make("a", "b"), journal=journal, saga_id="x")] == ["A", "B"]
     assert depot.log == ["a", "b"]
+
+
+@pytest.mark.parametrize("way", ["write", "awrite"])
+def test_a_call_of_a_saga_that_is_lost_already_is_refused_at_its_gate(
+    journal: PostgreSQLJournal, way: str
+) -> None:
+    """Whatever the lease says: the saga was left, or taken over, while the call waited."""
+    claim = begin(journal)
+    journal.leave(claim)
+    assert journal.is_in_time()
+    sees = journal.see_in_time if way == "write" else lambda c: asyncio.run(journal.asee_in_time(c))
+    with pytest.raises(SagaInProgress, match="taken over"):
+        sees(claim)
+
+
+def test_what_is_left_once_its_journal_is_closed_is_over(journal: PostgreSQLJournal) -> None:
+    """There is nothing to be released any more: the lease ends by itself."""
+    claim = begin(journal)
+    write(journal, Append(claim, "[2]", SagaStatus.COMPLETED)).check()
+    journal.close()
+    again = Claim("a")
+    journal.leave(again)
+
+    assert again.over
+    assert journal.find("a") is not None
 
 
 # --- connections ---------------------------------------------------------------------------------

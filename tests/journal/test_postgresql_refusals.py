@@ -70,6 +70,8 @@ def test_no_tables(journal: PostgreSQLJournal) -> None:
         journal.find("x")
     with pytest.raises(JournalError, match="there is no journal"):
         journal.reader()
+    with pytest.raises(JournalError, match="there is no journal"):
+        journal.take_in([])
     assert "create_schema" in journal.missing()
     journal.create_schema()
     journal.create_schema()
@@ -276,6 +278,23 @@ def test_what_can_not_be_resolved_is_not_named() -> None:
     odd = unreachable(OSError("xy@zzy"))
     assert isinstance(odd, UnreachableError)
     assert str(odd) == "no connection can be made"
+
+
+@pytest.mark.parametrize(
+    ("string", "words"),
+    [
+        ("postgresql://me@127.0.0.1:123456/shop", "the port is none"),
+        ("host='!' dbname=shop", "the host is none"),
+        ("hostaddr='!' dbname=shop", "the address of the host is none"),
+        ("postgresql://127.0.0.1/shop%7C", "the name of the database is none"),
+        ("postgresql://m%7Ce@127.0.0.1/shop", "the user is none"),
+    ],
+)
+def test_a_part_that_is_not_what_it_should_be_is_named(string: str, words: str) -> None:
+    """But never quoted: it may be a part of a password."""
+    with pytest.raises(JournalError, match=f"is not right: {words}: ") as caught:
+        PostgreSQLJournal(string)
+    assert not {"123456", "'!'", "shop%7C", "m|e"} & set(str(caught.value).split())
 
 
 @pytest.mark.parametrize(

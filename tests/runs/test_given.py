@@ -309,6 +309,18 @@ def test_missing_and_unknown_names_are_refused_at_once() -> None:
     )
 
 
+def test_as_many_names_of_which_one_is_another_are_refused() -> None:
+    """Their number alone says nothing."""
+    saga = Saga().operation((gives, given("article"), given("order")), name="book")
+    with pytest.raises(SagaDefinitionError) as caught:
+        saga.given(order=1, artikel=2)
+
+    assert str(caught.value) == (
+        "given(): expected article (in book), order (in book); got no article; "
+        "got artikel, which nothing uses"
+    )
+
+
 def test_a_name_that_nothing_uses_is_refused() -> None:
     """It may be a slip of the pen."""
     with pytest.raises(SagaDefinitionError) as caught:
