@@ -218,6 +218,21 @@ def test_what_is_given_as_around_is_inside_of_the_context(app: Flask) -> None:
     assert inside == [seen[0][0]]
 
 
+def test_what_belongs_to_a_request_is_refused_as_an_argument(app: Flask) -> None:
+    """When the saga is built: a row, the session, the request itself."""
+    with app.test_request_context():
+        row = Row(key="x", note="y")
+        for wrong, words in (
+            (row, "pass its .key"),
+            (db.session, "around="),
+            (request, "pass the fields of the request"),
+        ):
+            with pytest.raises(SagaDefinitionError, match=words):
+                sagas.saga().operation((write, wrong))  # type: ignore[misc]
+            with pytest.raises(SagaDefinitionError, match=words):
+                LATER.given(note=wrong)
+
+
 # --- recovery -------------------------------------------------------------------------------------
 
 LATER = sagas.saga(name="later").operation((write, given("note")), erase, name="a")

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
+from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -149,6 +150,12 @@ def test_a_saga_may_have_another_journal(journal: SQLiteJournal) -> None:
 
     assert Sagas(journal, []).saga(journal=other).journal is other
     assert Sagas(journal, []).saga().journal is journal
+
+
+def test_a_session_is_refused_as_an_argument(journal: SQLiteJournal) -> None:
+    """When the saga is built: threads and tasks must not share it."""
+    with pytest.raises(SagaDefinitionError, match="around="):
+        Sagas(journal, []).saga().operation((book, AsyncSession()))  # type: ignore[misc]
 
 
 def test_it_is_starlette_s_as_well(journal: SQLiteJournal) -> None:

@@ -29,10 +29,9 @@ PATIENCE = 120  # seconds after which something hangs, on the slowest machine
 
 CROWD = 200
 FRAMEWORKS = {
-    "flask": [str(EXAMPLES / "flask_view.py"), "--port", "0"],
     "django": [str(EXAMPLES / "django_view.py"), "runserver", "127.0.0.1:0", "--noreload"],
 }
-both_frameworks = pytest.mark.parametrize("framework", FRAMEWORKS)
+each_framework = pytest.mark.parametrize("framework", FRAMEWORKS)
 
 
 def output_of(*command: str, stdin: str = "", logged: str = "", **more: str) -> str:
@@ -151,13 +150,6 @@ def order(user: str, **changes: object) -> dict[str, object]:
 
 
 ASK_WITH_THE_TEST_CLIENT = {
-    "flask": """
-from flask_view import app
-client = app.test_client()
-def ask(method, path, body=None):
-    reply = client.open(path, method=method, json=body)
-    return reply.status_code, reply.get_json(silent=True)
-""",
     "django": """
 from django_view import application
 from django.test import Client
@@ -186,7 +178,7 @@ def replies_of_the_test_client(
     return [Reply(*reply) for reply in replies], ledgers
 
 
-@both_frameworks
+@each_framework
 def test_a_view_answers_for_every_end_of_a_saga(framework: str) -> None:
     """Placed 201, refused 409, a service down 502, stuck 500; what was undone leaves nothing."""
     replies, ledgers = replies_of_the_test_client(
@@ -318,7 +310,7 @@ def by_id(entry: dict[str, Any]) -> str:
     return str(entry["id"])
 
 
-@both_frameworks
+@each_framework
 def test_two_hundred_users_at_once_get_their_own_results(framework: str, tmp_path: Path) -> None:
     """In a server with a thread for each request, every saga sees only its own results."""
     orders = a_crowd()
@@ -349,7 +341,7 @@ shop.main(sys.argv[2:])
 """
 
 
-@both_frameworks
+@each_framework
 def test_sagas_that_share_a_function_cannot_see_each_other(framework: str, tmp_path: Path) -> None:
     """`function.saga_results` is a saga's own, although 200 of them are open at one moment.
 

@@ -8,8 +8,8 @@ from os import PathLike
 from typing import Any, ClassVar, NamedTuple, Protocol, Unpack
 from weakref import WeakKeyDictionary
 
-from py_api_saga.assembler import SagaAssembler
 from py_api_saga.contrib.answers import Answers
+from py_api_saga.contrib.arguments import FrameworkSaga
 from py_api_saga.contrib.configured import EXPECTED, check_modules, journal_at
 from py_api_saga.current import Around, CurrentOperation
 from py_api_saga.exceptions import SagaDefinitionError, SagaError, refused
@@ -88,13 +88,17 @@ class Sagas:
         self._projects[app] = _configured(app)
         app.cli.add_command(_saga())
 
-    def saga(self, **options: Unpack[SagaOptions]) -> SagaAssembler:
+    def saga(self, **options: Unpack[SagaOptions]) -> FlaskSaga:
         """Start an empty saga, in the journal of the application that runs it.
 
         It may be made at the top of a module, before there is an application.
 
         Args:
             options: As of `SagaAssembler.saga`; what is given as `around=` is inside of this.
+
+        Returns:
+            A `SagaAssembler`, which refuses what can't be an argument in a later process: rows of a
+            database, its session, a request.
         """
         return self._kind.saga(**options)
 
@@ -155,7 +159,7 @@ class Sagas:
                 session.remove()
 
 
-class FlaskSaga(SagaAssembler):
+class FlaskSaga(FrameworkSaga):
     """A saga of a Flask application: its journal is that of the application that runs it."""
 
     sagas: ClassVar[Sagas]

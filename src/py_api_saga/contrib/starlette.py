@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias, Unpack
 
-from py_api_saga.assembler import SagaAssembler
 from py_api_saga.contrib.answers import Answers
+from py_api_saga.contrib.arguments import FrameworkSaga
 from py_api_saga.current import Around
 from py_api_saga.durable.recovery import Crowd, crowd_of
 from py_api_saga.exceptions import SagaDefinitionError, SagaError, check_around, check_journal
@@ -46,16 +46,20 @@ class Sagas:
         """Take both; `saga_lifespan` does so."""
         self.journal, self.around = journal, tuple(around)
 
-    def saga(self, **options: Unpack[SagaOptions]) -> SagaAssembler:
+    def saga(self, **options: Unpack[SagaOptions]) -> FrameworkSaga:
         """Start an empty saga.
 
         Args:
             options: As of `SagaAssembler.saga`; what is given as `around=` is inside of what all
                 have in common.
+
+        Returns:
+            A `SagaAssembler`, which refuses what can't be an argument in a later process: rows of a
+            database, its session, a request.
         """
         options["around"] = (*self.around, *check_around(options.get("around", ()), "saga"))
         options.setdefault("journal", self.journal)
-        return SagaAssembler.saga(**options)
+        return FrameworkSaga.saga(**options)
 
 
 def sagas(connection: HTTPConnection) -> Sagas:
