@@ -74,8 +74,9 @@ COMMANDS = {
     "saga worker --journal sagas.db --modules operations": (
         "tests/command runs one: it does not end by itself"
     ),
-    "DJANGO_SETTINGS_MODULE=shop.settings saga worker --setup django:setup --journal sagas.db "
-    "--modules shop.operations": "tests/command runs one, of another project",
+    "python manage.py saga worker": "tests/examples runs one: it does not end by itself",
+    "python -m django_shop": "tests/examples runs it",
+    'pip install "py-api-saga[django,requests]"': "installs from a registry; `test` has both",
     "celery -A celery_tasks worker --pool prefork --loglevel INFO": _WORKERS,
     "rq worker --with-scheduler": _WORKERS,
     "dramatiq dramatiq_tasks": _WORKERS,

@@ -23,6 +23,10 @@ EXAMPLES = {path.name: path.read_text() for path in sorted((ROOT / "examples").g
 # Modules whose public names are imported from them, as the reference says.
 MODULES = {
     "py_api_saga",
+    "py_api_saga.contrib.django",
+    "py_api_saga.contrib.django.fixtures",
+    "py_api_saga.contrib.http.gently",
+    "py_api_saga.contrib.requests.SagaSession",
     "py_api_saga.exceptions",
     "py_api_saga.journal",
     "py_api_saga.py_api_saga",

@@ -7,7 +7,8 @@ Conventions, each an HTML comment that a reader does not see:
 
 On a page that runs in a process and a folder of its own, also:
 
-    # shop.py           as the first line of a `python` block: it is a file, which others import
+    # shop.py           as the first line of a `python` block: it is a file, which others import;
+                        one in a folder that is there: shop/models.py
     saga …              in a `sh` block: the command is run, and must not fail
     export …            in a `sh` block: sets an environment variable
 
@@ -39,7 +40,7 @@ FILES = [
 PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in FILES}
 
 OK = {0, 4}  # 4: something needs a person
-FILE = re.compile(r"# (\w+\.py)\n")
+FILE = re.compile(r"# ((?:\w+/)?\w+\.py)\n")
 FENCE = re.compile(
     r"^<!-- setup\n(?P<setup>.*?)^-->$"
     r"|(?P<marked>^<!-- output -->\n)?"
