@@ -245,6 +245,14 @@ def test_a_get_is_sent_as_it_is(service: Service, sender: Sender) -> None:
     assert set(header(service, "idempotency-key")) == {None}
 
 
+@EVERY
+def test_a_get_that_is_not_sent_has_not_happened(service: Service, sender: Sender) -> None:
+    """As for any other error without doubt."""
+    service.close()
+
+    assert told(sender, Wanted("GET", f"{service.url}/ok")) == "failed"
+
+
 @pytest.mark.parametrize("status", [404, 410])
 @EVERY
 def test_what_is_gone_is_undone_if_the_service_means_that(
