@@ -308,6 +308,40 @@ def test_the_first_of_two_requests_stands_when_the_second_is_refused(
     assert told(sender, post(service, "402-before"), post(service, "ok")) == "failed"
 
 
+class PaymentError(Exception):
+    """Of the user's own."""
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@EVERY
+def test_no_error_has_to_tell_of_a_loss(service: Service, sender: Sender) -> None:
+    """Not even `from None`, which says that nothing happened; but what was not sent was not."""
+    call = sender.function(post(service, "effect-fin"))
+
+    def hides() -> None:
+        try:
+            call()
+        except Exception:  # noqa: BLE001 - as people write it
+            raise PaymentError from None
+
+    async def ahides() -> None:
+        try:
+            await call()
+        except Exception:  # noqa: BLE001 - as above
+            raise PaymentError from None
+
+    undone: list[str] = []
+    for when in ("sent", "refused"):
+        saga = SagaAssembler.saga().operation(
+            ahides if sender.is_async else hides, (undone.append, when), name="charge"
+        )
+        with pytest.raises(SagaException):
+            run(saga, sender)
+        service.close()
+
+    assert undone == ["sent"]
+
+
 # --- what a request says ----------------------------------------------------------------------
 
 

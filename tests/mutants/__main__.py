@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from . import doubt, durable, leased, machine, shut
+from . import doubt, durable, leased, machine, sessions, shut
 from .mutant import NO_TEST, Mutant, NotFoundError, caught, library
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "words",
         nargs="*",
-        help="machine, doubt, durable, gate, postgresql, or words of a description",
+        help="machine, doubt, http, durable, gate, postgresql, or words of a description",
     )
     parser.add_argument("--world", action="store_true", help="let only the random world look")
     options = parser.parse_args(arguments)
@@ -54,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, mutants, find, at_once in (
         ("machine", machine.MUTANTS, in_machine, os.cpu_count()),
         ("doubt", doubt.MUTANTS, caught, os.cpu_count()),
+        ("http", sessions.MUTANTS, caught, os.cpu_count()),
         ("durable", durable.MUTANTS, caught, 1),
         ("gate", shut.MUTANTS, caught, 1),
         ("postgresql", leased.MUTANTS, caught, 1),

@@ -2,12 +2,13 @@
 
 import pytest
 
-from mutants import doubt, durable, leased, machine, shut
+from mutants import doubt, durable, leased, machine, sessions, shut
 from mutants.mutant import TESTS, Edit, Mutant, NotFoundError, Sources, library
 
 MUTANTS = (
     *machine.MUTANTS,
     *doubt.MUTANTS,
+    *sessions.MUTANTS,
     *durable.MUTANTS,
     *shut.MUTANTS,
     *leased.MUTANTS,
