@@ -39,6 +39,8 @@ from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
 from urllib.parse import quote as percent_encoded
 
 from py_api_saga import clock
+from py_api_saga.contrib.headers import ACTION as _ACTION
+from py_api_saga.contrib.headers import SINCE as _SINCE
 from py_api_saga.current import current
 from py_api_saga.entries import ACTION, ASK, COMPENSATION, index_of
 from py_api_saga.error_details import (
@@ -79,7 +81,6 @@ METHODS: Final = ("POST", "PUT", "PATCH", "DELETE")
 TIMEOUT: Final = (5.0, 20.0)  # seconds, to connect and between two reads
 MAX_KEY = 255  # characters
 
-_ACTION, _SINCE = "Saga-Action", "Saga-Since"
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 _GONE = frozenset({404, 410})
 _LONGEST = 86_400.0  # seconds; a `Retry-After` beyond a day is not one

@@ -302,6 +302,7 @@ class _Inner:
 
     def keep(self) -> None:
         if self._connection.needs_rollback:  # Django would take the effect back, and say nothing
+            self.undo()
             raise RuntimeError(CAUGHT)
         self._atomic.__exit__(None, None, None)
 

@@ -21,13 +21,11 @@ from py_api_saga.contrib.barrier.connections import (
     unknown,
 )
 from py_api_saga.contrib.barrier.table import DAY, MAX_KEY, UNDONE, Kept, first_of, own, tombstone
+from py_api_saga.contrib.headers import ACTION, ANSWER, KEY, REPLAY, SINCE, UNDOES
 
 JSON: TypeAlias = Any  # what json.dumps takes
 T = TypeVar("T")
 
-KEY, ACTION = "Idempotency-Key", "Saga-Action"
-UNDOES, SINCE = "Saga-Undoes", "Saga-Since"
-REPLAY, ANSWER = "Idempotent-Replay", "Saga-Answer"
 FINAL = {ANSWER: "final"}
 
 _LOWEST, _REFUSES, _FAILS, _HIGHEST = 200, 300, 500, 599
@@ -190,7 +188,7 @@ class Received:
 
     async def __aenter__(self) -> Request:
         """Do the same on a connection that is to be awaited."""
-        if not is_awaited(self._connection):
+        if not hasattr(self._connection, "run_sync"):
             raise unknown(self._connection)
         return await self._connection.run_sync(self._begin)  # type: ignore[no-any-return]
 

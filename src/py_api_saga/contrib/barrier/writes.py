@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
@@ -25,6 +24,7 @@ from py_api_saga.contrib.barrier.connections import (
 from py_api_saga.contrib.barrier.opening import AOpened, Opened, aopened, opened
 from py_api_saga.contrib.barrier.table import DONE, MAX_KEY, ONCE, UNDONE, Kept, first_of, own
 from py_api_saga.current import current, current_operation
+from py_api_saga.entries import index_of
 from py_api_saga.journal.format.functions import Functions, NotStorableError
 from py_api_saga.journal.format.json_text import loads
 from py_api_saga.journal.format.values import Values
@@ -34,8 +34,6 @@ R = TypeVar("R")
 
 _NEW: Final = object()
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "TRUNCATE")
-# The call that is being made, and what was counted in it.
-_counted: ContextVar[tuple[object, set[str]] | None] = ContextVar("saga_counted", default=None)
 
 
 class OnceError(RuntimeError):
@@ -199,33 +197,33 @@ class _Write:
         if operation.direction == "ask":
             message = "once: a function of on_doubt asks what has happened, and must write nothing"
             raise OnceError(message)
+        running = current.get()
+        assert running is not None  # noqa: S101 - it is the one of the operation above
+        _, run, intent, _ = running
         end = "" if name is None else f";{name}"
         self._name = function.__qualname__
         # For whoever looks into the table: it may have another name in the next release.
         self._fingerprint = f"{ONCE}{function.__module__}.{self._name}"[:MAX_KEY]
         # A call that is made under a new key still counts once.
-        self._action = own("once", first_of(operation.action_key) + end)
+        first, self._since = run.origin(index_of(intent))
+        self._action = own("once", first + end)
         self._is_undo = operation.direction == "compensation"
-        self._key = own("once", first_of(operation.idempotency_key) + end)
+        undo = own("once", first_of(operation.idempotency_key) + end)
+        self._key = undo if self._is_undo else self._action
         self._what = f"operation {operation.operation!r}"
-        recorder = getattr((current.get() or (None, None))[1], "recorder", None)
+        recorder = getattr(run, "recorder", None)
         self._values = recorder.values if recorder is not None else Values(_NAMELESS)
-        self._note(name)
+        self._note(run.notes_of(intent).numbers, name)
 
-    def _note(self, name: str | None) -> None:
-        """Refuse a second write of the same name in one call."""
-        call, noted = current.get(), _counted.get()
-        if noted is None or noted[0] is not call:
-            noted = (call, set())
-            _counted.set(noted)
-        if self._key in noted[1]:
+    def _note(self, numbers: dict[str, int], name: str | None) -> None:
+        """Refuse a second write of the same name in one attempt, in whichever thread or task."""
+        if numbers.setdefault(self._key, id(self)) != id(self):
             named = "without a name" if name is None else f"named {name!r}"
             message = (
                 f"{self._what} has two writes {named}, which can't be told apart: give each a name "
                 "of its own, once(…, name='stock'), and its undo the same"
             )
             raise OnceError(message)
-        noted[1].add(self._key)
 
     def begin(self, hands: Hands) -> Any:
         """Insert the row; give the first value, or `_NEW` if the function is to be called."""
@@ -258,7 +256,7 @@ class _Write:
         if not table.add_if_missing(hands, self._action, self._action, tombstone):
             kept = table.find(hands, self._action)
             return kept is not None and kept.status == DONE
-        if table.may_be_forgotten(hands, None):
+        if table.may_be_forgotten(hands, self._since):
             message = (
                 f"nobody remembers whether the action of {self._what} has written, since rows of "
                 "the barrier were forgotten: look, and resolve it"
