@@ -2,7 +2,7 @@
 
 import pytest
 
-from mutants import doubt, durable, leased, machine, sessions, shut
+from mutants import doubt, durable, leased, machine, received, sessions, shut
 from mutants.mutant import TESTS, Edit, Mutant, NotFoundError, Sources, library
 
 MUTANTS = (
@@ -12,6 +12,7 @@ MUTANTS = (
     *durable.MUTANTS,
     *shut.MUTANTS,
     *leased.MUTANTS,
+    *received.MUTANTS,
 )
 FILES = {
     "one.py": "def f():\n    return 1\n\n\nclass C:\n    def f(self):\n        return 1\n",
