@@ -143,7 +143,7 @@ def test_a_key_that_fits_is_sent_as_it_is() -> None:
 
 
 def test_a_long_key_is_the_same_for_the_action_and_whoever_undoes_it(service: Service) -> None:
-    """Also where the saga's id or a name is no ASCII."""
+    """Also where the saga's id or a name is not ASCII."""
     session = SagaSession(header="X-Key")
     key = f"ä{'x' * 253}:action"
 
