@@ -55,20 +55,34 @@ WAYS = {
 }
 
 
-@pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> Way:
+# What a file does otherwise than memory, it does for threads and for a loop alike in each way.
+CELLS = [
+    *((way, kind) for way in WAYS for kind in ("none", "memory")),
+    *((way, "wal") for way in ("chain", "coroutines at once")),
+]
+
+
+@pytest.fixture(params=CELLS, ids=["-".join(cell) for cell in CELLS])
+def cell(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """Name a way to run a saga, and where it is on record."""
+    way, kind = request.param
+    return way, kind
+
+
+@pytest.fixture
+def way(cell: tuple[str, str]) -> Way:
     """Run a saga on each executor, and there with each kind of function."""
-    return WAYS[request.param]
+    return WAYS[cell[0]]
 
 
-@pytest.fixture(params=["none", "memory", "wal"])
-def journal(request: pytest.FixtureRequest) -> Iterator[Any]:
+@pytest.fixture
+def journal(cell: tuple[str, str]) -> Iterator[Any]:
     """Have a journal in memory, one in a file, or none."""
     depot.reset()
-    if request.param == "none":
+    if cell[1] == "none":
         yield None
     else:
-        with opening(request.param) as journal:
+        with opening(cell[1]) as journal:
             yield journal
     depot.reset()
 

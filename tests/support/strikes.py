@@ -35,7 +35,7 @@ def files_of(*names: str) -> set[str]:
 
 MACHINE = ("execution", "entries", "trouble", "outcome", "definition")
 PLACES = files_of("executors", *MACHINE, "events", "log")
-EVERY = int(os.environ.get("SAGA_STRIKES", "6"))
+EVERY = int(os.environ.get("SAGA_STRIKES", "10"))
 USERS: set[str] = set()  # files of tests, whose functions `do` and `undo` are a user's
 Place = tuple[CodeType, int, int]  # code, instruction, and which time it is reached
 
