@@ -89,6 +89,7 @@ COMMANDS = {
     ),
     "pip install py-api-saga": "installs from a registry, once the version is released",
     "pip install cryptography": "installs from a registry; the extra `test` has it",
+    'pip install "py-api-saga[requests]"': "installs from a registry; the extra `test` has it",
     'pip install "py-api-saga[postgresql]"': "installs from a registry; the extra `test` has it",
 }
 
