@@ -111,7 +111,7 @@ HOUSE = (
     ("story", "story.words"),
     ("story.saga",),
     ("story.timeline", "story.remedies"),
-    ("story.detail", "story.why"),
+    ("story.detail", "story.why", "story.many"),
     ("__init__", "py_api_saga"),
     ("testing", "cli", "demo"),
     ("contrib",),  # the command and the test kit of a framework are the library's

@@ -7,12 +7,12 @@ from contextlib import closing
 
 from py_api_saga.cli.opening import copied_from, copied_to
 from py_api_saga.cli.printing import write
-from py_api_saga.cli.sealed import batches
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import OPEN, Summary
 from py_api_saga.journal.lasting import View
 from py_api_saga.repair import ENDED
 from py_api_saga.status import SagaStatus
+from py_api_saga.story.many import batches
 from py_api_saga.story.words import plural
 
 _MANY = 1000  # unfinished sagas that are counted

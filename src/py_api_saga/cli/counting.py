@@ -8,7 +8,6 @@ from typing import Any
 
 from py_api_saga.cli.opening import to_read
 from py_api_saga.cli.printing import table, write, write_json
-from py_api_saga.cli.sealed import each_read
 from py_api_saga.entries import recovered
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution
@@ -16,6 +15,7 @@ from py_api_saga.journal.changes import OPEN, Row, Summary
 from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.lasting import View
 from py_api_saga.status import SagaStatus, Status
+from py_api_saga.story.many import each_read
 from py_api_saga.story.saga import fold
 from py_api_saga.story.words import age, exact
 

@@ -8,10 +8,9 @@ from contextlib import closing
 
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.asking import agreed, somebody_is_there
-from py_api_saga.cli.listing import reasons_of, write_sagas
+from py_api_saga.cli.listing import write_sagas
 from py_api_saga.cli.opening import to_read, to_write
 from py_api_saga.cli.printing import write
-from py_api_saga.cli.sealed import each_read
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN, Summary
@@ -19,6 +18,7 @@ from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.lasting import LastingJournal, View
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.detail import at_a_glance, kind_of_error
+from py_api_saga.story.many import each_read, reasons_of
 from py_api_saga.story.saga import fold
 from py_api_saga.story.words import plural
 from py_api_saga.trouble import Trouble

@@ -12,7 +12,7 @@ from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import to_read
 from py_api_saga.cli.printing import write, write_json
-from py_api_saga.cli.sealed import batches, refuse_sealed
+from py_api_saga.cli.sealed import refuse_sealed
 from py_api_saga.cli.setting_up import import_modules
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution
@@ -22,6 +22,7 @@ from py_api_saga.journal.format.sagas import Recorded, folding, read_rows
 from py_api_saga.journal.format.values import Values
 from py_api_saga.journal.protocol import Codec
 from py_api_saga.status import SagaStatus, Status
+from py_api_saga.story.many import batches
 from py_api_saga.story.words import plural
 
 _SHOWN = 5  # ids of sagas with the same reason

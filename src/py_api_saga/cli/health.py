@@ -13,7 +13,6 @@ from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.cli.renewing import new_owners
-from py_api_saga.cli.sealed import batches, each_read
 from py_api_saga.cli.version import installed
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE, Summary
@@ -24,6 +23,7 @@ from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.lasting import View
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import at_a_glance
+from py_api_saga.story.many import batches, each_read
 from py_api_saga.story.saga import fold
 from py_api_saga.story.words import duration, plural
 from py_api_saga.wording import in_line

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
-from py_api_saga.cli.sealed import each_read
-from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import OPEN, Summary
-from py_api_saga.journal.format.values import Trees
-from py_api_saga.journal.lasting import View
-from py_api_saga.standing import what_is_stuck
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import at_a_glance
-from py_api_saga.story.saga import fold
+from py_api_saga.story.many import reasons_of
 from py_api_saga.story.words import age
 from py_api_saga.wording import in_line
 
@@ -55,20 +50,6 @@ def main(arguments: argparse.Namespace) -> int:
         if more:
             print(f"saga: there are more; --limit is {limit}", file=sys.stderr)
     return ATTENTION if reasons else 0
-
-
-def reasons_of(journal: View, sagas: Sequence[Summary]) -> Mapping[int, str]:
-    """Say by number why sagas are stuck."""
-    reasons = {}
-    values = Trees(journal)
-    for seen, rows in each_read(journal, sagas):
-        try:
-            recorded, execution, _ = fold(rows or (), values)
-        except JournalError:
-            reasons[seen.number] = "what was written down cannot be read"
-        else:
-            reasons[seen.number] = what_is_stuck(recorded, execution)
-    return reasons
 
 
 def write_sagas(sagas: Sequence[Summary], listed: Sequence[dict[str, Any]]) -> None:

@@ -8,11 +8,12 @@ from contextlib import closing
 
 from py_api_saga.cli.opening import to_read, to_write
 from py_api_saga.cli.printing import write
-from py_api_saga.cli.sealed import SEALED, batches
+from py_api_saga.cli.sealed import SEALED
 from py_api_saga.journal.changes import Summary
 from py_api_saga.journal.format.sealing import SealedError
 from py_api_saga.journal.lasting import LastingJournal, View
 from py_api_saga.repair import purge_all
+from py_api_saga.story.many import batches
 from py_api_saga.story.words import error_words, plural
 
 

@@ -11,7 +11,7 @@ from py_api_saga.cli.deciding import who_decides
 from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import to_write
 from py_api_saga.cli.printing import write
-from py_api_saga.cli.sealed import SEALED, batches, refuse_sealed, sealed_among
+from py_api_saga.cli.sealed import SEALED, refuse_sealed, sealed_among
 from py_api_saga.cli.setting_up import around_of, import_modules
 from py_api_saga.current import Around
 from py_api_saga.durable.recovery import Readiness, Recovered, Recovery, run_recovery, takeover
@@ -21,6 +21,7 @@ from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.journal.changes import OPEN, Summary
 from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.status import SagaStatus
+from py_api_saga.story.many import batches
 from py_api_saga.story.words import error_words
 from py_api_saga.wording import as_text
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from py_api_saga.exceptions import JournalError, SagaError
+from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import Row, Summary
 from py_api_saga.journal.format.sealing import SEALED as SEAL
 from py_api_saga.journal.lasting import View
 from py_api_saga.journal.protocol import Journal
+from py_api_saga.story.many import each_read
 
 SEALED = (
     "its values are sealed: give the codec that they were written with, as --codec MODULE:OBJECT, "
     "or set SAGA_CODEC in the environment"
 )
 _SEAL = f'"{SEAL}":'  # as a key: it may be in a text as well
-_BATCH = 100  # sagas whose rows are read together
 
 
 def is_sealed(rows: Iterable[Row]) -> bool:
@@ -38,25 +38,3 @@ def refuse_sealed(journal: Journal | View, sagas: Sequence[Summary]) -> None:
     for seen in sealed_among(journal, sagas):
         message = f"saga {seen.saga_id!r}: {SEALED}"
         raise SagaError(message)
-
-
-def each_read(
-    journal: Journal | View, sagas: Sequence[Summary]
-) -> Iterable[tuple[Summary, Sequence[Row] | None]]:
-    """Give each saga with its rows; None where they can't be read, which keeps no other back."""
-    for batch in batches(sagas):
-        try:
-            rows = journal.rows([seen.number for seen in batch])
-        except JournalError:
-            if len(batch) == 1:
-                yield batch[0], None
-            else:
-                for seen in batch:
-                    yield from each_read(journal, [seen])
-        else:
-            yield from ((seen, rows[seen.number]) for seen in batch)
-
-
-def batches(sagas: Sequence[Summary], size: int = _BATCH) -> Iterable[Sequence[Summary]]:
-    """Cut a list into pieces, so that not all rows are in memory at once."""
-    return (sagas[start : start + size] for start in range(0, len(sagas), size))

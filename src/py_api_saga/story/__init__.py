@@ -8,5 +8,6 @@ Nothing that a journal names is imported, and values are their types unless they
     timeline   what happened, line by line
     why        how it and each operation stand, and why; of what is stuck with the words of `stuck`
     remedies   what can be done about it
+    many       the rows of many, and why those are stuck that are
     words      times, amounts and values, as they are said
 """

@@ -1,0 +1,51 @@
+"""Many sagas at a time: their rows piece by piece, and why those are stuck that are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.changes import Row, Summary
+from py_api_saga.journal.format.values import Trees
+from py_api_saga.journal.lasting import View
+from py_api_saga.journal.protocol import Journal
+from py_api_saga.standing import what_is_stuck
+from py_api_saga.story.saga import fold
+
+_BATCH = 100  # sagas whose rows are read together
+
+
+def reasons_of(journal: View, sagas: Sequence[Summary]) -> Mapping[int, str]:
+    """Say by number why sagas are stuck."""
+    reasons = {}
+    values = Trees(journal)
+    for seen, rows in each_read(journal, sagas):
+        try:
+            recorded, execution, _ = fold(rows or (), values)
+        except JournalError:
+            reasons[seen.number] = "what was written down cannot be read"
+        else:
+            reasons[seen.number] = what_is_stuck(recorded, execution)
+    return reasons
+
+
+def each_read(
+    journal: Journal | View, sagas: Sequence[Summary]
+) -> Iterable[tuple[Summary, Sequence[Row] | None]]:
+    """Give each saga with its rows; None where they can't be read, which keeps no other back."""
+    for batch in batches(sagas):
+        try:
+            rows = journal.rows([seen.number for seen in batch])
+        except JournalError:
+            if len(batch) == 1:
+                yield batch[0], None
+            else:
+                for seen in batch:
+                    yield from each_read(journal, [seen])
+        else:
+            yield from ((seen, rows[seen.number]) for seen in batch)
+
+
+def batches(sagas: Sequence[Summary], size: int = _BATCH) -> Iterable[Sequence[Summary]]:
+    """Cut a list into pieces, so that not all rows are in memory at once."""
+    return (sagas[start : start + size] for start in range(0, len(sagas), size))
