@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import depot
+import django_project
 import pytest
 from coverage import Coverage
 from recorded import KINDS, opening
@@ -65,6 +66,7 @@ def pytest_collection() -> Generator[None, Any, Any]:
     measuring = Coverage.current()
     if measuring is None:
         return (yield)
+    django_project.set_up()  # or its models can't be imported
     for module in pkgutil.walk_packages(py_api_saga.__path__, "py_api_saga."):
         importlib.import_module(module.name)
     measuring.stop()

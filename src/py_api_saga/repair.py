@@ -47,6 +47,7 @@ def resolve(
     result: object = MISSING,
     *,
     ended: bool = False,
+    seen: Summary | None = None,
     who: str,
     why: str,
 ) -> SagaStatus:
@@ -62,6 +63,7 @@ def resolve(
         ended: Whether calls that were given up after their `timeout=` have ended for sure, with
             their process or otherwise. The journal can't know; while one may live, what it could
             undo or do again is refused.
+        seen: The saga as it was seen, if it is to be refused if it has changed since.
         who: Who says so; not blank.
         why: How they know; not blank.
 
@@ -73,7 +75,7 @@ def resolve(
         DecisionError: It isn't stuck, or can't be resolved like that: not as FAILED past the
             pivot, nor if a call that was given up has succeeded after all; `status` is
             not a `Status`; or `who` or `why` says nothing.
-        SagaInProgress: Somebody drives it.
+        SagaInProgress: Somebody drives it, or it has changed since it was seen.
         SagaDefinitionError: `journal` is none.
         JournalError: The journal can't be read or written.
     """
@@ -93,7 +95,8 @@ def resolve(
             raise DecisionError(message)
         return [*_buried(ended=ended), entries.resolved(i, status, result)]
 
-    return _decide(journal, saga_id, f"resolve {operation} as {status.value}", decide, who, why)
+    did = f"resolve {operation} as {status.value}"
+    return _decide(journal, saga_id, did, decide, who, why, seen)
 
 
 def again(

@@ -11,8 +11,9 @@ from typing import Any
 
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.db import router
 
-from py_api_saga.contrib.django.configured import NAME, lasting_journal, problems, settled
+from py_api_saga.contrib.django.configured import APP, NAME, lasting_journal, problems, settled
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.wording import as_text
@@ -52,6 +53,7 @@ def _of_the_journal() -> Iterator[Any]:
         yield _error("E007", as_text(error, str), "See what these settings are to be.")
         return
     yield from _of_the_modules()
+    yield from _of_the_router()
     if isinstance(journal, SQLiteJournal):
         folder = os.path.dirname(journal.path)  # noqa: PTH120 - a text, as there
         try:
@@ -59,6 +61,16 @@ def _of_the_journal() -> Iterator[Any]:
         except OSError as error:
             text = f"{NAME}: JOURNAL: nothing can be written in {folder}: {error.strerror}"
             yield _error("E008", text, "Make the folder, for the user that the server runs as.")
+
+
+def _of_the_router() -> Iterator[Any]:
+    """Say that Django looks for the journal's tables where they are not."""
+    alias = settled().alias
+    looked = router.db_for_read(import_module(f"{APP}.models").Saga) if alias else alias
+    if looked != alias:
+        text = f"{NAME}: JOURNAL: its tables are in {alias!r}, and Django looks for them in "
+        hint = f'Add "{APP}.routers.JournalRouter" to DATABASE_ROUTERS.'
+        yield _error("E010", f"{text}{looked!r}", hint)
 
 
 def _of_the_modules() -> Iterator[Any]:

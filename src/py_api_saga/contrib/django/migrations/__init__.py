@@ -1,0 +1,1 @@
+"""What makes the tables of the journal in the database of its alias."""
