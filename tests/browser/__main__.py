@@ -1,0 +1,307 @@
+"""The admin in a real browser: `python -m tests.browser [--pictures FOLDER]`.
+
+A project is served on a free port of the loopback, with a PostgreSQL of its own; a chromium without
+a window logs in, looks, and decides, and what came of it is read from the journal. Nothing is
+downloaded: the browser resolves no name, and the driver is told by its path. Exit status: 1 if
+anything is wrong, 2 if something is missing: `pip install -e ".[proof]"` and `apt-get install
+chromium chromium-driver`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import depot
+import django_project
+from recorded import order, stuck
+from servers import shared
+from servers.children import Missing
+
+from py_api_saga import SagaStatus, recover
+
+PATIENCE = 60.0  # seconds
+PASSWORD = "of the proof"  # noqa: S105 - of users that live as long as it does
+PROGRAMS = ("chromium", "chromedriver")
+USERS = {"ada": ("view_saga", "retry_saga", "view_saga_values"), "vic": ("view_saga",)}
+LIST = "/admin/py_api_saga/saga/"
+
+
+def missing() -> list[str]:
+    """Give what has to be installed first."""
+    found = [name for name in PROGRAMS if shutil.which(name) is None]
+    return found if importlib.util.find_spec("selenium") else [*found, "selenium"]
+
+
+@contextmanager
+def site() -> Iterator[str]:
+    """Serve a project with users, for the time of a block: its URL."""
+    from django.contrib.auth.models import Permission, User  # noqa: PLC0415 - of the project
+    from django.contrib.staticfiles.handlers import StaticFilesHandler  # noqa: PLC0415
+    from django.core.management import call_command  # noqa: PLC0415
+    from django.test.testcases import LiveServerThread  # noqa: PLC0415
+
+    with django_project.database():
+        call_command("migrate", run_syncdb=True, verbosity=0)
+        for name, permissions in USERS.items():
+            user = User.objects.create_user(name, password=PASSWORD, is_staff=True)
+            user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+        thread = LiveServerThread("127.0.0.1", StaticFilesHandler)
+        thread.daemon = True
+        thread.start()
+        thread.is_ready.wait()
+        if thread.error:
+            raise thread.error
+        try:
+            yield f"http://127.0.0.1:{thread.port}"
+        finally:
+            thread.terminate()
+            journal().close()
+
+
+def journal() -> Any:
+    """Give the journal of the project."""
+    from py_api_saga.contrib.django.configured import lasting_journal  # noqa: PLC0415 - as above
+
+    return lasting_journal()
+
+
+@contextmanager
+def browser(folder: Path) -> Iterator[Any]:
+    """Run a browser that has never been anywhere, for the time of a block."""
+    from selenium import webdriver  # noqa: PLC0415 - it may be missing
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(shutil.which("chromium"))
+    for option in (
+        *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+        *("--disable-background-networking", "--disable-component-update", "--no-first-run"),
+        *("--window-size=1280,1100", f"--user-data-dir={folder}"),
+        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    ):
+        options.add_argument(option)
+    service = webdriver.ChromeService(executable_path=str(shutil.which("chromedriver")))
+    driver = webdriver.Chrome(options=options, service=service)
+    try:
+        driver.set_page_load_timeout(PATIENCE)
+        yield driver
+    finally:
+        driver.quit()
+
+
+class Person:
+    """Somebody at a browser.
+
+    Attributes:
+        driver: What drives it.
+    """
+
+    def __init__(self, driver: Any, home: str, pictures: Path | None) -> None:
+        self.driver = driver
+        self._home, self._pictures = home, pictures
+
+    def go(self, path: str) -> None:
+        """Go to a page."""
+        self.driver.get(f"{self._home}{path}")
+
+    def find(self, css: str) -> Any:
+        """Find one thing on the page."""
+        return self.driver.find_element("css selector", css)
+
+    def count(self, css: str) -> int:
+        """Count what is on the page."""
+        return len(self.driver.find_elements("css selector", css))
+
+    def click(self, css: str) -> None:
+        """Click what leads to another page, and wait until that is there."""
+        before = self.find("html")
+        self.find(css).click()
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            with suppress(Exception):  # between two pages there is none
+                if self.find("html") != before and self.script("return document.readyState") == (
+                    "complete"
+                ):
+                    return
+            time.sleep(0.01)
+        message = f"{css} leads nowhere"
+        raise AssertionError(message)
+
+    def script(self, code: str, *given: object) -> Any:
+        """Run JavaScript in the page."""
+        return self.driver.execute_script(code, *given)
+
+    @property
+    def text(self) -> str:
+        """What the page says."""
+        return str(self.find("body").text)
+
+    def log_in(self, name: str) -> None:
+        """Log in as somebody else."""
+        self.driver.delete_all_cookies()
+        self.go("/admin/")
+        self.find("[name=username]").send_keys(name)
+        self.find("[name=password]").send_keys(PASSWORD)
+        self.click("[type=submit]")
+
+    def picture(self, name: str) -> None:
+        """Keep what the page looks like, if that is asked for."""
+        if self._pictures is not None:
+            self.driver.save_screenshot(str(self._pictures / f"{name}.png"))
+
+
+# --- what is tried --------------------------------------------------------------------------------
+
+
+def the_list_shows_badges(person: Person) -> None:
+    """The list has each saga with its status, in its colour, and a reason."""
+    person.log_in("ada")
+    person.go(LIST)
+    person.picture("list")
+
+    colour = person.find(".saga-badge.saga-stuck").value_of_css_property("background-color")
+    assert "186, 33, 33" in colour, colour
+    assert person.count(".saga-badge.saga-stuck") == 4
+    assert "no bank" in person.text
+
+
+def a_saga_is_found_and_shown(person: Person) -> None:
+    """A search for an id leads to the page of the saga, with values for whoever may see them."""
+    person.go(LIST)
+    person.find("#searchbar").send_keys("shop-1")
+    person.click("#changelist-search [type=submit]")
+    assert person.count("#result_list tbody tr") == 1
+    person.click("#result_list tbody th a")
+    person.picture("saga")
+
+    assert "secret" in person.text
+    assert "its undo failed" in person.text
+    assert "python manage.py saga retry shop-1" in person.text
+
+
+def a_decision_takes_a_note_and_is_written_down(person: Person) -> None:
+    """The browser itself asks for the note; nothing is called before a worker comes."""
+    called = [*depot.log]
+    person.go(f"{LIST}shop-1/change/")
+    person.click(".saga-buttons a[href*='/retry/']")
+    person.find(".submit-row [type=submit]").click()  # without a note
+    assert person.script("return document.querySelector('#id_note').matches(':invalid')")
+    person.find("#id_note").send_keys("the bank is back")
+    person.picture("decide")
+    person.click(".submit-row [type=submit]")
+
+    assert "Try again: written down for 1 saga. A worker goes on." in person.text
+    assert "ada decided: retry: the bank is back" in person.text
+    assert depot.log == called
+    assert [run.outcome for run in recover(journal())] == [SagaStatus.COMPENSATED]
+    person.go(f"{LIST}shop-1/history/")
+    assert "the bank is back" in person.text
+
+
+def many_are_confirmed_and_what_fails_is_listed(person: Person) -> None:
+    """What somebody else has decided since is left."""
+    from py_api_saga import repair  # noqa: PLC0415 - for this case alone
+
+    person.go(f"{LIST}?attention=person")
+    person.find("#action-toggle").click()
+    person.script("document.querySelector('select[name=action]').value = 'retry'")
+    person.click("button[name=index]")
+    assert "3 sagas" in person.text
+    person.picture("many")
+    repair.again(journal(), "shop-2", who="somebody", why="first")
+    person.find("#id_note").send_keys("all of them")
+    person.click(".submit-row [type=submit]")
+    person.picture("decided")
+
+    assert person.count("#failed tbody tr") == 1
+    assert "saga 'shop-2' has changed since it was shown" in person.text
+    assert "Written down for 2 sagas" in person.text
+    assert len(recover(journal())) == 3
+
+
+def whoever_only_looks_gets_nothing_to_click_and_403(person: Person) -> None:
+    """Also by a form that was made up, with the token of the session."""
+    stuck(journal(), "shop-9")
+    person.log_in("vic")
+    person.go(f"{LIST}shop-9/change/")
+    assert person.count(".saga-buttons a") == 0
+    assert "secret" not in person.text
+    person.go(LIST)
+    assert person.count("select[name=action]") == 0
+    post = """
+        const done = arguments[arguments.length - 1];
+        const body = new URLSearchParams(arguments[1]);
+        const token = document.cookie.match(/csrftoken=([^;]+)/);
+        body.append("csrfmiddlewaretoken", token ? token[1] : "");
+        fetch(arguments[0], {method: "POST", body}).then(answer => done(answer.status));
+    """
+    person.go("/admin/password_change/")  # which has a token
+    for path, given in (
+        (f"{LIST}_decide/retry/", {"saga": "1.stuck.1:shop-9", "note": "mine"}),
+        (LIST, {"action": "retry", "_selected_action": "shop-9"}),
+        (LIST, {"action": "delete_selected", "_selected_action": "shop-9", "post": "yes"}),
+        (f"{LIST}shop-9/delete/", {"post": "yes"}),
+        (f"{LIST}add/", {"saga_id": "shop-10"}),
+    ):
+        status = person.driver.execute_async_script(post, path, given)
+        assert status == 403, (path, status)
+    assert "shop-9" in [seen.saga_id for seen in journal().select([SagaStatus.STUCK])]
+
+
+CASES: tuple[Callable[[Person], None], ...] = (
+    the_list_shows_badges,
+    a_saga_is_found_and_shown,
+    a_decision_takes_a_note_and_is_written_down,
+    many_are_confirmed_and_what_fails_is_listed,
+    whoever_only_looks_gets_nothing_to_click_and_403,
+)
+
+
+def main() -> int:
+    """Try all of it in one browser, one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m tests.browser", description=__doc__)
+    parser.add_argument("--pictures", type=Path, help="a folder for what the pages look like")
+    arguments = parser.parse_args()
+    if lacking := missing():
+        sys.stdout.write(f"there is no {', '.join(lacking)}\n")
+        return 2
+    django_project.set_up()
+    logging.disable()
+    wrong = 0
+    with ExitStack() as opened:
+        opened.enter_context(shared.run())
+        folder = opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+        try:
+            home = opened.enter_context(site())
+        except Missing as problem:
+            sys.stdout.write(f"there is no {problem}\n")
+            return 2
+        for number in range(1, 5):
+            stuck(journal(), f"shop-{number}")
+        order().orchestrator_execute(journal=journal(), saga_id="shop-5")
+        driver = opened.enter_context(browser(Path(folder)))
+        person = Person(driver, home, arguments.pictures)
+        for case in CASES:
+            problem_is = ""
+            try:
+                case(person)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are tried too
+                wrong += 1
+                problem_is = f"{type(error).__name__}: {error}"
+            sys.stdout.write(f"{case.__name__.replace('_', ' '):60} {problem_is or 'ok'}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(CASES)} cases, {wrong} wrong\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
