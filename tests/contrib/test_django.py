@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import depot
 import django_project
@@ -19,8 +20,10 @@ from depot import ado, aundo, do, undo
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.core.handlers.base import BaseHandler as Handler
 from django.core.management import CommandError, call_command, load_command_class
 from django.db import connections, transaction
+from django.http import HttpResponse
 from django.test import TestCase, override_settings
 from django.urls import get_urlconf, set_urlconf
 from django.utils import timezone, translation
@@ -397,8 +400,10 @@ def test_the_journal_is_the_same_until_the_settings_change(tmp_path: Path) -> No
         second = get_journal()
         assert isinstance(second, PostgreSQLJournal)
         assert type(second.codec).__name__ == "Reversed"
-    with override_settings(PY_API_SAGA=None):
-        assert get_journal() is None
+    with project(JOURNAL="alias:default", MODULES=["depot"]):
+        assert repr(get_journal()) == "DjangoJournal('default')"
+    with override_settings(PY_API_SAGA=None), pytest.raises(ImproperlyConfigured, match='no "JO'):
+        get_journal()
 
 
 def found(said: Any) -> list[tuple[str, str, str]]:
@@ -547,6 +552,24 @@ def test_the_command_says_what_is_wrong_with_the_settings(
     with project(JOURNAL="alias:file"):
         assert manage("list") == 1
     assert "needs PostgreSQL" in capsys.readouterr().err
+
+
+def test_under_atomic_requests_a_view_has_to_be_marked() -> None:
+    """Else it is refused with the cure, before anything has run."""
+    databases = {FILE: connections.settings[FILE] | {"ATOMIC_REQUESTS": True}}
+    handler = Handler()
+    handler.load_middleware()
+
+    def view(_: Any) -> HttpResponse:
+        two(saga()).orchestrator_execute()
+        return HttpResponse("done")
+
+    with patch.dict(connections.settings, databases):
+        with pytest.raises(SagaInAtomicBlock, match="non_atomic_requests"):
+            handler.make_view_atomic(view)(None)
+        assert depot.log == []
+        marked = transaction.non_atomic_requests(using=FILE)(view)
+        assert handler.make_view_atomic(marked)(None).content == b"done"
 
 
 def test_names_that_are_not_there_are_not_found() -> None:

@@ -319,6 +319,7 @@ def test_a_choreography_outside_of_tests_has_threads_again() -> None:
 SUITE = """
 import pytest
 from depot import do, undo
+from django.core.exceptions import ImproperlyConfigured
 from django.contrib.contenttypes.models import ContentType
 from py_api_saga.contrib.django import get_journal, recover, saga
 
@@ -338,7 +339,8 @@ def test_nothing_is_left_of_that(saga_journal):
 
 @pytest.mark.django_db
 def test_without_it_the_journal_is_the_project_s():
-    assert get_journal() is None
+    with pytest.raises(ImproperlyConfigured):
+        get_journal()
 """
 
 

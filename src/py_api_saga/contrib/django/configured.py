@@ -169,14 +169,23 @@ def _imported(name: str, where: str) -> Any:
         raise ImproperlyConfigured(message) from error
 
 
-def get_journal() -> Journal | None:
-    """Give the journal that the settings name, or None if they name none; always the same one.
+def get_journal() -> Any:  # `within` is a method of some, as the settings have it
+    """Give the journal that the settings name: a `Journal`, and always the same one.
 
     In a test, that of the test: see `SagaTestCase`.
 
     Raises:
-        ImproperlyConfigured: They are wrong; `manage.py check` says all that is.
+        ImproperlyConfigured: They name none, or are wrong; `manage.py check` says all that is.
     """
+    found = journal_if_any()
+    if found is None:
+        message = f'{NAME} has no "JOURNAL": sagas are kept in memory, as long as their process'
+        raise ImproperlyConfigured(message)
+    return found
+
+
+def journal_if_any() -> Journal | None:
+    """Give it, or None if they name none."""
     return _in_its_place[-1] if _in_its_place else lasting_journal()
 
 

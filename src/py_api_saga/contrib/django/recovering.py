@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from django.core.exceptions import ImproperlyConfigured
-
 from py_api_saga.contrib.django.around import Recovering
-from py_api_saga.contrib.django.configured import NAME, get_journal, is_in_test
+from py_api_saga.contrib.django.configured import get_journal, is_in_test
 from py_api_saga.current import Around
 from py_api_saga.durable import recovery
 from py_api_saga.durable.recovery import MAX_TRIES, Recovered
@@ -37,7 +35,7 @@ def recover(
     surroundings = Recovering()
     try:
         return recovery.recover(
-            _asked(journal),
+            journal or get_journal(),
             max_workers=0 if is_in_test() else max_workers,
             limit=limit,
             max_tries=max_tries,
@@ -61,7 +59,7 @@ async def arecover(
     surroundings = Recovering()
     try:
         return await recovery.arecover(
-            _asked(journal),
+            journal or get_journal(),
             max_workers=max_workers,
             limit=limit,
             max_tries=max_tries,
@@ -70,11 +68,3 @@ async def arecover(
         )
     finally:
         await surroundings.aend()
-
-
-def _asked(journal: Journal | None) -> Journal:
-    found = journal or get_journal()
-    if found is None:
-        message = f'{NAME} has no "JOURNAL": nothing outlasts its process, and can be recovered'
-        raise ImproperlyConfigured(message)
-    return found

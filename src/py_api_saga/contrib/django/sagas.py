@@ -9,7 +9,7 @@ from py_api_saga.bound import BoundSaga
 from py_api_saga.contrib.arguments import FrameworkSaga
 from py_api_saga.contrib.django.around import Surroundings
 from py_api_saga.contrib.django.atomic import refuse_atomic
-from py_api_saga.contrib.django.configured import get_journal
+from py_api_saga.contrib.django.configured import journal_if_any
 from py_api_saga.current import Around
 from py_api_saga.definition import Definition
 from py_api_saga.executable import nobody
@@ -71,7 +71,7 @@ class DjangoSaga(FrameworkSaga):
         if not self._atomic and drive_late is not nobody:
             refuse_atomic()
         if journal is None:
-            journal = self.journal or get_journal()
+            journal = self.journal or journal_if_any()
         return super()._run(definition, saga_id, deadline, drive_late, journal, limit)
 
 
