@@ -26,6 +26,7 @@ from py_api_saga.contrib.django import arecover, get_journal, recover, saga
 from py_api_saga.contrib.django.testing import SagaTestCase, TestJournal, sagas_in_test
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal.changes import Claim
 
 django_project.set_up()
 
@@ -256,6 +257,8 @@ def test_nothing_can_be_run_in_it() -> None:
         with pytest.raises(TypeError, match="expected nothing, got a connection"):
             case.saga_journal.within(connections[FILE])
         assert within.place == "in memory"
+        within.leave(claim := Claim("x"))
+        assert claim.over
         assert within.codec is None
         assert depot.log == []
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from . import doubt, durable, leased, machine, received, sessions, shut
+from . import doubt, durable, leased, machine, projects, received, sessions, shut
 from .mutant import NO_TEST, Mutant, NotFoundError, caught, library
 
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "words",
         nargs="*",
-        help="machine, doubt, http, durable, gate, postgresql, barrier, or words of a description",
+        help="machine, doubt, http, django, durable, gate, postgresql, barrier, or words of one",
     )
     parser.add_argument("--world", action="store_true", help="let only the random world look")
     options = parser.parse_args(arguments)
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("machine", machine.MUTANTS, in_machine, os.cpu_count()),
         ("doubt", doubt.MUTANTS, caught, os.cpu_count()),
         ("http", sessions.MUTANTS, caught, os.cpu_count()),
+        ("django", projects.MUTANTS, caught, os.cpu_count()),
         ("durable", durable.MUTANTS, caught, 1),
         ("gate", shut.MUTANTS, caught, 1),
         ("postgresql", leased.MUTANTS, caught, 1),

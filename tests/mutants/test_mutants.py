@@ -2,13 +2,14 @@
 
 import pytest
 
-from mutants import doubt, durable, leased, machine, received, sessions, shut
+from mutants import doubt, durable, leased, machine, projects, received, sessions, shut
 from mutants.mutant import TESTS, Edit, Mutant, NotFoundError, Sources, library
 
 MUTANTS = (
     *machine.MUTANTS,
     *doubt.MUTANTS,
     *sessions.MUTANTS,
+    *projects.MUTANTS,
     *durable.MUTANTS,
     *shut.MUTANTS,
     *leased.MUTANTS,
