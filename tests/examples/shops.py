@@ -19,7 +19,7 @@ from urllib.request import urlopen
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 PATIENCE = 120.0  # seconds after which something hangs, on the slowest machine
-SHOPS = ("flask_shop", "fastapi_shop")
+SHOPS = ("django_shop", "flask_shop", "fastapi_shop")
 
 
 class Reply(NamedTuple):

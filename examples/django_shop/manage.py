@@ -1,0 +1,10 @@
+"""Commands of Django's for the shop: `python -m django_shop.manage saga list`."""
+
+import os
+import sys
+
+from django.core.management import execute_from_command_line
+
+if __name__ == "__main__":
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "django_shop.settings")
+    execute_from_command_line([*sys.argv])

@@ -1,0 +1,1 @@
+"""Migrations of the shop; those of the journal are its app's own."""
