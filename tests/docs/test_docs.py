@@ -34,6 +34,7 @@ OWN_PROCESS = {
     "docs/howto/django.md": "configures Django, which a process can do once",
     "docs/howto/doubt.md": _JOURNAL,
     "docs/howto/encryption.md": _JOURNAL,
+    "docs/howto/fastapi.md": _DATABASE,
     "docs/howto/flask.md": _JOURNAL,
     "docs/howto/journal.md": _JOURNAL,
     "docs/howto/observers.md": "sets up logging for the whole process",
@@ -87,6 +88,16 @@ COMMANDS = {
     ),
     "umask 077 && sqlite3 -readonly sagas.db \"VACUUM INTO 'copy.db'\"": (
         "needs a program of SQLite's; the page does the same in Python"
+    ),
+    'pip install "py-api-saga[flask,requests]" flask-sqlalchemy': (
+        "installs from a registry; the extra `test` has it"
+    ),
+    'pip install "py-api-saga[httpx,starlette]" fastapi "sqlalchemy[asyncio]"': (
+        "installs from a registry; the extra `test` has it"
+    ),
+    "flask --app shop saga worker": "tests/examples runs one, of another project",
+    "saga worker --journal app:journal --modules operations --around models:session_per_call": (
+        "tests/examples runs one, of another project"
     ),
     "pip install py-api-saga": "installs from a registry, once the version is released",
     "pip install cryptography": "installs from a registry; the extra `test` has it",

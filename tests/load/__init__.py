@@ -6,7 +6,7 @@ once; `trial.py` counts the connections from outside, in `pg_stat_activity`, and
 cases a worker is killed in the middle, and what it has left is recovered.
 
 `python -m tests.load` runs them all, `--short` with forty requests; `test_load.py` runs one of each
-server. Applications: `django_app.py`; another framework has another, and its cases beside it.
+server. Applications: `django_app.py`, `flask_app.py`, `fastapi_app.py`, with their cases.
 """
 
 import sys

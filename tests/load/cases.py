@@ -94,4 +94,52 @@ DJANGO = (
         recovers=_DJANGO,
     ),
 )
-CASES = DJANGO
+_POOLED = {"LOAD_POOL": str(POOL)}
+_DURABLE = {**_POOLED, "LOAD_JOURNAL": "file"}
+_BOUND = WORKERS * POOL
+
+
+def _of_flask(name: str, server: Server, how: str, *, kills: bool = False) -> Case:
+    return Case(
+        f"Flask, {name}",
+        server,
+        "load.flask_app:application",
+        f"/{how}/{{user}}",
+        _DURABLE if kills else _POOLED,
+        kills=kills,
+        recovers=("-m", "flask", "--app", "load.flask_app:application", "saga", "recover"),
+        left=_BOUND,
+        peak=_BOUND,
+    )
+
+
+def _of_fastapi(name: str, how: str, *, kills: bool = False) -> Case:
+    return Case(
+        f"FastAPI, uvicorn, {name}",
+        "uvicorn",
+        "load.fastapi_app:app",
+        f"/{how}/{{user}}",
+        _DURABLE if kills else _POOLED,
+        kills=kills,
+        recovers=("-c", "from load.fastapi_app import what_was_left; what_was_left()"),
+        left=_BOUND,
+        peak=None if kills else _BOUND,  # the worker that comes back has a pool as well
+    )
+
+
+FLASK = (
+    _of_flask("gthread, choreography", "gthread", "graph"),
+    _of_flask("gthread, one after the other", "gthread", "chain"),
+    _of_flask("sync, choreography", "sync", "graph"),
+    _of_flask("gthread, choreography, killed", "gthread", "graph", kills=True)._replace(peak=None),
+    _of_flask("gthread, one after the other, killed", "gthread", "chain", kills=True)._replace(
+        peak=None
+    ),
+)
+FASTAPI = (
+    _of_fastapi("choreography", "graph"),
+    _of_fastapi("one after the other", "chain"),
+    _of_fastapi("choreography, killed", "graph", kills=True),
+    _of_fastapi("one after the other, killed", "chain", kills=True),
+)
+CASES = (*DJANGO, *FLASK, *FASTAPI)

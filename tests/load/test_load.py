@@ -10,7 +10,11 @@ from servers.children import Missing
 from .cases import CASES
 from .trial import try_case
 
-SHORT = ("Django, gthread, choreography",)
+SHORT = (
+    "Django, gthread, choreography",
+    "Flask, gthread, choreography",
+    "FastAPI, uvicorn, choreography",
+)
 
 
 @pytest.mark.untraced
