@@ -24,7 +24,15 @@ from py_api_saga.calls import (
     read_call,
 )
 from py_api_saga.current import Around
-from py_api_saga.definition import Definition, Layout, Names, chained, graphed, reachable
+from py_api_saga.definition import (
+    NONE_GIVEN,
+    Definition,
+    Layout,
+    Names,
+    chained,
+    graphed,
+    reachable,
+)
 from py_api_saga.evidence import DOUBTFUL, DoubtfulError, read_doubtful
 from py_api_saga.exceptions import (
     MAX_NAME,
@@ -137,7 +145,8 @@ class Saga(Executable):
                 or out of range, or both `retry_attempts` and `retry` are given.
         """
         self._operations = []
-        self._names = Names()
+        self._names = names = Names()
+        names.given, names.good, names.table = NONE_GIVEN, 0, None
         self._children: tuple[tuple[int, str, Layout], ...] = ()  # where each begins
         self._has_holes = False
         self._pivot = -1

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
-from typing import Any, Literal, SupportsIndex, TypeAlias
+from typing import Any, Final, Literal, SupportsIndex, TypeAlias
 
 from py_api_saga.entries import ACTION, COMPENSATION, STARTED, Entry
 from py_api_saga.exceptions import MAX_NAME
@@ -15,7 +15,7 @@ from py_api_saga.process import OwnLock
 
 _SHOWN = 20  # names in a message
 _NO_NAME = str.maketrans(":.", "__")
-_NONE: frozenset[int] = frozenset()  # one for all: an empty one takes 216 bytes
+NONE_GIVEN: Final[frozenset[int]] = frozenset()  # one for all: an empty one takes 216 bytes
 _naming = OwnLock()
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - there is no fork on Windows
@@ -31,30 +31,41 @@ class Names(list[str]):
 
     As a list it holds what the name of each operation is made of: a name, or that of a function.
     No arguments of calls: who keeps the results keeps this as well.
+
+    Whoever makes one by `Names()` sets its attributes, as each saga does: a constructor in Python
+    costs a small one 1 %. `Names.of` is one for all others.
+
+    Attributes:
+        given: Which are names that were given, rather than those of functions.
+        good: So many are names as they stand.
+        table: What is known of them, once that is needed.
     """
 
     # Without slots the first attribute that is set takes 336 bytes: a subclass of list has none of
     # the room for attributes that other objects are made with.
-    __slots__ = ("_given", "_good", "_table")
+    __slots__ = ("given", "good", "table")
 
-    def __init__(self, labels: Iterable[str] = ()) -> None:
-        """Take what the first names are made of."""
-        if labels:
-            self.extend(labels)
-        self._given: AbstractSet[int] | range = _NONE
-        self._good = 0  # so many are names as they stand
-        self._table: _Table | None = None
+    given: AbstractSet[int] | range
+    good: int
+    table: _Table | None
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
         return super().__reduce_ex__(max(2, int(protocol)))  # the older ones know no slots
 
     @classmethod
-    def of(cls, given: Iterable[str], layout: Layout | None) -> Names:
+    def of(cls, labels: Iterable[str]) -> Names:
+        """Make them of the names of functions."""
+        names = cls(labels)
+        names.given, names.good, names.table = NONE_GIVEN, 0, None
+        return names
+
+    @classmethod
+    def recorded(cls, given: Iterable[str], layout: Layout | None) -> Names:
         """Make names that were made before, with those of the child sagas in a layout."""
-        names = cls(given)
-        names._given = range(len(names))
+        names = cls.of(given)
+        names.given = range(len(names))
         if layout is not None:
-            names._add_children("", layout)
+            names._add_children("", layout)  # noqa: SLF001 - its own
         return names
 
     def _add_children(self, prefix: str, layout: Layout) -> None:
@@ -66,12 +77,12 @@ class Names(list[str]):
 
     def all(self) -> list[str]:
         """Give the names of all operations there are."""
-        if self._table is None:
-            if self._good < len(self):
+        if self.table is None:
+            if self.good < len(self):
                 labels = self[:]  # another thread may add to these
                 if self._are_good(labels):
-                    self._good = len(labels)
-            if self._good == len(self):  # as nearly always; a table takes half a kilobyte
+                    self.good = len(labels)
+            if self.good == len(self):  # as nearly always; a table takes half a kilobyte
                 return self
         return self._tabulated().names
 
@@ -81,18 +92,18 @@ class Names(list[str]):
             return False
         text = "".join(labels)
         usual = "." not in text and ":" not in text and max(map(len, labels)) <= MAX_NAME
-        return usual or len(self._given) == len(labels)
+        return usual or len(self.given) == len(labels)
 
     def _tabulated(self) -> _Table:
         """Give the table, and see that it knows all there are."""
-        table = self._table
+        table = self.table
         if table is None or len(table.names) < len(self):
             with _naming.own:
-                if self._table is None:
-                    self._table = _Table()
-                table = self._table
+                if self.table is None:
+                    self.table = _Table()
+                table = self.table
                 for i in range(len(table.names), len(self)):
-                    table.add(i, self[i], given=i in self._given)
+                    table.add(i, self[i], given=i in self.given)
         return table
 
     @property
@@ -111,7 +122,7 @@ class Names(list[str]):
         These are the actions of one function; empty if one of them was given that name.
         """
         table = self._tabulated()
-        if name not in table.numbered or table.places.get(name) in self._given:
+        if name not in table.numbered or table.places.get(name) in self.given:
             return []
         numbered = [other for other, i in table.numbered[name].items() if i < size]
         return [name, *numbered] if numbered else []
@@ -128,16 +139,16 @@ class Names(list[str]):
 
     def give(self, name: str) -> None:
         """Add an operation under a name; one without a name is appended."""
-        if not isinstance(self._given, set):
-            self._given = set(self._given)
-        self._given.add(len(self))
+        if not isinstance(self.given, set):
+            self.given = set(self.given)
+        self.given.add(len(self))
         self.append(name)
 
     def copied(self) -> Names:
         """Make names that begin with the same ones and go on by themselves."""
-        names = Names(self)
-        names._given = set(self._given)
-        names._table = self._table and self._table.copied()
+        names = Names.of(self)
+        names.given = set(self.given)
+        names.table = self.table and self.table.copied()
         return names
 
     def get(self, name: str) -> int | Layout | None:

@@ -38,7 +38,7 @@ class _Supplied:
 
     @property
     def names(self) -> Names:
-        return Names(self.given)
+        return Names.of(self.given)
 
     @property
     def results(self) -> tuple[Any, ...]:

@@ -938,7 +938,7 @@ def test_a_saga_that_grows_in_another_thread_has_no_name_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Also if it grows while its names are looked at: two calls must never share a key."""
-    names, look = Names(["charge", "other"]), Names._are_good  # noqa: SLF001
+    names, look = Names.of(["charge", "other"]), Names._are_good  # noqa: SLF001
 
     def grow_and_look(self: Names, labels: list[str]) -> bool:
         self.append("charge")

@@ -283,10 +283,10 @@ def test_an_interrupt_while_names_are_made_changes_none() -> None:
     """They come out as they would have, whenever it strikes: keys are made of them."""
     labels = ["charge", "charge", "other", "charge"]
 
-    (undisturbed := Tracer()).during(Names(labels).all)
+    (undisturbed := Tracer()).during(Names.of(labels).all)
     struck = 0
     for place in undisturbed.places():
-        (tracer := Tracer(place)).during((names := Names(labels)).all)
+        (tracer := Tracer(place)).during((names := Names.of(labels)).all)
         struck += tracer.struck
         assert names.all() == ["charge", "charge-2", "other", "charge-3"], line_of(*place[:2])
         assert names.shared == {"charge"}

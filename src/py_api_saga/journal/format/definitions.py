@@ -311,7 +311,7 @@ def read_definition(
     definition = Definition()
     definition.operations, definition.is_chain = tuple(operations), is_chain
     definition.after, definition.followers, definition.firsts = after, followers, firsts
-    definition.names, definition.layout = Names.of(names, layout), layout
+    definition.names, definition.layout = Names.recorded(names, layout), layout
     definition.pivot = pivots[0] if pivots else -1
     definition.on_crash = "compensate" if tree.get("on_crash") == "compensate" else "resume"
     plan = Plan(
