@@ -154,7 +154,10 @@ def plain_call(function: Any = None, *args: Any) -> Call | None:
     """Read a plain function with as many arguments as it takes; None if it is anything else."""
     if type(function) is not FunctionType:
         return None
-    known = getattr(function, "saga_results", None)  # or whatever the user calls so
+    try:
+        known: Any = function.saga_results  # type: ignore[attr-defined]  # whatever is called so
+    except AttributeError:
+        known = None
     if type(known) is not SagaResults or known.code is not function.__code__:
         function.saga_results = known = SagaResults(function)  # type: ignore[attr-defined]
     spare = known.takes - len(args)

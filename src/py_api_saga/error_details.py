@@ -105,7 +105,7 @@ def is_plain(error: BaseException, handled: BaseException | None) -> bool:
     for arg in error.args:
         if type(arg) not in _ATOMS:
             return False
-    traceback = error.__traceback__
+    traceback = error.__traceback__ and error.__traceback__.tb_next  # first is who made the call
     while traceback is not None:
         if traceback.tb_frame.f_code.co_name in _TELLING:
             return False

@@ -16,6 +16,7 @@ to tell the customer that nothing was bought must not be wrong.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import FunctionType
 from typing import Any, TypeVar
 
@@ -139,7 +140,7 @@ class SagaException(SagaError):
         compensation_errors: `str` of what compensations raised, in that order, or None.
     """
 
-    _told: Report | None = None
+    _told: Report | partial[Report] | None = None
 
     def __init__(
         self,
@@ -155,9 +156,17 @@ class SagaException(SagaError):
         self.compensation_errors = compensation_error
 
     @property
+    def _report(self) -> Report | None:
+        """What became of the saga; made when it is first asked for, as most never are."""
+        told = self._told
+        if isinstance(told, partial):
+            self._told = told = told()
+        return told
+
+    @property
     def operations(self) -> Mapping[str, OperationReport]:
         """Map each name to the report of what became of it, in operation order."""
-        report = self._told
+        report = self._report
         return {} if report is None else report.operations()
 
     @property
@@ -166,7 +175,7 @@ class SagaException(SagaError):
 
         Several can fail in a choreography; the first one is the cause of this exception.
         """
-        report = self._told
+        report = self._report
         return {} if report is None else {report.names[i]: e for i, e in report.errors.items()}
 
     @property
@@ -183,20 +192,20 @@ class SagaException(SagaError):
     @property
     def outcome(self) -> SagaStatus | None:
         """COMPENSATED or STUCK; None if no saga has run."""
-        report = self._told
+        report = self._report
         return None if report is None else report.outcome
 
     @property
     def saga_id(self) -> str | None:
         """The id of the run; None if no saga has run."""
-        report = self._told
+        report = self._report
         return None if report is None else report.identify()
 
     def mermaid(self) -> str:
         """Draw the saga with the status of each operation, as a Mermaid flowchart."""
         from py_api_saga.drawing import flowchart  # noqa: PLC0415 - few draw
 
-        report = self._told
+        report = self._report
         if report is None:
             return flowchart((), ())
         notes = (status.name for status in report.statuses)
@@ -207,7 +216,7 @@ class SagaException(SagaError):
 
     def __str__(self) -> str:
         error = self.operation_error
-        report = self._told
+        report = self._report
         if report is not None:
             return "\n  ".join([report.headline(error), *report.lines()])
         if isinstance(error, str):
@@ -219,8 +228,8 @@ class SagaException(SagaError):
             name: value if name == "_told" else portable(value)
             for name, value in self.__dict__.items()
         }
-        if self._told is not None:
-            state["_told"] = self._told.portable()
+        if (report := self._report) is not None:
+            state["_told"] = report.portable()
         state["args"] = tuple(map(portable, self.args))
         return _revive, (type(self), state)
 

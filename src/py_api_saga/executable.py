@@ -10,7 +10,7 @@ from py_api_saga import loops
 from py_api_saga.calls import FUNCTION, label_of
 from py_api_saga.definition import Definition, Names, Results, chained
 from py_api_saga.exceptions import SagaDefinitionError, refused
-from py_api_saga.executors.driving import drive
+from py_api_saga.executors.driving import executor
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.threads import MAX_THREADS
@@ -107,7 +107,7 @@ class Executable:
         if loops.looks:
             loops.say_if_blocked("orchestrator_execute")
         run = self._run(self._chain(), saga_id, deadline, make_calls, journal)
-        return drive(run, None) if type(run) is Run else _durably(run, None)
+        return executor(None)(run) if type(run) is Run else _durably(run, None)
 
     def choreography_execute(
         self,
@@ -146,7 +146,7 @@ class Executable:
             loops.say_if_blocked("choreography_execute")
         limit = self._limit(max_workers)
         run = self._run(self._graph(), saga_id, deadline, make_calls, journal, limit)
-        return drive(run, limit) if type(run) is Run else _durably(run, limit)
+        return executor(limit)(run) if type(run) is Run else _durably(run, limit)
 
     async def aorchestrator_execute(
         self,

@@ -30,11 +30,12 @@ def by_class(find: Callable[[type], T]) -> Callable[[BaseException], T]:
 
     def found(error: BaseException) -> T:
         kind = type(error)
-        known = met.get(id(kind))
-        if known is None:
+        try:
+            return met[id(kind)][1]
+        except KeyError:
             if len(met) >= _MOST:
                 met.clear()
-            known = met[id(kind)] = kind, find(kind)
-        return known[1]
+            met[id(kind)] = kind, find(kind)
+        return met[id(kind)][1]
 
     return found

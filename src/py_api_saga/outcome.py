@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from py_api_saga.definition import Definition
@@ -39,8 +40,6 @@ def failure(
     errors = trouble.errors
     failed: int | None
     if errors:
-        if len(errors) > 1:
-            errors = dict(sorted(errors.items()))
         failed = min(errors)
         error = errors[failed]
     else:
@@ -52,30 +51,52 @@ def failure(
             if Status.STUCK in statuses:
                 failed = statuses.index(Status.STUCK)
     kind = SagaStuck if outcome is _STUCK else SagaException
-    undone, undo_errors, texts = None, trouble.undo_errors, None
+    undone = texts = None
     if trouble.undone:
-        undone = [trouble.undone[i] for i in _in_order(trouble.undone, definition)]
-    if undo_errors:
-        undo_errors = {i: undo_errors[i] for i in _in_order(undo_errors, definition)}
-        texts = [as_text(raised, str) for raised in undo_errors.values()]
+        undone = [trouble.undone[i] for i in _in_order(trouble.undone, definition.is_chain)]
+    if trouble.undo_errors:
+        order = _in_order(trouble.undo_errors, definition.is_chain)
+        texts = [as_text(trouble.undo_errors[i], str) for i in order]
     label = None if failed is None else definition.operations[failed].label
     exception = kind(error, label, undone, texts)
-    reasons: list[BaseException] = []
-    if errors and trouble.reasons:
-        reasons = [
-            reason for reason in trouble.reasons if all(reason is not e for e in errors.values())
-        ]
-    exception._told = report = Report()  # noqa: SLF001 - set here alone, and read by its own class
-    report.identify, report.outcome, report.stuck = identify, outcome, stuck
-    report.name_all, report.after = definition.names.all, definition.after
-    report.statuses, report.results, report.failed = statuses, results, failed
-    report.passed = definition.pivot >= 0 and statuses[definition.pivot] is Status.SUCCEEDED
-    report.errors, report.undo_errors, report.reasons = errors, undo_errors, reasons
-    report.doubted = trouble.doubted
+    exception._told = partial(  # noqa: SLF001 - set here alone, and read by its own class
+        _report, identify, outcome, statuses, results, failed, trouble, stuck,
+        definition.names.all, definition.after, definition.pivot, definition.is_chain,
+    )  # fmt: skip
     return exception
 
 
-def _in_order(ended: Container[int], definition: Definition) -> list[int]:
+def _report(
+    identify: Callable[[], str],
+    outcome: SagaStatus,
+    statuses: list[Status],
+    results: list[Any],
+    failed: int | None,
+    trouble: Trouble,
+    stuck: dict[int, StuckReason],
+    name_all: Callable[[], Sequence[str]],
+    after: Sequence[Sequence[int]],
+    pivot: int,
+    is_chain: bool,  # noqa: FBT001 - as it is in a definition
+) -> Report:
+    """Tell what became of it all; not the definition, which holds the arguments of calls."""
+    report = Report()
+    report.identify, report.outcome, report.stuck = identify, outcome, stuck
+    report.name_all, report.after = name_all, after
+    report.statuses, report.results, report.failed = statuses, results, failed
+    report.passed = pivot >= 0 and statuses[pivot] is Status.SUCCEEDED
+    report.errors = errors = dict(sorted(trouble.errors.items()))
+    order = _in_order(trouble.undo_errors, is_chain)
+    report.undo_errors = {i: trouble.undo_errors[i] for i in order}
+    report.reasons = []
+    if errors:
+        report.reasons = [
+            reason for reason in trouble.reasons if all(reason is not e for e in errors.values())
+        ]
+    report.doubted = trouble.doubted
+    return report
+
+
+def _in_order(ended: Iterable[int], is_chain: bool) -> list[int]:  # noqa: FBT001 - as above
     """Sort what was compensated: a chain goes backwards, at once is in operation order."""
-    places = range(len(definition.operations))
-    return [i for i in (reversed(places) if definition.is_chain else places) if i in ended]
+    return sorted(ended, reverse=is_chain)

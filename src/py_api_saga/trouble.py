@@ -107,7 +107,7 @@ def debts(
             started -= 1
         if started and statuses[started - 1] not in _OWED:
             started -= 1
-        return set(range(started)), {}, [started - 1] if started else []
+        return {*range(started)}, {}, [started - 1] if started else []
     owed = set(compress(count(), map(_OWED.__contains__, statuses)))
     blockers: dict[int, int] = {}
     for i in owed:

@@ -278,7 +278,7 @@ MUTANTS = (
         "loses the errors of compensations",
         "outcome.py",
         "failure",
-        "texts = [as_text(raised, str) for raised in undo_errors.values()]",
+        "texts = [as_text(trouble.undo_errors[i], str) for i in order]",
         "texts = None",
     ),
     # --- the executors

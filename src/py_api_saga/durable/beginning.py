@@ -9,7 +9,7 @@ from typing import Any
 from py_api_saga.definition import Results
 from py_api_saga.durable.recorder import Recorder, begin
 from py_api_saga.durable.run import DurableRun
-from py_api_saga.executors.driving import drive
+from py_api_saga.executors.driving import executor
 from py_api_saga.journal.changes import SagaExistsError
 
 __all__ = ["DurableRun", "aexecute", "astart", "begin", "execute", "in_thread", "start"]
@@ -26,7 +26,7 @@ def execute(run: DurableRun, limit: int | None) -> Results:
         BaseException: The interrupt that ended it, once all is undone.
     """
     try:
-        return drive(run, limit)
+        return executor(limit)(run)
     except SagaExistsError:
         pass
     finally:

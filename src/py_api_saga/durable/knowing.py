@@ -26,7 +26,7 @@ from py_api_saga.exceptions import (
 from py_api_saga.execution import Execution
 from py_api_saga.executors.around import surround
 from py_api_saga.executors.attempt import attempt
-from py_api_saga.executors.driving import drive
+from py_api_saga.executors.driving import executor
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
@@ -273,7 +273,7 @@ def _go_on(run: DurableRun, limit: int | None) -> Results:
         if _has_coroutines(run.definition):
             results: Results = _in_side_loop(run, limit)
             return results
-        return drive(run, limit)
+        return executor(limit)(run)
     finally:
         run.leave()
         if run.unready is not None:

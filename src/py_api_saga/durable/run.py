@@ -434,15 +434,14 @@ class DurableRun(Run):
             return not_made(intent, interrupt)
         return super().fate_of(interrupt, intent)
 
-    def finish(self) -> Results:
-        """Give the results, or raise, as any run does; what lands late waits until it is left."""
-        if self.inbox is None:
-            return self._sum_up()
-        with self.inbox.late:
-            return self._sum_up()
+    def finish(self, *, alone: bool = False) -> Results:
+        """Give the results, or raise what the caller is to know.
 
-    def _sum_up(self) -> Results:
-        """Raise what the caller is to know if the saga has not ended, and its journal is open."""
+        Also if the saga has not ended, and is open in its journal.
+        """
+        if self.inbox is not None and not alone:
+            with self.inbox.late:  # what lands waits until the saga is left
+                return self.finish(alone=True)
         if self.left and self.lost is None:  # what has come since the second interrupt
             self.commit()
         lost: BaseException | None = self.lost if self.unready is None else self.unready
@@ -463,4 +462,4 @@ class DurableRun(Run):
                 raise interrupt
         finally:
             del lost, interrupt
-        return super()._sum_up()
+        return super().finish(alone=True)

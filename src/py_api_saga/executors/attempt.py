@@ -138,12 +138,13 @@ def struck_beside(error: BaseException, function: object) -> bool:
     frames = traceback_of(error)
     if frames is None or frames.tb_frame.f_code.co_name not in _CALLERS:
         return False  # one error, raised in several threads
-    # It has noted what it was told, and nothing of this.
-    if type(function) is Surrounded:  # pragma: no cover - see test_strikes, which traces by itself
-        return not issubclass(type(error), AT_THE_DOOR)
-    if type(function) is not FunctionType:  # a compiled one has odd frames
-        return False
-    return is_beside(error, frames, function)
+    if type(function) is FunctionType:
+        inner = frames.tb_next  # as in most cases that of the function: see `is_beside`
+        return (inner is None or inner.tb_frame.f_code is not function.__code__) and is_beside(
+            error, frames, function
+        )
+    # It has noted what it was told, and nothing of this. Compiled ones have odd frames.
+    return type(function) is Surrounded and not issubclass(type(error), AT_THE_DOOR)
 
 
 def judged(run: Run, intent: Entry, error: BaseException, function: object = None) -> Entry:
@@ -152,8 +153,8 @@ def judged(run: Run, intent: Entry, error: BaseException, function: object = Non
     Raises:
         BaseException: The error, which came from outside, beside the call of this function.
     """
-    passage = run.passage_of(intent)
-    if passage is not None:
+    passage = run.passages and run.passage_of(intent)  # few runs have any
+    if passage:
         return judged_by(passage, run, intent, error)
     if struck_beside(error, function):
         raise error
@@ -234,7 +235,7 @@ def meant(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = Fals
         return unready(intent, lacking)
     policy = run.operations[i].policy
     elapsed, drawn, handled = 0.0, 0.0, sys.exception()
-    noted = is_doubtful or run.has_noted(intent)
+    noted = is_doubtful or (run.notes is not None and run.has_noted(intent))
     if kind == ASK:
         complain("an on_doubt function raised", error=error)
     elif policy is not PLAIN:

@@ -556,8 +556,9 @@ class Run:
         _, i, kind, attempt, _, value = entry
         error, wait, struck = value, None, False
         if type(value) is Setback:
-            error, wait, struck = value.error, value.wait, value.interrupted
-        elif isinstance(error, BaseException):
+            error, wait = value.error, value.wait
+            struck = value.interrupted or not isinstance(error, Exception)
+        elif error is not None:
             struck = is_interrupt(error)
         if wait is not None and self._is_waiting(i):
             if self._due is None:
@@ -565,7 +566,7 @@ class Run:
             self._due[i] = clock.monotonic() + wait
             if self._watched:
                 self._emit("attempt failed", i, kind, attempt=attempt, error=error, wait=wait)
-        if struck or (isinstance(error, BaseException) and not isinstance(error, Exception)):
+        if struck:
             if is_defect(error):  # in a thread or a task, which could only say that it was struck
                 raise error
             self.stop(error, kind)
@@ -732,22 +733,18 @@ class Run:
             error = None
         self._emit(kind, i, direction, attempt=attempt, error=error)
 
-    def finish(self) -> Results:
-        """Give the results, or raise what the caller is to know.
+    def finish(self, *, alone: bool = False) -> Results:
+        """Give the results, or raise what the caller is to know; in one frame, see `driving`.
+
+        Args:
+            alone: Nothing lands meanwhile.
 
         Raises:
             SagaException: The saga did not complete.
             BaseException: The interrupt that ended it.
         """
-        if self.inbox is None:
-            return self._sum_up()
-        try:
-            with self.inbox.late:
-                return self._sum_up()
-        finally:
-            self.inbox.left.set()
-
-    def _sum_up(self) -> Results:
+        if self.inbox is not None and not alone:
+            return self._finish_alone(self.inbox)
         execution = self.execution
         outcome = execution.saga
         if self.left and not execution.at_rest:
@@ -760,6 +757,14 @@ class Run:
         # Errors know the frames they have passed; frames that know the errors would close a
         # circle, which keeps the whole run until the garbage collector comes.
         raise self._problem(outcome)
+
+    def _finish_alone(self, inbox: Inbox) -> Results:
+        """Finish while nothing lands; what does goes on with the run afterwards."""
+        try:
+            with inbox.late:
+                return self.finish(alone=True)
+        finally:
+            inbox.left.set()
 
     def _problem(self, outcome: SagaStatus) -> BaseException:
         """Give what is to be raised in the end, and forget what only that is to know."""
