@@ -8,6 +8,7 @@ import pkgutil
 from collections.abc import Iterator
 from typing import Any, get_args
 
+import django_project
 import pytest
 
 import py_api_saga
@@ -34,6 +35,7 @@ PARTIAL = {
 
 def tables() -> Iterator[tuple[str, dict[Any, Any]]]:
     """Find all tables of the library that are looked up by one of those."""
+    django_project.set_up()  # or its models can't be imported
     package = py_api_saga.__name__
     for found in pkgutil.walk_packages(py_api_saga.__path__, f"{package}."):
         if not found.name.endswith("__main__"):
