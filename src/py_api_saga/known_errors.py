@@ -180,20 +180,35 @@ OWN_STATUS = {
 }
 
 # What another attempt does not mend: an address or a request that is wrong, a circle of redirects.
-HOPELESS = frozenset(
-    {
-        *_named(_REQUESTS, "URLRequired InvalidURL MissingSchema InvalidSchema InvalidHeader"),
-        *_named(_REQUESTS, "InvalidProxyURL InvalidJSONError TooManyRedirects"),
-        *_named(_REQUESTS, "StreamConsumedError UnrewindableBodyError"),
-        *_named(_URLLIB3, "LocationValueError HostChangedError ProxySchemeUnsupported"),
-        *_named(_URLLIB3, "UnrewindableBodyError"),
-        *_named((*_HTTPX, *_HTTPCORE), "UnsupportedProtocol LocalProtocolError"),
-        *_named(_HTTPX, "InvalidURL TooManyRedirects StreamError"),
-        *_named(_AIOHTTP, "InvalidURL NonHttpUrlClientError TooManyRedirects"),
-        *_named(_AIOHTTP, "InvalidUrlRedirectClientError NonHttpUrlRedirectClientError"),
-        *_named(("http.client",), "InvalidURL NotConnected"),
-    }
+_HOPELESS = (
+    (
+        _REQUESTS,
+        (
+            "URLRequired InvalidURL MissingSchema InvalidSchema InvalidHeader InvalidProxyURL"
+            " InvalidJSONError TooManyRedirects StreamConsumedError UnrewindableBodyError"
+        ),
+    ),
+    (
+        _URLLIB3,
+        "LocationValueError HostChangedError ProxySchemeUnsupported UnrewindableBodyError",
+    ),
+    ((*_HTTPX, *_HTTPCORE), "UnsupportedProtocol LocalProtocolError"),
+    (_HTTPX, "InvalidURL TooManyRedirects StreamError"),
+    (
+        _AIOHTTP,
+        (
+            "InvalidURL NonHttpUrlClientError TooManyRedirects InvalidUrlRedirectClientError"
+            " NonHttpUrlRedirectClientError"
+        ),
+    ),
+    (("http.client",), "InvalidURL NotConnected"),
 )
+
+
+@cache  # made when somebody asks whether to try again
+def hopeless_names() -> frozenset[str]:
+    """Give the names of the classes of what another attempt does not mend."""
+    return frozenset(name for modules, names in _HOPELESS for name in _named(modules, names))
 
 
 # --- the answers of HTTP ---------------------------------------------------------------------

@@ -25,6 +25,7 @@ from py_api_saga import (
     leaves_doubt,
 )
 from py_api_saga.contrib.http import TwoAtOnce, gently, request_name, transient
+from py_api_saga.evidence import links_of
 
 AT_ONCE = Retry(transient, attempts=3, wait_initial=0, wait_jitter=0, wait_max=0)
 EVERY = pytest.mark.parametrize("sender", SENDERS.values(), ids=SENDERS)
@@ -535,7 +536,10 @@ def test_two_at_once_without_names_are_refused_and_the_action_is_in_doubt(
 @pytest.mark.parametrize("instant", ["effect-hang", "half-hang"])
 @EVERY
 def test_no_read_outlasts_the_saga(service: Service, sender: Sender, instant: str) -> None:
-    """A deadline bounds it, whatever the client's own limit; the service would never answer."""
+    """A deadline bounds it, whatever the client's own limit.
+
+    The service would not answer, and end the connection, in some other way, long after.
+    """
     undone: list[int] = []
     saga = SagaAssembler.saga().operation(
         sender.function(post(service, instant)._replace(seconds=None)),
@@ -543,10 +547,13 @@ def test_no_read_outlasts_the_saga(service: Service, sender: Sender, instant: st
         name="charge",
     )
 
-    with pytest.raises(SagaException):
+    with pytest.raises(SagaException) as caught:
         run(saga, sender, deadline=0.2)
 
-    assert undone == [1]
+    error = caught.value.operation_errors["charge"]
+    assert isinstance(error, Exception)
+    assert any("Timeout" in type(link).__name__ for link in links_of(error))
+    assert bool(undone) >= bool(service.ledger.effects)  # on a slow machine nothing was sent
 
 
 @EVERY

@@ -60,12 +60,12 @@ from py_api_saga.known_errors import (
     ANSWER,
     CONFLICT,
     FINAL,
-    HOPELESS,
     REDIRECTS,
     REFUSALS,
     SENT,
     UNSENT,
     WRAPPER,
+    hopeless_names,
     known_of,
     leaves_open,
     may_pass,
@@ -481,7 +481,7 @@ def _is_passing(link: BaseException) -> bool | float | None:
         is_open = is_left_open(link, name, status)
         return may_pass(status, is_open=is_open) and (retry_after(link) or True)
     if kind in (SENT, UNSENT, ANSWER):
-        return not any(name_of(base) in HOPELESS for base in lineage(type(link)))
+        return not any(name_of(base) in hopeless_names() for base in lineage(type(link)))
     return None
 
 
