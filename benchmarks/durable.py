@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 from statistics import median
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -25,10 +26,12 @@ from durable_worker import BARE, DBOS, SKETCH, THIS, THIS_GIVEN
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from servers.postgresql import Cluster
+
 DBOS_RELEASE = "dbos==3.4.0"
 POSTGRES, SQLITE = "DBOS, PostgreSQL", "DBOS, SQLite"
+SERVED = "this library, PostgreSQL"
 AT_ONCE = (1, 8, 32, 128)
-CLUSTERS = "/usr/lib/postgresql"  # where Debian keeps them; elsewhere they are on the PATH
 WORKER = str(HERE / "durable_worker.py")
 LONGEST = 120.0  # seconds that a peer's recovery may take
 IDEAL = 0.15  # seconds for three operations of 50 ms
@@ -60,15 +63,19 @@ class Bench:
         self.rounds: int = options.rounds
         self.scratch = scratch
         self.peers: Path | None = options.peers and install(options.peers)
-        self.postgres: str | None = None  # where its socket is
+        self.server: Cluster | None = None
         self._number = 0
 
     def place(self, name: str = THIS) -> str:
         """Give a contender an empty folder or database, which nobody has used before."""
         self._number += 1
         folder = self.scratch / str(self._number)
-        if name == POSTGRES:
-            return f"postgresql://postgres@/bench_{self._number}?host={self.postgres}"
+        if name in (POSTGRES, SERVED):
+            assert self.server is not None
+            url = f"{self.server.url.rpartition('/')[0]}/bench_{self._number}"
+            if name == SERVED:  # DBOS makes its own
+                self.server.ask(f"CREATE DATABASE bench_{self._number}")
+            return url
         folder.mkdir()
         return f"sqlite:///{folder}/dbos.db" if name == SQLITE else str(folder)
 
@@ -88,7 +95,7 @@ class Bench:
         """Name those of the peers that are there."""
         if self.peers is None:
             return []
-        return [POSTGRES, SQLITE] if self.postgres else [SQLITE]
+        return [POSTGRES, SQLITE] if self.server else [SQLITE]
 
 
 def install(folder: Path) -> Path:
@@ -102,39 +109,19 @@ def install(folder: Path) -> Path:
     return target
 
 
-def programs() -> Path | None:
-    """Find the programs of PostgreSQL."""
-    newest = sorted(Path(CLUSTERS).glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
-    if newest:
-        return newest[-1].parent
-    found = shutil.which("initdb")
-    return Path(found).parent if found else None
-
-
 @contextmanager
-def postgres(scratch: Path) -> Iterator[str | None]:
-    """Run a server with its default settings, reached by a socket in a folder; None without one."""
-    where = programs()
-    if where is None:
-        yield None
-        return
-    folder = Path(tempfile.mkdtemp(prefix="postgres-", dir=scratch))
-    as_user: list[str] = []
-    if os.geteuid() == 0:  # which it refuses to be
-        shutil.chown(folder, "postgres", "postgres")
-        as_user = ["runuser", "-u", "postgres", "--"]
-
-    def run(program: str, *arguments: str) -> None:
-        command = [*as_user, str(where / program), "-D", f"{folder}/data", *arguments]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder)
-
-    options = f"-c listen_addresses='' -c max_connections=200 -k {folder}"
-    run("initdb", "--auth=trust", "--username=postgres")
-    run("pg_ctl", "--wait", f"--log={folder}/log", f"--options={options}", "start")
-    try:
-        yield str(folder)
-    finally:
-        run("pg_ctl", "--wait", "--mode=immediate", "stop")
+def server(scratch: Path) -> Iterator[Cluster | None]:
+    """Run a PostgreSQL on this disk, as its defaults have it; None where there is none."""
+    sys.path.append(str(HERE.parent / "tests"))  # which have the one way to start one
+    children, postgresql = map(import_module, ("servers.children", "servers.postgresql"))
+    defaults = {"max_wal_size": "1GB", "min_wal_size": "80MB", "max_connections": "200"}
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(postgresql.cluster(scratch, **defaults))
+        except children.Missing as missing:
+            sys.stderr.write(f"There is no {missing}.\n")
+            running = None
+        yield running
 
 
 # --- what is measured -----------------------------------------------------------------------------
@@ -409,9 +396,11 @@ SECTIONS: dict[str, Callable[[Bench], Iterator[str]]] = {
 # --- the command ----------------------------------------------------------------------------------
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def parse(
+    arguments: Sequence[str] | None, about: str | None, sections: Sequence[str]
+) -> argparse.Namespace:
+    """Read the command line of a script that has these sections."""
+    parser = argparse.ArgumentParser(description=(about or "").splitlines()[0])
     parser.add_argument(
         "--peers", type=Path, metavar="FOLDER", help="measure DBOS too; installs it there"
     )
@@ -419,33 +408,39 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--on", type=Path, metavar="FOLDER", help="where to write; else where temporary files are"
     )
     parser.add_argument("--rounds", type=int, metavar="N", help="5 if not given")
-    parser.add_argument("--only", metavar="SECTIONS", help=f"some of {','.join(SECTIONS)}")
+    parser.add_argument("--only", metavar="SECTIONS", help=f"some of {','.join(sections)}")
     parser.add_argument("--quick", action="store_true", help="less of everything, noisy")
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (1 if options.quick else 5)
-    options.only = options.only.split(",") if options.only else list(SECTIONS)
-    if unknown := set(options.only) - set(SECTIONS):
-        parser.error(f"--only: expected some of {','.join(SECTIONS)}, got {','.join(unknown)}")
+    options.only = options.only.split(",") if options.only else list(sections)
+    if unknown := set(options.only) - set(sections):
+        parser.error(f"--only: expected some of {','.join(sections)}, got {','.join(unknown)}")
     return options
+
+
+def write(text: str) -> None:
+    """Print one table, or what is said beside it, as soon as it is there."""
+    sys.stdout.write(text + "\n\n")
+    sys.stdout.flush()
+
+
+def begun(options: argparse.Namespace, stack: ExitStack) -> Bench:
+    """Say where and when it is measured; give a bench, whose folder goes with the stack."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that PostgreSQL is stopped
+    write(f"{machine()}; {options.rounds} rounds. Medians; {load()}.")
+    scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.on)))
+    scratch.chmod(0o711)  # PostgreSQL may have a user of its own
+    return Bench(options, scratch)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, and print Markdown."""
-    options = parse(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that PostgreSQL is stopped
-
-    def write(text: str) -> None:
-        sys.stdout.write(text + "\n\n")
-        sys.stdout.flush()
-
-    write(f"{machine()}; {options.rounds} rounds. Medians; {load()}.")
+    options = parse(arguments, __doc__, list(SECTIONS))
     with ExitStack() as stack:
-        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=options.on)))
-        scratch.chmod(0o711)  # PostgreSQL has a user of its own
-        bench = Bench(options, scratch)
+        bench = begun(options, stack)
         if bench.peers is not None and {"rates", "recovery"} & {*options.only}:
-            bench.postgres = stack.enter_context(postgres(scratch))
-            if bench.postgres is None:
+            bench.server = stack.enter_context(server(bench.scratch))
+            if bench.server is None:
                 write("PostgreSQL is not installed: DBOS is measured on SQLite only.")
         elif bench.peers is None:
             write("DBOS is not measured: --peers FOLDER installs it there.")

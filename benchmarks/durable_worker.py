@@ -1,7 +1,7 @@
 """One measurement of `durable.py`, alone in a process: a request as JSON in, an answer out.
 
 A contender is given by name, how it runs ("threads" or "asyncio"), and a folder, or a database's
-address, in which it writes.
+address, in which it writes; `postgresql.py` has its measurements made here, too.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from durable_operations import ARGUMENTS, COROUTINES, PLAIN
 from durable_peers import Loop, Tables, Threads, bare, recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from py_api_saga import Saga
-    from py_api_saga.journal import SQLiteJournal
+    from py_api_saga.journal import PostgreSQLJournal, SQLiteJournal
+
+    Journal = PostgreSQLJournal | SQLiteJournal
 
 BARE, SKETCH, THIS, DBOS = "bare", "sketch", "this library", "DBOS"
 THIS_GIVEN = "this library, given"  # each saga is written once
@@ -41,14 +43,28 @@ ACTIONS = ("reserve", "charge", "book", "release", "refund", "cancel")
 
 
 def open_journal(folder: str, aliases: dict[str, str] | None = None) -> SQLiteJournal:
-    """Open the library's journal."""
+    """Open the library's journal in a file."""
     from py_api_saga.journal import SQLiteJournal  # noqa: PLC0415 - DBOS has none
 
     path = f"{folder}/sagas.db"
     return SQLiteJournal(path, modules=["durable_operations"], aliases=aliases)
 
 
-def checkout(journal: SQLiteJournal, i: int, how: str, count: int = 3) -> Saga:
+def open_served(url: str, aliases: dict[str, str] | None = None) -> PostgreSQLJournal:
+    """Open the library's journal in a database, with its tables."""
+    from py_api_saga.journal import PostgreSQLJournal  # noqa: PLC0415 - DBOS has none
+
+    journal = PostgreSQLJournal(url, modules=["durable_operations"], aliases=aliases)
+    journal.create_schema()
+    return journal
+
+
+def open_at(place: str, aliases: dict[str, str] | None = None) -> Journal:
+    """Open the one or the other."""
+    return (open_served if "://" in place else open_journal)(place, aliases)
+
+
+def checkout(journal: Journal, i: int, how: str, count: int = 3) -> Saga:
     """Build a saga, as is done for each request."""
     from py_api_saga import Saga  # noqa: PLC0415 - DBOS has none
 
@@ -61,7 +77,7 @@ def checkout(journal: SQLiteJournal, i: int, how: str, count: int = 3) -> Saga:
     return saga
 
 
-def checkout_once(journal: SQLiteJournal, how: str) -> Saga:
+def checkout_once(journal: Journal, how: str) -> Saga:
     """Write the same saga once; what each run is given is its order."""
     from py_api_saga import Saga, given  # noqa: PLC0415 - DBOS has none
 
@@ -79,7 +95,7 @@ def start(name: str, how: str, place: str) -> Callable[[int], Any]:
     if name == SKETCH:
         tables = Tables(f"{place}/sagas.db")
         return Loop(tables).run if how == "asyncio" else Threads(tables).run
-    journal = open_journal(place)
+    journal = open_at(place)
     if name == THIS_GIVEN:
         saga = checkout_once(journal, how)
         if how == "asyncio":
@@ -205,28 +221,8 @@ def count(place: str, how: str, at_once: int, sagas: int, operations: int) -> di
     """Run so many sagas of so many operations; tell commits, and bytes beyond none, per saga."""
     empty = size_of_none(f"{place}/empty")
     journal = open_journal(place)
-    numbers = iter(range(sagas))
     journal.shared.open()
-
-    def work() -> None:
-        for i in numbers:
-            checkout(journal, i, how, operations).orchestrator_execute()
-
-    async def work_in_loop() -> None:
-        for i in numbers:
-            await checkout(journal, i, how, operations).aorchestrator_execute()
-
-    async def main() -> None:
-        await asyncio.gather(*(work_in_loop() for _ in range(at_once)))
-
-    if how == "asyncio":
-        asyncio.run(main())
-    else:
-        threads = [threading.Thread(target=work) for _ in range(at_once)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    run_all(journal, how, at_once, range(sagas), operations)
     commits = journal.shared.file.count
     journal.close()
     path = f"{place}/sagas.db"
@@ -235,6 +231,56 @@ def count(place: str, how: str, at_once: int, sagas: int, operations: int) -> di
     bodies: int = connection.execute(query).fetchone()[0]
     size = Path(path).stat().st_size - empty
     return {"commits": commits / sagas, "bytes": size / sagas, "bodies": bodies / sagas}
+
+
+def run_all(
+    journal: Journal, how: str, at_once: int, numbers: Iterable[int], operations: int = 3
+) -> None:
+    """Run a saga for each of these numbers, so many at once."""
+    left = iter(numbers)
+
+    def work() -> None:
+        for i in left:
+            checkout(journal, i, how, operations).orchestrator_execute()
+
+    async def work_in_loop() -> None:
+        for i in left:
+            await checkout(journal, i, how, operations).aorchestrator_execute()
+
+    async def main() -> None:
+        await asyncio.gather(*(work_in_loop() for _ in range(at_once)))
+
+    if how == "asyncio":
+        asyncio.run(main())
+        return
+    threads = [threading.Thread(target=work) for _ in range(at_once)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def count_served(url: str, how: str, at_once: int, sagas: int) -> dict[str, float]:
+    """Tell commits, bytes of write-ahead log, on disk and of bodies per saga, in a database.
+
+    Without those of the first sagas, with which the tables and what PostgreSQL knows of them begin.
+    """
+    journal = open_served(url)
+    connection = importlib.import_module("psycopg").connect(url, autocommit=True)
+    for table in ("saga_saga", "saga_entry"):  # it has its own time
+        connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
+    begin = max(at_once, 50)
+    run_all(journal, how, at_once, range(begin))
+    query = """
+        SELECT pg_current_wal_insert_lsn() - '0/0', pg_total_relation_size('saga_saga'),
+          pg_total_relation_size('saga_entry'), (SELECT sum(octet_length(body)) FROM saga_entry)
+    """
+    commits, before = journal.bench.commits, connection.execute(query).fetchone()
+    run_all(journal, how, at_once, range(begin, begin + sagas))
+    commits, after = journal.bench.commits - commits, connection.execute(query).fetchone()
+    names = ("wal", "saga", "entry", "bodies")
+    grown = [float(new - old) / sagas for new, old in zip(after, before, strict=True)]
+    return {"commits": commits / sagas, **dict(zip(names, grown, strict=True))}
 
 
 def size_of_none(place: str) -> int:
@@ -278,7 +324,10 @@ def recover(place: str, how: str) -> dict[str, float]:
 
     prefix = "durable_operations:"
     now_plain = {f"{prefix}{name}_async": f"{prefix}{name}" for name in ACTIONS}
-    journal = open_journal(place, now_plain if how == "threads" else None)
+    if "://" in place:  # nobody waits until the lease of who was killed is over
+        with importlib.import_module("psycopg").connect(place) as connection:
+            connection.execute("UPDATE saga_owner SET expires = 0")
+    journal = open_at(place, now_plain if how == "threads" else None)
     begun, cpu = time.perf_counter(), time.process_time()
     done = recover(journal) if how == "threads" else asyncio.run(arecover(journal))
     seconds = time.perf_counter() - begun
@@ -314,6 +363,9 @@ def count_dbos(place: str) -> Callable[[], int]:
 
 def fill(place: str, sagas: int) -> None:
     """Let a journal hold so many sagas that have ended."""
+    if "://" in place:
+        fill_served(place, sagas)
+        return
     bodies = sample(place)
     journal = open_journal(place)
     journal.shared.open()
@@ -322,6 +374,24 @@ def fill(place: str, sagas: int) -> None:
     for first in range(1, sagas, 1000):
         bare(tables, bodies, 1000, first)
     tables.connection.close()
+
+
+def fill_served(url: str, sagas: int) -> None:
+    """Do so in a database: copies of one saga that was run."""
+    journal = open_served(url)
+    checkout(journal, 0, "threads").orchestrator_execute()
+    journal.close()
+    with importlib.import_module("psycopg").connect(url) as connection:
+        connection.execute(
+            "INSERT INTO saga_saga(saga_id, name, status, epoch, owner, tries, created, changed,"
+            " due) SELECT 'copy-' || i, name, status, epoch, owner, tries, created, changed, due"
+            " FROM saga_saga, generate_series(2, %s) AS i",
+            (sagas,),
+        )
+        connection.execute(
+            "INSERT INTO saga_entry(saga, n, at, body) SELECT saga.number, n, at, body"
+            " FROM saga_entry, (SELECT number FROM saga_saga WHERE saga_id LIKE 'copy-%') AS saga"
+        )
 
 
 # --- many at once ---------------------------------------------------------------------------------
@@ -398,6 +468,7 @@ def decay(place: str, sagas: int, at_once: int, ids: str) -> dict[str, list[floa
 MEASURES: dict[str, Callable[..., Any]] = {
     "rate": rate,
     "count": count,
+    "count served": count_served,
     "hold": hold,
     "recover": recover,
     "recover dbos": recover_dbos,

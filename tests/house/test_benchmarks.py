@@ -5,9 +5,12 @@ import subprocess
 import sys
 from itertools import groupby
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 from paths import ROOT
+from servers.children import ROOM, Missing, in_memory
+from servers.postgresql import programs
 from world import unmeasured
 
 SCRIPT = ROOT / "benchmarks" / "core.py"
@@ -118,6 +121,23 @@ def test_durable_sagas_are_measured_without_peers() -> None:
         assert named in rows
     assert "| asyncio is imported | no: PASS |" in done.stdout
     assert "DBOS is not measured: --peers FOLDER installs it there." in rows
+
+
+def test_what_a_saga_writes_in_postgresql_is_what_it_may() -> None:
+    """Commits and the write-ahead log are counted, not timed; the rest takes minutes."""
+    options = ("--quick", "--only", "writes", "--on", in_memory(ROOM) or gettempdir())
+    try:
+        programs()
+    except Missing as missing:
+        pytest.skip(f"there is no {missing}")
+
+    done = measure(*options, script=SCRIPT.with_name("postgresql.py"))
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    (row,) = (line for line in done.stdout.splitlines() if " at once | " in line)
+    assert row.startswith("| threads, 1 at once | 4.00 (≤ 4: PASS) | ")
+    assert "PASS" in row.split(" | ")[4]
 
 
 def test_a_section_that_there_is_not_is_refused() -> None:

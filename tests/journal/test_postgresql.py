@@ -709,10 +709,33 @@ def test_a_row_that_nobody_tried_again_is_followed_by_the_next(
 ) -> None:
     """It is the last word of a commit that seemed to fail."""
     claim = begin(journal)
-    database.ask("INSERT INTO saga_entry SELECT number, 2, 0, '[2]' FROM saga_saga")
+    database.ask(
+        "INSERT INTO saga_entry(saga, n, at, body) SELECT number, 2, 0, '[2]' FROM saga_saga"
+    )
     write(journal, Append(claim, "[3]", None)).check()
 
     assert bodies(journal) == ["[1]", "[2]", "[3]"]
+
+
+def test_a_row_that_is_committed_while_it_is_written_again_counts_once(
+    journal: PostgreSQLJournal, database: Database
+) -> None:
+    """By a commit that seemed to fail, and what is written with it is written all the same."""
+    claim, also = begin(journal), begin(journal, "also")
+    server = journal.bench.server
+    append = server.queries["append"].replace(b" SKIP LOCKED", b"")  # it waits: what it sees is old
+    server.queries = {**server.queries, "append": append}
+    change, other = Append(claim, "[2]", None), Append(also, "[2]", None)
+    with transaction(database) as lost:
+        lost.execute(*appending(journal, claim, 2))
+        writing = threading.Thread(target=journal.write, args=(change, other), daemon=True)
+        writing.start()
+        until(lambda: database.ask("SELECT 1 FROM pg_locks WHERE NOT granted"))
+        lost.commit()
+    writing.join(PATIENCE)
+
+    assert change.check().rows == other.check().rows == 2
+    assert bodies(journal) == bodies(journal, "also") == ["[1]", "[2]"]
 
 
 def test_an_id_that_this_process_has_tried_is_tried_again(

@@ -76,7 +76,9 @@ def test_no_table_is_read_from_end_to_end(database: Database) -> None:
             " SELECT 's' || i, 'x', CASE WHEN i % 100 = 0 THEN i / 100 % 3 ELSE 3 END,"
             " 1, 3, 0, i, i, 0 FROM generate_series(1, 100000) AS i"
         )
-        connection.execute("INSERT INTO saga_entry SELECT number, 1, 0, '[1]' FROM saga_saga")
+        connection.execute(
+            "INSERT INTO saga_entry(saga, n, at, body) SELECT number, 1, 0, '[1]' FROM saga_saga"
+        )
         wrong = {
             (plans, name): plan
             for plans in ("force_custom_plan", "force_generic_plan")

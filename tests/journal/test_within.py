@@ -682,7 +682,8 @@ def test_no_table_is_read_from_end_to_end(
         " SELECT 'old' || i, 3, 1, 0, 0, 0, 0, 0 FROM generate_series(1, 20000) AS i"
     )
     database.ask(
-        "INSERT INTO saga_entry SELECT number, 1, 0, '[]' FROM saga_saga ON CONFLICT DO NOTHING"
+        "INSERT INTO saga_entry(saga, n, at, body) SELECT number, 1, 0, '[]' FROM saga_saga"
+        " ON CONFLICT DO NOTHING"
     )
     count = (
         "SELECT sum(seq_scan) FROM pg_stat_user_tables"

@@ -300,13 +300,15 @@ class Cluster:
 def clusters() -> Iterator[Callable[..., Cluster]]:
     """Give what makes a PostgreSQL, which is not started; all end with the block.
 
-    Each is in a folder of its own. `size` gives it a disk of so many bytes, `has_clock` a clock;
-    what else is given by name are settings.
+    Each is in a folder of its own, within `on`, or in memory if there is room. `size` gives it a
+    disk of so many bytes, `has_clock` a clock; what else is given by name are settings.
     """
     with ExitStack() as stack:
 
-        def made(*, size: int = 0, has_clock: bool = False, **settings: str) -> Cluster:
-            folder = Path(mkdtemp(prefix="saga-pg-", dir=in_memory(ROOM)))
+        def made(
+            *, on: Path | None = None, size: int = 0, has_clock: bool = False, **settings: str
+        ) -> Cluster:
+            folder = Path(mkdtemp(prefix="saga-pg-", dir=on or in_memory(ROOM)))
             stack.callback(shutil.rmtree, folder, ignore_errors=True)
             disk = None
             if size:
@@ -321,10 +323,10 @@ def clusters() -> Iterator[Callable[..., Cluster]]:
 
 
 @contextmanager
-def cluster(**settings: str) -> Iterator[Cluster]:
-    """Run a PostgreSQL for the time of a block, with settings of its own."""
+def cluster(on: Path | None = None, /, **settings: str) -> Iterator[Cluster]:
+    """Run a PostgreSQL for the time of a block, with settings of its own; see `clusters`."""
     with clusters() as make:
-        it = make(**settings)
+        it = make(on=on, **settings)
         it.make()
         it.start()
         yield it

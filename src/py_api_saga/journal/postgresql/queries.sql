@@ -77,7 +77,10 @@ WHERE s.owner = %(owner)s;
 DELETE FROM {p}owner WHERE number = %(owner)s RETURNING number;
 
 -- name: append
--- The lock is the fence: a claim passes over what is locked, and what was claimed has another epoch.
+-- The lock is the fence: a claim passes over what is locked, and what was claimed has another epoch. A row
+-- that is there was written by a commit of ours whose answer was lost; if that comes between what this
+-- sees and its lock, the key is violated, and all is written again, each saga for itself. ON CONFLICT
+-- would spare that, and log 48 bytes more for each row.
 WITH given AS (
   SELECT * FROM unnest(%(numbers)s::bigint[], %(epochs)s::integer[], %(ns)s::integer[], %(bodies)s::text[],
                        %(statuses)s::smallint[], %(rested)s::boolean[])
@@ -89,7 +92,7 @@ WITH given AS (
   ORDER BY s.number FOR NO KEY UPDATE OF s SKIP LOCKED
 ), written AS (
   INSERT INTO {p}entry(saga, n, at, body) SELECT number, n, {now}, body FROM held
-  ON CONFLICT (saga, n) DO NOTHING RETURNING saga
+  WHERE NOT EXISTS (SELECT FROM {p}entry e WHERE e.saga = held.number AND e.n = held.n) RETURNING saga
 ), moved AS (
   UPDATE {p}saga s SET
     status = coalesce(held.status, s.status),

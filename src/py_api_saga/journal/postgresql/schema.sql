@@ -3,22 +3,24 @@
 
 -- name: saga
 -- A saga at a glance; written when it is created, claimed or left, and when its status changes.
+-- Columns of eight bytes come first, so that nothing is padded; and those that change with the last row
+-- stand together, as PostgreSQL logs of a new version what is between the first change and the last.
 CREATE TABLE IF NOT EXISTS {p}saga(
   number  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  saga_id text COLLATE "C" NOT NULL UNIQUE,
-  name    text,
+  created bigint NOT NULL,
+  due     bigint NOT NULL,  -- recovery leaves it alone until then
+  epoch   integer NOT NULL, -- how often it was claimed: older claims may not write
+  tries   integer NOT NULL, -- claims by recovery
+  changed bigint NOT NULL,
+  owner   bigint NOT NULL,  -- the process that drives it, 0: none
   status  smallint NOT NULL CHECK (status BETWEEN 0 AND 4),
   -- 0 running      -> 1, 2, 3
   -- 1 compensating -> 2, 4
   -- 2 stuck        -> 0, 1, 3, 4: a person decided, or something landed late
   -- 3 completed
   -- 4 compensated  -> 1: something landed late
-  epoch   integer NOT NULL, -- how often it was claimed: older claims may not write
-  owner   bigint NOT NULL,  -- the process that drives it, 0: none
-  tries   integer NOT NULL, -- claims by recovery
-  created bigint NOT NULL,
-  changed bigint NOT NULL,
-  due     bigint NOT NULL,  -- recovery leaves it alone until then
+  saga_id text COLLATE "C" NOT NULL UNIQUE,
+  name    text,
   digest  text              -- of what it was to do, once its rows are purged
 );
 
@@ -39,8 +41,8 @@ CREATE INDEX IF NOT EXISTS {n}saga_named ON {p}saga(name, number) WHERE name IS 
 -- body is text, since json and jsonb refuse some of what JSON may hold.
 CREATE TABLE IF NOT EXISTS {p}entry(
   saga bigint NOT NULL,
-  n    integer NOT NULL, -- from 1
   at   bigint NOT NULL,
+  n    integer NOT NULL, -- from 1
   body text NOT NULL,    -- [[what, operation, kind, attempt, generation, value], ...]
   PRIMARY KEY (saga, n)
 );
