@@ -83,6 +83,7 @@ HOUSE = (
     ("journal.postgresql.driver",),
     ("journal.postgresql.trouble", "journal.postgresql.place"),
     ("journal.postgresql.connections",),
+    ("journal.postgresql.exchange",),
     ("journal.postgresql.server",),
     ("journal.postgresql.writes",),
     (

@@ -18,8 +18,9 @@ from py_api_saga import chance, clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import Change, Claim, Create, Leave, milliseconds, taken_over
 from py_api_saga.journal.postgresql.connections import Connection
+from py_api_saga.journal.postgresql.exchange import Found
 from py_api_saga.journal.postgresql.lease import Heartbeat, Lease
-from py_api_saga.journal.postgresql.server import LONGEST_PAUSE, PAUSE, Asked, Found, Server
+from py_api_saga.journal.postgresql.server import LONGEST_PAUSE, PAUSE, Asked, Server
 from py_api_saga.journal.postgresql.trouble import (
     UnreachableError,
     cannot,

@@ -65,14 +65,10 @@ class EngineConnections:
         lent = self._lent()
         try:
             connection: Connection = lent.driver_connection
-            before = (
-                connection.autocommit, connection.row_factory, connection.cursor_factory,
-                connection.prepare_threshold,
-            )  # fmt: skip
+            before = connection.autocommit, connection.row_factory, connection.cursor_factory
             _fit(connection)
             yield connection
-            connection.autocommit, connection.row_factory = before[:2]
-            connection.cursor_factory, connection.prepare_threshold = before[2:]
+            connection.autocommit, connection.row_factory, connection.cursor_factory = before
         except BaseException:
             lent.invalidate()
             raise

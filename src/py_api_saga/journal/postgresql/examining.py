@@ -7,8 +7,9 @@ from typing import Any
 from py_api_saga import clock
 from py_api_saga.journal.changes import STATUS_OF
 from py_api_saga.journal.health import Health
+from py_api_saga.journal.postgresql.exchange import Found
 from py_api_saga.journal.postgresql.queries import VERSION
-from py_api_saga.journal.postgresql.server import Found, Server
+from py_api_saga.journal.postgresql.server import Server
 
 _LONG = 3600  # seconds for which a transaction may be open
 _APART = 5.0  # seconds by which clocks may differ before it is said

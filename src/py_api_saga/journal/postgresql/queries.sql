@@ -130,7 +130,7 @@ WITH given AS (
   WHERE pg_try_advisory_xact_lock(hashtextextended('{p}' || saga_id, 0))
 ), created AS (
   INSERT INTO {p}saga(saga_id, name, status, epoch, owner, tries, created, changed, due)
-  SELECT saga_id, name, 0, driven::integer, CASE WHEN driven THEN %(owner)s ELSE 0 END, 0, t, t, 0
+  SELECT saga_id, name, 0, driven::integer, CASE WHEN driven THEN %(owner)s::bigint ELSE 0 END, 0, t, t, 0
   FROM given, (SELECT {now} AS t) AS clock ORDER BY saga_id
   ON CONFLICT (saga_id) DO NOTHING RETURNING number, saga_id, created
 ), first AS (

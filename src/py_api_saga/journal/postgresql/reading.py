@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary, milliseconds
-from py_api_saga.journal.postgresql.server import Found, Server
+from py_api_saga.journal.postgresql.exchange import Found
+from py_api_saga.journal.postgresql.server import Server
 from py_api_saga.journal.postgresql.writes import array
 from py_api_saga.journal.prefixes import past
 from py_api_saga.status import SagaStatus

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from psycopg.pq import PipelineStatus, TransactionStatus
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.postgresql.connections import Connection, Connections
-from py_api_saga.journal.postgresql.queries import VERSION, Naming, statements
+from py_api_saga.journal.postgresql.exchange import Found, exchange
+from py_api_saga.journal.postgresql.queries import (
+    STATEMENT_TIMEOUT,
+    VERSION,
+    Naming,
+    statements,
+)
 from py_api_saga.journal.postgresql.trouble import (
     UNPREPARED,
     UnreachableError,
@@ -21,7 +28,6 @@ from py_api_saga.journal.postgresql.trouble import (
     is_gone,
 )
 
-Found: TypeAlias = "list[tuple[Any, ...]]"
 Asked: TypeAlias = tuple[
     str, Mapping[str, Any] | None
 ]  # a statement by name, what it is asked with
@@ -30,7 +36,6 @@ OLDEST = 150000  # the first release of PostgreSQL that it is tested with
 FRESH = 10.0  # seconds for which its clock is believed to go as ours does
 PAUSE = 0.02  # seconds before something is tried again, twice that the next time, and so on
 LONGEST_PAUSE = 1.0
-_PREPARED_FROM = 2  # times that a statement was sent: a process sends the same few for ever
 
 
 class Server:
@@ -57,6 +62,7 @@ class Server:
         self.was_reached = False
         self._ahead = 0.0  # its clock of ours, in seconds
         self._asked: float | None = None  # when that was found, by ours
+        self._prepared: WeakKeyDictionary[Connection, set[bytes]] = WeakKeyDictionary()
 
     @property
     def place(self) -> str:
@@ -121,7 +127,7 @@ class Server:
 
     def ask(self, connection: Connection, name: str) -> Found:
         """Ask one thing, by itself."""
-        return connection.execute(self.queries[name], prepare=False).fetchall()
+        return exchange(connection, [(self.queries[name], None)], None, self._silence(1))[0]
 
     def not_made(self) -> JournalError:
         """The tables are not there."""
@@ -155,24 +161,28 @@ class Server:
     # --- transactions ----------------------------------------------------------------------------
 
     def transact(
-        self, connection: Connection, asked: Iterable[Asked], begin: str = "begin"
+        self, connection: Connection, asked: Sequence[Asked], begin: str = "begin"
     ) -> list[Found]:
         """Send statements as one transaction, in one round trip, and give what each has found."""
         queries = self.queries
-        threshold = _PREPARED_FROM if self.can_prepare else None
-        if connection.prepare_threshold not in (None, threshold):  # None: its engine says never
-            connection.prepare_threshold = threshold
+        script: list[tuple[bytes, Mapping[str, Any] | None]]
+        script = [(queries[begin], None), (queries["settings"], None)]
+        script += [(queries[name], given) for name, given in asked]
+        script.append((queries["commit"], None))
+        prepared = None
+        # What is read on may be lent, and be reset; and an engine may say that it is never done.
+        if self.can_prepare and begin == "begin" and connection.prepare_threshold is not None:
+            prepared = self._prepared.setdefault(connection, set())
         sent = clock.boottime()
-        with connection.pipeline():
-            execute = connection.execute
-            execute(queries[begin])
-            told = execute(queries["settings"])
-            cursors = [execute(queries[name], given) for name, given in asked]
-            execute(queries["commit"])
+        _, told, *found, _ = exchange(connection, script, prepared, self._silence(len(asked)))
         answered = clock.boottime()
-        self._ahead = told.fetchall()[0][0] / 1000 - (sent + answered) / 2
+        self._ahead = told[0][0] / 1000 - (sent + answered) / 2
         self._asked = answered
-        return [cursor.fetchall() for cursor in cursors]
+        return found
+
+    def _silence(self, statements: int) -> float:
+        """Give the seconds after which its silence means that it hangs: each may take its time."""
+        return self.patience + STATEMENT_TIMEOUT * statements
 
     def is_clean(self, connection: Connection) -> bool:
         """Tell whether a transaction may begin on a connection: nobody was interrupted on it."""

@@ -32,7 +32,8 @@ from py_api_saga.journal.changes import (
     milliseconds,
     taken_over,
 )
-from py_api_saga.journal.postgresql.server import Asked, Found
+from py_api_saga.journal.postgresql.exchange import Found
+from py_api_saga.journal.postgresql.server import Asked
 
 
 def array(values: Iterable[int | bool | None]) -> str:
