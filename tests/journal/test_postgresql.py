@@ -799,6 +799,34 @@ def test_a_server_that_does_not_answer_is_cut_off(open_at: Open, database: Datab
         write(journal, Leave(Claim("")))
 
 
+def test_whoever_reads_gives_up_on_a_server_that_does_not_answer(
+    open_at: Open, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its own clock, on whatever system; and reads again when there is an answer."""
+    monkeypatch.setattr(f"{Server.__module__}.STATEMENT_TIMEOUT", 0.1)  # each may take that long
+    with proxy(int(database.url.rpartition(":")[2].partition("/")[0])) as network:
+        address = f"@127.0.0.1:{network.port}/"
+        url = database.url[: database.url.rindex("@")] + address + database.url.rpartition("/")[2]
+        journal = open_at(url=url, patience=1)
+        begin(journal)
+        network.swallow()
+        with pytest.raises(JournalError, match="cannot be read: .* does not answer"):
+            journal.find("a")
+        network.pass_on()
+
+        assert bodies(journal) == ["[1]"]
+
+
+def test_what_is_larger_than_the_network_takes_at_once_is_written(
+    journal: PostgreSQLJournal,
+) -> None:
+    """The rest is sent as soon as there is room for it."""
+    large = f'["{"x" * 8_000_000}"]'
+    write(journal, Create("large", None, large)).check()
+
+    assert bodies(journal, "large") == [large]
+
+
 def test_nobody_waits_for_a_connection_longer_than_it_likes(
     open_at: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

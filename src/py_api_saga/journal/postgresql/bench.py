@@ -8,7 +8,6 @@ there is a connection nobody is bound to wait: the batch stays open, as at a gat
 from __future__ import annotations
 
 import os
-import socket
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -65,7 +64,6 @@ class Bench:
         self.is_closed = False
         self._connection: Connection | None = None
         self._beating: Connection | None = None  # the heartbeat's
-        self._since: float | None = None  # when what is being written was sent
         self._out: float | None = None  # since when there is no connection
         self._is_registered = False  # the database knows our number
         self._unsure: set[str] = set()  # ids of which a transaction of ours may not have ended
@@ -81,7 +79,7 @@ class Bench:
 
     def record(self, batch: Batch) -> bool:
         """Settle every change of a batch; false if no connection is to be had as yet."""
-        self.heartbeat.start()  # which also ends what hangs
+        self.heartbeat.start()
         interrupt: Exception | None = None
         pause, until = PAUSE, clock.monotonic() + self.server.patience
         while (problem := self._attempt(batch)) is not None:
@@ -170,11 +168,7 @@ class Bench:
 
     def _transact(self, connection: Connection, asked: Sequence[Asked]) -> dict[str, Found]:
         """Send statements as one transaction, and give what each has found by its name."""
-        self._since = clock.boottime()
-        try:
-            found = self.server.transact(connection, asked)
-        finally:
-            self._since = None
+        found = self.server.transact(connection, asked)
         self.commits += 1
         return {name: rows for (name, _), rows in zip(asked, found, strict=True)}
 
@@ -347,22 +341,8 @@ class Bench:
                 connection.close()
 
     def is_idle(self) -> bool:
-        """Tell whether nothing is driven, nor written."""
-        return not self.desk.running and self._since is None
-
-    def cut(self) -> None:
-        """End a write that the server does not answer: nothing is raised while it hangs.
-
-        The socket is shut down, which wakes whoever waits for it; to close it would not.
-        """
-        since, connection = self._since, self._connection
-        if (
-            since is not None
-            and connection is not None
-            and clock.boottime() - since > self.server.patience
-        ):
-            with suppress(Exception), socket.socket(fileno=os.dup(connection.fileno())) as ear:
-                ear.shutdown(socket.SHUT_RDWR)
+        """Tell whether nothing is driven."""
+        return not self.desk.running
 
     def goes_on(self, change: Change) -> bool:
         """Tell whether a change is settled so that a call may follow."""

@@ -9,15 +9,16 @@ https://www.postgresql.org/docs/current/libpq-pipeline-mode.html
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterable, Mapping
+import selectors
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from hashlib import sha256
+from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Any, NamedTuple, TypeAlias
 
 from psycopg.adapt import Transformer
 from psycopg.pq import ConnStatus, ExecStatus
-from psycopg.waiting import Ready, Wait
 
 from py_api_saga import clock
 from py_api_saga.journal.postgresql.connections import Connection
@@ -26,6 +27,8 @@ from py_api_saga.journal.postgresql.driver import psycopg
 Found: TypeAlias = "list[tuple[Any, ...]]"
 Given: TypeAlias = Mapping[str, Any]
 
+# Of one descriptor, whatever its number; Windows has no other than the second.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _PARAMETER = re.compile(rb"%\((\w+)\)s")
 _SILENT = "the server does not answer"
 _GONE = "the server has closed the connection"
@@ -105,10 +108,10 @@ def exchange(
                 pgconn.send_query_prepared(name, values)
             new.append(b"")
         pgconn.pipeline_sync()
-        results = connection.wait(_answers(pgconn, patience))
+        results = _answers(pgconn, patience)
         found: list[Found] = []
         rows = Transformer()
-        for name, result in zip(new, results, strict=False):  # fewer, if the connection was lost
+        for name, result in zip(new, results, strict=False):  # or fewer
             if result.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(result)
             if name:
@@ -119,8 +122,6 @@ def exchange(
                 found.append(rows.load_rows(0, result.ntuples, tuple))
             else:
                 found.append([])
-        if len(found) < len(calls):
-            raise psycopg.OperationalError(_GONE)
         return found
     finally:
         if pgconn.status != ConnStatus.BAD:
@@ -128,35 +129,41 @@ def exchange(
                 pgconn.exit_pipeline_mode()
 
 
-def _answers(pgconn: Any, patience: float) -> Generator[Wait, Ready | int, list[Any]]:
+def _answers(pgconn: Any, patience: float) -> list[Any]:
     """Send what is to be sent, and take in answers until all is done, or nothing more comes."""
     until = clock.boottime() + patience
     results: list[Any] = []
-    try:
-        while pgconn.flush():
-            if (yield from _ready(Wait.RW, until)) & Ready.R:
-                pgconn.consume_input()
-        empty = 0  # in a row: there is one after each answer
-        while empty < 2:  # noqa: PLR2004 - a connection that was lost has no more
-            while pgconn.is_busy():
-                yield from _ready(Wait.R, until)
-                pgconn.consume_input()
-            result = pgconn.get_result()
-            empty = empty + 1 if result is None else 0
-            if result is not None:
+    with _Selector() as selector:
+        selector.register(pgconn.socket, EVENT_READ)
+        try:
+            while pgconn.flush():
+                selector.modify(pgconn.socket, EVENT_READ | EVENT_WRITE)
+                if _ready(selector, until) & EVENT_READ:
+                    pgconn.consume_input()
+            selector.modify(pgconn.socket, EVENT_READ)
+            nones = 0  # in a row: there is one after each answer
+            while nones < 2:  # noqa: PLR2004 - libpq says before that the connection is lost
+                while pgconn.is_busy():
+                    _ready(selector, until)
+                    pgconn.consume_input()
+                result = pgconn.get_result()
+                nones = nones + 1 if result is None else 0
+                if result is None:
+                    continue
                 if result.status == ExecStatus.PIPELINE_SYNC:
-                    break
+                    return results
                 results.append(result)
-    except psycopg.OperationalError:
-        # The server has said why, before it closed the connection.
-        if not any(result.status == ExecStatus.FATAL_ERROR for result in results):
-            raise
+            raise psycopg.OperationalError(_GONE)  # noqa: TRY301  # pragma: no cover - as said
+        except psycopg.OperationalError:
+            # The server has said why, before it closed the connection.
+            if not any(result.status == ExecStatus.FATAL_ERROR for result in results):
+                raise
     return results
 
 
-def _ready(what: Wait, until: float) -> Generator[Wait, Ready | int, int]:
-    """Wait until something can be read or written; psycopg looks in every tenth of a second."""
-    while not (ready := (yield what)):
-        if clock.boottime() > until:
-            raise psycopg.OperationalError(_SILENT)
-    return ready
+def _ready(selector: BaseSelector, until: float) -> int:
+    """Wait until something can be read or written."""
+    found = selector.select(max(0.0, until - clock.boottime()))
+    if not found:
+        raise psycopg.OperationalError(_SILENT)
+    return found[0][1]

@@ -81,9 +81,6 @@ class Tenant(Protocol):
     def is_idle(self) -> bool:
         """Tell whether nothing is driven."""
 
-    def cut(self) -> None:
-        """End a write that the server does not answer, if there is one."""
-
 
 class Heartbeat:
     """A thread that renews a lease while it is needed and nothing that is written does so."""
@@ -123,7 +120,6 @@ class Heartbeat:
         pause, idle = min(every, LONGEST_BEAT), 0.0
         try:
             while not wake.wait(pause) and self._is_ours():
-                tenant.cut()
                 idle = idle + pause if tenant.is_idle() else 0.0
                 if idle >= IDLE_BEATS * every and self._ends():
                     break

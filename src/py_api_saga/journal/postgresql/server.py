@@ -174,14 +174,15 @@ class Server:
         if self.can_prepare and begin == "begin" and connection.prepare_threshold is not None:
             prepared = self._prepared.setdefault(connection, set())
         sent = clock.boottime()
-        _, told, *found, _ = exchange(connection, script, prepared, self._silence(len(asked)))
+        silence = self.patience if begin == "begin" else self._silence(len(asked))
+        _, told, *found, _ = exchange(connection, script, prepared, silence)
         answered = clock.boottime()
         self._ahead = told[0][0] / 1000 - (sent + answered) / 2
         self._asked = answered
         return found
 
     def _silence(self, statements: int) -> float:
-        """Give the seconds after which its silence means that it hangs: each may take its time."""
+        """Give the seconds after which a reader takes it for gone: each statement has its time."""
         return self.patience + STATEMENT_TIMEOUT * statements
 
     def is_clean(self, connection: Connection) -> bool:
