@@ -215,7 +215,7 @@ MUTANTS = (
     Mutant(
         "names what it prepares as others do",
         f"{DATABASE}::test_no_statement_is_taken_for_what_another_process_has_prepared",
-        (Edit(f"{FOLDER}/driver.py", "name_apart", "chance.number()", "0"),),
+        (Edit(f"{FOLDER}/exchange.py", "_statement", "sha256(text)", "sha256(text[-9:])"),),
     ),
     Mutant(
         "asks twice for each transaction",

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol, TypeAlias
 
-from py_api_saga.journal.postgresql.driver import name_apart, psycopg
+from py_api_saga.journal.postgresql.driver import psycopg
 from py_api_saga.journal.postgresql.place import parsed, shown
 from py_api_saga.journal.postgresql.trouble import UnreachableError, unreachable
 from py_api_saga.journal.reentry import interrupted, is_held
@@ -81,12 +81,9 @@ class MadeConnections:
         if "," in str(given.get("host", "")) or "," in str(given.get("hostaddr", "")):
             given = {"target_session_attrs": "read-write", **given}
         try:
-            made = psycopg.connect(**{**given, "autocommit": True, "client_encoding": "UTF8"})
+            return psycopg.connect(**{**given, "autocommit": True, "client_encoding": "UTF8"})
         except (psycopg.Error, UnicodeError, ValueError, OSError) as error:
             problem = unreachable(error)
-        else:
-            name_apart(made)
-            return made
         raise problem  # out here nothing of the driver's is its context
 
     def _reader(self) -> _Reader:

@@ -12,7 +12,7 @@ from typing import Any
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.postgresql.connections import Connection
-from py_api_saga.journal.postgresql.driver import name_apart, psycopg
+from py_api_saga.journal.postgresql.driver import psycopg
 from py_api_saga.journal.postgresql.journal import DatabaseJournal, Durability
 from py_api_saga.journal.postgresql.queries import Naming
 from py_api_saga.journal.postgresql.trouble import unreachable
@@ -95,7 +95,6 @@ def _fit(connection: Connection) -> None:
     connection.autocommit = True
     connection.row_factory = psycopg.rows.tuple_row
     connection.cursor_factory = psycopg.Cursor
-    name_apart(connection)
 
 
 def _problem(engine: Any) -> str:

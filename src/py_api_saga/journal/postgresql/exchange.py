@@ -38,7 +38,9 @@ class _Statement(NamedTuple):
     """A query as the server has it.
 
     Attributes:
-        name: What it is prepared as: by its text, as a pooler may give us a session of others.
+        name: What it is prepared as. It is made of the text: through a pooler that gives a
+            transaction to another session, a name that is counted would mean what another process
+            has prepared there by it, and that would run in its place, unnoticed.
         text: With numbers for its parameters.
         parameters: Their names, in order.
     """
@@ -110,7 +112,7 @@ def exchange(
         pgconn.pipeline_sync()
         results = _answers(pgconn, patience)
         found: list[Found] = []
-        rows = Transformer()
+        rows = Transformer(connection)
         for name, result in zip(new, results, strict=False):  # or fewer
             if result.status == ExecStatus.FATAL_ERROR:
                 raise psycopg.errors.error_from_result(result)
