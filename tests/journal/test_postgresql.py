@@ -49,7 +49,7 @@ from py_api_saga.journal.changes import (
 )
 from py_api_saga.journal.postgresql.server import Server
 from py_api_saga.journal.postgresql.trouble import UnreachableError
-from py_api_saga.journal.postgresql.writes import array, texts
+from py_api_saga.journal.postgresql.writes import Script
 
 Open = Callable[..., PostgreSQLJournal]
 
@@ -69,18 +69,16 @@ def other(open_at: Open) -> PostgreSQLJournal:
 # --- the fence -----------------------------------------------------------------------------------
 
 
-def appending(journal: PostgreSQLJournal, claim: Claim, n: int) -> tuple[Any, Any]:
-    """Give the statement that appends a row, and what it is asked with."""
-    given = {
-        "owner": claim.owner,
-        "numbers": array([claim.number]),
-        "epochs": array([claim.epoch]),
-        "ns": array([n]),
-        "bodies": texts([f"[{n}]"]),
-        "statuses": array([None]),
-        "rested": array([False]),
-    }
-    return journal.bench.server.queries["append"], given
+def asking(journal: PostgreSQLJournal, change: Change, owner: int) -> tuple[Any, Any]:
+    """Give the statement that makes a change, and what an owner asks it with."""
+    script = Script(owner, [change], (), ())
+    name, given = [*script.before_claims(), *script.claiming(owner)][0]
+    return journal.bench.server.queries[name], given
+
+
+def appending(journal: PostgreSQLJournal, claim: Claim) -> tuple[Any, Any]:
+    """Give the statement that appends the second row, and what it is asked with."""
+    return asking(journal, Append(claim, "[2]", None), claim.owner)
 
 
 def test_nobody_claims_a_saga_while_a_row_is_being_written(
@@ -89,7 +87,7 @@ def test_nobody_claims_a_saga_while_a_row_is_being_written(
     """Else whoever claims it reads all rows, and then there is one more: an intent nobody knows."""
     claim = begin(journal)
     with transaction(database) as writer:
-        writer.execute(*appending(journal, claim, 2))
+        writer.execute(*appending(journal, claim))
         early = write(other, Take(seen(other), force=True))
         writer.commit()
     late = write(other, Take(seen(other), force=True))
@@ -110,7 +108,7 @@ def test_a_claim_counts_rows_that_were_committed_before_its_lock(
     other.bench.server.queries = {**queries, "take": queries["take"].replace(b" SKIP LOCKED", b"")}
     take = Take(seen(other), force=True)
     with transaction(database) as writer:
-        writer.execute(*appending(journal, claim, 2))
+        writer.execute(*appending(journal, claim))
         taking = written(other, take)
         until(lambda: database.ask("SELECT 1 FROM pg_locks WHERE NOT granted"))
         writer.commit()
@@ -221,16 +219,8 @@ def test_an_id_that_an_open_transaction_has_begun_is_not_waited_for(
 ) -> None:
     """`ON CONFLICT` would wait for it, and all sagas of this process with it."""
     journal = open_at(patience=1)
-    create = journal.bench.server.queries["create"]
-    given = {
-        "owner": 0,
-        "ids": texts(["taken"]),
-        "names": texts([None]),
-        "bodies": texts(["[1]"]),
-        "driven": array([False]),
-    }
     with transaction(database) as user:
-        user.execute(create, given)
+        user.execute(*asking(journal, Create("taken", None, "[1]", driven=False), 0))
         taken, free = Create("taken", None, "[1]"), Create("free", None, "[1]")
         journal.write(taken, free)
 
@@ -455,20 +445,10 @@ def test_a_claim_locks_the_lease_that_it_has_found_ended(
     claim = begin(journal)
     expire(journal, database)
     boottime.ahead += 60
-    taker = other.bench.server
     summary = seen(other)
-    given = {
-        "owner": 99,
-        "numbers": array([summary.number]),
-        "epochs": array([summary.epoch]),
-        "statuses": array([0]),
-        "owners": array([summary.owner]),
-        "force": array([False]),
-        "counted": array([1]),
-        "delays": array([0]),
-    }
     with transaction(database) as taking:
-        assert taking.execute(taker.queries["take"], given).fetchall() == [(summary.number,)]
+        found = taking.execute(*asking(other, Take(summary, counted=True), 99)).fetchall()
+        assert found == [(summary.number,)]
         coming_back = written(journal, append := Append(claim, "[2]", None))
         until(lambda: database.ask("SELECT 1 FROM pg_locks WHERE NOT granted"))
         taking.commit()
@@ -726,7 +706,7 @@ def test_a_row_that_is_committed_while_it_is_written_again_counts_once(
     server.queries = {**server.queries, "append": append}
     change, other = Append(claim, "[2]", None), Append(also, "[2]", None)
     with transaction(database) as lost:
-        lost.execute(*appending(journal, claim, 2))
+        lost.execute(*appending(journal, claim))
         writing = threading.Thread(target=journal.write, args=(change, other), daemon=True)
         writing.start()
         until(lambda: database.ask("SELECT 1 FROM pg_locks WHERE NOT granted"))

@@ -491,6 +491,34 @@ def test_a_journal_that_is_not_as_it_should_be_is_told_of(
     assert somebody.ask("SELECT 7") == 7
 
 
+@pytest.mark.parametrize("kind", [PLAIN, LATER_PLAIN])
+def test_what_is_sent_at_once_holds_a_saga_too(
+    journal: PostgreSQLJournal, users: Users, database: Database, kind: str
+) -> None:
+    """In a pipeline of psycopg's: it is there with the rest, and what fails spoils nothing else."""
+    somebody = users(kind)
+    run, it = somebody.run, somebody.it
+    run(it.execute("CREATE TABLE pg_temp.goods (name text)"))
+    absent = _journal(database, prefix="absent_")
+
+    with ExitStack() as stack:
+        pipeline = it.pipeline()
+        if kind == PLAIN:
+            stack.enter_context(pipeline)
+        else:
+            run(pipeline.__aenter__())
+            stack.callback(lambda: run(pipeline.__aexit__(None, None, None)))
+        run(it.execute("INSERT INTO goods VALUES ('mug')"))
+        assert somebody.start(order(), journal, saga_id="x") == "x"
+        with pytest.raises(JournalError, match=r"create_schema\(\)"):
+            somebody.start(order(), absent, saga_id="y")
+        run(it.execute("INSERT INTO goods VALUES ('cup')"))
+    somebody.commit()
+
+    assert somebody.ask("SELECT count(*) FROM goods") == 2
+    assert sagas(database) == 1
+
+
 def test_a_role_that_may_not_write_is_told_so(
     journal: PostgreSQLJournal, somebody: User, database: Database
 ) -> None:

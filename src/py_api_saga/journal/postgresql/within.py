@@ -303,6 +303,9 @@ def by_psycopg(connection: psycopg.Connection[Any], query: bytes, given: Given) 
         cursor.execute(query, given)
         found = cursor.fetchall()[0]
     except BaseException:
+        if connection.pgconn.pipeline_status:  # nothing is done there until it was synced
+            with suppress(psycopg.Error), connection.pipeline():
+                pass
         with suppress(psycopg.Error):  # then what is raised says so
             cursor.execute(_UNDO)
             cursor.execute(_KEEP)
@@ -320,6 +323,10 @@ async def _later_by_psycopg(
         await cursor.execute(query, given)
         found = (await cursor.fetchall())[0]
     except BaseException:
+        if connection.pgconn.pipeline_status:
+            with suppress(psycopg.Error):
+                async with connection.pipeline():
+                    pass
         with suppress(psycopg.Error):
             await cursor.execute(_UNDO)
             await cursor.execute(_KEEP)
