@@ -8,21 +8,21 @@ Only `journal.within()` speaks on the connection of the view.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 from weakref import WeakSet
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.postgresql.connections import Connection, MadeConnections
 from py_api_saga.journal.postgresql.driver import psycopg
-from py_api_saga.journal.postgresql.journal import DatabaseJournal, Durability
+from py_api_saga.journal.postgresql.journal import DatabaseJournal, Options
 from py_api_saga.journal.postgresql.place import shown
-from py_api_saga.journal.postgresql.queries import Naming, statements
+from py_api_saga.journal.postgresql.queries import statements
 from py_api_saga.journal.postgresql.trouble import cannot
 from py_api_saga.journal.postgresql.within import UsersTransaction, by_psycopg
-from py_api_saga.journal.protocol import Codec, Within
+from py_api_saga.journal.protocol import Within
 
 try:
     from django.core.exceptions import ImproperlyConfigured
@@ -140,42 +140,20 @@ class DjangoJournal(DatabaseJournal):
         alias: Which of `DATABASES` it is in.
     """
 
-    def __init__(
-        self,
-        alias: str = "default",
-        *,
-        modules: Iterable[str] = (),
-        aliases: Mapping[str, str] | None = None,
-        codec: Codec | None = None,
-        prefix: str = "saga_",
-        schema: str = "public",
-        lease: float = 30.0,
-        patience: float | None = None,
-        durability: Durability = "power",
-    ) -> None:
+    def __init__(self, alias: str = "default", **options: Unpack[Options]) -> None:
         """Say where it is; settings are read and connections made when it is used.
 
         Args:
             alias: A key of `DATABASES`, of a PostgreSQL. Its host, user, password, role and other
                 options are those of the journal's connections too; its pool is not used.
-            modules: The others are those of `PostgreSQLJournal`.
-            aliases: As there.
-            codec: As there.
-            prefix: As there.
-            schema: As there.
-            lease: As there.
-            patience: As there.
-            durability: As there.
+            **options: Those of `PostgreSQLJournal`.
 
         Raises:
             ValueError: An option is none of what it may be.
             TypeError: `modules` is not a list of names, or `codec` has no `encode` and `decode`.
         """
         self.alias = alias
-        naming = Naming(schema, prefix)
-        super().__init__(
-            AliasConnections(alias), modules, aliases, codec, naming, lease, patience, durability
-        )
+        super().__init__(AliasConnections(alias), **options)
         _made.add(self)
 
     def __repr__(self) -> str:

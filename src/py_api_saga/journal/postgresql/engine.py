@@ -6,17 +6,15 @@ of `queries.sql`, by psycopg 3.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Unpack
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.postgresql.connections import Connection
 from py_api_saga.journal.postgresql.driver import psycopg
-from py_api_saga.journal.postgresql.journal import DatabaseJournal, Durability
-from py_api_saga.journal.postgresql.queries import Naming
+from py_api_saga.journal.postgresql.journal import DatabaseJournal, Options
 from py_api_saga.journal.postgresql.trouble import unreachable
-from py_api_saga.journal.protocol import Codec
 
 try:
     from sqlalchemy import Engine, exc, pool
@@ -129,32 +127,14 @@ def _has_one(of: Any) -> bool:
 class SQLAlchemyJournal(DatabaseJournal):
     """Sagas in the application's own PostgreSQL, by the connections of its SQLAlchemy engine."""
 
-    def __init__(
-        self,
-        engine: Engine,
-        *,
-        modules: Iterable[str] = (),
-        aliases: Mapping[str, str] | None = None,
-        codec: Codec | None = None,
-        prefix: str = "saga_",
-        schema: str = "public",
-        lease: float = 30.0,
-        patience: float | None = None,
-        durability: Durability = "power",
-    ) -> None:
+    def __init__(self, engine: Engine, **options: Unpack[Options]) -> None:
         """Take an engine for `postgresql+psycopg://`; nothing is opened before it is used.
 
         Args:
             engine: It gives connections: one that writes is kept, and those that read are borrowed
                 from its pool.
-            modules: The others are those of `PostgreSQLJournal`.
-            aliases: As there.
-            codec: As there.
-            prefix: As there.
-            schema: As there.
-            lease: As there.
-            patience: As there; how long a connection may take to be made is for the engine to say.
-            durability: As there.
+            **options: Those of `PostgreSQLJournal`; how long a connection may take to be
+                made is for the engine to say.
 
         Raises:
             JournalError: The engine is asynchronous, has another driver or database, or a pool of
@@ -162,16 +142,7 @@ class SQLAlchemyJournal(DatabaseJournal):
             ValueError: An option is none of what it may be.
             TypeError: `modules` is not a list of names, or `codec` has no `encode` and `decode`.
         """
-        super().__init__(
-            EngineConnections(engine),
-            modules,
-            aliases,
-            codec,
-            Naming(schema, prefix),
-            lease,
-            patience,
-            durability,
-        )
+        super().__init__(EngineConnections(engine), **options)
 
     def __repr__(self) -> str:
         return f"SQLAlchemyJournal({self.place!r})"

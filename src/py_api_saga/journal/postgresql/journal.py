@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
@@ -46,6 +46,19 @@ _PAUSE = 0.01  # seconds before what somebody else has locked is tried again
 _LONGEST_PAUSE = 0.25
 
 
+class Options(TypedDict, total=False):
+    """What a journal in PostgreSQL may be given by name; see `PostgreSQLJournal`."""
+
+    modules: Iterable[str]
+    aliases: Mapping[str, str] | None
+    codec: Codec | None
+    prefix: str
+    schema: str
+    lease: float
+    patience: float | None
+    durability: Durability
+
+
 class DatabaseJournal(Reads):
     """Sagas in a PostgreSQL database, by whatever gives connections to it."""
 
@@ -55,13 +68,15 @@ class DatabaseJournal(Reads):
     def __init__(
         self,
         connections: Connections,
-        modules: Iterable[str],
-        aliases: Mapping[str, str] | None,
-        codec: Codec | None,
-        naming: Naming,
-        lease: float,
-        patience: float | None,
-        durability: Durability,
+        *,
+        modules: Iterable[str] = (),
+        aliases: Mapping[str, str] | None = None,
+        codec: Codec | None = None,
+        prefix: str = "saga_",
+        schema: str = "public",
+        lease: float = 30.0,
+        patience: float | None = None,
+        durability: Durability = "power",
     ) -> None:
         if durability not in ("power", "process"):
             message = f"durability: expected 'power' or 'process', got {durability!r}"
@@ -70,7 +85,7 @@ class DatabaseJournal(Reads):
         self.codec = codec
         self.names = Functions(modules, aliases)  # the functions and types that its sagas may name
         self._connections = connections
-        self._naming = naming.check()
+        self._naming = Naming(schema, prefix).check()
         self._lease = _seconds(lease, "lease")
         self._patience = self._lease if patience is None else _seconds(patience, "patience")
         self._durability: Durability = durability
@@ -341,19 +356,7 @@ class DatabaseJournal(Reads):
 class PostgreSQLJournal(DatabaseJournal):
     """Sagas in the application's own PostgreSQL, which any number of machines share."""
 
-    def __init__(
-        self,
-        conninfo: str,
-        *,
-        modules: Iterable[str] = (),
-        aliases: Mapping[str, str] | None = None,
-        codec: Codec | None = None,
-        prefix: str = "saga_",
-        schema: str = "public",
-        lease: float = 30.0,
-        patience: float | None = None,
-        durability: Durability = "power",
-    ) -> None:
+    def __init__(self, conninfo: str, **options: Unpack[Options]) -> None:
         """Say where it is; nothing is opened before it is used.
 
         Args:
@@ -375,16 +378,7 @@ class PostgreSQLJournal(DatabaseJournal):
             ValueError: An option is none of what it may be.
             TypeError: `modules` is not a list of names, or `codec` has no `encode` and `decode`.
         """
-        super().__init__(
-            OwnConnections(conninfo),
-            modules,
-            aliases,
-            codec,
-            Naming(schema, prefix),
-            lease,
-            patience,
-            durability,
-        )
+        super().__init__(OwnConnections(conninfo), **options)
 
     def __repr__(self) -> str:
         return f"PostgreSQLJournal({self.place!r})"
