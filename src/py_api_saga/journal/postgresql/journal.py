@@ -369,7 +369,8 @@ class PostgreSQLJournal(DatabaseJournal):
             schema: Where these are.
             lease: Seconds after which others go on with the sagas of a process that is silent.
             patience: Seconds for which a write that fails, or that the server does not answer, is
-                tried again before the saga is left; as long as the lease, if None.
+                tried again before the saga is left; as long as the lease, if None. What is read is
+                tried for as long, and for the 10 seconds more that the server has to find it.
             durability: What is on record outlasts a loss of "power" of the server, or only the
                 death of this "process": a crash of the server may lose the last commits then.
 
