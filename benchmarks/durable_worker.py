@@ -324,7 +324,7 @@ def recover(place: str, how: str) -> dict[str, float]:
 
     prefix = "durable_operations:"
     now_plain = {f"{prefix}{name}_async": f"{prefix}{name}" for name in ACTIONS}
-    if "://" in place:  # nobody waits until the lease of who was killed is over
+    if "://" in place:  # nobody waits until the lease of whoever was killed is over
         with importlib.import_module("psycopg").connect(place) as connection:
             connection.execute("UPDATE saga_owner SET expires = 0")
     journal = open_at(place, now_plain if how == "threads" else None)

@@ -126,8 +126,8 @@ class Server:
         return bool(self.ask(connection, "is_made")[0][0])
 
     def ask(self, connection: Connection, name: str) -> Found:
-        """Ask one thing, by itself."""
-        return exchange(connection, [(self.queries[name], None)], None, self._silence(1))[0]
+        """Ask one thing, by itself, or in the transaction of whoever has the connection."""
+        return connection.execute(self.queries[name], prepare=False).fetchall()
 
     def not_made(self) -> JournalError:
         """The tables are not there."""
