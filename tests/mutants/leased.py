@@ -224,9 +224,9 @@ MUTANTS = (
             Edit(
                 f"{FOLDER}/server.py",
                 "Server.transact",
-                '            told = execute(queries["settings"])\n',
-                '            told = execute(queries["settings"])\n            told.fetchall()\n'
-                '            told = execute(queries["settings"])\n',
+                "        _, told, *found, _ = exchange(",
+                "        exchange(connection, [script[0], script[-1]], None, silence)\n"
+                "        _, told, *found, _ = exchange(",
             ),
         ),
     ),
