@@ -17,12 +17,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from servers import shared
 from servers.redis import BINARY, redis
 
-from . import matrix, moments, page
+from . import flask_project, matrix, moments, page
 from .workers import QUEUES, Queue
 
-PARTS = ("matrix", "page")
+PARTS = ("matrix", "page", "flask")
 PACKAGES = ("celery", "dramatiq", "redis", "rq")
 
 
@@ -50,6 +51,8 @@ def _cells(part: str, kind: type[Queue], folder: Path, *, short: bool) -> Iterat
     with redis(folder) as socket:
         if part == "page":
             yield from page.everything(kind(folder, socket))
+        elif part == "flask":
+            yield from flask_project.everything(kind(folder, socket))
         else:
             yield from matrix.everything(kind(folder, socket), short=short)
             yield from moments.everything(kind(folder, socket), 6 if short else 60)
@@ -67,9 +70,10 @@ def main() -> int:
         return 2
     kinds = [kind for kind in QUEUES if options.only in {None, kind.name}]
     chosen = [(part, kind) for part in PARTS for kind in kinds]
+    chosen = [(part, kind) for part, kind in chosen if part != "flask" or kind.name == "celery"]
     folder = Path(tempfile.mkdtemp(prefix="saga-queues-"))
     try:
-        with ThreadPoolExecutor(len(chosen)) as pool:
+        with shared.run(), ThreadPoolExecutor(len(chosen)) as pool:
             begun = [
                 pool.submit(_prove, part, kind, folder / part / kind.name, short=options.short)
                 for part, kind in chosen
