@@ -56,6 +56,7 @@ Answer = TypeVar("Answer")
 _log = logging.getLogger("py_api_saga")
 _COUNTED = 10_000  # sagas; more are listed by narrowing the choice
 _NAMES = 50  # by which the list may be filtered
+_SEARCHED = 1000  # names among which a part of one is looked for
 _SHOWN = 20  # of many sagas that are chosen
 _DAY = 86_400_000
 _COMMAND = "python manage.py saga"
@@ -146,7 +147,10 @@ class NameFilter(admin.SimpleListFilter):  # type: ignore[misc]  # as above
 
     def queryset(self, _: Any, queryset: Any) -> Any:
         """Choose."""
-        return queryset if self.value() is None else queryset.filter(name=self.value())
+        name = self.value()
+        if name is None:
+            return queryset
+        return queryset.none() if "\0" in name else queryset.filter(name=name)
 
 
 def _action(decision: Decision) -> Any:
@@ -245,14 +249,14 @@ class SagaAdmin(admin.ModelAdmin):  # type: ignore[misc]  # as above
         term = term.strip().replace("\0", "")
         if not term:
             return queryset, False
-        names = [name for name in self.names() if term.lower() in name.lower()]
+        names = [name for name in self.names(_SEARCHED) if term.lower() in name.lower()]
         return queryset.filter(Q(saga_id__startswith=term) | Q(name__in=names)), False
 
-    def names(self, most: int | None = None) -> Sequence[str]:
-        """Give the first names that sagas have, or all, by a look into the index for each."""
+    def names(self, most: int) -> Sequence[str]:
+        """Give the first names that sagas have, by a look into the index for each."""
         found: list[str] = []
         named = Saga.objects.filter(name__isnull=False).order_by("name")
-        while most is None or len(found) < most:
+        while len(found) < most:
             later = named.filter(name__gt=found[-1]) if found else named
             name = later.values_list("name", flat=True).first()
             if name is None:
@@ -482,7 +486,7 @@ class SagaAdmin(admin.ModelAdmin):  # type: ignore[misc]  # as above
 
 def _operation(told: dict[str, Any], says: dict[str, str], *, whole: bool) -> dict[str, Any]:
     """Give an operation as the page shows it."""
-    undo, result, error = told["compensation"], told["result"], told["error"]
+    undo, result = told["compensation"], told["result"]
     return {
         "name": told["name"],
         "badge": _badge_of(told["status"]),
@@ -493,7 +497,6 @@ def _operation(told: dict[str, Any], says: dict[str, str], *, whole: bool) -> di
         "result": "" if result is None else shown_words(result, whole=whole),
         "attempts": told["attempts"],
         "undo_attempts": told["undo_attempts"],
-        "error": "" if error is None else f"{error['type']}: {error['text']}",
     }
 
 
