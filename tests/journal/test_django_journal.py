@@ -33,7 +33,7 @@ Made = Callable[..., DjangoJournal]
 def make(database: Database) -> Iterator[Made]:
     """Make journals in a project whose "default" is there; nothing stands in the depot."""
     django_project.set_up()
-    django_project.lead("default", **django_project.at(database.url), OPTIONS={})
+    django_project.lead("default", **django_project.at(database.url))
     depot.reset()
 
     def made(alias: str = "default", **options: Any) -> DjangoJournal:

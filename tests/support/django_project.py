@@ -79,6 +79,7 @@ def at(url: str) -> dict[str, Any]:
         "ENGINE": _POSTGRESQL["ENGINE"],
         "HOST": parts.hostname or "",
         "NAME": parts.path.removeprefix("/"),
+        "OPTIONS": {},  # those of the test before are none of this one's
         "PASSWORD": unquote(parts.password or ""),
         "PORT": parts.port or "",
         "USER": unquote(parts.username or ""),
