@@ -168,14 +168,20 @@ def test_a_worker_without_work_looks_again_and_says_nothing(
 
 
 def test_a_worker_lets_what_runs_end_and_begins_nothing_more(
-    say: Say, journal: SQLiteJournal
+    say: Say, journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With one thread, the second saga is left for the next one."""
+    stopped, stop = threading.Event(), Recovery.stop
+
+    def stopping(recovery: Recovery) -> None:
+        stop(recovery)
+        stopped.set()
 
     def told() -> None:
-        time.sleep(0.15)
         tell()
-        time.sleep(0.15)
+        assert stopped.wait(PATIENCE)  # the main thread may be late to hear it
+
+    monkeypatch.setattr(Recovery, "stop", stopping)
 
     depot.behaviour["a"] = told
     order().start(journal=journal, saga_id="x")

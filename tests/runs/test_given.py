@@ -181,7 +181,7 @@ def test_each_attempt_gets_them(execute: Execute) -> None:
 
 def test_an_argument_orders_nothing(execute_graph: Execute) -> None:
     """It is not a result: an operation of the same name is another thing, and need not be there."""
-    both = threading.Barrier(2, timeout=5)
+    both = threading.Barrier(2, timeout=PATIENCE)
 
     def meet(_: Any) -> None:
         both.wait()
