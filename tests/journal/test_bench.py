@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from machines import away, stand_still, write
+from machines import away, expire, stand_still, write
 from recorded import begin, bodies, seen
 from servers.shared import Database
 from world import PATIENCE, output_of, until
 
-from py_api_saga import JournalError, SagaStatus, clock
+from py_api_saga import JournalError, SagaInProgress, SagaStatus, clock
 from py_api_saga.journal import PostgreSQLJournal
-from py_api_saga.journal.changes import Append, Change, Create
+from py_api_saga.journal.changes import Append, Change, Create, Purge
 from py_api_saga.journal.postgresql import benches
 from py_api_saga.journal.postgresql.trouble import UnreachableError
 
@@ -356,6 +356,38 @@ def test_a_heart_beats_on_one_connection_as_long_as_that_is_good(
     assert third is not None
     assert third.closed
     assert journal.is_in_time()
+
+
+def test_what_others_have_purged_or_drive_is_not_purged_again(
+    journal: PostgreSQLJournal, open_at: Open
+) -> None:
+    """By what was seen of it before; whoever has seen that it is purged changes nothing."""
+    other = open_at("other")
+    write(journal, Append(begin(journal), "[2]", SagaStatus.COMPLETED)).check()
+    begin(journal, "driven")
+    before = seen(journal)
+    write(other, Purge(before, "theirs")).check()
+    late, again = write(journal, Purge(before, "ours")), Purge(seen(journal), "ours")
+    write(journal, again).check()
+    driven = seen(other, "driven")._replace(status=SagaStatus.COMPLETED)
+
+    with pytest.raises(SagaInProgress, match="has changed"):
+        late.check()
+    assert seen(journal).digest == "theirs"
+    with pytest.raises(SagaInProgress):
+        write(other, Purge(driven, "theirs")).check()
+
+
+def test_a_reader_asks_once_who_lives(journal: PostgreSQLJournal, database: Database) -> None:
+    """A page of sagas is of one moment."""
+    for name in ("a", "b"):
+        begin(journal, name)
+    with journal.reader() as view:
+        assert view.drives(seen(journal, "a"))
+        expire(journal, database)
+        assert view.drives(seen(journal, "b"))
+    with journal.reader() as view:
+        assert not view.drives(seen(journal, "b"))
 
 
 # --- closed --------------------------------------------------------------------------------------

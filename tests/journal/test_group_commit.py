@@ -37,7 +37,7 @@ class Writer:
         raise NotImplementedError
 
     def hindrance(self) -> str:
-        raise NotImplementedError
+        return "it is shut"
 
 
 def test_who_is_struck_when_its_change_is_settled_does_not_wait_for_the_rest(
@@ -65,4 +65,5 @@ def test_who_is_struck_when_its_change_is_settled_does_not_wait_for_the_rest(
     leading.join(PATIENCE)
 
     assert first.settled
+    queue.withdraw([first, second])  # too late
     assert (first.error, second.error) == (None, None)

@@ -67,6 +67,18 @@ def test_a_process_keeps_its_sagas_until_it_is_killed(journal: SQLiteJournal) ->
         assert take.check().rows == 1
 
 
+def test_of_a_file_that_may_only_be_read_nobody_can_tell_who_lives(
+    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check says why, and nothing is offered to be gone on with."""
+    with worker(Path(journal.path), "begin('a'); say('begun'); told()") as process:
+        assert said(process) == "begun"
+        monkeypatch.setattr("py_api_saga.journal.sqlite.shared.mounted_alone", lambda _: "alone")
+        assert journal.check() == ["alone"]
+    with pytest.raises(JournalError, match="alone"):
+        journal.waiting()
+
+
 def test_a_process_that_ends_leaves_its_sagas(journal: SQLiteJournal) -> None:
     """Its exit hook closes the file; nothing else is needed."""
     with worker(Path(journal.path), "begin('a')", measured=True) as process:

@@ -253,7 +253,7 @@ class Script:
                 self._judge_create(change, ids.get(change.claim.saga_id))
             elif type(change) is Take:
                 self._judge_take(change, sagas.get(change.seen.number))
-            elif type(change) is Purge:
+            elif type(change) is Purge:  # pragma: no branch - nothing else is looked up
                 self._judge_purge(change, sagas.get(change.seen.number))
         self.kept = [
             claim
