@@ -23,7 +23,12 @@ EXAMPLES = {path.name: path.read_text() for path in sorted((ROOT / "examples").g
 # Modules whose public names are imported from them, as the reference says.
 MODULES = {
     "py_api_saga",
+    "py_api_saga.contrib.barrier",
+    "py_api_saga.contrib.barrier.django",
+    "py_api_saga.contrib.barrier.fastapi",
+    "py_api_saga.contrib.barrier.flask",
     "py_api_saga.contrib.django",
+    "py_api_saga.contrib.django.barrier",
     "py_api_saga.contrib.django.fixtures",
     *(f"py_api_saga.contrib.{module}" for module in ("aiohttp", "http", "httpx", "requests")),
     *(f"py_api_saga.contrib.{module}" for module in ("flask", "starlette")),
