@@ -336,6 +336,20 @@ def test_what_one_saga_has_twice_is_written_one_after_the_other(
     assert bodies(journal, "b") == ["[1]", "[2]"]
 
 
+def test_very_many_sagas_are_written_in_several_transactions(
+    journal: PostgreSQLJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement about all of them would take longer than it may: its time grows by the square."""
+    monkeypatch.setattr("py_api_saga.journal.postgresql.bench.MOST", 2)
+    begin(journal)
+    before = journal.bench.commits
+    creates = [Create(f"s{i}", None, "[1]") for i in range(5)]
+    journal.write(*creates)
+
+    assert all(create.check().number for create in creates)
+    assert journal.bench.commits == before + 3
+
+
 def test_a_heart_beats_on_one_connection_as_long_as_that_is_good(
     journal: PostgreSQLJournal,
 ) -> None:

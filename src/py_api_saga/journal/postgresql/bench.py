@@ -34,6 +34,8 @@ from py_api_saga.journal.sql.desk import Desk
 from py_api_saga.journal.sql.group_commit import Batch, GroupCommit, RetiredError
 
 _HOST = os.uname().nodename if hasattr(os, "uname") else ""
+# Changes of one transaction: its statements join what they are given by loops, each with each.
+MOST = 1000
 YIELDS = 4  # times that whoever was woken by the commit before may come into the next one
 TURN = 0.5  # seconds for which a heartbeat that is late waits for whoever writes
 
@@ -192,6 +194,8 @@ class Bench:
         """Write as many of them as go into one transaction, and say whether that is not all."""
         with self.desk.lock:
             todo, is_more = self.desk.round(batch.changes)
+            if len(todo) > MOST:
+                todo, is_more = todo[:MOST], True
             releases = [claim for claim in batch.releases if claim.saga_id not in self.desk.running]
             left = [*batch.releases, *self.desk.releases]
         try:
