@@ -176,6 +176,16 @@ def test_two_writes_without_names_are_refused(shop: Shop) -> None:
     assert shop.effects("order") == 0
 
 
+def test_two_writes_of_one_function_are_refused_as_well(shop: Shop) -> None:
+    """However soon one follows the other, in the very memory that the first has left."""
+    write = shop.write("mug")
+    with operation():
+        assert shop.call(write, "red") == ["mug", "red"]
+        for colour in ("blue", "green"):
+            with pytest.raises(OnceError, match="two writes without a name"):
+                shop.call(write, colour)
+
+
 @awaited
 def test_two_writes_at_once_without_names_are_refused(shop: Shop) -> None:
     """They are seen as they are called, before either is awaited."""
@@ -319,6 +329,63 @@ class Sealer:
 
 
 # --- doubt ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("is_again", [False, True], ids=["first", "again"])
+def test_the_first_of_two_writes_does_not_stay_behind(shop: Shop, *, is_again: bool) -> None:
+    """What stands is undone if the second fails, also where it was written by an attempt before."""
+    attempts = []
+
+    def take(name: str, error: Exception | None = None) -> Any:
+        return shop.call(shop.write(name, raises=error), name=name)
+
+    def fail() -> None:
+        attempts.append("action")
+        error: Exception = ValueError("too few")
+        if is_again and len(attempts) == 1:
+            error = TimeoutError()
+        take("b", error)
+
+    def put_back() -> None:
+        shop.log.append("undo")
+        for name in ("a", "b"):
+            shop.call(shop.write(f"un-{name}"), name=name)
+
+    def act() -> None:
+        take("a")
+        fail()
+
+    saga = SagaAssembler.saga(retry=Retry(TimeoutError, wait_initial=0)).operation(act, put_back)
+    with pytest.raises(SagaException):
+        saga.orchestrator_execute()
+
+    assert shop.log == ["a", *["b"] * (1 + is_again), "undo", "un-a"]
+    assert [shop.effects(name) for name in ("a", "b", "un-a", "un-b")] == [1, 0, 1, 0]
+
+
+@in_sessions
+def test_a_write_within_another_says_what_became_of_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """That the outer one is rolled back proves nothing of a COMMIT that may have been made."""
+    opening, sqlalchemy = package("py_api_saga.contrib.barrier.opening"), package("sqlalchemy")
+    other = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'other.db'}")
+    with other.begin() as connection:
+        for statement in barrier.ddl("sqlite"):
+            connection.execute(sqlalchemy.text(statement))
+
+    def lost(self: Any) -> None:
+        self.connection.commit()
+        raise sqlalchemy.exc.OperationalError("COMMIT", {}, ConnectionResetError())
+
+    def outer(_: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(opening._Opened, "commit", lost)  # noqa: SLF001 - where COMMIT is
+            once(lambda _: 1, name="inner", using=other)
+
+    with operation(), pytest.raises(sqlalchemy.exc.OperationalError) as caught:
+        shop.call(outer)
+    assert outcome(caught.value) == "in doubt"
 
 
 def outcome(error: BaseException) -> str | None:

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
+from itertools import count
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
 from py_api_saga.contrib.barrier import table
@@ -33,6 +34,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _NEW: Final = object()
+_calls = count()  # tells two calls apart, of which one may be where the other was in memory
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "TRUNCATE")
 
 
@@ -103,7 +105,8 @@ def once(function: Any = None, /, *args: Any, name: str | None = None, using: An
         TypeError: A coroutine function, and `using` is not one to await, as Django's `atomic`; or
             the other way round.
         Exception: What the function raises, or the database. What the database raises before
-            COMMIT says that nothing has happened, and what comes out of COMMIT is in doubt.
+            COMMIT says that nothing has happened, and what comes out of COMMIT is in doubt. So is
+            whatever the operation raises once a write of it has been committed.
     """
     if function is None:
         return lambda decorated: _decorated(decorated, name, using)
@@ -213,11 +216,17 @@ class _Write:
         self._what = f"operation {operation.operation!r}"
         recorder = getattr(run, "recorder", None)
         self._values = recorder.values if recorder is not None else Values(_NAMELESS)
-        self._note(run.notes_of(intent).numbers, name)
+        self._sending = operation.sending()
+        self._number(run.notes_of(intent).numbers, name)
 
-    def _note(self, numbers: dict[str, int], name: str | None) -> None:
+    def note(self) -> None:
+        """Note that it stands, or is about to: whatever the operation raises, that is in doubt."""
+        self._sending.__enter__()
+
+    def _number(self, numbers: dict[str, int], name: str | None) -> None:
         """Refuse a second write of the same name in one attempt, in whichever thread or task."""
-        if numbers.setdefault(self._key, id(self)) != id(self):
+        number = next(_calls)
+        if numbers.setdefault(self._key, number) != number:
             named = "without a name" if name is None else f"named {name!r}"
             message = (
                 f"{self._what} has two writes {named}, which can't be told apart: give each a name "
@@ -242,6 +251,7 @@ class _Write:
         if kept is not None and kept.status == UNDONE:
             message = f"the action of {self._what} was undone before it came; nothing was written"
             raise AlreadyUndone(message)
+        self.note()
         try:
             return self._values.read(loads("" if kept is None else kept.answer or ""))
         except Exception as error:
@@ -288,6 +298,7 @@ def _at_once(
             transaction.rollback(error)
             _say(error)
             raise
+        write.note()
         try:
             transaction.commit()
         except Exception as error:
@@ -332,6 +343,7 @@ async def _later(
             await transaction.rollback()
             _say(error)
             raise
+        write.note()
         try:
             await transaction.commit()
         except Exception as error:
@@ -397,8 +409,10 @@ def _check_new(connection: Any) -> None:
 
 def _say(error: BaseException, outcome: str = "not happened") -> None:
     """Note in an error what it means for the call, if nobody else can tell."""
-    is_ours = isinstance(error, OnceError | AlreadyUndone | Autocommit)
-    if not is_ours and (outcome == "in doubt" or is_of_database(error)):
+    is_said = isinstance(error, OnceError | AlreadyUndone | Autocommit) or (
+        getattr(error, "saga_outcome", None) == "in doubt"  # by a write within this one
+    )
+    if not is_said and (outcome == "in doubt" or is_of_database(error)):
         with suppress(Exception):  # an error may take no attributes
             error.saga_outcome = outcome  # type: ignore[attr-defined]
 
