@@ -29,6 +29,7 @@ OWN_PROCESS = {
     "docs/explanation/machine.md": _JOURNAL,
     "docs/howto/around.md": _JOURNAL,
     "docs/howto/backup.md": _JOURNAL,
+    "docs/howto/cookbook.md": _DATABASE,
     "docs/howto/deploys.md": _JOURNAL,
     "docs/howto/django-admin.md": _DATABASE,
     "docs/howto/django.md": "configures Django, which a process can do once",
