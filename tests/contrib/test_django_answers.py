@@ -101,7 +101,7 @@ def test_other_errors_are_none_of_its_business() -> None:
 @pytest.mark.parametrize(
     ("refusals", "words"),
     [
-        (["shop.nowhere.Refused"], "PY_API_SAGA: REFUSALS: No module named 'shop'"),
+        (["not_there.Refused"], "PY_API_SAGA: REFUSALS: No module named 'not_there'"),
         ([f"{__name__}.view"], "PY_API_SAGA: REFUSALS: expected classes of exceptions, got <f"),
     ],
 )

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any
 
 import depot
+import django
 import django_project
 import pytest
 from django.db import OperationalError, connection, connections, transaction
@@ -322,6 +323,7 @@ def test_the_journal_has_the_role_of_the_alias(make: Made, database: Database) -
 def test_a_test_database_can_be_made_and_dropped_while_a_journal_is_open(make: Made) -> None:
     """PostgreSQL drops none that somebody is connected to; and the alias means another one then."""
     before = connection.settings_dict["NAME"]
+    unserialized = {} if django.VERSION >= (6,) else {"serialize": False}  # not any more
     journal = make(schema="public")
     assert "there is no journal" in journal.missing()
     connection.settings_dict["TEST"] = {
@@ -331,7 +333,7 @@ def test_a_test_database_can_be_made_and_dropped_while_a_journal_is_open(make: M
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("django.core.management.call_command", lambda *_, **__: None)
-        name = connection.creation.create_test_db(verbosity=0, serialize=False)
+        name = connection.creation.create_test_db(verbosity=0, **unserialized)
         journal.create_schema()
         order().orchestrator_execute(journal=journal, saga_id="x")
         assert name in journal.place
