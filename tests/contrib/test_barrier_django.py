@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pkgutil
 import subprocess
 import sys
 import textwrap
+import threading
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ import pytest
 from barrier_shop import Client
 from paths import ROOT
 from servers.children import Missing
-from world import unmeasured
+from world import PATIENCE, unmeasured
 
 from py_api_saga import SagaAssembler, SagaException
 from py_api_saga.contrib import barrier
@@ -32,7 +34,12 @@ from django.core.exceptions import BadRequest  # noqa: E402
 from django.db import IntegrityError, connections, transaction  # noqa: E402
 from django.http import Http404, HttpResponse, JsonResponse, StreamingHttpResponse  # noqa: E402
 from django.template.response import SimpleTemplateResponse  # noqa: E402
-from django.test import AsyncClient, TestCase, override_settings  # noqa: E402
+from django.test import (  # noqa: E402
+    AsyncClient,
+    AsyncRequestFactory,
+    TestCase,
+    override_settings,
+)
 from django.test import Client as DjangoClient  # noqa: E402
 from django.urls import path  # noqa: E402
 from django.views.decorators.csrf import csrf_exempt  # noqa: E402
@@ -230,6 +237,55 @@ def test_a_view_may_be_a_coroutine_function(how: str) -> None:
         assert client.post("/charges", "a", name="a", how="raise", status=404).replay
         assert client.post("/charges", "b", name="b", how="raise", status=502).status == 500
     assert client.count("p") == client.count("b") == 0
+
+
+STAGES = (
+    *("py_api_saga.contrib.barrier.django.opened", "py_api_saga.contrib.barrier.table.lock"),
+    *("py_api_saga.contrib.barrier.table.add", "django.db.transaction.Atomic.__exit__"),
+)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_request_whose_client_has_gone_leaves_no_transaction_behind(
+    stage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task is cancelled while the thread of the request is in the middle of something."""
+    owner, _, name = stage.rpartition(".")
+    where: Any = pkgutil.resolve_name(owner)
+    asked, inside, go = getattr(where, name), threading.Event(), threading.Event()
+
+    def wait(*args: Any, **keywords: Any) -> Any:
+        if not inside.is_set():
+            inside.set()
+            assert go.wait(PATIENCE)
+        return asked(*args, **keywords)
+
+    def close_what_is_idle() -> bool:
+        is_idle: bool = connections["default"].get_autocommit()
+        connections.close_all()
+        return is_idle
+
+    async def leave() -> None:
+        given: Any = {"content_type": "application/json", "headers": {"Idempotency-Key": "a"}}
+        request = AsyncRequestFactory().post("/charges", '{"name": "a"}', **given)
+        task = asyncio.ensure_future(bank.urlpatterns[0].callback(request))
+        assert await asyncio.to_thread(inside.wait, PATIENCE)
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await sync_to_async(close_what_is_idle)()
+
+    bank = LaterBank()
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, wait)
+        asyncio.run(leave())
+
+    client = client_of(bank)
+    assert client.post("/charges", "a", name="a").status == 201
+    assert client.count("a") == 1
 
 
 def test_an_answer_that_is_rendered_later_is_kept() -> None:

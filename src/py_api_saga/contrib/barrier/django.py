@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable
 from functools import partial, wraps
@@ -140,13 +141,20 @@ class _AOfDjango:
 
     @classmethod
     async def open(cls, alias: str) -> Any:
-        return cls(await sync_to_async(opened)(alias))
+        made: list[Opened] = []
+        try:
+            await _in_thread(lambda: made.append(opened(alias)))
+        except BaseException as error:
+            for inner in made:  # meanwhile this task was cancelled
+                await _in_thread(inner.rollback, error)
+            raise
+        return cls(made[0])
 
     async def commit(self) -> None:
-        await sync_to_async(self._inner.commit)()
+        await _in_thread(self._inner.commit)
 
     async def rollback(self) -> None:
-        await sync_to_async(self._inner.rollback)(_RollbackError())
+        await _in_thread(self._inner.rollback, _RollbackError())
 
     async def close(self) -> None:
         """Leave it to Django, whose connection it is."""
@@ -159,7 +167,25 @@ class _InThread:
         self._alias = alias
 
     async def run_sync(self, ask: Callable[[str], Any]) -> Any:
-        return await sync_to_async(ask)(self._alias)
+        return await _in_thread(ask, self._alias)
+
+
+async def _in_thread(ask: Callable[..., Any], *args: Any) -> Any:
+    """Have the thread of this request do something, and wait for its end, also if cancelled.
+
+    asgiref lets a thread go on whose call is cancelled, so that nobody would roll back.
+    """
+    task = asyncio.ensure_future(sync_to_async(ask)(*args))
+    struck: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            struck = error
+    if struck is None:
+        return task.result()
+    task.exception()  # asked for, or asyncio would log it
+    raise struck
 
 
 class _RollbackError(Exception):

@@ -190,7 +190,12 @@ class Received:
         """Do the same on a connection that is to be awaited."""
         if not hasattr(self._connection, "run_sync"):
             raise unknown(self._connection)
-        return await self._connection.run_sync(self._begin)  # type: ignore[no-any-return]
+        try:
+            return await self._connection.run_sync(self._begin)  # type: ignore[no-any-return]
+        except BaseException as error:
+            if self._savepoint is not None:  # cancelled while a thread has begun it
+                await self.__aexit__(None, error, None)
+            raise
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
         """Do the same on a connection that is to be awaited."""
