@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
 from servers.dying import Service
 
+from py_api_saga import SagaAssembler, SagaException
 from py_api_saga.contrib.aiohttp import saga_middleware
 from py_api_saga.testing import operation
 
@@ -65,6 +66,55 @@ def test_what_the_operation_sends_after_a_loss_has_a_key_of_its_own(service: Ser
         *("a", "a", "a;2", "a;3", "a;4", "a;5", "a;5"),
         *("b", "b", "b;2", "b;3", "b;4", "b;5", "b;5"),
     ]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_what_is_lost_twice_is_not_sent_by_aiohttp_any_more(
+    service: Service, *, is_stream: bool
+) -> None:
+    """Nor is a stream even once: what the operation sends to the same place is another request."""
+
+    async def stream() -> AsyncIterator[bytes]:
+        yield b"1"
+
+    async def main() -> None:
+        async with aiohttp.ClientSession(middlewares=[saga_middleware()]) as session:
+            with operation(idempotency_key="k"):
+                for body in (b"1", b"2"):
+                    with pytest.raises(aiohttp.ServerDisconnectedError):
+                        await session.put(
+                            f"{service.url}/effect-fin", data=stream() if is_stream else body
+                        )
+
+    asyncio.run(main())
+    assert keys(service) == (["k", "k;2"] if is_stream else ["k", "k", "k;2", "k;2"])
+
+
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
+def test_an_error_of_another_middleware_leaves_doubt(service: Service) -> None:
+    """It may have been raised when the answer had come; one that says more is believed."""
+    undone: list[str] = []
+
+    async def odd(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        answer = await handler(request)
+        if answer.status == 402:
+            answer.raise_for_status()
+        raise KeyError
+
+    async def charge(path: str) -> None:
+        middlewares = (saga_middleware(), odd)
+        async with aiohttp.ClientSession(middlewares=middlewares) as session:
+            await session.post(f"{service.url}{path}")
+
+    for path in ("/ok", "/402-before"):
+        saga = SagaAssembler.saga().operation((charge, path), (undone.append, path))
+        with pytest.raises(SagaException):
+            asyncio.run(saga.aorchestrator_execute())
+
+    assert undone == ["/ok"]
 
 
 def test_what_a_refusal_says_can_be_read(service: Service) -> None:

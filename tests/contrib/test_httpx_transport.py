@@ -208,3 +208,16 @@ def test_respx_stands_in_for_a_service() -> None:
             assert undone == expected
 
     assert route.calls.last.request.headers[KEY].endswith(":charge:action")
+
+
+@BOTH
+@pytest.mark.parametrize("is_known", [False, True])
+def test_an_error_that_says_nothing_leaves_doubt(module: Any, *, is_known: bool) -> None:
+    """Such as one of a transport of yours, which may have had the answer."""
+    undone: list[str] = []
+    client = Bank(module, module.ConnectError("no") if is_known else KeyError()).client()
+    saga = SagaAssembler.saga().operation((client.post, "http://bank/"), (undone.append, "x"))
+    with client, pytest.raises(SagaException):
+        saga.orchestrator_execute()
+
+    assert undone == ([] if is_known else ["x"])

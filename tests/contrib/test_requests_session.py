@@ -147,6 +147,44 @@ def test_a_request_that_was_prepared_is_another_one_each_time(
     assert answer.request.headers["Idempotency-Key"] == "k;2"
 
 
+@pytest.mark.parametrize(
+    ("path", "error", "is_undone"),
+    [
+        ("ok", KeyError("id"), True),
+        ("ok", requests.ConnectTimeout("of a log"), True),
+        ("402-before", KeyError("why"), False),
+        ("402-before", requests.ReadTimeout("of a second try"), True),
+        ("401-before", KeyError("who"), True),
+    ],
+    ids=str,
+)
+def test_what_a_hook_raises_proves_nothing_of_what_was_answered(
+    session: SagaSession, service: Service, path: str, error: Exception, *, is_undone: bool
+) -> None:
+    """The answer tells, but for one that a hook may answer with credentials."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    undone: list[str] = []
+    session.hooks["response"].append(fail)
+    saga = SagaAssembler.saga().operation(
+        (session.post, f"{service.url}/{path}"), (undone.append, path)
+    )
+    with pytest.raises(SagaException):
+        saga.orchestrator_execute()
+
+    assert undone == [path] * is_undone
+
+
+def test_an_answer_can_be_pickled(session: SagaSession, service: Service) -> None:
+    """As any of requests."""
+    with operation():
+        answer = session.post(f"{service.url}/ok")
+
+    assert pickle.loads(pickle.dumps(answer)).status_code == answer.status_code  # noqa: S301 - ours
+
+
 def test_a_bad_answer_of_a_stream_can_be_read(session: SagaSession, service: Service) -> None:
     """And its connection is free again."""
     with operation(), pytest.raises(requests.HTTPError) as caught:

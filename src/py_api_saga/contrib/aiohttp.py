@@ -96,7 +96,7 @@ def saga_middleware(
         exchange = rules.exchange(request.method, request.headers)
         if exchange is None:
             return await handler(request)
-        _number_again(exchange, request)
+        is_again = _number_again(exchange, request)
         with exchange:
             if (late := exchange.too_late()) is not None:
                 raise aiohttp.ConnectionTimeoutError(late)
@@ -106,7 +106,8 @@ def saga_middleware(
                     response = await handler(request)
             except Exception as error:
                 exchange.failed(error)
-                if exchange.number and isinstance(error, _REPEATED):
+                is_sent_again = not is_again and not getattr(request.body, "consumed", False)
+                if is_sent_again and exchange.number and isinstance(error, _REPEATED):
                     _lost.set(_Lost(exchange, request.url))
                 raise
             _limit(response, exchange)
@@ -120,15 +121,17 @@ def saga_middleware(
     return middleware
 
 
-def _number_again(exchange: Exchange, request: aiohttp.ClientRequest) -> None:
+def _number_again(exchange: Exchange, request: aiohttp.ClientRequest) -> bool:
     """Give a request the number of the last one of this task, if aiohttp sends that once more."""
     lost = _lost.get()
     if lost is None:
-        return
+        return False
     _lost.set(None)
     is_same = lost.exchange.method == exchange.method and lost.url == request.url
     if is_same and exchange.method in _IDEMPOTENT and exchange.is_beside(lost.exchange):
         exchange.number = lost.exchange.number
+        return True
+    return False
 
 
 def _limit(response: aiohttp.ClientResponse, exchange: Exchange) -> None:

@@ -385,8 +385,11 @@ class Exchange:
     # --- what came of it --------------------------------------------------------------------------
 
     def failed(self, error: Exception) -> None:
-        """Note that there is no answer, but an error: strikes the note out if nothing was sent."""
-        if not leaves_doubt(error):
+        """Note that there is no answer, but an error: strikes the note out if nothing was sent.
+
+        An error of which nothing is known may have been raised once the answer had come, by a hook.
+        """
+        if _is_known(error) and not leaves_doubt(error):
             self._strike()
 
     def answered(self, status: int, headers: Mapping[str, Any]) -> bool:
@@ -431,6 +434,14 @@ class Exchange:
         self.was_refused = True
         if self._request is not None:
             self._request.refused()
+
+
+def _is_known(error: BaseException) -> bool:
+    """Tell whether something is known of an error, or of one below it."""
+    return any(
+        details(link, ALONE)[0] is not None or outcome_of(link) is not None
+        for link in links_of(error)
+    )
 
 
 def bounded(limit: float | None, left: float | None) -> float | None:

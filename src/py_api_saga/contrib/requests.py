@@ -16,6 +16,7 @@ from py_api_saga.contrib.http import (
     bounded,
     library,
 )
+from py_api_saga.evidence import leaves_doubt
 
 if TYPE_CHECKING:
     import requests
@@ -24,6 +25,8 @@ else:
     requests = library("requests", "requests")
 
 __all__ = ["SagaSession"]
+
+_ASKING = frozenset({401, 407})
 
 
 class SagaSession(requests.Session):
@@ -133,14 +136,20 @@ class SagaSession(requests.Session):
             )
             if exchange.acts:
                 kwargs["allow_redirects"] = False
-            if exchange.headers:
-                request = request.copy()  # which may be sent again, as another one
-                request.headers.update(exchange.headers)
+            request = request.copy()  # which may be sent again, as another one
+            request.headers.update(exchange.headers)
+            answers: list[requests.Response] = []
+            hooks, request.hooks = request.hooks, _before(request.hooks, answers)
             try:
                 response = sends(request, **kwargs)
             except Exception as error:
-                exchange.failed(error)
+                if answers and not leaves_doubt(error):  # a hook has raised it
+                    exchange.answered(answers[0].status_code, answers[0].headers)
+                else:
+                    exchange.failed(error)
                 raise
+            finally:
+                request.hooks = hooks  # ours can't be pickled, and an answer has its request
             is_bad = exchange.answered(response.status_code, response.headers)
         if is_bad:
             raise _bad(response, exchange)
@@ -162,6 +171,19 @@ def _bad(response: requests.Response, exchange: Exchange) -> requests.HTTPError:
     error.__traceback__ = None  # which knows this frame, and that the error
     labelled: requests.HTTPError = exchange.labelled(error, status)
     return labelled
+
+
+def _before(hooks: Any, answers: list[requests.Response]) -> Any:
+    """Give the hooks of a request, with one before them that notes its answer.
+
+    But for one that asks for credentials: a hook may send the request with these.
+    """
+
+    def note(response: requests.Response, **_: object) -> None:
+        if response.status_code not in _ASKING:
+            answers.append(response)
+
+    return {**hooks, "response": [note, *hooks.get("response", ())]}
 
 
 def _limits(timeout: Any, left: float | None) -> Any:
