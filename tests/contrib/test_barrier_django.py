@@ -72,10 +72,10 @@ def _project() -> Iterator[None]:
         with django_project.database():
             for alias in ("default", "lake"):
                 _make(alias, "postgresql")
+            django_project.let_go("file")
             _make("file", "sqlite")
             yield
-            connections["file"].connection.close()  # it is in memory, and Django would keep it
-            connections["file"].connection = None
+            django_project.let_go("file")
     except Missing as missing:
         pytest.skip(f"there is no {missing}")
 

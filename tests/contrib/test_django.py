@@ -59,12 +59,8 @@ def project(**said: Any) -> AbstractContextManager[None]:
 def world(tmp_path: Path) -> Iterator[None]:
     """Begin with an empty world, a SQLite of the test's own, and no journal."""
     depot.reset()
-    connections[FILE].close()
-    connections.settings[FILE]["NAME"] = str(tmp_path / "shop.sqlite3")
-    connections[FILE].settings_dict["NAME"] = str(tmp_path / "shop.sqlite3")
-    with project():
+    with django_project.file_at(tmp_path / "shop.sqlite3"), project():
         yield
-    connections[FILE].close()
     depot.reset()
 
 
@@ -361,14 +357,14 @@ def test_recovery_closes_the_connections_of_its_threads(journal: SQLiteJournal) 
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_recovery_closes_what_coroutine_functions_have_opened(
-    journal: SQLiteJournal, *, is_async: bool
+    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch, *, is_async: bool
 ) -> None:
     """Django uses the database for them in a thread of its own, whose requests never end."""
     seen: dict[str, Any] = {}
     noting(seen, sync_to_async(opened))
     two(saga(), is_async=True).start(saga_id="y", journal=journal)
     # Django lets go at the end of a request what is older than CONN_MAX_AGE allows.
-    connections.settings[FILE]["CONN_MAX_AGE"] = None
+    monkeypatch.setitem(connections.settings[FILE], "CONN_MAX_AGE", None)
     thread = SyncToAsync.single_thread_executor
     thread.submit(lambda: connections[FILE].close()).result()  # noqa: PLW0108 - in that thread
 

@@ -41,17 +41,13 @@ class Rollback(Exception):
 def world(tmp_path: Path) -> Iterator[None]:
     """Begin with an empty table in a SQLite of the test's own, which threads would not see."""
     depot.reset()
-    place = str(tmp_path / "shop.sqlite3")
-    connections[FILE].close()
-    connections[FILE].settings_dict["NAME"] = place
-    with connections[FILE].cursor() as cursor:
-        cursor.execute("CREATE TABLE stock (name TEXT, thread INTEGER)")
     for name in ("a", "b"):
         depot.behaviour[name] = partial(put, name)
     said = {"JOURNAL": str(tmp_path / "sagas.db"), "MODULES": ["depot"]}
-    with override_settings(PY_API_SAGA=said):
+    with django_project.file_at(tmp_path / "shop.sqlite3"), override_settings(PY_API_SAGA=said):
+        with connections[FILE].cursor() as cursor:
+            cursor.execute("CREATE TABLE stock (name TEXT, thread INTEGER)")
         yield
-    connections[FILE].close()
     depot.reset()
 
 

@@ -95,6 +95,33 @@ def lead(alias: str, **database: Any) -> None:
 
 
 @contextmanager
+def file_at(path: object) -> Iterator[None]:
+    """Have "file" be a SQLite that threads share, for the time of a block; else it is in memory."""
+    from django.db import connections  # noqa: PLC0415 - as above
+
+    it = connections["file"]
+    let_go("file")
+    for settings in (connections.settings["file"], it.settings_dict):
+        settings["NAME"] = str(path)
+    try:
+        yield
+    finally:
+        let_go("file")
+        for settings in (connections.settings["file"], it.settings_dict):
+            settings["NAME"] = ":memory:"
+
+
+def let_go(alias: str) -> None:
+    """Close the connection of this thread, also to what is in memory, which Django would keep."""
+    from django.db import connections  # noqa: PLC0415 - as above
+
+    it = connections[alias]
+    if it.connection is not None:
+        it.connection.close()
+        it.connection = None
+
+
+@contextmanager
 def database() -> Iterator[str]:
     """Have "default" and "lake" be new databases, without tables, for the time of a block.
 
