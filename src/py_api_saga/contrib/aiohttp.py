@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
-from py_api_saga.contrib.http import METHODS, Conflict, Exchange, Rules, bounded, library
+from py_api_saga.contrib.http import Exchange, Options, Rules, bounded, library
 from py_api_saga.known_errors import REDIRECTS, REFUSALS
 
 if TYPE_CHECKING:
@@ -34,14 +34,7 @@ _lost: ContextVar[_Lost | None] = ContextVar("py_api_saga_lost", default=None)
 
 
 def saga_middleware(
-    *,
-    header: str = "Idempotency-Key",
-    quote: bool = False,
-    undoes_header: str | None = "Saga-Undoes",
-    methods: Collection[str] = METHODS,
-    gone_is_undone: bool = False,
-    conflict: Conflict = "in doubt",
-    raises: bool = True,
+    **options: Unpack[Options],
 ) -> Callable[
     [aiohttp.ClientRequest, Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]],
     Awaitable[aiohttp.ClientResponse],
@@ -63,31 +56,13 @@ def saga_middleware(
     more by itself, a PUT or DELETE whose connection had been idle, has the same key.
 
     Args:
-        header: In which header the key is sent. One that the caller has set is kept.
-        quote: Whether the key is sent in quotes, as RFC 8941 writes a string.
-        undoes_header: In which header a compensation says which action it undoes, by the key of
-            that; with it `Saga-Since` says when that key was used first. An action says its key in
-            `Saga-Action`. None for services that are to be told none of this.
-        methods: What may change something, in capital letters.
-        gone_is_undone: Whether a 404 or 410 is a success in a compensation.
-        conflict: What a 409 means: "in doubt" (an earlier request under that key is in flight), or
-            "refused", for services that say no by it.
-        raises: Whether a bad answer raises. If not, read the status; in doubt is the action anyway.
-            A redirect raises in any case, since the session would follow it.
+        **options: Those of `contrib.requests.SagaSession` without `timeout`, for which the session
+            has limits. But a redirect raises in any case, since the session would follow it.
 
     Raises:
         ValueError: An option can't be meant.
     """
-    rules = Rules(
-        header=header,
-        quote=quote,
-        undoes_header=undoes_header,
-        methods=methods,
-        gone_is_undone=gone_is_undone,
-        conflict=conflict,
-        raises=raises,
-        timeout=None,
-    )
+    rules = Rules(**options, timeout=None)
 
     async def middleware(
         request: aiohttp.ClientRequest,

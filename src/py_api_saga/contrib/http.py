@@ -35,7 +35,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib import import_module
 from types import ModuleType
-from typing import Any, ClassVar, Final, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Final, Literal, Self, TypeAlias, TypedDict
 from urllib.parse import quote as percent_encoded
 
 from py_api_saga import clock
@@ -164,6 +164,24 @@ def _as_string(key: str) -> str:
 
 
 # --- the rules of a client, and one request under them --------------------------------------------
+
+
+class Options(TypedDict, total=False):
+    """What each client may be given by name; see `SagaSession`."""
+
+    header: str
+    quote: bool
+    undoes_header: str | None
+    methods: Collection[str]
+    gone_is_undone: bool
+    conflict: Conflict
+    raises: bool
+
+
+class TimedOptions(Options, total=False):
+    """The same for a client that does not know limits of its own."""
+
+    timeout: Timeout
 
 
 class Rules:

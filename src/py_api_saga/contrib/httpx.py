@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, MutableMapping
+from collections.abc import MutableMapping
 from contextlib import suppress
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from py_api_saga import clock
-from py_api_saga.contrib.http import (
-    METHODS,
-    TIMEOUT,
-    Conflict,
-    Exchange,
-    Rules,
-    Timeout,
-    bounded,
-    library,
-)
+from py_api_saga.contrib.http import Exchange, Rules, TimedOptions, bounded, library
 
 if TYPE_CHECKING:
     import httpx
@@ -53,35 +44,14 @@ class _Marked(dict[str, str]):
 class _Rules:
     """What both have in common: what is done to a request, and to an answer."""
 
-    def __init__(
-        self,
-        inner: Any,
-        *,
-        header: str = "Idempotency-Key",
-        quote: bool = False,
-        undoes_header: str | None = "Saga-Undoes",
-        methods: Collection[str] = METHODS,
-        gone_is_undone: bool = False,
-        conflict: Conflict = "in doubt",
-        raises: bool = True,
-        timeout: Timeout = TIMEOUT,
-    ) -> None:
+    def __init__(self, inner: Any, **options: Unpack[TimedOptions]) -> None:
         if isinstance(inner, type) or not callable(getattr(inner, self._HANDLER, None)):
             raise ValueError(  # noqa: TRY004 - as for each option
                 f"{type(self).__name__}: expected a transport with {self._HANDLER}, such as "
                 f"{self._LIKE}, got {type(inner).__name__}"
             )
         self._inner = inner
-        self._rules = Rules(
-            header=header,
-            quote=quote,
-            undoes_header=undoes_header,
-            methods=methods,
-            gone_is_undone=gone_is_undone,
-            conflict=conflict,
-            raises=raises,
-            timeout=timeout,
-        )
+        self._rules = Rules(**options)
 
     _HANDLER = _LIKE = ""
 
@@ -148,19 +118,8 @@ class SagaTransport(_Rules, _Sync):
 
     Args:
         inner: What sends, such as `httpx2.HTTPTransport()`.
-        header: In which header the key is sent. One that the caller has set is kept.
-        quote: Whether the key is sent in quotes, as RFC 8941 writes a string.
-        undoes_header: In which header a compensation says which action it undoes, by the key of
-            that; with it `Saga-Since` says when that key was used first. An action says its key in
-            `Saga-Action`. None for services that are to be told none of this.
-        methods: What may change something, in capital letters.
-        gone_is_undone: Whether a 404 or 410 is a success in a compensation.
-        conflict: What a 409 means: "in doubt" (an earlier request under that key is in flight), or
-            "refused", for services that say no by it.
-        raises: Whether a bad answer raises. If not, read the status; in doubt is the action anyway.
-            A redirect raises in any case, since the client would follow it.
-        timeout: Seconds to connect and between two reads where the client has no limit; the
-            clients' own default is 5. One number is for both, None for no limit.
+        **options: Those of `SagaSession`. But a redirect raises in any case, since the client would
+            follow it, and `timeout` counts where the client has no limit; its own default is 5 s.
 
     Raises:
         ValueError: An option can't be meant, or `inner` is not such a transport.

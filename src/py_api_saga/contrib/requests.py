@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from py_api_saga.contrib.http import (
-    METHODS,
-    TIMEOUT,
-    Conflict,
-    Exchange,
-    Rules,
-    Timeout,
-    bounded,
-    library,
-)
+from py_api_saga.contrib.http import Exchange, Rules, TimedOptions, bounded, library
 from py_api_saga.evidence import leaves_doubt
 
 if TYPE_CHECKING:
@@ -79,28 +70,8 @@ class SagaSession(requests.Session):
         """Take an attribute away; of `send`, what a test has put there."""
         super().__delattr__("_sends" if name == "send" else name)
 
-    def __init__(
-        self,
-        *,
-        header: str = "Idempotency-Key",
-        quote: bool = False,
-        undoes_header: str | None = "Saga-Undoes",
-        methods: Collection[str] = METHODS,
-        gone_is_undone: bool = False,
-        conflict: Conflict = "in doubt",
-        raises: bool = True,
-        timeout: Timeout = TIMEOUT,
-    ) -> None:
-        self.saga = Rules(
-            header=header,
-            quote=quote,
-            undoes_header=undoes_header,
-            methods=methods,
-            gone_is_undone=gone_is_undone,
-            conflict=conflict,
-            raises=raises,
-            timeout=timeout,
-        )
+    def __init__(self, **options: Unpack[TimedOptions]) -> None:
+        self.saga = Rules(**options)
         super().__init__()
 
     def mount(self, prefix: str | bytes, adapter: BaseAdapter) -> None:
