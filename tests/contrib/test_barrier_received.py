@@ -18,6 +18,8 @@ from world import PATIENCE
 
 from py_api_saga.contrib import barrier
 from py_api_saga.contrib.barrier import NotKept, Refused
+from py_api_saga.contrib.http import Rules
+from py_api_saga.testing import operation
 
 DAY = 86_400.0
 FINAL = {"Saga-Answer": "final"}
@@ -558,6 +560,16 @@ def test_the_headers_are_read() -> None:
         "since": "2026-01-01T00:00:00Z",
     }
     assert barrier.said({}) == {"key": "", "undoes": None, "action": None, "since": None}
+
+
+def test_a_key_in_quotes_is_that_without() -> None:
+    """What is escaped in it as well: an undo says the key of its action as it is."""
+    for key in (r"a\b:charge:action", 'a"b:charge:action', "a:charge:action"):
+        with operation(idempotency_key=key):
+            exchange = Rules(quote=True).exchange("POST", {})
+        assert exchange is not None
+        said = barrier.said({"Idempotency-Key": exchange.key, "Saga-Undoes": key})
+        assert said["key"] == said["undoes"] == key
 
 
 def test_a_fingerprint_tells_requests_apart() -> None:

@@ -82,6 +82,8 @@ TIMEOUT: Final = (5.0, 20.0)  # seconds, to connect and between two reads
 MAX_KEY = 255  # characters
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
+_OURS = re.compile(r"(.*)(:(?:action|compensation))(:\d{1,9})?(;.*)?")  # a key, with its generation
+_GENERATION = 10  # characters
 _GONE = frozenset({404, 410})
 _LONGEST = 86_400.0  # seconds; a `Retry-After` beyond a day is not one
 _numbering = OwnLock()
@@ -148,13 +150,17 @@ def request_name(name: str) -> Iterator[None]:
 def fit(key: str) -> str:
     """Make of a key what a header can hold, of at most 255 characters; another one of another key.
 
-    Any that is printable ASCII without a percent sign stays as it is.
+    Any that is printable ASCII without a percent sign stays as it is. Of one that is too long the
+    end stays that tells its generation, by which a service knows the undo that it has made before.
     """
     if not key.isascii() or not key.isprintable() or "%" in key or key != key.strip():
         key = percent_encoded(key, safe="!#$&'()*+,/:;=?@[]")
-    if len(key) > MAX_KEY:
-        digest = hashlib.sha256(key.encode()).hexdigest()[:32]
-        key = f"{key[: MAX_KEY - 33]};{digest}"
+    ours = _OURS.fullmatch(key)
+    begin, kind, generation, name = ours.groups("") if ours else (key, "", "", "")
+    if len(key) - len(generation) > MAX_KEY - (_GENERATION if ours else 0):  # the same in each
+        digest = hashlib.sha256(f"{begin} {name}".encode()).hexdigest()[:32]
+        room = MAX_KEY - len(f";{digest}{kind}") - _GENERATION
+        key = f"{begin[:room]};{digest}{kind}{generation}"
     return key
 
 

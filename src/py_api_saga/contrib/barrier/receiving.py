@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -101,8 +102,9 @@ def said(headers: Headers) -> dict[str, str | None]:
 
 def _unquoted(text: str | None) -> str | None:
     """Give what is in quotes, as the draft of the IETF has it, or the text itself."""
-    is_quoted = text is not None and len(text) > 1 and text[0] == text[-1] == '"'
-    return text[1:-1] if text and is_quoted else text
+    if text is not None and len(text) > 1 and text[0] == text[-1] == '"':
+        return re.sub(r'\\(["\\])', r"\1", text[1:-1])
+    return text
 
 
 class Request:
