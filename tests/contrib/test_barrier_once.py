@@ -471,6 +471,32 @@ def test_what_a_session_holds_back_is_sent_before_commit(shop: Shop) -> None:
     assert outcome(caught.value) == "not happened"
 
 
+@pytest.mark.parametrize("way", ["commit", "rollback"])
+def test_what_a_function_ends_itself_is_not_written(shop: Shop, way: str) -> None:
+    """It would stand though it is told that it does not, or be written a second time."""
+    write = shop.write("mug")
+
+    def end(connection: Any) -> None:
+        write(connection)
+        getattr(connection, way)()
+        write(connection)
+
+    async def aend(connection: Any) -> None:
+        await write(connection)
+        await getattr(connection, way)()
+        await write(connection)
+
+    words = "leaves COMMIT to whoever" if way == "commit" else "was rolled back by its function"
+    for attempt in (1, 2):
+        with operation(attempt=attempt), pytest.raises(RuntimeError, match=words):
+            shop.call(aend if shop.is_later else end)
+        assert shop.effects("mug") == 0
+
+    with operation(attempt=3):
+        assert shop.call(shop.write("mug")) == ["mug"]
+    assert shop.effects("mug") == 1
+
+
 # --- values --------------------------------------------------------------------------------------
 
 

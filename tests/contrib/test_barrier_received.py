@@ -39,6 +39,9 @@ def service(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receiver
 
 plain = pytest.mark.parametrize("service", PLAIN, indirect=True)
 one_of_each = pytest.mark.parametrize("service", ["sqlite3", "psycopg"], indirect=True)
+in_sqlalchemy = pytest.mark.parametrize(
+    "service", [kind for kind in PLAIN if " " in kind], indirect=True
+)
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -542,6 +545,25 @@ def test_a_server_that_has_gone_is_503(service: Receiver) -> None:
 
 
 # --- what a request says -------------------------------------------------------------------------
+
+
+@in_sqlalchemy
+def test_an_effect_that_its_maker_commits_is_not_made(service: Receiver) -> None:
+    """Nothing would be noted of it, and the repetition would be a second one."""
+
+    def receive() -> None:
+        connection = service.connect()
+        with closing(connection), barrier.received(connection, "a", "-"):
+            service.execute(connection, "INSERT INTO effect (name) VALUES ('a')")
+            connection.commit()
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="leaves COMMIT to whoever"):
+            receive()
+        assert (service.effects("a"), service.rows()) == (0, 0)
+
+    assert service.receive("a")[0] == 201
+    assert service.effects("a") == 1
 
 
 def test_the_headers_are_read() -> None:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -28,6 +28,10 @@ _MISSING = (
 CAUGHT = (
     "an error of the database was caught where Django has all of its block of `atomic` rolled "
     "back: let it out, or catch it around a block of its own"
+)
+_COMMITTED = (
+    "the barrier: expected that whoever makes the effect leaves COMMIT to whoever has opened the "
+    "transaction: leave it out; flush() sends what a session holds back"
 )
 _BUSY = frozenset({5, 6})  # SQLITE_BUSY, SQLITE_LOCKED
 _UNREADABLE = frozenset({10, 13, 14})  # SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN
@@ -60,6 +64,12 @@ class Hands(Protocol):
 
     def check(self) -> None:
         """Refuse a connection in autocommit."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Refuse a COMMIT in a block, by which an effect would stand of which nothing is noted.
+
+        With a connection of a driver nobody can, and Django does so itself.
+        """
 
 
 def hands_of(connection: Any) -> Hands:
@@ -141,6 +151,9 @@ class _Driver:
     def check(self) -> None:
         if is_autocommit(self._connection, self.dialect):
             raise Autocommit(_AUTOCOMMIT)
+
+    def alone(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class _Spoken:
@@ -226,7 +239,17 @@ class _SQLAlchemy:
         return (found.fetchall(), 0) if found.returns_rows else ((), found.rowcount)
 
     def savepoint(self) -> Savepoint:
-        return _Nested(self._owner)
+        return _Nested(self._owner, self.alone())
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        from sqlalchemy import event  # noqa: PLC0415 - it is there, or nobody came here
+
+        event.listen(self._connection, "commit", _refuse)
+        try:
+            yield
+        finally:
+            event.remove(self._connection, "commit", _refuse)
 
     def check(self) -> None:
         driver = self._connection.connection.driver_connection
@@ -238,14 +261,22 @@ class _SQLAlchemy:
 class _Nested:
     """A savepoint of SQLAlchemy's: what a session holds goes back with it."""
 
-    def __init__(self, owner: Any) -> None:
+    def __init__(self, owner: Any, alone: AbstractContextManager[None]) -> None:
         self._nested = owner.begin_nested()
+        self._alone = alone
+        alone.__enter__()
 
     def keep(self) -> None:
+        self._alone.__exit__(None, None, None)
         self._nested.commit()
 
     def undo(self) -> None:
+        self._alone.__exit__(None, None, None)
         self._nested.rollback()
+
+
+def _refuse(_: object) -> None:
+    raise RuntimeError(_COMMITTED)
 
 
 @lru_cache(maxsize=64)
@@ -284,6 +315,9 @@ class _Django:
     def check(self) -> None:
         if self._connection.get_autocommit() and not self._connection.in_atomic_block:
             raise Autocommit(_AUTOCOMMIT)
+
+    def alone(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class _Undo(Exception):

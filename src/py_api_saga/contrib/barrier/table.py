@@ -161,9 +161,10 @@ def add_if_missing(hands: Hands, key: str, action: str, kept: Kept) -> bool:
     return count == 1
 
 
-def fill(hands: Hands, key: str, answer: str) -> None:
-    """Put the answer into a row."""
-    hands.run(_FILL, answer, key)
+def fill(hands: Hands, key: str, answer: str) -> bool:
+    """Put the answer into a row; tell whether it is there."""
+    _, count = hands.run(_FILL, answer, key)
+    return count == 1
 
 
 # --- what is forgotten ---------------------------------------------------------------------------

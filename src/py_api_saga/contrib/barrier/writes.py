@@ -283,7 +283,12 @@ class _Write:
                 f"{self._what}: the value of a write that counts once can't be stored: {error}"
             )
             raise OnceError(message) from None
-        table.fill(hands, self._key, text)
+        if not table.fill(hands, self._key, text):
+            message = (
+                f"{self._what}: once({self._name}) was rolled back by its function, and what that "
+                "wrote since would not count once: catch an error around a savepoint instead"
+            )
+            raise OnceError(message)
 
 
 def _at_once(
@@ -320,10 +325,10 @@ def _within(
     hands = hands_of(transaction.connection)
     value = write.begin(hands)
     if value is _NEW:
-        with _alone(transaction.connection):
+        with _alone(transaction.connection), hands.alone():
             value = function(*transaction.given, *args, **keywords)
             transaction.send()
-        write.keep(hands, value)
+        write.keep(hands_of(transaction.connection), value)  # of the transaction as it is now
     return value
 
 
@@ -363,10 +368,12 @@ async def _later_within(
     keywords: dict[str, Any],
 ) -> Any:
     wait = transaction.connection.run_sync
-    value = await wait(lambda connection: write.begin(hands_of(connection)))
+    hands = await wait(hands_of)
+    value = await wait(lambda _: write.begin(hands))
     if value is _NEW:
-        value = await function(*transaction.given, *args, **keywords)
-        await transaction.send()
+        with hands.alone():
+            value = await function(*transaction.given, *args, **keywords)
+            await transaction.send()
         await wait(lambda connection: write.keep(hands_of(connection), value))
     return value
 
