@@ -8,6 +8,30 @@ RECEIVED = "contrib/test_barrier_received.py"
 ONCE = "contrib/test_barrier_once.py"
 MUTANTS = (
     Mutant(
+        "forgets a write that is committed when the operation fails after it",
+        f"{ONCE}::test_the_first_of_two_writes_does_not_stay_behind",
+        (
+            Edit(
+                "contrib/barrier/writes.py",
+                "_at_once",
+                "        write.note()\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "lets a function write without its row",
+        f"{ONCE}::test_what_a_function_ends_itself_is_not_written",
+        (
+            Edit(
+                "contrib/barrier/table.py",
+                "fill",
+                "    return count == 1\n",
+                "    return True\n",
+            ),
+        ),
+    ),
+    Mutant(
         "keeps no row of an undo for its action",
         f"{RECEIVED}::test_an_undo_of_what_never_came_does_nothing_and_bars_the_way",
         (

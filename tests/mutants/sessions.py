@@ -55,7 +55,7 @@ MUTANTS = (
     _one(
         "cuts a long key off",
         "fit",
-        '        key = f"{key[: MAX_KEY - 33]};{digest}"\n',
+        '        key = f"{begin[:room]};{digest}{kind}{generation}"\n',
         "        key = key[:MAX_KEY]\n",
         RULES,
     ),
@@ -101,6 +101,13 @@ MUTANTS = (
         "Exchange.failed",
         "        if _is_known(error) and not leaves_doubt(error):\n",
         "        if True:\n",
+    ),
+    _one(
+        "takes an error of which nothing is known for one before the request",
+        "Exchange.failed",
+        "        if _is_known(error) and not leaves_doubt(error):\n",
+        "        if not leaves_doubt(error):\n",
+        HTTPX,
     ),
     _one(
         "keeps the note of a refusal",
