@@ -17,6 +17,7 @@ from world import PATIENCE, output_of, until
 from py_api_saga import JournalError, SagaInProgress, SagaStatus, clock
 from py_api_saga.journal import PostgreSQLJournal
 from py_api_saga.journal.changes import Append, Change, Create, Purge
+from py_api_saga.journal.postgresql import bench as bench_module
 from py_api_saga.journal.postgresql import benches
 from py_api_saga.journal.postgresql.trouble import UnreachableError
 
@@ -340,7 +341,7 @@ def test_very_many_sagas_are_written_in_several_transactions(
     journal: PostgreSQLJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A statement about all of them would take longer than it may: its time grows by the square."""
-    monkeypatch.setattr("py_api_saga.journal.postgresql.bench.MOST", 2)
+    monkeypatch.setattr(bench_module, "MOST", 2)
     begin(journal)
     before = journal.bench.commits
     creates = [Create(f"s{i}", None, "[1]") for i in range(5)]

@@ -8,7 +8,9 @@ from servers import shared
 
 from py_api_saga import recover
 
-from .flask_tasks import POOL, Order, db, make, place_order, sagas
+# By the name that the worker has it by: what a journal holds is found by that in both.
+from queues.flask_tasks import POOL, Order, db, make, place_order, sagas
+
 from .matrix import Cell
 from .workers import Queue
 
