@@ -20,10 +20,10 @@ from pathlib import Path
 from servers import shared
 from servers.redis import BINARY, redis
 
-from . import flask_project, matrix, moments, page
+from . import matrix, moments, page, projects
 from .workers import QUEUES, Queue
 
-PARTS = ("matrix", "page", "flask")
+PARTS = ("matrix", "page", "projects")
 PACKAGES = ("celery", "dramatiq", "redis", "rq")
 
 
@@ -51,8 +51,8 @@ def _cells(part: str, kind: type[Queue], folder: Path, *, short: bool) -> Iterat
     with redis(folder) as socket:
         if part == "page":
             yield from page.everything(kind(folder, socket))
-        elif part == "flask":
-            yield from flask_project.everything(kind(folder, socket))
+        elif part == "projects":
+            yield from projects.everything(kind(folder, socket))
         else:
             yield from matrix.everything(kind(folder, socket), short=short)
             yield from moments.everything(kind(folder, socket), 6 if short else 60)
@@ -70,7 +70,7 @@ def main() -> int:
         return 2
     kinds = [kind for kind in QUEUES if options.only in {None, kind.name}]
     chosen = [(part, kind) for part in PARTS for kind in kinds]
-    chosen = [(part, kind) for part, kind in chosen if part != "flask" or kind.name == "celery"]
+    chosen = [(part, kind) for part, kind in chosen if part != "projects" or kind.name == "celery"]
     folder = Path(tempfile.mkdtemp(prefix="saga-queues-"))
     try:
         with shared.run(), ThreadPoolExecutor(len(chosen)) as pool:

@@ -11,9 +11,10 @@ from typing import Any
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from servers.shared import Database
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from py_api_saga import given
+from py_api_saga import Recovered, given, recover
 from py_api_saga.contrib.flask import Sagas
 from py_api_saga.journal import PostgreSQLJournal
 
@@ -26,6 +27,7 @@ class Base(DeclarativeBase):
 
 db = SQLAlchemy(model_class=Base)
 sagas = Sagas(db=db)
+application: Flask
 
 
 class Order(Base):
@@ -57,30 +59,59 @@ def make(url: str, schema: str) -> Flask:
             "pool_size": POOL,
             "max_overflow": 0,
             "connect_args": {
-                "application_name": "flask-tasks",
+                "application_name": __name__,
                 "options": f"-csearch_path={schema}",
             },
         },
-        SAGA_JOURNAL=PostgreSQLJournal(url, modules=["queues.flask_tasks"], schema=schema),
-        SAGA_MODULES=["queues.flask_tasks"],
+        SAGA_JOURNAL=PostgreSQLJournal(url, modules=[__name__], schema=schema),
+        SAGA_MODULES=[__name__],
     )
     db.init_app(app)
     sagas.init_app(app)
     return app
 
 
-def place_order(order: int, *, fails: bool = False) -> str:
+def place_order(order: int, *, fails: bool = False) -> None:
     """Write an order and its saga down, both or neither, as a view does."""
-    db.session.add(Order(id=order, status="new"))
-    db.session.flush()
-    saga_id: str = SHOP.given(order=order).start(
-        journal=sagas.journal.within(db.session), saga_id=f"order-{order}"
-    )
-    if fails:
-        db.session.rollback()
-    else:
-        db.session.commit()
-    return saga_id
+    with application.app_context():
+        db.session.add(Order(id=order, status="new"))
+        db.session.flush()
+        SHOP.given(order=order).start(
+            journal=sagas.journal.within(db.session), saga_id=f"order-{order}"
+        )
+        if fails:
+            db.session.rollback()
+        else:
+            db.session.commit()
+
+
+def begin(database: Database) -> dict[str, str]:
+    """Make its tables, and give what its worker is told."""
+    global application  # noqa: PLW0603 - a project is one of its process
+    application = make(database.url, database.schema)
+    with application.app_context():
+        db.create_all()
+        sagas.journal.create_schema()
+    return {"SHOP_DATABASE": database.url, "SHOP_SCHEMA": database.schema}
+
+
+def finish() -> list[Recovered]:
+    """Recover, as a periodic task does."""
+    with application.app_context():
+        return recover(sagas.journal, around=[sagas.around])
+
+
+def orders() -> dict[int, str]:
+    """Give the status of each order."""
+    with application.app_context():
+        return {row.id: row.status for row in db.session.scalars(db.select(Order))}
+
+
+def end() -> None:
+    """Close everything."""
+    with application.app_context():
+        db.engine.dispose()
+        sagas.journal.close()
 
 
 if "SHOP_DATABASE" in os.environ:  # in the worker
