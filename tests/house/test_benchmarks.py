@@ -124,7 +124,7 @@ def test_durable_sagas_are_measured_without_peers() -> None:
 
 
 def test_what_a_saga_writes_in_postgresql_is_what_it_may() -> None:
-    """Commits and the write-ahead log are counted, not timed; the rest takes minutes."""
+    """Commits are counted. The log has what the server adds of its own, which few sagas feel."""
     options = ("--quick", "--only", "writes", "--on", in_memory(ROOM) or gettempdir())
     try:
         programs()
@@ -137,7 +137,8 @@ def test_what_a_saga_writes_in_postgresql_is_what_it_may() -> None:
     assert done.stderr == ""
     (row,) = (line for line in done.stdout.splitlines() if " at once | " in line)
     assert row.startswith("| threads, 1 at once | 4.00 (≤ 4: PASS) | ")
-    assert "PASS" in row.split(" | ")[4]
+    beyond_bodies = int(row.split(" | ")[4].split()[0].replace(",", ""))
+    assert 1_000 < beyond_bodies < 2_400  # bytes; 1,843 of many sagas
 
 
 def test_a_section_that_there_is_not_is_refused() -> None:

@@ -369,14 +369,15 @@ def test_who_may_not_write_sees_all_the_same_who_lives(
     with worker(path, "begin('a')\nsay('ready')\ntold()") as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        monkeypatch.setattr(os, "open", open_to_read)
-        owners = owners_at(f"{path}-owners")
-        assert owners.alive(1)
-        process.kill()
-        process.wait()
-        assert not owners.alive(1)
-    with pytest.raises(PermissionError):
-        owners_at(f"{path}-none")
+        with monkeypatch.context() as patch:  # not until the end: pytest removes folders by it
+            patch.setattr(os, "open", open_to_read)
+            owners = owners_at(f"{path}-owners")
+            assert owners.alive(1)
+            process.kill()
+            process.wait()
+            assert not owners.alive(1)
+            with pytest.raises(PermissionError):
+                owners_at(f"{path}-none")
 
 
 def test_who_interrupts_what_opens_or_looks_is_refused_as_well(tmp_path: Path) -> None:
