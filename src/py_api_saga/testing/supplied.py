@@ -1,4 +1,4 @@
-"""What tests of sagas need: an operation to be in, and a choreography in one thread."""
+"""An operation to be in, and a choreography in one thread: supplied by a test."""
 
 from __future__ import annotations
 

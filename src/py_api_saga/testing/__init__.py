@@ -1,0 +1,27 @@
+"""What tests of sagas need: an operation to be in, and a choreography in one thread."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from py_api_saga.testing.supplied import inline_choreography, operation
+
+__all__ = ["inline_choreography", "operation"]
+
+_ROOMS = {  # name -> its module
+    "inline_choreography": "supplied",
+    "operation": "supplied",
+}
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def __getattr__(name: str) -> object:
+    """Import one when it is asked for: few tests need them all."""
+    if name not in __all__:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from importlib import import_module  # noqa: PLC0415 - the reason is above
+
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
