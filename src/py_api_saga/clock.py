@@ -8,14 +8,16 @@ wakes up by itself, asks here what time it is, and counts what it has slept: see
     boottime    the same, and they also pass while the machine sleeps, for what others count on
     time        seconds since 1970, for what others read: journals ask for it by `Journal.now`
     sleep       seconds of this thread
+    is_stopped  whether a test has put something in the place of `monotonic` that stands still
 """
 
 from __future__ import annotations
 
 import time as _time
 from time import monotonic, sleep, time
+from types import BuiltinFunctionType
 
-__all__ = ["boottime", "monotonic", "sleep", "time"]
+__all__ = ["boottime", "is_stopped", "monotonic", "sleep", "time"]
 
 # Linux stops the other one while it sleeps, macOS this one: there the other goes on.
 _BOOTTIME: int | None = getattr(_time, "CLOCK_BOOTTIME", getattr(_time, "CLOCK_MONOTONIC", None))
@@ -24,3 +26,8 @@ _BOOTTIME: int | None = getattr(_time, "CLOCK_BOOTTIME", getattr(_time, "CLOCK_M
 def boottime() -> float:
     """Give the seconds since this machine was started, sleep included."""
     return monotonic() if _BOOTTIME is None else _time.clock_gettime(_BOOTTIME)
+
+
+def is_stopped() -> bool:
+    """Tell whether another clock is in place, of which the timers of loops may know nothing."""
+    return type(monotonic) is not BuiltinFunctionType

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from inspect import CO_COROUTINE
-from types import BuiltinFunctionType, FunctionType
+from types import FunctionType
 from typing import Any, Self
 
 from py_api_saga import clock
@@ -276,7 +276,7 @@ class _Driver:
     async def _pause(self) -> None:
         """Wait until something has arrived or is due."""
         patience = self.run.patience()
-        if patience and type(clock.monotonic) is not BuiltinFunctionType:
+        if patience and clock.is_stopped():
             await self._outwait(patience)
         elif self.arrived is None:
             await asyncio.sleep(patience or 0.0)

@@ -4,10 +4,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from py_api_saga.testing.supplied import inline_choreography, operation
+    from py_api_saga.testing.virtual import Clock
 
-__all__ = ["inline_choreography", "operation"]
+__all__ = ["Clock", "inline_choreography", "operation"]
 
 _ROOMS = {  # name -> its module
+    "Clock": "virtual",
     "inline_choreography": "supplied",
     "operation": "supplied",
 }
