@@ -112,7 +112,9 @@ HOUSE = (
     ("story", "story.words"),
     ("story.saga",),
     ("story.timeline", "story.remedies"),
-    ("story.detail", "story.why", "story.many"),
+    ("story.detail", "story.why"),
+    ("story.many",),
+    ("story.attention",),
     ("__init__", "py_api_saga"),
     ("pictures",),  # of what is on record: the command and the frameworks show them
     ("testing", "cli", "demo"),

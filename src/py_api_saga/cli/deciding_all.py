@@ -17,8 +17,8 @@ from py_api_saga.journal.changes import OPEN, Summary
 from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.lasting import LastingJournal, View
 from py_api_saga.status import SagaStatus, Status
-from py_api_saga.story.detail import at_a_glance, kind_of_error
-from py_api_saga.story.many import each_read, reasons_of
+from py_api_saga.story.detail import kind_of_error
+from py_api_saga.story.many import each_read, listed
 from py_api_saga.story.saga import fold
 from py_api_saga.story.words import plural
 from py_api_saga.trouble import Trouble
@@ -68,15 +68,11 @@ def decide_all(
     with to_read(arguments) as journal:
         chosen = list(_chosen(journal, among, arguments.name, arguments.error))
         chosen = chosen[: arguments.limit]
-        reasons = reasons_of(journal, [s for s in chosen if s.status is SagaStatus.STUCK])
-        listed = [
-            at_a_glance(seen, driven=journal.drives(seen)) | {"reason": reasons.get(seen.number)}
-            for seen in chosen
-        ]
+        told = listed(journal, chosen)
     if not chosen:
         write(f"no saga to {verb}")
         return 0
-    write_sagas(chosen, listed)
+    write_sagas(chosen, told)
     if not arguments.yes:
         if not somebody_is_there():
             message = (

@@ -5,31 +5,26 @@ from __future__ import annotations
 import argparse
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from py_api_saga import clock
 from py_api_saga.cli.listing import ATTENTION
-from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read
+from py_api_saga.cli.opening import tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.cli.renewing import new_owners
 from py_api_saga.cli.version import installed
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, PATIENCE, Summary
-from py_api_saga.journal.format.sagas import awaited_in
+from py_api_saga.journal.changes import OPEN, PATIENCE, Summary
 from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.health import Health
 from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.lasting import View
 from py_api_saga.status import SagaStatus
-from py_api_saga.story.detail import at_a_glance
-from py_api_saga.story.many import batches, each_read
+from py_api_saga.story.attention import MANY, attention
+from py_api_saga.story.detail import holder_as_json
+from py_api_saga.story.many import batches
 from py_api_saga.story.saga import fold
 from py_api_saga.story.words import duration, plural
-from py_api_saga.wording import in_line
-
-_MANY = 3  # tries after which a saga deserves a look
-
 
 # --- check -----------------------------------------------------------------------------------
 
@@ -37,71 +32,30 @@ _MANY = 3  # tries after which a saga deserves a look
 def check(arguments: argparse.Namespace) -> int:
     """Count what needs attention; 4 if anything does."""
     with to_read(arguments) as journal:
-        now = journal.now()
-        latest = now - arguments.grace
-        sagas = journal.select({SagaStatus.STUCK, *OPEN})
-        driven = {seen.number: journal.drives(seen) for seen in sagas}
-        waiting = [seen for seen in sagas if seen.status in OPEN and not driven[seen.number]]
-        late = [seen for seen in waiting if max(seen.changed, seen.due) < latest]
-        # Told by a clock that was set back since, which hid from recovery that they are due.
-        ahead = [s for s in waiting if max(s.changed, s.due) > now + LONGEST_WAIT]
-        silent, waits = _silent(journal, late, latest)
-        overdue = [*silent, *ahead]
+        found = attention(journal, arguments.grace)
         holder = journal.who_hangs()
     tell_of_who_hangs(holder)
-    stuck = [seen for seen in sagas if seen.status is SagaStatus.STUCK]
-    tried = [seen for seen in sagas if seen.status in OPEN and seen.tries >= _MANY]
-    unsure = [seen for seen in sagas if journal.unsure and seen.owner]
-    concern = {seen.number: seen for seen in (*stuck, *overdue, *tried, *unsure)}
     if arguments.json:
-        write_json(
-            {
-                "stuck": len(stuck),
-                "overdue": len(overdue),
-                "tried": len(tried),
-                "open": len(sagas) - len(stuck),
-                "sagas": [
-                    at_a_glance(seen, driven=driven[seen.number])
-                    | {"waits_for": waits.get(seen.number)}
-                    for seen in concern.values()
-                ],
-                **holder_as_json(holder),
-            }
-        )
+        write_json({**found.as_json(), **holder_as_json(holder)})
     else:
         write(
-            f"{len(stuck):,} stuck, "
-            f"{len(overdue):,} overdue (open, undriven for {duration(arguments.grace)}), "
-            f"{len(tried):,} tried {_MANY} times or more, "
-            f"{len(sagas) - len(stuck):,} open in all"
+            f"{len(found.stuck):,} stuck, "
+            f"{len(found.overdue):,} overdue (open, undriven for {duration(arguments.grace)}), "
+            f"{len(found.tried):,} tried {MANY} times or more, "
+            f"{found.open:,} open in all"
             + "; which processes live is unknown" * bool(journal.unsure)
             + "".join(
-                f"; {n:,} overdue: waits for {name}" for name, n in Counter(waits.values()).items()
+                f"; {n:,} overdue: waits for {name}"
+                for name, n in Counter(found.waits.values()).items()
             )
         )
-    return ATTENTION if concern or _hangs(holder) else 0
+    return ATTENTION if found.concern or _hangs(holder) else 0
 
 
 def _hangs(holder: Holder | None) -> bool:
     """Tell whether a process has been inside the gate for so long that others give up."""
     since = None if holder is None else holder.since
     return since is not None and clock.time() - since > PATIENCE
-
-
-def _silent(
-    journal: View, sagas: Sequence[Summary], since: float
-) -> tuple[list[Summary], Mapping[int, str]]:
-    """Leave out those whose process wrote something after that, though their status stayed.
-
-    And tell by number for what those wait that say so.
-    """
-    silent, waits = [], {}
-    for seen, rows in each_read(journal, sagas):  # what cannot be read is taken for silent
-        if rows is None or all(row.at < since for row in rows):
-            silent.append(seen)
-            if rows and (name := awaited_in(rows)) is not None:
-                waits[seen.number] = in_line(name)
-    return silent, waits
 
 
 # --- doctor ----------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from py_api_saga.cli.opening import holder_as_json, tell_of_who_hangs, to_read
+from py_api_saga.cli.opening import tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.journal.changes import OPEN, Summary
 from py_api_saga.status import SagaStatus
-from py_api_saga.story.detail import at_a_glance
-from py_api_saga.story.many import reasons_of
+from py_api_saga.story.detail import holder_as_json
+from py_api_saga.story.many import listed
 from py_api_saga.story.words import age
 from py_api_saga.wording import in_line
 
@@ -36,29 +36,25 @@ def main(arguments: argparse.Namespace) -> int:
             limit=limit + 1,
         )
         more, sagas = len(sagas) > limit, sagas[:limit]
-        reasons = reasons_of(journal, [s for s in sagas if s.status is SagaStatus.STUCK])
-        listed = [
-            at_a_glance(seen, driven=journal.drives(seen)) | {"reason": reasons.get(seen.number)}
-            for seen in sagas
-        ]
+        told = listed(journal, sagas)
         holder = journal.who_hangs()
     tell_of_who_hangs(holder)
     if arguments.json:
-        write_json({"sagas": listed, "more": more, **holder_as_json(holder)})
+        write_json({"sagas": told, "more": more, **holder_as_json(holder)})
     else:
-        write_sagas(sagas, listed)
+        write_sagas(sagas, told)
         if more:
             print(f"saga: there are more; --limit is {limit}", file=sys.stderr)
-    return ATTENTION if reasons else 0
+    return ATTENTION if any(seen.status is SagaStatus.STUCK for seen in sagas) else 0
 
 
-def write_sagas(sagas: Sequence[Summary], listed: Sequence[dict[str, Any]]) -> None:
+def write_sagas(sagas: Sequence[Summary], told: Sequence[dict[str, Any]]) -> None:
     """Write a line for each saga, and one more for what is stuck: why."""
     if not sagas:
         write("no sagas")
         return
     rows = [["ID", "NAME", "STATUS", "AGE", "TRIES", "DRIVEN"]]
-    for seen, saga in zip(sagas, listed, strict=True):
+    for seen, saga in zip(sagas, told, strict=True):
         driven = "-" if seen.status not in OPEN else _DRIVEN[saga["driven"]]
         rows.append(
             [
@@ -75,7 +71,7 @@ def write_sagas(sagas: Sequence[Summary], listed: Sequence[dict[str, Any]]) -> N
     room = max(_LEAST, _WIDTH + 2 - taken + max(len(row[1]) for row in rows))
     lines = list(table([[row[0], cut(row[1], room), *row[2:]] for row in rows]))
     write(lines[0])
-    for line, saga in zip(lines[1:], listed, strict=True):
+    for line, saga in zip(lines[1:], told, strict=True):
         write(line)
         if saga["reason"] is not None:
             write(cut(f"  {in_line(saga['reason'])}", _WIDTH))

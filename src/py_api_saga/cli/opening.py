@@ -198,8 +198,3 @@ def tell_of_who_hangs(holder: Holder | None) -> None:
             f"saga: {holder} is writing to the journal, and nobody else can; {holder.remedy}",
             file=sys.stderr,
         )
-
-
-def holder_as_json(holder: Holder | None) -> dict[str, Any]:
-    """Give who keeps others out as JSON has it."""
-    return {"gate_holder": holder and holder.pid, "gate_held_since": holder and holder.came}

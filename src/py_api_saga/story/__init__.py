@@ -9,5 +9,6 @@ Nothing that a journal names is imported, and values are their types unless they
     why        how it and each operation stand, and why; of what is stuck with the words of `stuck`
     remedies   what can be done about it
     many       the rows of many, and why those are stuck that are
+    attention  which of a journal's need a person, and why
     words      times, amounts and values, as they are said
 """

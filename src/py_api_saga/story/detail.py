@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from py_api_saga.drawing import flowchart
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import OPEN, Summary
+from py_api_saga.journal.holder import Holder
 from py_api_saga.status import MISSING
 from py_api_saga.story.timeline import timeline
 from py_api_saga.story.words import (
@@ -43,6 +44,11 @@ def at_a_glance(seen: Summary, *, driven: bool | None) -> dict[str, Any]:
         "due": exact(seen.due) if seen.due and seen.status in OPEN else None,
         "purged": seen.digest is not None,
     }
+
+
+def holder_as_json(holder: Holder | None) -> dict[str, Any]:
+    """Give who keeps others from writing as JSON has it."""
+    return {"gate_holder": holder and holder.pid, "gate_held_since": holder and holder.came}
 
 
 def in_full(story: Story, *, whole: bool) -> dict[str, Any]:

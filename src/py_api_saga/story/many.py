@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import Row, Summary
@@ -10,9 +11,20 @@ from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.lasting import View
 from py_api_saga.journal.protocol import Journal
 from py_api_saga.standing import what_is_stuck
+from py_api_saga.status import SagaStatus
+from py_api_saga.story.detail import at_a_glance
 from py_api_saga.story.saga import fold
 
 _BATCH = 100  # sagas whose rows are read together
+
+
+def listed(journal: View, sagas: Sequence[Summary]) -> list[dict[str, Any]]:
+    """Give sagas as JSON has them in a list: each at a glance, and why it is stuck if it is."""
+    reasons = reasons_of(journal, [seen for seen in sagas if seen.status is SagaStatus.STUCK])
+    return [
+        at_a_glance(seen, driven=journal.drives(seen)) | {"reason": reasons.get(seen.number)}
+        for seen in sagas
+    ]
 
 
 def reasons_of(journal: View, sagas: Sequence[Summary]) -> Mapping[int, str]:
