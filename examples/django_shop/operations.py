@@ -40,8 +40,9 @@ def create_order(order: str, article: str) -> None:
 
 
 def fail_order(order: str) -> None:
-    """Keep the order, so that its page can say what became of it."""
-    Order.objects.filter(number=order).update(status="failed")
+    """Keep the order, so that its page can say what became of it: nothing stands any more."""
+    undone = {"status": "failed", "reservation": None, "payment": None}
+    Order.objects.filter(number=order).update(**undone)
 
 
 def reserve(article: str) -> str:

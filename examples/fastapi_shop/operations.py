@@ -42,9 +42,9 @@ async def create_order(order: str, article: str) -> None:
 
 
 async def fail_order(order: str) -> None:
-    """Keep the order, so that its page can say what became of it."""
+    """Keep the order, so that its page can say what became of it: nothing stands any more."""
     if (found := await session().get(Order, order)) is not None:
-        found.status = "failed"
+        found.status, found.reservation, found.payment = "failed", None, None
 
 
 async def reserve(article: str) -> str:

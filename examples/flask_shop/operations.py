@@ -42,9 +42,9 @@ def create_order(order: str, article: str) -> None:
 
 
 def fail_order(order: str) -> None:
-    """Keep the order, so that its page can say what became of it."""
+    """Keep the order, so that its page can say what became of it: nothing stands any more."""
     if (found := db.session.get(Order, order)) is not None:
-        found.status = "failed"
+        found.status, found.reservation, found.payment = "failed", None, None
 
 
 def reserve(article: str) -> str:

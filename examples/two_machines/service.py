@@ -1,6 +1,7 @@
 """The bank and the warehouse: what is asked for twice under one key is done once.
 
-Its first line says where it is. Then it tells of each request, before it does anything.
+An undo names what it undoes by the key of that, and whatever comes after its undo is refused.
+The first line says where it is. Then it tells of each request, before it does anything.
 """
 
 import json
@@ -10,36 +11,48 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SLOW = 2.0  # seconds that a bank takes
-done: dict[str, str] = {}  # by key
+done: dict[str, str] = {}  # by key: what stands
+undone: set[str] = set()  # keys
 doing = threading.Lock()
+
+
+def answer(what: str, about: str, key: str, undoes: str | None) -> str:
+    """Do what is asked for, unless this key has been here before; "" is a refusal."""
+    print(f"service: {what} {about}", flush=True)
+    with doing:
+        if undoes is not None:
+            undone.add(undoes)
+            done.pop(undoes, None)
+            return f"{what}: {about}"
+        if key in undone:
+            return ""
+        if key in done:
+            print(f"service: {what} {about}: done before, under this key", flush=True)
+        else:
+            if what == "charge":
+                time.sleep(SLOW)
+            done[key] = f"{what}: {about}"
+        return done[key]
 
 
 class Service(BaseHTTPRequestHandler):
     """Does what is asked for, and keeps a ledger."""
 
     def do_POST(self) -> None:
-        """Do it, unless this key has been here before."""
-        what = self.path.strip("/")
+        """Do it."""
         about = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        key = self.headers["Idempotency-Key"]
-        print(f"service: {what} {about}", flush=True)
-        with doing:
-            if key in done:
-                print(f"service: {what} {about}: done before, under this key", flush=True)
-            else:
-                if what == "charge":
-                    time.sleep(SLOW)
-                done[key] = f"{what}: {about}"
-        self._answer(done[key])
+        key, undoes = self.headers["Idempotency-Key"], self.headers["Saga-Undoes"]
+        said = answer(self.path.strip("/"), about, key, undoes)
+        self._answer(said, 200 if said else 410)
 
     def do_GET(self) -> None:
         """Show the ledger."""
         with doing:
             self._answer(list(done.values()))
 
-    def _answer(self, what: str | list[str]) -> None:
+    def _answer(self, what: str | list[str], status: int = 200) -> None:
         body = json.dumps(what).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

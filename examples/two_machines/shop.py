@@ -21,7 +21,7 @@ def checkout(order: str) -> SagaAssembler:
         SagaAssembler.saga(name="checkout")
         .operation((reserve, order), (release, order))
         .operation((charge, order, 1200), (refund, order))
-        .operation((ship, order))
+        .operation((ship, order), (call_back, order))
     )
 
 
@@ -50,13 +50,22 @@ def ship(order: str) -> str:
     return _ask("ship", order)
 
 
+def call_back(order: str) -> str:
+    """Have it brought back. The last operation needs an undo too: its answer may be lost."""
+    return _ask("recall", order)
+
+
 def _ask(what: str, about: str) -> str:
-    """Ask the service, under the key that all attempts of this call have."""
-    request = Request(  # noqa: S310 - the service of this folder
-        f"{os.environ['SERVICE']}/{what}",
-        data=json.dumps(about).encode(),
-        headers={"Idempotency-Key": current_operation().idempotency_key},
-    )
+    """Ask the service, under the key that all attempts of this call have.
+
+    An undo says by the key of its action what it undoes, since there may be no answer to go by.
+    """
+    operation = current_operation()
+    headers = {"Idempotency-Key": operation.idempotency_key}
+    if operation.direction == "compensation":
+        headers["Saga-Undoes"] = operation.action_key
+    url = f"{os.environ['SERVICE']}/{what}"
+    request = Request(url, data=json.dumps(about).encode(), headers=headers)  # noqa: S310 - ours
     with urlopen(request, timeout=30) as answer:  # noqa: S310 - as above
         said: str = json.load(answer)
         return said
