@@ -115,6 +115,7 @@ HOUSE = (
     ("story.detail", "story.why"),
     ("story.many",),
     ("story.attention",),
+    ("story.attempts",),
     ("__init__", "py_api_saga"),
     ("pictures",),  # of what is on record: the command and the frameworks show them
     ("testing", "cli", "demo"),

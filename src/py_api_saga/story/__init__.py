@@ -6,6 +6,7 @@ Nothing that a journal names is imported, and values are their types unless they
     saga       what the rows say, and where that leads
     detail     what it is made of and what was told of it, as JSON has it; no reasons
     timeline   what happened, line by line
+    attempts   when each attempt began and ended, and what befell the saga meanwhile
     why        how it and each operation stand, and why; of what is stuck with the words of `stuck`
     remedies   what can be done about it
     many       the rows of many, and why those are stuck that are

@@ -132,7 +132,7 @@ def picture(story: Story) -> str:
 # --- in words --------------------------------------------------------------------------------
 
 
-_DRIVEN = {
+DRIVEN = {
     True: "a process drives it",
     False: "no process drives it",
     None: "nobody can tell whether a process drives it",
@@ -146,7 +146,7 @@ def headlines(story: Story) -> list[str]:
     since = f"since {moment(seen.changed)}, {age(seen.changed)} ago"
     lines = [f"{seen.saga_id}{name}: {seen.status.name} {since}"]
     if seen.status in OPEN:
-        lines.append(_DRIVEN[story.driven])
+        lines.append(DRIVEN[story.driven])
         if seen.tries:
             lines.append(f"recovery has tried it {plural(seen.tries, 'time')}")
     if story.parked is not None:

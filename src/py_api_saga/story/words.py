@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from py_api_saga.journal.format.values import Values
 
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+_MOMENT = 0.0005  # seconds: half of what is the least that is written
 _TYPES = {"decimal": "Decimal", "uuid": "UUID", "missing": "no value", "sealed": "(sealed)"}
 _NAMED = ("$enum", "$dataclass")  # these say which
 
@@ -40,6 +41,19 @@ def duration(seconds: float) -> str:
         if seconds >= size:
             return f"{int(seconds // size)}{unit}"
     return "0s"
+
+
+def span(seconds: float) -> str:
+    """Write how long something took, in one unit or two: 120 ms, 1.25 s, 3 min 7 s, 2 d 4 h."""
+    if seconds < 1 - _MOMENT:
+        return f"{seconds * 1000:.0f} ms" if seconds >= _MOMENT else "0 ms"
+    if seconds < _UNITS[2][0]:
+        return f"{seconds:.2f}".rstrip("0").rstrip(".") + " s"
+    sizes = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    n = next(n for n, (_, size) in enumerate(sizes) if seconds >= size)
+    (large, size), (small, part) = sizes[n : n + 2]
+    rest = int(seconds % size // part)
+    return f"{int(seconds // size):,} {large}" + f" {rest} {small}" * bool(rest)
 
 
 def plural(number: int, noun: str) -> str:

@@ -1,0 +1,209 @@
+"""One saga as a page: what to decide, the timeline, the operations, moment by moment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from py_api_saga.pictures.document import badge, document
+from py_api_saga.pictures.graph import graph
+from py_api_saga.pictures.markup import Markup, join, tag
+from py_api_saga.pictures.timeline import folded, timeline
+from py_api_saga.status import SagaStatus
+from py_api_saga.story.detail import call_words, in_full
+from py_api_saga.story.saga import Story
+from py_api_saga.story.timeline import Chronicler
+from py_api_saga.story.why import explained
+from py_api_saga.story.words import duration, exact, moment, plural, shown_words, span
+
+_ENDED = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
+
+
+def page(story: Story, command: str = "saga", *, whole: bool = False) -> str:
+    """Give the page of a saga.
+
+    Args:
+        story: The saga.
+        command: How the commands begin that it lists.
+        whole: Whether to show arguments and results; else only their types.
+
+    Raises:
+        SagaError: They are to be shown, but were sealed by another codec, or tampered with.
+    """
+    title = f"{story.seen.saga_id} · {story.seen.status.value}"
+    return document(title, tag("main", parts(story, command, whole=whole)), footer(story.now))
+
+
+def parts(story: Story, command: str = "saga", *, whole: bool = False) -> Markup:
+    """Give what is on the page of a saga, for a page of whoever shows it."""
+    shown, why = in_full(story, whole=whole), explained(story, command)
+    return join([head(story, why), inside(story, shown, why, whole=whole)])
+
+
+def inside(story: Story, shown: dict[str, Any], why: dict[str, Any], *, whole: bool) -> Markup:
+    """Give all that is below the heading; see `parts`."""
+    return join(
+        [
+            to_decide(story, why),
+            timeline(story),
+            graph(story),
+            _operations(story, shown, why, whole=whole),
+            _moments(story, whole=whole),
+        ]
+    )
+
+
+def footer(now: float) -> Markup:
+    """Say when a page was made."""
+    return tag("footer", f"As it stood on {moment(now)}. All times are UTC.")
+
+
+# --- what it is, and what can be done -------------------------------------------------------------
+
+
+def head(story: Story, why: dict[str, Any]) -> Markup:
+    """Say which saga it is, and where it stands."""
+    seen = story.seen
+    title = tag("div", tag("h1", seen.saga_id), badge(seen.status.value), class_="title")
+    name = None if seen.name is None else tag("b", seen.name)
+    facts = [fact for fact in (name, *_facts(story)) if fact is not None]
+    line = join([part for fact in facts for part in (" · ", fact)][1:])
+    says = [tag("p", says) for says in why["says"] if seen.status in _ENDED]
+    return tag("header", title, tag("p", line, class_="soft"), *says)
+
+
+def _facts(story: Story) -> Iterator[str]:
+    seen = story.seen
+    if story.recorded is not None:
+        definition = story.recorded.definition
+        yield plural(len(definition.operations), "operation")
+        if not definition.is_chain:
+            yield "side by side where their order allows"
+    yield f"begun {exact(seen.created).replace('T', ' ')}"
+    if seen.status in _ENDED:
+        if story.lines:
+            yield f"took {span(max(story.lines[-1].at - seen.created, 0))}"
+        yield f"ended {duration(max(story.now - seen.changed, 0))} ago"
+    else:
+        yield f"{seen.status.value} for {duration(max(story.now - seen.changed, 0))}"
+    if seen.tries:
+        yield f"recovery has tried it {plural(seen.tries, 'time')}"
+
+
+def to_decide(story: Story, why: dict[str, Any]) -> Markup | None:
+    """Say why a saga stands where it does, and what can be done: one way; the others folded."""
+    if story.seen.status in _ENDED:
+        return None
+    is_stuck = story.seen.status is SagaStatus.STUCK
+    causes = [tag("p", tag("b", name), " ", says, class_="err") for name, says in _causes(why)]
+    if story.parked is not None:
+        causes.append(tag("p", story.parked, class_="err"))
+    if story.fault is not None:
+        causes.append(tag("p", story.fault, class_="err"))
+    ways = [
+        tag("li", tag("code", remedy["command"], class_="cmd"), remedy["does"])
+        for remedy in why["remedies"]
+    ]
+    first, others = ([], ways) if story.driven else (ways[:1], ways[1:])
+    words = plural(len(others), "other way") if first else plural(len(others), "way")
+    fold = tag("details", tag("summary", f"{words}, if you know more"), tag("ul", *others))
+    return tag(
+        "section",
+        tag("h2", "A person must decide" if is_stuck else "What can be done"),
+        tag("p", " ".join(why["says"])) if why["says"] else None,
+        *causes,
+        tag("ul", *first) if first else None,
+        fold if others else None,
+        class_="todo stuck" if is_stuck else "todo",
+    )
+
+
+def _causes(why: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for operation in why["operations"]:
+        if operation["status"] == "stuck":
+            yield operation["name"], operation["says"]
+
+
+# --- what it is made of ---------------------------------------------------------------------------
+
+
+def _operations(
+    story: Story, shown: dict[str, Any], why: dict[str, Any], *, whole: bool
+) -> Markup | None:
+    operations = shown["operations"]
+    if not operations or story.recorded is None:
+        return None
+    is_chain = story.recorded.definition.is_chain
+
+    def row(i: int) -> Markup:
+        return _operation(operations[i], why["operations"][i]["says"], is_chain, whole=whole)
+
+    notable = [one["error"] is not None or one["status"] == "stuck" for one in operations]
+    hint = "Arguments and results are shown as their types only."
+    return tag(
+        "section",
+        tag("h2", "Operations"),
+        tag("ol", *folded(notable, row, "operation"), class_="ops"),
+        None if whole else tag("p", hint, class_="soft"),
+    )
+
+
+def _operation(one: dict[str, Any], says: str, is_chain: bool, *, whole: bool) -> Markup:  # noqa: FBT001
+    call = call_words(one["action"], whole=whole)
+    if one["result"] is not None:
+        call += f" → {shown_words(one['result'], whole=whole)}"
+    undo, error = one["compensation"], one["error"]
+    undo = None if undo is None else tag("code", f"undo: {call_words(undo, whole=whole)}")
+    after = f"after {', '.join(one['after'])}" if one["after"] and not is_chain else None
+    raised = None
+    if error is not None and error["text"] not in says:
+        kind = error["type"].rpartition(".")[2]
+        raised = tag("div", f"raised last: {kind}: {error['text']}", class_="soft")
+    return tag(
+        "li",
+        tag("div", tag("b", one["name"]), " ", badge(one["status"], small=True)),
+        tag(
+            "div",
+            tag("div", says, " · the pivot" if one["pivot"] else None),
+            tag("code", call),
+            tag("div", undo or "nothing undoes it", class_="soft"),
+            None if after is None else tag("div", after, class_="soft"),
+            raised,
+        ),
+    )
+
+
+# --- moment by moment -----------------------------------------------------------------------------
+
+
+def _moments(story: Story, *, whole: bool) -> Markup | None:
+    if story.recorded is None:
+        return None
+    begin, lines = story.seen.created, story.lines
+    teller = Chronicler(story.recorded.definition.names.all(), story.opens, whole=whole)
+    operations = plural(len(story.recorded.definition.operations), "operation")
+
+    def row(n: int) -> Markup:
+        if n == 0:
+            return _moment(begin, begin, None, f"written down: {operations}")
+        line = lines[n - 1]
+        return _moment(line.at, begin, teller.operation(line), teller.tell(line))
+
+    notable = [n <= _FIRST or n > len(lines) - _FIRST for n in range(len(lines) + 1)]
+    rows = tag("ol", *folded(notable, row, "moment"), class_="moments")
+    return tag("section", tag("h2", "Moment by moment"), rows)
+
+
+_FIRST = 100  # moments, and as many of the last, are shown of a long saga
+
+
+def _moment(at: float, begin: float, operation: str | None, says: str) -> Markup:
+    day, _, hour = exact(at).partition("T")
+    when = tag("time", hour if day == exact(begin)[:10] else f"{day} {hour}", datetime=exact(at))
+    sign = "+" if at >= begin else "-"
+    name = None if operation is None else tag("b", operation)
+    return tag(
+        "li",
+        tag("span", when, " ", tag("i", f"{sign}{span(abs(at - begin))}")),
+        tag("span", name, " " if name else None, says),
+    )

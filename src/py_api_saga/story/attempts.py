@@ -1,0 +1,200 @@
+"""When each attempt of a saga began and ended, and what befell the saga meanwhile: for pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final, Literal, NamedTuple
+
+from py_api_saga.entries import (
+    ABORT,
+    FAILED,
+    HAPPENED,
+    IN_DOUBT,
+    NOT_HAPPENED,
+    RECOVERED,
+    RETRY,
+    STARTED,
+    SUCCEEDED,
+    UNKNOWN,
+    UNSTORED,
+    Entry,
+    Kind,
+    attempt_of,
+    value_of,
+    what_of,
+)
+from py_api_saga.journal.changes import OPEN
+from py_api_saga.journal.format.sagas import NOTE, awaited
+from py_api_saga.story.detail import DRIVEN
+from py_api_saga.story.saga import Line, Story
+from py_api_saga.story.timeline import Chronicler
+
+End = Literal[
+    "succeeded",
+    "failed",
+    "failed, tried again",
+    "in doubt",
+    "lost",
+    "running",
+    "happened",
+    "did not happen",
+    "nobody could say",
+]
+Kinds = Literal["takeover", "person", "stop", "left", "gave up", "now"]
+
+_ENDS: Final[dict[str, End]] = {
+    SUCCEEDED: "succeeded",
+    UNSTORED: "succeeded",
+    FAILED: "failed",
+    RETRY: "failed, tried again",
+    IN_DOUBT: "in doubt",
+    HAPPENED: "happened",
+    NOT_HAPPENED: "did not happen",
+    UNKNOWN: "nobody could say",
+}
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One call of a user's function; times are seconds since 1970.
+
+    Attributes:
+        operation: Its index.
+        kind: Of the call.
+        number: Which attempt of this kind, from 1.
+        generation: Of its key.
+        start: When it began.
+        end: When it ended. Of one that was lost, when somebody else took over, and of one that
+            runs, when it was looked at: None if nobody has, or does.
+        how: How it ended. Lost: nobody knows when or how, since its process died or left.
+        wait: Seconds until it was to be made again; None if it was not.
+        again: When it was made again; None if it was not, or not yet.
+        landed: When it ended after all, having been given up.
+        set_back: The clock that dates it was set back meanwhile, so its length is not known.
+    """
+
+    operation: int
+    kind: Kind
+    number: int
+    generation: int
+    start: float
+    end: float | None = None
+    how: End = "running"
+    wait: float | None = None
+    again: float | None = None
+    landed: float | None = None
+    set_back: bool = False
+
+    @property
+    def length(self) -> float | None:
+        """How many seconds it took; None if nobody knows."""
+        if self.end is None or self.set_back or self.how == "lost":
+            return None
+        return self.end - self.start
+
+
+class Moment(NamedTuple):
+    """What befell a saga as a whole."""
+
+    at: float  # seconds since 1970
+    what: Kinds
+    says: str
+
+
+class History(NamedTuple):
+    """What a saga has gone through.
+
+    Attributes:
+        attempts: In the order in which they were begun.
+        moments: In the order in which they were written down.
+        begin: When it was begun, seconds since 1970.
+        end: When the last of it happened; of an open one, when it was looked at.
+        set_back: Whether the clock that dates it was set back, for whatever reason.
+    """
+
+    attempts: list[Attempt]
+    moments: list[Moment]
+    begin: float
+    end: float
+    set_back: bool
+
+
+def history(story: Story) -> History:
+    """Tell what a saga has gone through; nothing if its details were purged or can't be read."""
+    seen = story.seen
+    if story.recorded is None:
+        return History([], [], seen.created, seen.changed, set_back=False)
+    teller = Chronicler(story.recorded.definition.names.all(), None, whole=False)
+    book = _Book(teller)
+    for line in story.lines:
+        book.take(line)
+    is_open = seen.status in OPEN
+    times = [seen.created, *(line.at for line in story.lines)]
+    end = max(story.now if is_open else times[0], *times)
+    book.close(end if story.driven else None, "running" if story.driven else "lost")
+    if is_open:
+        book.moments.append(Moment(end, "now", DRIVEN[story.driven]))
+    backwards = any(later < sooner for sooner, later in pairwise(times))
+    return History(book.attempts, book.moments, min(times), end, set_back=backwards)
+
+
+class _Book:
+    """Brings together what was told of each attempt."""
+
+    def __init__(self, teller: Chronicler) -> None:
+        self.attempts: list[Attempt] = []
+        self.moments: list[Moment] = []
+        self._teller = teller
+        self._open: dict[tuple[int, Kind, int, int], Attempt] = {}
+        self._ended: dict[tuple[int, Kind, int, int], Attempt] = {}
+        self._last: dict[tuple[int, Kind], Attempt] = {}
+
+    def take(self, line: Line) -> None:
+        """Take in one thing that was written down."""
+        what = None if line.entry is None else what_of(line.entry)
+        if line.entry is None:
+            left = awaited(line.kind, line.says) is not None
+            self._mark(line, "left" if left else "person" if line.kind == NOTE else "gave up")
+        elif what in _ENDS:
+            self._end(line.entry, line.at)
+        elif what == STARTED:
+            self._begin(line.entry, line.at)
+        elif what == RECOVERED:
+            self.close(line.at, "lost")
+            self._mark(line, "takeover")
+        elif what == ABORT:
+            self._mark(line, "stop")
+        # What a person decided has a note beside it, which says who and why.
+
+    def close(self, at: float | None, how: End) -> None:
+        """Note of the attempts that are open that they run until then, or that nobody knows."""
+        for one in self._open.values():
+            one.end = at if at is None else max(at, one.start)
+            one.how = how
+        self._open.clear()
+
+    def _begin(self, entry: Entry, at: float) -> None:
+        i, kind, number, generation = key = attempt_of(entry)
+        before = self._last.get((i, kind))
+        if before is not None and before.wait is not None and before.again is None:
+            before.again = at
+        self._last[i, kind] = self._open[key] = Attempt(i, kind, number, generation, at)
+        self.attempts.append(self._open[key])
+
+    def _end(self, entry: Entry, at: float) -> None:
+        key = attempt_of(entry)
+        one = self._open.pop(key, None)
+        if one is None:
+            if key in self._ended:
+                self._ended[key].landed = at
+            return
+        self._ended[key] = one
+        what, value = what_of(entry), value_of(entry)
+        one.how = _ENDS[what]
+        one.set_back, one.end = at < one.start, max(at, one.start)
+        if what in (RETRY, IN_DOUBT):
+            one.wait = value.wait
+
+    def _mark(self, line: Line, what: Kinds) -> None:
+        self.moments.append(Moment(line.at, what, self._teller.tell(line)))
