@@ -26,7 +26,7 @@ from py_api_saga.exceptions import (
 from py_api_saga.execution import Execution
 from py_api_saga.executors.around import surround
 from py_api_saga.executors.attempt import attempt
-from py_api_saga.executors.driving import executor
+from py_api_saga.executors.driving import change, executor
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
@@ -305,6 +305,7 @@ def steps(run: DurableRun, limit: int | None) -> Iterator[Change]:
         go_on(run, limit)
         return
     try:
+        change(run)
         yield from _outlasting(run)
         yield from _giving_back(run)
         run.finish()

@@ -81,6 +81,18 @@ def surround(run: Run, around: Sequence[Around]) -> Run:
     return run
 
 
+def put_in(run: Run, operations: Sequence[Operation]) -> None:
+    """Put other calls in the place of those of a run, inside of what is around these.
+
+    Args:
+        run: The run, of which nothing has been called yet.
+        operations: Its operations, with other functions.
+    """
+    run.definition.operations = run.operations = tuple(operations)
+    if run.passages is not None:
+        surround(run, run.around)
+
+
 def _surrounded(
     operation: Operation, around: Sequence[Around], gate: Gate | None, where: str
 ) -> Operation:

@@ -1,6 +1,7 @@
 """Who drives a run: the executor that its method asks for, or whatever stands in for that.
 
-Under asyncio `event_loop.execute` asks here as well.
+A run can be changed before anybody drives it: see `changing`. Under asyncio `event_loop.execute`
+asks here as well, and so does the recovery of several sagas in turns.
 """
 
 from __future__ import annotations
@@ -42,6 +43,9 @@ IN_LINE = InLine()
 stand_in: ContextVar[Driver | None] = ContextVar("py_api_saga_stand_in", default=None)
 # Whether there has been one yet; looked at first, since asking a context costs a small saga 1 %.
 may_be = False
+# What changes each run of this process before it is driven, in this order. Not of a context: a
+# server, a pool or a test client may run the saga in a thread that has another one.
+_changes: tuple[Callable[[Run], object], ...] = ()
 
 
 @contextmanager
@@ -57,11 +61,44 @@ def standing_in(driver: Driver) -> Iterator[None]:
         stand_in.set(before)
 
 
+@contextmanager
+def changing(how: Callable[[Run], object]) -> Iterator[None]:
+    """Give each run that this process begins in a `with` block to something that changes it.
+
+    That is done before it is driven, whoever drives it, and before any call is made.
+    """
+    global may_be, _changes  # noqa: PLW0603 - see there
+    try:
+        may_be, _changes = True, (*_changes, how)
+        yield
+    finally:
+        _changes = tuple([other for other in _changes if other is not how])
+
+
+def change(run: Run) -> None:
+    """Change a run that is about to be driven."""
+    for one in _changes:
+        one(run)
+
+
+def asked(run: Run) -> Driver | None:
+    """Change a run that is about to be driven, and give what drives it instead, or None."""
+    change(run)
+    return stand_in.get()
+
+
 def executor(limit: int | None) -> Callable[[Run], Results]:
     """Give what runs a saga to its end, with at most so many calls at once; without a limit one.
 
     Its caller calls it: what a saga raises in the end costs 1 % more for each frame that it passes.
     """
-    if may_be and (driver := stand_in.get()) is not None:
-        return partial(driver.drive, limit=limit)
+    if may_be and (_changes or stand_in.get() is not None):
+        return partial(_drive, limit=limit)
     return orchestrator.execute if limit is None else partial(choreography.execute, limit=limit)
+
+
+def _drive(run: Run, limit: int | None) -> Results:
+    """Change a run, and have it driven by whatever stands in, if something does."""
+    if (driver := asked(run)) is not None:
+        return driver.drive(run, limit)
+    return orchestrator.execute(run) if limit is None else choreography.execute(run, limit)

@@ -76,7 +76,7 @@ async def execute(  # noqa: C901 - a coroutine more takes room in each run
     outer = current.get()
     run.is_elsewhere = True
     try:
-        if driving.may_be and (other := driving.stand_in.get()) is not None:
+        if driving.may_be and (other := driving.asked(run)) is not None:
             driven = other.adrive(run, limit)
             if driven is not None:
                 return await driven

@@ -21,7 +21,7 @@ from py_api_saga.contrib.django.recovering import recover
 from py_api_saga.definition import Results
 from py_api_saga.durable.recovery import Recovered
 from py_api_saga.exceptions import JournalError
-from py_api_saga.executors.around import surround
+from py_api_saga.executors.around import put_in
 from py_api_saga.executors.driving import IN_LINE, standing_in
 from py_api_saga.executors.run import Run
 from py_api_saga.filling import mapped
@@ -162,12 +162,7 @@ class _InTest:
 
     def adrive(self, run: Run, limit: int | None) -> None:
         """Have plain functions called in the thread that Django uses the database in."""
-        operations = [mapped(one, _awaited) for one in run.definition.operations]
-        run.definition.operations = tuple(operations)
-        if run.around:
-            surround(run, run.around)
-        else:
-            run.operations = run.definition.operations
+        put_in(run, [mapped(one, _awaited) for one in run.definition.operations])
         IN_LINE.adrive(run, limit)
 
 
