@@ -90,7 +90,7 @@ def seconds(value: object, where: str) -> float | None:
 
 
 # What needs a person, once nobody drives the saga any more.
-_OPEN = frozenset({Status.STUCK, Status.IN_DOUBT, Status.RUNNING, Status.COMPENSATING})
+UNSETTLED = frozenset({Status.STUCK, Status.IN_DOUBT, Status.RUNNING, Status.COMPENSATING})
 
 
 class RecordedError(Exception):
@@ -187,7 +187,7 @@ class SagaException(SagaError):
         if self.outcome is not SagaStatus.STUCK:
             return {}
         reports = self.operations.items()
-        return {name: report.error for name, report in reports if report.status in _OPEN}
+        return {name: report.error for name, report in reports if report.status in UNSETTLED}
 
     @property
     def outcome(self) -> SagaStatus | None:

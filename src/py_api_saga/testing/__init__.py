@@ -1,15 +1,32 @@
-"""What tests of sagas need: an operation to be in, and a choreography in one thread."""
+"""What tests of sagas need: one fault, how a saga has ended, an operation to be in."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from py_api_saga.testing.asserting import assert_compensated, assert_completed, assert_stuck
+    from py_api_saga.testing.encoding import encoded_results
+    from py_api_saga.testing.failing import fail_at
     from py_api_saga.testing.supplied import inline_choreography, operation
     from py_api_saga.testing.virtual import Clock
 
-__all__ = ["Clock", "inline_choreography", "operation"]
+__all__ = [
+    "Clock",
+    "assert_compensated",
+    "assert_completed",
+    "assert_stuck",
+    "encoded_results",
+    "fail_at",
+    "inline_choreography",
+    "operation",
+]
 
 _ROOMS = {  # name -> its module
     "Clock": "virtual",
+    "assert_compensated": "asserting",
+    "assert_completed": "asserting",
+    "assert_stuck": "asserting",
+    "encoded_results": "encoding",
+    "fail_at": "failing",
     "inline_choreography": "supplied",
     "operation": "supplied",
 }
