@@ -55,9 +55,9 @@ class Template:
             SagaDefinitionError: There are no operations.
         """
         self.saga, self.wanted = saga, numbering.wanted
-        self.fixed = numbering.fixed[::-1]
+        self.fixed = (*numbering.fixed[::-1],)
         self.names = frozenset([placeholder.__saga_operation__ for placeholder in self.wanted])
-        self.pick: Callable[[Mapping[str, Any]], Sequence[Any]] | None = None
+        self.pick: Callable[[Mapping[str, Any]], tuple[Any, ...]] | None = None
         if not any(placeholder.__saga_path__ for placeholder in self.wanted):
             self.pick = _picking([placeholder.__saga_operation__ for placeholder in self.wanted])
         self.chain = saga._chain()  # noqa: SLF001 - a saga's own, here and below
@@ -109,7 +109,7 @@ class BoundSaga(Executable):
             SagaDefinitionError: A name is missing or unknown, or an argument has no such item or
                 attribute as the saga wants of it.
         """
-        values: Sequence[Any]
+        values: tuple[Any, ...]
         if template.pick is None or len(arguments) != len(template.names):
             values = _parts(arguments, template)
         else:
@@ -119,7 +119,7 @@ class BoundSaga(Executable):
                 _refuse_names(template, arguments)
         self._saga, self._template, self._arguments = saga, template, arguments
         self._async = template.saga._async  # noqa: SLF001 - as above
-        self._values = (*values, *template.fixed)
+        self._values = values + template.fixed
         self._held = ()
         if not ATOMS.issuperset(map(type, arguments.values())):
             self._held = _held(arguments)
@@ -249,14 +249,14 @@ def _held(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple([name for name, arg in scanned if next(placeholders(arg), None) is not None])
 
 
-def _picking(names: Sequence[str]) -> Callable[[Mapping[str, Any]], Sequence[Any]]:
+def _picking(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     """Make what gives the values of so many names, in one call that runs no Python for many."""
     if len(names) > 1:
         return itemgetter(*names)
-    return lambda arguments: [arguments[name] for name in names]
+    return lambda arguments: tuple([arguments[name] for name in names])
 
 
-def _parts(arguments: Mapping[str, Any], template: Template) -> list[Any]:
+def _parts(arguments: Mapping[str, Any], template: Template) -> tuple[Any, ...]:
     """Give the values that are wanted of arguments, some of which may be items or attributes.
 
     Raises:
@@ -264,7 +264,7 @@ def _parts(arguments: Mapping[str, Any], template: Template) -> list[Any]:
     """
     if arguments.keys() != template.names:
         _refuse_names(template, arguments)
-    return [_part(placeholder, arguments, template) for placeholder in template.wanted]
+    return tuple([_part(placeholder, arguments, template) for placeholder in template.wanted])
 
 
 def _part(placeholder: Placeholder, arguments: Mapping[str, Any], template: Template) -> Any:

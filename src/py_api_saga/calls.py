@@ -26,26 +26,39 @@ class Filling:
     Attributes:
         results: These operations.
         names: Of what each run is given.
-        pick: Makes the arguments of what a run was given, if each of them is a whole value or the
-            same in all runs; None if there is more to it, or as long as the values have no numbers.
     """
 
-    __slots__ = ("names", "pick", "results")
+    __slots__ = ("names", "results")
 
-    def __init__(
-        self,
-        results: tuple[str, ...],
-        names: tuple[str, ...],
-        pick: Callable[[Sequence[Any]], tuple[Any, ...]] | None = None,
-    ) -> None:
+    def __init__(self, results: tuple[str, ...], names: tuple[str, ...]) -> None:
         """Say what is wanted."""
-        self.results, self.names, self.pick = results, names, pick
+        self.results, self.names = results, names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.results)
 
     def __reduce__(self) -> tuple[Any, ...]:  # what slots lack for the old pickle protocols
-        return Filling, (self.results, self.names, self.pick)
+        return Filling, (self.results, self.names)
+
+
+class Picking(Filling):
+    """A filling in which each argument is a whole value that a run was given, or always the same.
+
+    Attributes:
+        pick: Makes the arguments, in one call that runs no Python, of what a run was given.
+    """
+
+    __slots__ = ("pick",)
+
+    def __init__(
+        self, names: tuple[str, ...], pick: Callable[[Sequence[Any]], tuple[Any, ...]]
+    ) -> None:
+        """Say what is wanted, and how it is had."""
+        super().__init__((), names)
+        self.pick = pick
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Picking, (self.names, self.pick)
 
 
 Needs: TypeAlias = tuple[str, ...] | Filling

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
 
-from py_api_saga.calls import NEEDS, Call, Filling
+from py_api_saga.calls import NEEDS, Call, Filling, Picking
 from py_api_saga.definition import Definition, Names
 from py_api_saga.operation import Operation
 from py_api_saga.placeholder import Given, Hole, Placeholder, placeholders, resolve
@@ -63,8 +63,9 @@ class Numbering:
         done: dict[int, Any] = {}
         args = tuple([resolve(arg, self.hole, done) for arg in args])
         keywords = {name: resolve(arg, self.hole, done) for name, arg in keywords.items()}
-        pick = None if keywords else self._pick(args)
-        return function, args, keywords, Filling(needs.results, needs.names, pick), is_async
+        if not keywords and (pick := self._pick(args)) is not None:
+            needs = Picking(needs.names, pick)
+        return function, args, keywords, needs, is_async
 
     def _pick(self, args: tuple[Any, ...]) -> Callable[[Any], tuple[Any, ...]] | None:
         """Make what picks arguments out of all values, in one call that runs no Python."""
@@ -87,8 +88,8 @@ def users(operations: Sequence[Operation], names: Names) -> dict[str, list[str]]
     found: dict[str, list[str]] = {}
     for operation, name in zip(operations, names.all(), strict=False):
         for call in (operation.action, operation.compensation):  # a question is as its action
-            if call is not None and type(call[NEEDS]) is Filling:
-                for argument in call[NEEDS].names:
+            if call is not None and isinstance(needs := call[NEEDS], Filling):
+                for argument in needs.names:
                     using = found.setdefault(argument, [])
                     if name not in using[-1:]:
                         using.append(name)
@@ -111,7 +112,7 @@ def filled(operation: Operation, values: Sequence[Any]) -> Operation:
 
     def fill(call: Call) -> Call:
         function, args, keywords, needs, is_async = call
-        if type(needs) is not Filling:
+        if not isinstance(needs, Filling):
             return call
         done: dict[int, Any] = {}
         args = tuple([put(arg, values, done) for arg in args])

@@ -9,7 +9,7 @@ from contextvars import copy_context
 from types import FunctionType
 
 from py_api_saga import chance, clock
-from py_api_saga.calls import Filling
+from py_api_saga.calls import Picking
 from py_api_saga.current import CurrentOperation, current
 from py_api_saga.entries import (
     ACTION,
@@ -78,7 +78,7 @@ def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
     problem: BaseException
     try:
         if needs:
-            if type(needs) is Filling and needs.pick is not None:  # as `filled`, in fewer steps
+            if type(needs) is Picking:  # as `filled`, in fewer steps
                 args = needs.pick(run.definition.values)
             else:
                 args, keywords = filled(run, operation, i, call)

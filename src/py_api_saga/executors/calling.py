@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from py_api_saga.calls import Call, Filling
+from py_api_saga.calls import Call, Filling, Picking
 from py_api_saga.definition import Layout, arrange
 from py_api_saga.executors.running import SeenRun
 from py_api_saga.operation import Operation
@@ -44,11 +44,9 @@ def filled(
         LookupError: A result is not known, since its operation was resolved without one.
     """
     _, args, keywords, needs, _ = call
-    values: tuple[Any, ...] = ()
-    if type(needs) is Filling:
-        values = run.values
-        if needs.pick is not None:
-            return needs.pick(values), keywords
+    if type(needs) is Picking:
+        return needs.pick(run.values), keywords
+    values = run.values if type(needs) is Filling else ()
     results, names = run.results, run.names
 
     def known(placeholder: Placeholder) -> object:
