@@ -26,7 +26,7 @@ from py_api_saga.exceptions import (
 from py_api_saga.execution import Execution
 from py_api_saga.executors.around import surround
 from py_api_saga.executors.attempt import attempt
-from py_api_saga.executors.driving import change, executor
+from py_api_saga.executors.driving import change, executor, seen
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
@@ -219,7 +219,7 @@ def _resume(
             recorded.entries,
             seen.status,
         )
-    run.times = recorded.times
+    run.times, run.trace = recorded.times, recorded.tree.get("trace")
     execution = run.execution
     if execution.entries and not execution.at_rest:  # else it was never begun, or needs nobody
         execution.tell(recovered(_too_old(recorded, execution, journal.now())))
@@ -306,9 +306,10 @@ def steps(run: DurableRun, limit: int | None) -> Iterator[Change]:
         return
     try:
         change(run)
-        yield from _outlasting(run)
-        yield from _giving_back(run)
-        run.finish()
+        with seen(run):
+            yield from _outlasting(run)
+            yield from _giving_back(run)
+            run.finish()
     finally:
         run.leave()
 

@@ -8,6 +8,7 @@ from typing import Any
 from py_api_saga import chance, clock
 from py_api_saga.definition import Definition
 from py_api_saga.exceptions import SagaError
+from py_api_saga.executors import driving
 from py_api_saga.journal.changes import Claim, Create, Leave, Summary, Take, latest
 from py_api_saga.journal.format.definitions import MAX_AGE, Plan, write_definition
 from py_api_saga.journal.format.json_text import loads
@@ -128,6 +129,8 @@ def begin(
     if seconds is not None:
         until, deadline = journal.now() + seconds, clock.monotonic() + seconds
     plan = Plan(name, until, MAX_AGE if max_age is None else max_age, limit, in_loop=in_loop)
+    if driving.onlooker is not None:
+        plan.trace = driving.onlooker.trace()
     values = Values(journal)
     head = write_definition(definition, plan, values)
     if saga_id is None:  # ordered in time, which keeps the index on it fast

@@ -58,11 +58,13 @@ class DurableRun(Run):
         times: When each of the entries that it goes on with was made durable, seconds since 1970.
         lets_go: It goes on with what another process has left: an `Exception` that strikes it
             between two lines of ours decides nothing, and leaves the saga to the next one.
+        trace: What its definition says that it is part of: whatever another process has written.
     """
 
     __slots__ = (
         "_begun", "_is_refused", "_is_resumed", "_standing", "_texts", "_unanswered", "_unmade",
-        "_upto", "_written", "lets_go", "lost", "pending", "recorder", "times", "unready",
+        "_upto", "_written", "lets_go", "lost", "pending", "recorder", "times", "trace",
+        "unready",
     )  # fmt: skip
 
     def __init__(
@@ -90,6 +92,7 @@ class DurableRun(Run):
         self.lost: SagaError | None = None
         self.unready: BaseException | None = None
         self.times: Sequence[float] = ()
+        self.trace: object = None
         self.lets_go = self.plain = False
         self._begun = self._is_refused = False
         self._is_resumed = self._written > 0
@@ -98,6 +101,11 @@ class DurableRun(Run):
         self.execution.moves.clear()
         if hasattr(recorder.journal, "see_in_time"):  # a journal of leases: see `Leased`
             surround(self, ())
+
+    @property
+    def is_resumed(self) -> bool:
+        """Whether it goes on with calls of another process."""
+        return self._is_resumed
 
     @property
     def gate(self) -> Any:
@@ -136,9 +144,13 @@ class DurableRun(Run):
         execution = self.execution
         what, i, _, _, _, value = entry
         if what in _VALUED:
-            execution.tell(self._accepted(entry))
+            execution.tell(accepted := self._accepted(entry))
+            if self.witness is not None:
+                self.witness.told(accepted)
             return
         if is_unready(entry):
+            if self.witness is not None:
+                self.witness.told(entry)
             if execution.is_flying(entry):
                 self._let_go(entry)
                 return

@@ -1,22 +1,47 @@
 """Who drives a run: the executor that its method asks for, or whatever stands in for that.
 
 A run can be changed before anybody drives it: see `changing`. Under asyncio `event_loop.execute`
-asks here as well, and so does the recovery of several sagas in turns.
+asks here as well, and so does the recovery of several sagas in turns. And something may look on at
+all runs of the process: see `look_on`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from py_api_saga.current import CurrentOperation
 from py_api_saga.definition import Results
+from py_api_saga.entries import Entry
 from py_api_saga.executors import choreography, orchestrator
+from py_api_saga.executors.around import surround
 from py_api_saga.executors.run import Run
 
 if TYPE_CHECKING:
+
+    class Witness(Protocol):
+        """What sees one run. It raises no error: what goes wrong in it is its own affair."""
+
+        def around(self, operation: CurrentOperation, /) -> AbstractContextManager[Any]:
+            """Give what is outermost around a call."""
+
+        def told(self, entry: Entry) -> None:
+            """Hear what came of a call, in the thread that drives the run."""
+
+        def ended(self, error: BaseException | None) -> None:
+            """Hear that it is driven no longer, and what is raised, if anything is."""
+
+    class Onlooker(Protocol):
+        """What looks on at all runs of this process."""
+
+        def begins(self, run: Run) -> Witness:
+            """Give what sees this run, of which nothing has been called yet."""
+
+        def trace(self) -> str | None:
+            """Give what a saga that is written down now is part of, as a W3C `traceparent`."""
 
     class Driver(Protocol):
         """What drives runs in the place of the executors."""
@@ -41,11 +66,13 @@ class InLine:
 
 IN_LINE = InLine()
 stand_in: ContextVar[Driver | None] = ContextVar("py_api_saga_stand_in", default=None)
-# Whether there has been one yet; looked at first, since asking a context costs a small saga 1 %.
+# Whether there has been one yet, or a change, or an onlooker; looked at first, since asking a
+# context costs a small saga 1 %.
 may_be = False
 # What changes each run of this process before it is driven, in this order. Not of a context: a
 # server, a pool or a test client may run the saga in a thread that has another one.
 _changes: tuple[Callable[[Run], object], ...] = ()
+onlooker: Onlooker | None = None  # of this process
 
 
 @contextmanager
@@ -87,18 +114,52 @@ def asked(run: Run) -> Driver | None:
     return stand_in.get()
 
 
+def look_on(by: Onlooker | None) -> None:
+    """Let something look on at all runs of this process that begin from now on, or nothing."""
+    global may_be, onlooker
+    may_be, onlooker = may_be or by is not None, by
+
+
 def executor(limit: int | None) -> Callable[[Run], Results]:
     """Give what runs a saga to its end, with at most so many calls at once; without a limit one.
 
     Its caller calls it: what a saga raises in the end costs 1 % more for each frame that it passes.
     """
-    if may_be and (_changes or stand_in.get() is not None):
+    if may_be and (_changes or onlooker is not None or stand_in.get() is not None):
         return partial(_drive, limit=limit)
     return orchestrator.execute if limit is None else partial(choreography.execute, limit=limit)
 
 
 def _drive(run: Run, limit: int | None) -> Results:
     """Change a run, and have it driven by whatever stands in, if something does."""
-    if (driver := asked(run)) is not None:
-        return driver.drive(run, limit)
-    return orchestrator.execute(run) if limit is None else choreography.execute(run, limit)
+    driver = asked(run)
+    with seen(run):
+        if driver is not None:
+            return driver.drive(run, limit)
+        return orchestrator.execute(run) if limit is None else choreography.execute(run, limit)
+
+
+class Seen:
+    """Lets something see a run while that is driven in a `with` block, and be around its calls."""
+
+    __slots__ = ("_around", "_by", "_run")
+
+    def __init__(self, run: Run, by: Onlooker) -> None:
+        """Take a run of which nothing has been called yet."""
+        self._run, self._by, self._around = run, by, run.around
+
+    def __enter__(self) -> None:
+        run = self._run
+        run.witness = witness = self._by.begins(run)
+        run.plain = False
+        surround(run, (witness.around, *self._around))
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        run = self._run
+        run.around = self._around  # another run, which goes on in its place, is seen by itself
+        run.witness.ended(error)
+
+
+def seen(run: Run) -> AbstractContextManager[None]:
+    """Let whoever looks on see a run while that is driven in a `with` block, if anybody does."""
+    return nullcontext() if onlooker is None else Seen(run, onlooker)

@@ -50,7 +50,7 @@ from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.operation import PLAIN, call_of
 
 
-async def execute(  # noqa: C901 - a coroutine more takes room in each run
+async def execute(  # noqa: C901, PLR0912 - a coroutine more takes room in each run
     run: Run,
     limit: int | None,
     exists: type[Exception] | tuple[()] = (),
@@ -73,6 +73,13 @@ async def execute(  # noqa: C901 - a coroutine more takes room in each run
         SagaException: It did not complete.
         BaseException: The interrupt that ended it, once all is undone.
     """
+    if driving.onlooker is not None and run.witness is None:
+        try:
+            with driving.seen(run):
+                return await execute(run, limit)
+        except exists:
+            assert answer is not None  # noqa: S101 - as below
+        return await answer()
     outer = current.get()
     run.is_elsewhere = True
     try:

@@ -101,13 +101,14 @@ class Run:
         around: What is around each call.
         passages: By attempt that has not ended well, how far it has come through that.
         is_elsewhere: Its plain functions are called in threads of ours.
+        witness: What sees it, and hears what came of each call (`driving.Witness`), or None.
     """
 
     __slots__ = (
         "_announced", "_due", "_first", "_id", "_label", "_latest", "_stopped", "_struck",
         "_watched", "around", "deadline", "definition", "drive_late", "execution", "inbox",
         "interrupt", "is_elsewhere", "left", "name", "notes", "observers", "operations",
-        "passages", "plain",
+        "passages", "plain", "witness",
     )  # fmt: skip
 
     def __init__(
@@ -130,6 +131,7 @@ class Run:
         self.around: Sequence[Around] = ()
         self.passages: dict[Entry, Passage] | None = None
         self.is_elsewhere = False
+        self.witness: Any = None
         self.name = name
         self.deadline = None if seconds is None else clock.monotonic() + seconds
         self.interrupt: BaseException | None = None
@@ -186,6 +188,8 @@ class Run:
             entry = self._weighed(entry)
             what = what_of(entry)
         execution.tell(entry)
+        if self.witness is not None:
+            self.witness.told(entry)
         if what in _TROUBLES:
             self._note_trouble(entry)
         if execution.moves:

@@ -39,10 +39,12 @@ class Plan:
         max_age: Seconds after which a call in doubt is not made again under its key.
         limit: Calls at once; None for a chain.
         in_loop: It was started under asyncio.
+        trace: What it is part of, as a W3C `traceparent`, or None: to be written, and never read
+            here, since anything may be there.
     """
 
     # Not a named tuple: to make that takes ten times as long, at each cold start.
-    __slots__ = ("in_loop", "limit", "max_age", "name", "until")
+    __slots__ = ("in_loop", "limit", "max_age", "name", "trace", "until")
 
     def __init__(
         self,
@@ -56,6 +58,7 @@ class Plan:
         """Say it all."""
         self.name, self.until, self.max_age = name, until, max_age
         self.limit, self.in_loop = limit, in_loop
+        self.trace: str | None = None
 
 
 def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
@@ -64,6 +67,22 @@ def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
     Raises:
         SagaDefinitionError: An argument or a function can't be stored; says which, and why.
     """
+    tree = _head(definition, plan)
+    text = None
+    if type(definition) is BoundDefinition:
+        text = _given_text(tree, definition, values)
+    if text is None:
+        operations = definition.operations
+        if type(definition) is BoundDefinition:
+            operations = tuple([filled(operation, definition.values) for operation in operations])
+        names = definition.names.all()
+        tree["operations"] = _trees(operations, names, values, is_chain=definition.is_chain)
+        text = _text_of(tree, names, operations, values)
+    return f'["{DEFINED}",{text}]'
+
+
+def _head(definition: Definition, plan: Plan) -> dict[str, Any]:
+    """Give all of it but the operations."""
     tree: dict[str, Any] = {"format": FORMAT, "name": plan.name, "operations": []}
     if not definition.is_chain:
         tree["limit"] = plan.limit
@@ -77,17 +96,9 @@ def write_definition(definition: Definition, plan: Plan, values: Values) -> str:
         tree["max_doubt_age"] = plan.max_age
     if plan.in_loop:
         tree["asyncio"] = True
-    text = None
-    if type(definition) is BoundDefinition:
-        text = _given_text(tree, definition, values)
-    if text is None:
-        operations = definition.operations
-        if type(definition) is BoundDefinition:
-            operations = tuple([filled(operation, definition.values) for operation in operations])
-        names = definition.names.all()
-        tree["operations"] = _trees(operations, names, values, is_chain=definition.is_chain)
-        text = _text_of(tree, names, operations, values)
-    return f'["{DEFINED}",{text}]'
+    if plan.trace is not None:
+        tree["trace"] = plan.trace
+    return tree
 
 
 def _trees(
