@@ -51,6 +51,16 @@ from py_api_saga import (
 )
 from py_api_saga.current import Around, CurrentOperation
 from py_api_saga.journal import MemoryJournal, PostgreSQLJournal, Within
+from py_api_saga.testing import (
+    Clock,
+    assert_compensated,
+    assert_completed,
+    assert_stuck,
+    encoded_results,
+    fail_at,
+    inline_choreography,
+    operation,
+)
 
 saga = SagaAssembler.saga
 shop = Shop("corner")
@@ -285,3 +295,24 @@ async def start_later_in(
     for begun in (within, journal.within(sessions), journal.within(connection)):
         assert_type(await saga().operation(tidy).astart(journal=begun), str)
     await saga().operation(tidy).astart(journal=journal.within(plain))
+
+
+def in_a_test(error: SagaException, results: Results) -> None:
+    """What tests are made of."""
+    journal = MemoryJournal()
+    with fail_at("charge", ConnectionResetError, after=True, times=None):
+        recover(journal)
+    with fail_at("undo charge", OSError("no")), inline_choreography():
+        saga().operation(tidy).choreography_execute()
+    with encoded_results(modules=["shop"]), Clock(start=0) as clock:
+        assert_type(clock.passed, float)
+    with operation(name="charge", direction="compensation") as running:
+        assert_type(running, CurrentOperation)
+    assert_completed(results)
+    assert_completed(journal, "x")
+    for outcome in (error, results):
+        assert_compensated(outcome)
+        assert_compensated(outcome, "reserve", "charge")
+        assert_stuck(outcome, "charge")
+    assert_compensated(journal, "x", "reserve", "charge")
+    assert_stuck(journal, "x")

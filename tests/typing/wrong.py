@@ -4,8 +4,25 @@ from shop import Shop, asked, book, charge, eight, label, release, reserve, tidy
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from py_api_saga import Retry, SagaAssembler, current_operation, given, recover, result_of
+from py_api_saga import (
+    Results,
+    Retry,
+    SagaAssembler,
+    SagaException,
+    current_operation,
+    given,
+    recover,
+    result_of,
+)
 from py_api_saga.journal import MemoryJournal, PostgreSQLJournal
+from py_api_saga.testing import (
+    assert_compensated,
+    assert_completed,
+    assert_stuck,
+    encoded_results,
+    fail_at,
+    operation,
+)
 
 saga = SagaAssembler.saga
 shop = Shop("corner")
@@ -103,3 +120,20 @@ def in_a_transaction(journal: PostgreSQLJournal, session: Session, engine: Engin
     recover(journal.within(session))  # error
     journal.within(engine)  # error
     journal.within("postgresql://")  # error
+
+
+def in_a_test(error: SagaException, results: Results, journal: MemoryJournal) -> None:
+    """A fault is at a name, and what has ended is an outcome or in a journal, by its id."""
+    fail_at(tidy, OSError)  # error
+    fail_at("charge", "no")  # error
+    fail_at("charge", OSError, True)  # error
+    fail_at("charge", OSError, times="2")  # error
+    encoded_results(modules=1)  # error
+    operation(direction="back")  # error
+    assert_completed(journal)  # error
+    assert_completed(results, "charge")  # error
+    assert_completed(journal, "x", "charge")  # error
+    assert_compensated("x", "charge")  # error
+    assert_compensated(error, tidy)  # error
+    assert_stuck(journal)  # error
+    assert_stuck(SagaException, "charge")  # error
