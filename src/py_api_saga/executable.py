@@ -20,6 +20,8 @@ from py_api_saga.operation import Operation
 if TYPE_CHECKING:
     from py_api_saga.durable.recorder import Recorder
 
+_MOST_LINES = 500  # see `_repr_mimebundle_`
+
 
 def nobody(run: Run) -> None:
     """Stand for what drives a run late, where it is only written down."""
@@ -286,6 +288,18 @@ class Executable:
         ]
         after: Sequence[Sequence[int]] = [operation.after for operation in self._operations]
         return flowchart(boxes, after if any(after) else chained(len(boxes))[0])
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Show it in a notebook: drawn where Mermaid is, as in JupyterLab since 4.1, else in words.
+
+        Sources:
+            Mermaid draws no more than 500 lines, unless it is set up to (`maxEdges`).
+        """
+        shown = {"text/plain": repr(self)}
+        drawn = self.mermaid()
+        if drawn.count("-->") <= _MOST_LINES:
+            shown["text/vnd.mermaid"] = drawn
+        return shown
 
 
 def _durably(run: Run, limit: int | None) -> Results:

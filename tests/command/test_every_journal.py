@@ -77,6 +77,10 @@ def test_what_there_is_can_be_looked_at(say: Say, kept: Any) -> None:
         ["done", "-"],
     ]
     assert "  b: its compensation raised OSError('no bank')" in said
+    assert ">saga retry bad<" in say("show", "bad", "--html", "-")[1]
+    ended, said = say("report", "--html", "-")
+    assert ended == 4
+    assert said.index(">bad</b>") < said.index(">waits</b>") < said.index(">done</b>")
     assert [one["saga_id"] for one in documents(say, "list", "--id-prefix", "d")["sagas"]] == [
         "driven",
         "done",

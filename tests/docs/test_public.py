@@ -35,6 +35,7 @@ MODULES = {
     "py_api_saga.contrib.http.gently",
     "py_api_saga.exceptions",
     "py_api_saga.journal",
+    "py_api_saga.pictures",
     "py_api_saga.py_api_saga",
     "py_api_saga.repair",
     "py_api_saga.testing",

@@ -234,6 +234,24 @@ def test_a_thousand_operations_can_be_drawn() -> None:
     assert saga.mermaid().count("-->") == 999
 
 
+def test_a_notebook_draws_a_saga_or_says_what_it_is() -> None:
+    """It takes what it can show: JupyterLab draws Mermaid, others have the words."""
+    saga = steps(World(), "a", "b")
+
+    assert saga._repr_mimebundle_(include=None, exclude=None) == {
+        "text/plain": repr(saga),
+        "text/vnd.mermaid": saga.mermaid(),
+    }
+
+
+def test_a_notebook_has_only_words_for_more_lines_than_mermaid_draws() -> None:
+    """It would show an error in the place of the picture."""
+    few, many = (steps(World(), *[f"n{n}" for n in range(size)]) for size in (501, 502))
+
+    assert "text/vnd.mermaid" in few._repr_mimebundle_()
+    assert [*many._repr_mimebundle_()] == ["text/plain"]
+
+
 # --- the state diagram ----------------------------------------------------------------------------
 
 

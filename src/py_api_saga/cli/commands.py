@@ -77,6 +77,21 @@ def _flag(name: str, about: str) -> Option:
     return _option(name, action="store_true", help=about)
 
 
+def _at_most(sagas: int) -> Option:
+    return _option(
+        "--limit",
+        metavar="N",
+        type=count,
+        default=sagas,
+        help="how many at most (default: %(default)s)",
+    )
+
+
+def _page(**more: Any) -> Option:
+    about = "write a page of HTML into this file, which may be one already; - is standard output"
+    return _option("--html", metavar="FILE", help=about, **more)
+
+
 _ID = _option("saga_id", metavar="ID", help="the id of the saga")
 _NO_DEFAULT = argparse.SUPPRESS  # the same option before the command keeps what it has read
 _WHERE = (
@@ -169,6 +184,20 @@ _ID_OR_ALL = (
     _limit("with --all: how many at most, oldest first"),
     _flag("--yes", "with --all: do not ask"),
 )
+_FILTERS = (
+    _option(
+        "--status",
+        metavar="STATUS",
+        type=statuses,
+        default=[],
+        help="of these, separated by commas: running, compensating, stuck, completed, compensated",
+    ),
+    _option("--name", help="of this name"),
+    _option("--id-prefix", metavar="TEXT", help="whose id begins with this"),
+    _option("--older-than", metavar="AGE", type=age, help="changed longer ago: 30d, 12h"),
+    _option("--newer-than", metavar="AGE", type=age, help="changed since: 12h, 5m"),
+)
+_VALUES = _flag("--values", "show arguments and results; they may be secrets")
 _DECIDE = (_NOTE, _WHO, *_WRITE)
 
 _READS = "0 fine, 1 error, 2 wrong usage"
@@ -209,25 +238,8 @@ COMMANDS = (
         ("saga list", "saga list --status stuck", "saga list --name checkout --newer-than 12h"),
         "0 fine, 1 error, 2 wrong usage, 4 one that is listed is stuck",
         (
-            _option(
-                "--status",
-                metavar="STATUS",
-                type=statuses,
-                default=[],
-                help="of these, separated by commas: running, compensating, stuck, completed, "
-                "compensated",
-            ),
-            _option("--name", help="of this name"),
-            _option("--id-prefix", metavar="TEXT", help="whose id begins with this"),
-            _option("--older-than", metavar="AGE", type=age, help="changed longer ago: 30d, 12h"),
-            _option("--newer-than", metavar="AGE", type=age, help="changed since: 12h, 5m"),
-            _option(
-                "--limit",
-                metavar="N",
-                type=count,
-                default=100,
-                help="how many at most (default: %(default)s)",
-            ),
+            *_FILTERS,
+            _at_most(100),
             *_READ,
         ),
     ),
@@ -250,11 +262,30 @@ COMMANDS = (
         "show",
         "cli.showing:main",
         "show what has become of a saga, moment by moment",
-        "Shows where each operation of a saga stands, and what happened when. Arguments and "
-        "results are shown as their types alone; nothing that the journal names is imported.",
-        ("saga show checkout-7", "saga show checkout-7 --values"),
+        "Shows where each operation of a saga stands, and what happened when; with --html as a "
+        "page that needs nothing else, with a timeline. Arguments and results are shown as their "
+        "types alone; nothing that the journal names is imported.",
+        (
+            "saga show checkout-7",
+            "saga show checkout-7 --values",
+            "saga show checkout-7 --html checkout-7.html",
+        ),
         _NO_SAGA,
-        (_ID, _flag("--values", "show arguments and results; they may be secrets"), *_READ),
+        (_ID, _VALUES, _page(), *_READ),
+    ),
+    Command(
+        "report",
+        "cli.reporting:main",
+        "write a page of HTML about many sagas, each with its timeline",
+        "Writes one page about many sagas, which needs nothing else: first those that need a "
+        "person, with the reason and the commands; each opens and shows its timeline. Arguments "
+        "and results are shown as their types alone.",
+        (
+            "saga report --html report.html",
+            "saga report --html report.html --status stuck --newer-than 1d",
+        ),
+        "0 fine, 1 error, 2 wrong usage, 4 one that is on the page is stuck",
+        (_page(required=True), *_FILTERS, _at_most(200), _VALUES, *_WHERE),
     ),
     Command(
         "why",

@@ -10,6 +10,7 @@ from typing import Any
 from py_api_saga.cli.opening import tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.journal.changes import OPEN, Summary
+from py_api_saga.journal.lasting import View
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import holder_as_json
 from py_api_saga.story.many import listed
@@ -24,18 +25,8 @@ _LEAST = 8  # characters of a name
 
 def main(arguments: argparse.Namespace) -> int:
     """List sagas; 4 if one of them is stuck."""
-    older, newer, limit = arguments.older_than, arguments.newer_than, arguments.limit
     with to_read(arguments) as journal:
-        now = journal.now()
-        sagas = journal.select(
-            arguments.status,
-            arguments.name,
-            before=None if older is None else now - older,
-            after=None if newer is None else now - newer,
-            prefix=arguments.id_prefix,
-            limit=limit + 1,
-        )
-        more, sagas = len(sagas) > limit, sagas[:limit]
+        sagas, more = selected(journal, arguments)
         told = listed(journal, sagas)
         holder = journal.who_hangs()
     tell_of_who_hangs(holder)
@@ -44,8 +35,23 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         write_sagas(sagas, told)
         if more:
-            print(f"saga: there are more; --limit is {limit}", file=sys.stderr)
+            print(f"saga: there are more; --limit is {arguments.limit}", file=sys.stderr)
     return ATTENTION if any(seen.status is SagaStatus.STUCK for seen in sagas) else 0
+
+
+def selected(journal: View, arguments: argparse.Namespace) -> tuple[Sequence[Summary], bool]:
+    """List the sagas that were asked for, and tell whether there are more."""
+    now, limit = journal.now(), arguments.limit
+    older, newer = arguments.older_than, arguments.newer_than
+    sagas = journal.select(
+        arguments.status,
+        arguments.name,
+        before=None if older is None else now - older,
+        after=None if newer is None else now - newer,
+        prefix=arguments.id_prefix,
+        limit=limit + 1,
+    )
+    return sagas[:limit], len(sagas) > limit
 
 
 def write_sagas(sagas: Sequence[Summary], told: Sequence[dict[str, Any]]) -> None:

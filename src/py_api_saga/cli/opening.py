@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -150,6 +151,16 @@ def typed(arguments: argparse.Namespace, place: str) -> str:
     """Give what names this journal again, to be shown: of a URL, where it leads, no password."""
     name = named(arguments)
     return place if _URL.match(name) else name
+
+
+def command(arguments: argparse.Namespace, place: str) -> str:
+    """Give how a command on this journal begins, to be shown and typed; see `typed`."""
+    words = ["saga"]
+    if arguments.journal:
+        words += ["--journal", shlex.quote(typed(arguments, place))]
+    if arguments.codec:
+        words += ["--codec", shlex.quote(arguments.codec)]
+    return " ".join(words)
 
 
 def _object(name: str) -> LastingJournal:

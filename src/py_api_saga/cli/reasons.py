@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from typing import Any
 
-from py_api_saga.cli.opening import to_read, typed
+from py_api_saga.cli.opening import command, to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.story.detail import headlines
 from py_api_saga.story.saga import Story, read
@@ -17,12 +16,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Say why; 1 if the saga can't be read."""
     with to_read(arguments) as journal:
         story = read(journal, arguments.saga_id)
-        place = typed(arguments, journal.place)
-    saga = "saga"
-    if arguments.journal:
-        saga += f" --journal {shlex.quote(place)}"
-    if arguments.codec:
-        saga += f" --codec {shlex.quote(arguments.codec)}"
+        saga = command(arguments, journal.place)
     found = explained(story, saga)
     if arguments.json:
         write_json(found)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from py_api_saga.cli.opening import to_read
-from py_api_saga.cli.printing import table, write, write_json
+from py_api_saga.cli.arguments import UsageError
+from py_api_saga.cli.opening import command, to_read
+from py_api_saga.cli.printing import table, write, write_json, write_page
 from py_api_saga.story.detail import call_words, headlines, in_full, picture
 from py_api_saga.story.saga import read
 from py_api_saga.story.words import shown_words
@@ -14,8 +15,17 @@ from py_api_saga.story.words import shown_words
 
 def main(arguments: argparse.Namespace) -> int:
     """Show a saga; 1 if it can't be read."""
+    if arguments.json and arguments.html is not None:
+        message = "--json and --html: give one of them"
+        raise UsageError(message)
     with to_read(arguments) as journal:
         story = read(journal, arguments.saga_id)
+        begins = command(arguments, journal.place)
+    if arguments.html is not None:
+        from py_api_saga.pictures.page import page  # noqa: PLC0415 - most want words
+
+        write_page(arguments.html, page(story, begins, whole=arguments.values))
+        return 0 if story.fault is None else 1
     saga = in_full(story, whole=arguments.values)
     if arguments.json:
         write_json(saga)

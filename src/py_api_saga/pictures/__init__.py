@@ -10,4 +10,10 @@ script, no font, no picture from anywhere.
     timeline    a lane for each operation
     graph       what waits for what
     page        one saga
+    report      many
+    notebook    one in a notebook
 """
+
+from py_api_saga.pictures.notebook import Picture, picture
+
+__all__ = ["Picture", "picture"]

@@ -32,7 +32,7 @@ def graph(story: Story) -> Markup | None:
             ax, ay = places[other][0] + _WIDTH, places[other][1] + _HEIGHT / 2
             middle, end = (ax + x) / 2, y + _HEIGHT / 2
             d = f"M{ax} {ay:g}C{middle:g} {ay:g} {middle:g} {end:g} {x - 5} {end:g}"
-            lines.append(tag("path", d=d, marker_end="url(#arrow)"))
+            lines += [tag("path", d=d), tag("path", d=f"M{x} {end:g}l-8 -4v8z", class_="head")]
         status = story.execution.status[i].value
         short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
         words = tag("text", f"{SIGNS[status]} {short}", x=x + 10, y=y + 22)
@@ -43,7 +43,6 @@ def graph(story: Story) -> Markup | None:
     height = max(y for _, y in places) + _HEIGHT + _EDGE
     drawn = tag(
         "svg",
-        _ARROW,
         *lines,
         *boxes,
         width=width,
@@ -54,22 +53,6 @@ def graph(story: Story) -> Markup | None:
     )
     scrolled = tag("div", drawn, class_="graph", tabindex=0, role="region", aria_label="Graph")
     return tag("section", tag("h2", "What waits for what"), scrolled)
-
-
-_ARROW = tag(
-    "defs",
-    tag(
-        "marker",
-        tag("path", d="M0 0L8 4L0 8z"),
-        id="arrow",
-        viewBox="0 0 8 8",
-        refX=6,
-        refY=4,
-        markerWidth=8,
-        markerHeight=8,
-        orient="auto",
-    ),
-)
 
 
 def _places(after: list[list[int]]) -> list[tuple[int, int]]:

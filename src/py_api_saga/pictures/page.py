@@ -7,7 +7,7 @@ from typing import Any
 
 from py_api_saga.pictures.document import badge, document
 from py_api_saga.pictures.graph import graph
-from py_api_saga.pictures.markup import Markup, join, tag
+from py_api_saga.pictures.markup import Markup, join, tag, text
 from py_api_saga.pictures.timeline import folded, timeline
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import call_words, in_full
@@ -36,12 +36,12 @@ def page(story: Story, command: str = "saga", *, whole: bool = False) -> str:
 
 def parts(story: Story, command: str = "saga", *, whole: bool = False) -> Markup:
     """Give what is on the page of a saga, for a page of whoever shows it."""
+    return join([head(story), below(story, command, whole=whole)])
+
+
+def below(story: Story, command: str = "saga", *, whole: bool = False) -> Markup:
+    """Give all that is below the heading."""
     shown, why = in_full(story, whole=whole), explained(story, command)
-    return join([head(story, why), inside(story, shown, why, whole=whole)])
-
-
-def inside(story: Story, shown: dict[str, Any], why: dict[str, Any], *, whole: bool) -> Markup:
-    """Give all that is below the heading; see `parts`."""
     return join(
         [
             to_decide(story, why),
@@ -61,15 +61,18 @@ def footer(now: float) -> Markup:
 # --- what it is, and what can be done -------------------------------------------------------------
 
 
-def head(story: Story, why: dict[str, Any]) -> Markup:
+def head(story: Story) -> Markup:
     """Say which saga it is, and where it stands."""
     seen = story.seen
     title = tag("div", tag("h1", seen.saga_id), badge(seen.status.value), class_="title")
-    name = None if seen.name is None else tag("b", seen.name)
-    facts = [fact for fact in (name, *_facts(story)) if fact is not None]
-    line = join([part for fact in facts for part in (" · ", fact)][1:])
-    says = [tag("p", says) for says in why["says"] if seen.status in _ENDED]
-    return tag("header", title, tag("p", line, class_="soft"), *says)
+    return tag("header", title, tag("p", facts(story), class_="soft"))
+
+
+def facts(story: Story) -> Markup:
+    """Say in a line what is known of it: its name, its size, when it was begun, for how long."""
+    name = None if story.seen.name is None else tag("b", story.seen.name)
+    known = [fact for fact in (name, *_facts(story)) if fact is not None]
+    return join([part for fact in known for part in (" · ", fact)][1:])
 
 
 def _facts(story: Story) -> Iterator[str]:
@@ -90,38 +93,39 @@ def _facts(story: Story) -> Iterator[str]:
         yield f"recovery has tried it {plural(seen.tries, 'time')}"
 
 
-def to_decide(story: Story, why: dict[str, Any]) -> Markup | None:
+def to_decide(story: Story, why: dict[str, Any]) -> Markup:
     """Say why a saga stands where it does, and what can be done: one way; the others folded."""
+    says = tag("p", " ".join(why["says"])) if why["says"] else None
     if story.seen.status in _ENDED:
-        return None
+        return join([says])
     is_stuck = story.seen.status is SagaStatus.STUCK
-    causes = [tag("p", tag("b", name), " ", says, class_="err") for name, says in _causes(why)]
-    if story.parked is not None:
-        causes.append(tag("p", story.parked, class_="err"))
-    if story.fault is not None:
-        causes.append(tag("p", story.fault, class_="err"))
     ways = [
         tag("li", tag("code", remedy["command"], class_="cmd"), remedy["does"])
         for remedy in why["remedies"]
     ]
+    # What a living process drives needs nothing, so all is folded that could be done about it.
     first, others = ([], ways) if story.driven else (ways[:1], ways[1:])
-    words = plural(len(others), "other way") if first else plural(len(others), "way")
+    words = plural(len(others), "other way" if first else "way")
     fold = tag("details", tag("summary", f"{words}, if you know more"), tag("ul", *others))
     return tag(
         "section",
         tag("h2", "A person must decide" if is_stuck else "What can be done"),
-        tag("p", " ".join(why["says"])) if why["says"] else None,
-        *causes,
+        says,
+        *(tag("p", cause, class_="err") for cause in _causes(story, why)),
         tag("ul", *first) if first else None,
         fold if others else None,
         class_="todo stuck" if is_stuck else "todo",
     )
 
 
-def _causes(why: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _causes(story: Story, why: dict[str, Any]) -> Iterator[Markup]:
+    """Yield what a person has to know first: what failed, and why it cannot be read."""
     for operation in why["operations"]:
         if operation["status"] == "stuck":
-            yield operation["name"], operation["says"]
+            yield join([tag("b", operation["name"]), " ", operation["says"]])
+    for cause in (story.parked, story.fault):
+        if cause is not None:
+            yield text(cause)
 
 
 # --- what it is made of ---------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from py_api_saga.journal.protocol import Journal
 from py_api_saga.standing import what_is_stuck
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import at_a_glance
-from py_api_saga.story.saga import fold
+from py_api_saga.story.saga import Story, fold, told
 
 _BATCH = 100  # sagas whose rows are read together
 
@@ -25,6 +25,12 @@ def listed(journal: View, sagas: Sequence[Summary]) -> list[dict[str, Any]]:
         at_a_glance(seen, driven=journal.drives(seen)) | {"reason": reasons.get(seen.number)}
         for seen in sagas
     ]
+
+
+def stories(journal: View, sagas: Sequence[Summary]) -> Iterable[Story]:
+    """Read sagas, in their order; of one that can't be read, the story says why."""
+    values = Trees(journal)
+    return (told(journal, seen, rows, values) for seen, rows in each_read(journal, sagas))
 
 
 def reasons_of(journal: View, sagas: Sequence[Summary]) -> Mapping[int, str]:

@@ -113,10 +113,22 @@ def read(journal: Source, saga_id: str) -> Story:
         SagaError: There is none.
     """
     seen = find(journal, saga_id)
-    values = Trees(journal)
+    return told(journal, seen, journal.rows([seen.number])[seen.number], Trees(journal))
+
+
+def told(journal: Source, seen: Summary, rows: Sequence[Row] | None, values: Trees) -> Story:
+    """Tell what the rows of a saga say, or in `fault` why they say nothing.
+
+    Args:
+        journal: Where it is.
+        seen: Its summary.
+        rows: All that it has; None if they could not be read.
+        values: What reads the values of this journal.
+    """
     opens = None if journal.codec is None else values
     story = Story(seen, journal.drives(seen), values, opens, journal.now())
-    rows = journal.rows([seen.number])[seen.number]
+    if rows is None:
+        return story._replace(fault="its rows cannot be read")
     if not rows and seen.digest is not None:
         return story
     try:
