@@ -15,18 +15,26 @@ from typing import Any
 import depot
 import django_project
 import pytest
+from asgiref.sync import sync_to_async
 from depot import ado, aundo, do, undo
 from django.db import connections, transaction
 from django.test import TestCase, override_settings
 from paths import SUPPORT
 from world import PATIENCE
 
-from py_api_saga import SagaConflict, SagaStatus, current_operation, saga_status
+from py_api_saga import (
+    SagaConflict,
+    SagaException,
+    SagaStatus,
+    current_operation,
+    saga_status,
+)
 from py_api_saga.contrib.django import arecover, get_journal, recover, saga
 from py_api_saga.contrib.django.testing import SagaTestCase, TestJournal, sagas_in_test
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Claim
+from py_api_saga.testing import assert_compensated, fail_at
 
 django_project.set_up()
 
@@ -124,6 +132,28 @@ def test_what_is_undone_is_so_there() -> None:
         assert depot.standing == []
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    "method", ["choreography_execute", "aorchestrator_execute", "achoreography_execute"]
+)
+def test_one_fault_is_in_the_transaction_of_the_test(method: str) -> None:
+    """Put into calls that are made where Django uses the database, under asyncio as well."""
+
+    def test(case: Any) -> None:
+        with fail_at("b", ConnectionResetError, after=True), pytest.raises(SagaException):
+            getattr(two(), method)(saga_id="x")
+        assert stock() == [("a", HERE), ("b", HERE)]
+        assert_compensated(case.saga_journal, "x", "a", "b")
+
+    async def atest(case: Any) -> None:
+        with fail_at("b", ConnectionResetError, after=True), pytest.raises(SagaException):
+            await getattr(two(), method)(saga_id="x")
+        assert [name for name, _ in await sync_to_async(stock)()] == ["a", "b"]
+        assert_compensated(case.saga_journal, "x", "a", "b")
+
+    run(atest if method.startswith("a") else test)
+    assert depot.standing == []
 
 
 def test_a_worker_is_played_by_the_test() -> None:
