@@ -8,7 +8,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NoReturn
+from typing import Any
 
 import aiohttp
 import httpx
@@ -19,6 +19,7 @@ import requests_mock
 import responses
 import respx
 import urllib3
+from asked import Asked, Died, going_wrong
 
 from py_api_saga.contrib.aiohttp import saga_middleware
 from py_api_saga.contrib.httpx import AsyncSagaTransport, SagaTransport
@@ -26,33 +27,9 @@ from py_api_saga.contrib.requests import SagaSession
 from py_api_saga.evidence import leaves_doubt
 from py_api_saga.testing import operation
 from py_api_saga.testing.http_clients import HTTP_KINDS, clients
-from py_api_saga.testing.places import within
 from py_api_saga.testing.virtual import replaced
 
 URL = "http://bank.test:81/charges"
-
-
-class Died(BaseException):
-    """The process did."""
-
-
-class Asked:
-    """Says what goes wrong, wherever that can be, and knows where it was asked."""
-
-    def __init__(self, fault: str | None) -> None:
-        self.fault = fault
-        self.places: list[str] = []
-        self.kinds: tuple[str, ...] = ()
-
-    def at(self, name: str, kinds: tuple[str, ...]) -> str | None:
-        """Pass a place."""
-        self.places.append(name)
-        self.kinds = kinds
-        return self.fault if self.fault in kinds else None
-
-    def die(self) -> NoReturn:
-        """End the process."""
-        raise Died
 
 
 class Bank:
@@ -68,15 +45,10 @@ class Bank:
 
 
 @contextmanager
-def going_wrong(fault: str | None) -> Iterator[Asked]:
+def wrong(fault: str | None) -> Iterator[Asked]:
     """Have each request of a block go wrong, in an operation that is running."""
-    here = Asked(fault)
-    token = within.set(here)
-    try:
-        with replaced(clients()), operation():
-            yield here
-    finally:
-        within.reset(token)
+    with going_wrong(clients(), fault) as here, operation():
+        yield here
 
 
 # --- each client, with each of its mocks, and as the library has it -------------------------------
@@ -293,12 +265,12 @@ ERRORS: dict[Client, tuple[type[Exception], type[Exception], type[Exception] | N
 def test_a_request_is_one_place(client: Client) -> None:
     """However many layers it passes: named by its method and its service, whose port may change."""
     bank = Bank()
-    with going_wrong(None) as here:
+    with wrong(None) as here:
         assert client(bank) == 200
 
-    (place,) = here.places
+    ((place, kinds),) = here.places
     assert place in ("POST bank.test", "POST 127.0.0.1")
-    assert set(here.kinds) == {*HTTP_KINDS} - {"sent-again"}
+    assert set(kinds) == {*HTTP_KINDS} - {"sent-again"}
     assert bank.charges == 1
 
 
@@ -307,7 +279,7 @@ def test_no_connection(client: Client) -> None:
     """It raises what the client raises then, and nothing arrives."""
     bank = Bank()
     refused, _, _ = ERRORS[client]
-    with going_wrong("refuses"), pytest.raises(refused) as caught:
+    with wrong("refuses"), pytest.raises(refused) as caught:
         client(bank)
 
     assert bank.charges == 0
@@ -319,7 +291,7 @@ def test_no_answer(client: Client) -> None:
     """It raises what the client raises then, but the request has arrived."""
     bank = Bank()
     _, lost, _ = ERRORS[client]
-    with going_wrong("lost"), pytest.raises(lost) as caught:
+    with wrong("lost"), pytest.raises(lost) as caught:
         client(bank)
 
     assert bank.charges == 1
@@ -332,7 +304,7 @@ def test_a_bad_answer(client: Client, fault: str, charges: int) -> None:
     """Passes through all that the client does with one, and comes before the effect, or after."""
     bank = Bank()
     *_, bad = ERRORS[client]
-    with going_wrong(fault):
+    with wrong(fault):
         if bad is None:
             assert client(bank) == int(fault[-3:])
         else:
@@ -347,7 +319,7 @@ def test_a_bad_answer(client: Client, fault: str, charges: int) -> None:
 def test_the_process_dies(client: Client) -> None:
     """After the request has arrived, and nothing of a client stays open."""
     bank = Bank()
-    with going_wrong("crash-after"), pytest.raises(Died):
+    with wrong("crash-after"), pytest.raises(Died):
         client(bank)
 
     assert bank.charges == 1
@@ -357,11 +329,12 @@ def test_the_process_dies(client: Client) -> None:
 def test_urllib3_sends_some_requests_again(method: str) -> None:
     """What is idempotent, if its answer is lost: it arrives twice, and nothing is raised."""
     bank = Bank()
-    with going_wrong("sent-again") as here, served(bank) as url:
+    with wrong("sent-again") as here, served(bank) as url:
         assert urllib3.PoolManager().request(method, url).status == 200
 
     assert bank.charges == 2
-    assert "lost" not in here.kinds
+    ((_, kinds),) = here.places
+    assert "lost" not in kinds
 
 
 @pytest.mark.parametrize("fault", ["sent-again", "answers-503", "answers-504", "lost"])
@@ -371,18 +344,19 @@ def test_a_session_that_tries_again_hides_what_it_can(fault: str) -> None:
     retry = urllib3.Retry(3, allowed_methods=None, status_forcelist=[503, 504])
     session = requests.Session()
     session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retry))
-    with requests_mock.Mocker() as mock, going_wrong(fault) as here:
+    with requests_mock.Mocker() as mock, wrong(fault) as here:
         mock.post(URL, json=lambda *_: bank.charge())
         assert session.post(URL).status_code == 200
 
-    assert set(here.kinds) == {"refuses", "sent-again", "crash-after"}
+    ((_, kinds),) = here.places
+    assert set(kinds) == {"refuses", "sent-again", "crash-after"}
     assert bank.charges == (2 if fault == "sent-again" else 1)
 
 
 def test_urllib3_that_is_to_try_nothing_again() -> None:
     """Raises what it has raised itself."""
     with (
-        going_wrong("refuses"),
+        wrong("refuses"),
         pytest.raises(urllib3.exceptions.ConnectTimeoutError),
     ):
         urllib3.PoolManager().request("POST", URL, retries=False)
@@ -390,37 +364,37 @@ def test_urllib3_that_is_to_try_nothing_again() -> None:
 
 def test_a_question_has_no_effect_that_could_be_lost() -> None:
     """A GET fails, or does not."""
-    with requests_mock.Mocker() as mock, going_wrong(None) as here:
+    with requests_mock.Mocker() as mock, wrong(None) as here:
         mock.get(URL)
         requests.get(URL, timeout=1)
 
-    assert here.kinds == ("refuses", "answers-503")
+    assert here.places == [("GET bank.test", ("refuses", "answers-503"))]
 
 
 def test_what_a_service_asks_is_its_own_affair() -> None:
     """A mock that sends requests itself is asked about none of these."""
-    with requests_mock.Mocker() as mock, going_wrong(None) as here:
+    with requests_mock.Mocker() as mock, wrong(None) as here:
         mock.get("http://fraud.test", text="no")
         mock.post(URL, text=lambda *_: requests.get("http://fraud.test", timeout=1).text)
         assert requests.post(URL, timeout=1).text == "no"
 
-    assert here.places == ["POST bank.test"]
+    assert [name for name, _ in here.places] == ["POST bank.test"]
 
 
 def test_each_redirect_is_a_request() -> None:
     """Since each of them is sent."""
-    with requests_mock.Mocker() as mock, going_wrong(None) as here:
+    with requests_mock.Mocker() as mock, wrong(None) as here:
         mock.get(URL, status_code=302, headers={"Location": "http://bank.test/there"})
         mock.get("http://bank.test/there")
         assert requests.get(URL, timeout=1).status_code == 200
 
-    assert here.places == ["GET bank.test", "GET bank.test"]
+    assert [name for name, _ in here.places] == ["GET bank.test", "GET bank.test"]
 
 
 def test_a_file_is_no_request() -> None:
     """Also if urllib opens it."""
     with (
-        going_wrong("refuses") as here,
+        wrong("refuses") as here,
         urllib.request.urlopen(f"file://{__file__}") as file,  # noqa: S310 - this is the case
     ):
         assert file.read(3) == b'"""'

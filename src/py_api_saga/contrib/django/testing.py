@@ -8,7 +8,7 @@ calls are made one after the other in the thread of the test, and what is record
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -38,7 +38,7 @@ from py_api_saga.journal.memory import MemoryJournal
 from py_api_saga.journal.protocol import Codec
 from py_api_saga.status import SagaStatus
 
-__all__ = ["SagaTestCase", "TestJournal", "sagas_in_test"]
+__all__ = ["SagaTestCase", "TestJournal", "rolled_back", "sagas_in_test"]
 
 
 class TestJournal(MemoryJournal):
@@ -180,6 +180,26 @@ def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args, **keywords)
 
     return call
+
+
+@contextmanager
+def rolled_back(*aliases: str) -> Iterator[None]:
+    """Take back, at the end of a `with` block, all that was written in it: `world` of `explore`.
+
+    It is what Django does around each test, so sagas may run in it, and what an operation has in a
+    block of `atomic` is a transaction to it. It may be within a test of `TestCase`, or of
+    pytest-django's `db`, which then has what was there before.
+
+    Args:
+        aliases: Of the databases; without any "default".
+    """
+    with ExitStack() as stack:
+        for alias in aliases or ("default",):
+            block = transaction.atomic(using=alias)
+            block._from_testcase = True  # noqa: SLF001 - as in Django's own; it has no public way
+            stack.enter_context(block)
+            stack.callback(transaction.set_rollback, True, using=alias)  # noqa: FBT003 - Django's
+        yield
 
 
 @contextmanager
