@@ -143,10 +143,10 @@ def test_a_block_stands_when_the_process_dies_after_its_commit() -> None:
     """And what waits for the commit is not called."""
     called: list[str] = []
 
-    @transaction.atomic(using=FILE)
     def take_and_tell() -> None:
-        take()
-        transaction.on_commit(lambda: called.append("mail"), using=FILE)
+        with transaction.atomic(using=FILE):
+            take()
+            transaction.on_commit(lambda: called.append("mail"), using=FILE)
 
     with wrong("crash-after", "COMMIT"):
         with pytest.raises(Died):
@@ -158,10 +158,10 @@ def test_a_block_stands_when_the_process_dies_after_its_commit() -> None:
 def test_a_block_within_a_block_is_no_transaction() -> None:
     """What it writes is there once the outer one has committed."""
 
-    @transaction.atomic(using=FILE)
     def hold_and_take() -> None:
-        hold()
-        take()
+        with transaction.atomic(using=FILE):
+            hold()
+            take()
 
     with wrong("crash-after", "COMMIT") as here:
         with pytest.raises(Died):

@@ -154,7 +154,7 @@ class _Blocks:
         waiting = connection.run_on_commit[before:]
         del connection.run_on_commit[before:]
         for _, called, is_robust in waiting:
-            with suppress(*([Exception] if is_robust else [])):
+            with suppress(*[Exception] * is_robust):
                 called()
 
 
