@@ -22,7 +22,7 @@ class Stock(models.Model):  # type: ignore[misc]  # noqa: DJ008 - nobody prints 
 
 
 class Hold(models.Model):  # type: ignore[misc]  # noqa: DJ008 - as above
-    """A piece that is held, by the key of who holds it."""
+    """A piece that is held, under a key."""
 
     key = models.CharField(max_length=255, unique=True)
 
@@ -31,7 +31,7 @@ class Hold(models.Model):  # type: ignore[misc]  # noqa: DJ008 - as above
 
 
 class Paid(models.Model):  # type: ignore[misc]  # noqa: DJ008 - as above
-    """What was paid, by the key of who has paid."""
+    """What was paid, under a key."""
 
     key = models.CharField(max_length=255, unique=True)
 
