@@ -248,7 +248,7 @@ def names_in(module: str) -> Iterator[str]:
 SEAMS = {
     "clock": {"time", "time.monotonic", "time.sleep", "time.time"},
     "chance": {"os.urandom"},
-    "testing.virtual": {"time", "loop.time"},  # which it puts another time in the place of
+    "testing.virtual": {"time", "random", "loop.time"},  # which it replaces
     "executors.event_loop": {"asyncio.sleep"},  # a timer of the loop, which a test's loop has too
     "journal.postgresql.journal": {"asyncio.sleep"},  # such a timer
     "journal.sql.group_commit": {"loop.time"},  # to compare it with when such a timer is due

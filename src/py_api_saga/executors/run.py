@@ -94,6 +94,7 @@ class Run:
         interrupt: What is to be raised again when it is over: a KeyboardInterrupt, say.
         left: Nothing more is to be called, though the saga may not have ended.
         inbox: What other threads tell it, if there are any.
+        label: The id that it was given, or None.
         drive_late: How a thread that lands after the end goes on with it.
         observers: Functions of an event.
         plain: Nobody but the machine is to hear of a success: no observer, no clock.
@@ -105,10 +106,10 @@ class Run:
     """
 
     __slots__ = (
-        "_announced", "_due", "_first", "_id", "_label", "_latest", "_stopped", "_struck",
-        "_watched", "around", "deadline", "definition", "drive_late", "execution", "inbox",
-        "interrupt", "is_elsewhere", "left", "name", "notes", "observers", "operations",
-        "passages", "plain", "witness",
+        "_announced", "_due", "_first", "_id", "_latest", "_stopped", "_struck", "_watched",
+        "around", "deadline", "definition", "drive_late", "execution", "inbox", "interrupt",
+        "is_elsewhere", "label", "left", "name", "notes", "observers", "operations", "passages",
+        "plain", "witness",
     )  # fmt: skip
 
     def __init__(
@@ -139,7 +140,7 @@ class Run:
         self.inbox: Inbox | None = None
         self.notes: Noted | None = None
         self.drive_late = drive_late
-        self._label = saga_id
+        self.label = saga_id
         self._id = run_id
         self._latest: BaseException | None = None
         self._stopped = False
@@ -584,7 +585,7 @@ class Run:
     @property
     def saga_id(self) -> str:
         """The id that was given or a random one."""
-        return self._label or self.run_id
+        return self.label or self.run_id
 
     def _identify(self) -> str:
         return self.saga_id
@@ -592,7 +593,7 @@ class Run:
     @property
     def _unique_id(self) -> str:
         """What keys begin with: in memory a `saga_id` is a label, which may be given again."""
-        return self.run_id if self._label is None else f"{self._label}-{self.run_id}"
+        return self.run_id if self.label is None else f"{self.label}-{self.run_id}"
 
     @property
     def run_id(self) -> str:

@@ -1,20 +1,24 @@
-"""What tests of sagas need: one fault, how a saga has ended, an operation to be in."""
+"""What tests of sagas need: all faults, or one; assertions; virtual time; an operation to be in."""
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from py_api_saga.testing.asserting import assert_compensated, assert_completed, assert_stuck
     from py_api_saga.testing.encoding import encoded_results
+    from py_api_saga.testing.exploring import explore
     from py_api_saga.testing.failing import fail_at
     from py_api_saga.testing.supplied import inline_choreography, operation
+    from py_api_saga.testing.telling import Explored
     from py_api_saga.testing.virtual import Clock
 
 __all__ = [
     "Clock",
+    "Explored",
     "assert_compensated",
     "assert_completed",
     "assert_stuck",
     "encoded_results",
+    "explore",
     "fail_at",
     "inline_choreography",
     "operation",
@@ -22,10 +26,12 @@ __all__ = [
 
 _ROOMS = {  # name -> its module
     "Clock": "virtual",
+    "Explored": "telling",
     "assert_compensated": "asserting",
     "assert_completed": "asserting",
     "assert_stuck": "asserting",
     "encoded_results": "encoding",
+    "explore": "exploring",
     "fail_at": "failing",
     "inline_choreography": "supplied",
     "operation": "supplied",

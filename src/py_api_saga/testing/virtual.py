@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Self, TypeAlias
 
 from py_api_saga import chance, clock
@@ -18,6 +20,7 @@ __all__ = ["Clock"]
 
 Place: TypeAlias = tuple[Any, str, object]  # whose attribute, its name, what is put there
 
+stopwatch = time.perf_counter  # the real time, whatever is in place
 _MISSING = object()  # there was no such attribute
 _MOST_STRIKES = 100  # interrupts while something is put back: more are a fault that stays
 _ours: ContextVar[Clock | None] = ContextVar("py_api_saga_virtual_time", default=None)
@@ -51,6 +54,16 @@ def _put_back(places: list[Place]) -> None:
             struck.append(interrupt)
     if struck:
         raise struck[0]
+
+
+@contextmanager
+def seeded() -> Iterator[Callable[[], object]]:
+    """Give what lets `random` begin anew in a `with` block; behind it, it goes on as before."""
+    before = random.getstate()
+    try:
+        yield partial(random.seed, 0)
+    finally:
+        random.setstate(before)
 
 
 class Clock:

@@ -1,0 +1,191 @@
+"""All that can go wrong in a saga that is explored: one table, and what is read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+# Where something can go wrong.
+Place: TypeAlias = Literal[
+    "action", "undo", "question", "service", "service of undo", "end", "order"
+]
+# What it takes, besides such a place, for a fault to make sense there.
+Need: TypeAlias = Literal["", "retry", "timeout", "doubt", "deadline", "ghosts"]
+
+
+class At(NamedTuple):
+    """What a fault is at a place.
+
+    Attributes:
+        need: What the operation, or its run, must have.
+        hint: What the fault calls for, with the name of the place as {site}.
+    """
+
+    need: Need
+    hint: str
+
+
+class Fault(NamedTuple):
+    """One way in which something can go wrong.
+
+    Attributes:
+        says: What happens, with the name of the place as {site}.
+        at: Where it may happen.
+        free: Where it costs nothing, once in each schedule; elsewhere it costs one fault.
+    """
+
+    says: str
+    at: Mapping[Place, At]
+    free: tuple[Place, ...] = ()
+
+
+_TWICE = "undoing twice must be the same as undoing once"
+_ONCE = "`{site}` may be called more than once under the same key: it must count once"
+
+FAULTS: Final[Mapping[str, Fault]] = {
+    "refuses": Fault(
+        "{site} refuses: it raises, and does nothing",
+        {
+            "action": At("", "all that was done before must be undone"),
+            "service": At("", "what `{site}` refuses must not be taken for done, nor half of it"),
+            "service of undo": At("", "what `{site}` refuses must not be taken for undone"),
+        },
+        free=("action", "service"),
+    ),
+    "lost": Fault(
+        "{site} is done, but its answer is lost",
+        {
+            "action": At(
+                "doubt",
+                "`{site}` may have happened although it raised: its undo is called, and must find "
+                "it",
+            ),
+            "undo": At("", f"`{{site}}` has undone, but raised, and is called again: {_TWICE}"),
+            "service": At(
+                "", "`{site}` has happened although it raised: the undo is called, and must find it"
+            ),
+            "service of undo": At(
+                "", "`{site}` has happened although it raised; it is called again"
+            ),
+        },
+    ),
+    "doubt": Fault(
+        "the line breaks before {site} has done anything",
+        {
+            "action": At(
+                "doubt",
+                "`{site}` may not have happened at all: its undo is called, and must tolerate that",
+            ),
+        },
+    ),
+    "flaky": Fault(
+        "{site} fails once, and does nothing",
+        {
+            "action": At("retry", "`{site}` is called again, under the same key"),
+            "undo": At("", "`{site}` is called again, by its retry or by a person"),
+            "question": At(
+                "", "nobody knows what came of it, so it is undone, or left to a person"
+            ),
+        },
+    ),
+    "down": Fault(
+        "{site} is out of order: it raises from now on, until somebody mends it",
+        {
+            "action": At(
+                "retry", "what was done before must be undone, or wait until it is mended"
+            ),
+            "undo": At(
+                "", "a person mends it, and says `retry`: it must be possible to go on then"
+            ),
+        },
+    ),
+    "twice": Fault(
+        "the call of {site} arrives twice, under the same key",
+        {"action": At("", _ONCE), "undo": At("", _TWICE)},
+    ),
+    "crash-before": Fault(
+        "the process dies just before {site}",
+        {
+            "action": At(
+                "",
+                "`{site}` may not have happened at all: it, or its undo, is called after a crash",
+            ),
+            "undo": At("", "the rollback is taken up by another process"),
+        },
+    ),
+    "crash-after": Fault(
+        "the process dies just after {site}, before that is written down",
+        {
+            "action": At("", f"after a crash {_ONCE}"),
+            "undo": At("", f"`{{site}}` is called again after a crash: {_TWICE}"),
+            "question": At("", "the question is asked again"),
+            "service": At("", "half of the operation is done, and it is called again, or undone"),
+            "service of undo": At("", "half of it is undone, and it is called again"),
+            "end": At("", "what comes after the saga is not done, unless somebody calls again"),
+        },
+    ),
+    "late": Fault(
+        "{site} takes too long: it is given up, and its answer comes later",
+        {
+            "action": At(
+                "timeout", "`{site}` is given up and undone, and its answer comes after that"
+            ),
+            "undo": At("timeout", "`{site}` is given up, and has undone all the same"),
+        },
+    ),
+    "late-effect": Fault(
+        "{site} takes too long: it is given up, and takes effect later",
+        {"action": At("timeout", "`{site}` takes effect after it was given up and undone")},
+    ),
+    "ghost": Fault(
+        "{site} takes too long, and its process dies; in the end it takes effect, unseen",
+        {
+            "action": At(
+                "ghosts", "only a service that refuses a key which was undone helps against this"
+            )
+        },
+    ),
+    "deadline": Fault(
+        "the deadline of the saga passes just before {site}",
+        {"action": At("deadline", "what was done before, and `{site}`, must be undone")},
+    ),
+    "cancelled": Fault(
+        "the caller is interrupted just after {site}, before its answer",
+        {
+            "action": At("", "`{site}` may have happened: its undo is called, and must find it"),
+            "undo": At("", f"`{{site}}` is called again: {_TWICE}"),
+        },
+    ),
+    "another first": Fault(
+        "{site} is faster",
+        {
+            "order": At(
+                "", "operations that run at once, and their undos, must not need one another"
+            )
+        },
+    ),
+}
+
+FIRST: Final = "first "  # begins the kinds of an order, each of which says who is first
+
+
+def kind_of(kind: str) -> str:
+    """Give the row of a kind: who is first is told by the kind of an order itself."""
+    return "another first" if kind.startswith(FIRST) else kind
+
+
+def cost(kind: str, place: Place) -> int:
+    """Give how many faults a kind counts for at a place."""
+    return 0 if place in FAULTS[kind_of(kind)].free else 1
+
+
+def sentence(kind: str, label: str) -> str:
+    """Say what happens at a point."""
+    if kind.startswith(FIRST):
+        label = kind.removeprefix(FIRST)
+    return FAULTS[kind_of(kind)].says.format(site=label)
+
+
+def hint(kind: str, place: Place, label: str) -> str:
+    """Say what a fault calls for."""
+    return FAULTS[kind_of(kind)].at[place].hint.format(site=label)

@@ -1,0 +1,137 @@
+"""What an exploration has found, as it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from py_api_saga.entries import Entry, Setback, value_of, what_of
+from py_api_saga.story.words import plural
+from py_api_saga.testing.faults import FAULTS, hint, sentence
+from py_api_saga.testing.going import Went
+
+MOST_SHOWN = 5  # findings
+
+
+class Explored(NamedTuple):
+    """What was explored, and how far.
+
+    Attributes:
+        schedules: How many runs there were.
+        seconds: How long they took.
+        kinds: How often each kind of fault came to pass, in the order of the table of faults; 0 for
+            those that found no place.
+        left: How many schedules were not run, since `limit=` or `seconds=` was reached; those that
+            would have followed from these are not counted.
+        needs_a_person: By operation, in how many schedules it was stuck and a person had to say
+            `retry`, for a reason that excuses it.
+    """
+
+    schedules: int
+    seconds: float
+    kinds: Mapping[str, int]
+    left: int
+    needs_a_person: Mapping[str, int]
+
+    def __str__(self) -> str:
+        rate = f" ({self.schedules / self.seconds:,.0f}/s)" if self.seconds else ""
+        parts = [f"{plural(self.schedules, 'schedule')} in {self.seconds:.2f} s{rate}"]
+        if self.left:
+            parts.append(f"{self.left:,} more not run")
+        never = [kind for kind, times in self.kinds.items() if not times]
+        if never:
+            parts.append(f"never possible: {', '.join(never)}")
+        if self.needs_a_person:
+            stuck = [f"{name} ({times:,})" for name, times in self.needs_a_person.items()]
+            parts.append(f"needs a person: {', '.join(stuck)}")
+        return "; ".join(parts)
+
+
+class Finding(NamedTuple):
+    """A schedule after which something is wrong.
+
+    Attributes:
+        message: What is wrong.
+        operation: Where the last fault was, or what is stuck.
+        when: What goes wrong in it, in words, one fault after the other.
+        story: What happened, line by line.
+        hint: What that calls for.
+        replay: What runs it again, given to `explore`.
+    """
+
+    message: str
+    operation: str
+    when: Sequence[str]
+    story: Sequence[str]
+    hint: str
+    replay: str
+
+    def __str__(self) -> str:
+        lines = [self.message, "", f"   when {', and '.join(self.when)}", ""]
+        lines += [f"   {line}" for line in self.story]
+        lines += ["", f"   {self.hint}"] if self.hint else [""]
+        if self.replay:
+            lines.append(f'   replay="{self.replay}"')
+        return "\n".join(lines)
+
+
+class BrokenSagaError(AssertionError):
+    """What `explore` has found; its text is the report.
+
+    Attributes:
+        findings: Each of them, the smallest schedule of each cause.
+        explored: How far it has come.
+    """
+
+    def __init__(self, findings: Sequence[Finding], explored: Explored) -> None:
+        """Tell of these."""
+        self.findings, self.explored = findings, explored
+        shown = findings[:MOST_SHOWN]
+        parts = [f"{number}. {finding}" for number, finding in enumerate(shown, 1)]
+        if len(findings) > MOST_SHOWN:
+            parts.append(f"and {plural(len(findings) - MOST_SHOWN, 'more finding')}")
+        super().__init__("\n\n".join(["", *parts, str(explored)]))
+
+
+def found(went: Went) -> Finding:
+    """Tell of a schedule after which something is wrong."""
+    trial = went.trial
+    plan = [(label, trial.plan[label], site) for label, site in trial.hits.items()]
+    when = [sentence(kind, label) for label, kind, _ in plan] or ["nothing goes wrong"]
+    operation, advice = went.operation, ""
+    if plan:
+        label, kind, site = plan[-1]
+        operation = operation or site.operation or label
+        advice = hint(kind, site.place, label)
+    replay = ", ".join(f"{label}:{kind}" for label, kind in trial.plan.items())
+    message = went.message or "nothing is wrong"
+    return Finding(message, operation, when, told(trial.story), advice, replay)
+
+
+def told(story: Sequence[tuple[str, Any]]) -> list[str]:
+    """Tell what happened in a run, line by line."""
+    return [_line(*event) for event in story]
+
+
+def _line(name: str, event: Any) -> str:
+    if name == "!":
+        kind, label = event
+        return f"! {sentence(kind, label)}"
+    if event is None:
+        return f"  {name}"
+    return f"  {name:<24} {_outcome(event)}"
+
+
+def _outcome(entry: Entry) -> str:
+    what, value = what_of(entry), value_of(entry)
+    if what == "succeeded":
+        return "done"
+    error = value.error if type(value) is Setback else value
+    if isinstance(error, tuple):
+        error = error[-1]
+    return f"{what}: {type(error).__name__}" if isinstance(error, BaseException) else what
+
+
+def kinds_reached(reached: Mapping[str, int]) -> dict[str, int]:
+    """Give how often each kind has come to pass, in the order of the table."""
+    return {kind: reached.get(kind, 0) for kind in FAULTS}

@@ -1,0 +1,512 @@
+"""One run of a saga under one schedule: what goes wrong in it is decided at named points.
+
+A schedule names points and what goes wrong there: "charge:lost". All is done in one thread, one
+call after the other, so the same schedule gives the same run; which call is next is decided at a
+point as well. What drives the runs of sagas here is a `Try`, by way of
+`executors.driving.standing_in`; its calls are made by `executors.attempt`, as any.
+
+A process that dies is a `Crash`: it runs through the user's code, whatever that has in `finally`,
+and until it has come out the world is closed: whatever is called raises it again. What survives it
+is what had been written down: see `keeping`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from asyncio import CancelledError
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from py_api_saga.calls import FUNCTION, IS_ASYNC
+from py_api_saga.current import current
+from py_api_saga.definition import Results
+from py_api_saga.durable import beginning
+from py_api_saga.durable.run import DurableRun
+from py_api_saga.entries import (
+    ACTION,
+    COMPENSATION,
+    SUCCEEDED,
+    Entry,
+    Kind,
+    Setback,
+    attempt_of,
+    in_doubt,
+    index_of,
+    kind_of,
+    value_of,
+    what_of,
+)
+from py_api_saga.executors import event_loop
+from py_api_saga.executors.attempt import attempt, meant
+from py_api_saga.executors.run import Run
+from py_api_saga.executors.turns import WAIT, WRITE, turns
+from py_api_saga.operation import Operation, call_of
+from py_api_saga.testing.faults import FIRST
+from py_api_saga.testing.wishes import Site, Wishes, deepcopied
+
+if TYPE_CHECKING:
+
+    class Keeper(Protocol):
+        """What keeps the sagas of one schedule through the deaths of their processes."""
+
+        def recorded(self, run: Run, limit: int | None) -> DurableRun | None:
+            """Give the run that is to be begun in the place of this one; or None."""
+
+        def begun(self, run: Run, limit: int | None) -> Driven:
+            """Take a run in that is to be driven."""
+
+        def recover(self, driven: Driven) -> None:
+            """Go on with a saga in another process."""
+
+        def again(self, driven: Driven, stuck: Sequence[int]) -> bool:
+            """Have a person say that these operations are called once more; tell if any is."""
+
+
+T = TypeVar("T")
+MOST_POINTS = 1000  # in one run
+HEALS_AFTER = 20  # calls of what is out of order, for whoever never gives up
+_LATE = frozenset({"late", "late-effect", "ghost"})
+
+
+class Crash(BaseException):
+    """The process dies here; what catches this is a lie, so the world is closed to it."""
+
+
+class EndlessError(BaseException):
+    """The run does not end."""
+
+
+class Driven:
+    """A saga that was driven in a run.
+
+    Attributes:
+        run: Its latest run.
+        limit: Calls at once.
+        durable: So many of its entries had been written down.
+        named: The id that it was given, or None.
+        is_known: It has run before, and only what became of it is asked for.
+    """
+
+    __slots__ = ("durable", "is_known", "limit", "named", "run")
+
+    def __init__(
+        self, run: Run, limit: int | None, named: str | None, *, is_known: bool = False
+    ) -> None:
+        """Begin with nothing written down."""
+        self.run, self.limit, self.named = run, limit or 1, named
+        self.is_known = is_known
+        self.durable = 0
+
+
+class _Late:
+    """A call that was given up, and what came of it if it has taken effect."""
+
+    __slots__ = ("intent", "label", "landed")
+
+    def __init__(self, label: str, intent: Entry, landed: Entry | None) -> None:
+        self.label, self.intent, self.landed = label, intent, landed
+
+
+class Try:
+    """One run under one schedule; whoever drives the runs of sagas in it.
+
+    Attributes:
+        wishes: What all runs of an exploration have in common.
+        plan: The schedule: what goes wrong, by the name of the point.
+        trace: The points that the run has come to, each with its site, in order.
+        hits: Those at which something went wrong, each with its site.
+        story: What has happened, to be told by `telling`.
+        sagas: That were driven.
+        raised: What came out of the test's own function, or None.
+        world: The test's.
+        keeper: What keeps its sagas.
+        mended: Operations that needed a person for a reason that excuses it; in order.
+        returned: The test's function has returned a saga, rather than run it.
+        is_recovering: What is driven is what a process has left.
+    """
+
+    def __init__(self, wishes: Wishes, plan: Mapping[str, str]) -> None:
+        """Begin with nothing."""
+        self.wishes, self.plan = wishes, plan
+        self.trace: list[tuple[str, Site]] = []
+        self.hits: dict[str, Site] = {}
+        self.story: list[tuple[str, Any]] = []
+        self.sagas: list[Driven] = []
+        self.raised: BaseException | None = None
+        self.mended: list[str] = []
+        self.returned = self.is_recovering = False
+        self.inside: Site | None = None
+        self.dead: BaseException | None = None
+        self.has_crashed = False  # since the test's function was called last
+        self.down: dict[str, int] = {}
+        self.snapshots: list[Any] = []  # of the state, as each saga has ended
+        self.interrupts: list[BaseException] = []
+        self.drawn = 0
+        self._counts: dict[str, int] = {}
+        self._ghosts: list[tuple[Run, Entry, str]] = []
+        self.world: Any = None
+        self.keeper: Keeper
+
+    # --- points -----------------------------------------------------------------------------------
+
+    def at(self, site: Site) -> str | None:
+        """Come to a point, and say what goes wrong there."""
+        name, trace = site.name, self.trace
+        number = self._counts[name] = self._counts.get(name, 0) + 1
+        label = name if number == 1 else f"{name}#{number}"
+        trace.append((label, site))
+        if len(trace) > MOST_POINTS:
+            self.dead = EndlessError(label)
+            raise self.dead
+        if not self.plan or (fault := self.plan.get(label)) is None or fault not in site.kinds:
+            return None
+        self.hits[label] = site
+        self.story.append(("!", (fault, label)))
+        return fault
+
+    def die(self) -> None:
+        """Let the process die."""
+        self.dead = Crash()
+        raise self.dead
+
+    def check_alive(self) -> None:
+        """Let nothing be done by a process that has died, whatever has caught its end."""
+        if self.dead is not None:
+            raise self.dead
+
+    def digits(self, count: int) -> str:
+        """Draw what is random in ids: the same in each run."""
+        self.drawn += 1
+        return f"{self.drawn:0{2 * count}x}"
+
+    # --- driving ----------------------------------------------------------------------------------
+
+    def drive(self, run: Run, limit: int | None) -> Results:
+        """Run a saga to its end."""
+        self.check_alive()
+        recorded = self.keeper.recorded(run, limit)
+        if recorded is not None:
+            results: Results = beginning.execute(recorded, limit)
+            return results
+        driven, outer = self.keeper.begun(run, limit), current.get()
+        try:
+            at_once(self.go_on(driven))
+        finally:
+            current.set(outer)
+        return self._ended(driven)
+
+    async def adrive(self, run: Run, limit: int | None) -> Results:
+        """Do so under asyncio."""
+        self.check_alive()
+        run.is_elsewhere = False
+        recorded = self.keeper.recorded(run, limit)
+        if recorded is not None:
+            results: Results = await beginning.aexecute(recorded, limit, event_loop.execute)
+            return results
+        driven = self.keeper.begun(run, limit)
+        await self.go_on(driven)
+        return self._ended(driven)
+
+    def _ended(self, driven: Driven) -> Results:
+        """Give what the caller of a saga is given; what comes then may not come to pass."""
+        run = driven.run
+        if driven.is_known:
+            return run.finish()
+        if self.wishes.is_calm and self.wishes.state is not None:
+            self.snapshots.append(deepcopied(self.wishes.state(self.world)))
+        if self.returned or self.is_recovering:
+            return run.execution.returned()
+        if self.at(self.wishes.end(run.name)) is not None:
+            self.die()
+        execution = run.execution
+        kept = execution.entries, execution.trouble  # which a run gives up when it has ended
+        try:
+            return run.finish()
+        finally:
+            execution.entries, execution.trouble = kept
+
+    def complete(self, driven: Driven) -> None:
+        """Go on with a saga, in the loop of the exploration if it has coroutine functions."""
+        outer = current.get()
+        try:
+            if _has_coroutines(driven.run.operations):
+                self.wishes.loop.run_until_complete(self.go_on(driven))
+            else:
+                at_once(self.go_on(driven))
+        finally:
+            current.set(outer)
+
+    async def go_on(self, driven: Driven) -> None:
+        """Make all calls of a saga, one after the other, in whatever order the schedule says."""
+        run = driven.run
+        flying: list[Entry] = []
+        late: list[_Late] = []
+        while True:
+            for turn in turns(run, driven.limit):
+                if turn == WRITE:
+                    run.write()
+                    continue
+                if turn != WAIT:
+                    flying += turn
+                driven.durable = len(run.execution.entries)
+                if flying or late:
+                    pick = self._next(run, flying, late)
+                    if pick < len(flying):
+                        await self._make(run, flying.pop(pick), late)
+                    else:
+                        await self._land(run, late.pop(pick - len(flying)))
+                else:
+                    self.wishes.clock.sleep((run.patience() or 0.0) + 1e-6)
+            driven.durable = len(run.execution.entries)
+            if not late:
+                return
+            await self._land(run, late.pop(0))
+
+    def _next(self, run: Run, flying: Sequence[Entry], late: Sequence[_Late]) -> int:
+        """Say which call is made next, or which answer comes; by default the first call."""
+        if len(flying) + len(late) == 1:
+            return 0
+        labels = [self.wishes.site(run, intent).name for intent in flying]
+        labels += [f"answer of {one.label}" for one in late]
+        fault = self.at(self.wishes.order(labels))
+        return 0 if fault is None else labels.index(fault.removeprefix(FIRST))
+
+    async def _make(self, run: Run, intent: Entry, late: list[_Late]) -> None:
+        """Make a call, unless something goes wrong with it, and tell the run what came of it."""
+        wishes = self.wishes
+        site = wishes.site(run, intent)
+        fault = self.at(site)
+        if fault is not None:
+            if fault == "crash-before":
+                self.die()
+            if fault in _LATE:
+                await self._give_up(run, intent, site, fault, late)
+                return
+            if fault == "deadline" and run.deadline is not None:
+                wishes.clock.sleep(max(0.0, run.deadline - wishes.clock.monotonic()))
+        began = wishes.clock.passed
+        entry = await self._attempt(run, intent, site, fault)
+        self.check_alive()
+        timeout = run.operations[index_of(intent)].policy.timeout
+        if (
+            timeout is not None
+            and wishes.clock.passed - began > timeout
+            and not _in_loop(run, intent)
+        ):
+            late.append(_Late(self.trace[-1][0], intent, entry))
+            run.tell(in_doubt(intent, self._overdue(site, timeout), alive=True))
+            return
+        self.story.append((site.name, entry))
+        if fault == "crash-after":
+            self.die()
+        run.tell(entry)
+
+    async def _give_up(
+        self, run: Run, intent: Entry, site: Site, fault: str, late: list[_Late]
+    ) -> None:
+        """Let the time of a call be up, which takes effect before or after that."""
+        label, landed = self.trace[-1][0], None
+        if fault == "late":
+            landed = await self._attempt(run, intent, site, None)
+            self.check_alive()
+        timeout = run.operations[index_of(intent)].policy.timeout or 0.0
+        self.wishes.clock.sleep(timeout)
+        error = self._overdue(site, timeout)
+        if _in_loop(run, intent):  # it is cut off, and never lands
+            if fault == "ghost":
+                self._ghosts.append((run, intent, label))
+            entry = meant(run, intent, error, is_doubtful=True)
+        elif fault == "ghost":
+            self._ghosts.append((run, intent, label))
+            entry = in_doubt(intent, error)
+        else:
+            late.append(_Late(label, intent, landed))
+            entry = in_doubt(intent, error, alive=True)
+        self.story.append((site.name, entry))
+        run.tell(entry)
+
+    @staticmethod
+    def _overdue(site: Site, timeout: float) -> TimeoutError:
+        return TimeoutError(f"{site.name} took over {timeout:g} s")
+
+    async def _land(self, run: Run, late: _Late) -> None:
+        """Tell the run what became of a call that was given up."""
+        landed = late.landed
+        if landed is None:
+            landed = await self._effect(run, late.intent)
+        self.story.append((f"{late.label} lands late", landed))
+        run.receive(landed)
+
+    async def _effect(self, run: Run, intent: Entry) -> Entry:
+        """Make a call in which nothing goes wrong any more."""
+        self.inside = None
+        entry = await _attempted(run, intent, self._until(run, intent))
+        self.check_alive()
+        return entry
+
+    def haunt(self) -> None:
+        """Let what died with its process take effect in the end, unseen."""
+        while self._ghosts:
+            run, intent, label = self._ghosts.pop(0)
+            self.story.append((f"{label} takes effect, unseen", None))
+            effect = self._effect(run, intent)
+            if _in_loop(run, intent):
+                self.wishes.loop.run_until_complete(effect)
+            else:
+                at_once(effect)
+
+    # --- one call ---------------------------------------------------------------------------------
+
+    def _until(self, run: Run, intent: Entry) -> float | None:
+        timeout = run.operations[index_of(intent)].policy.timeout
+        return None if timeout is None else self.wishes.clock.monotonic() + timeout
+
+    async def _attempt(self, run: Run, intent: Entry, site: Site, fault: str | None) -> Entry:
+        """Make a call, or what stands for it if something goes wrong."""
+        name, whole = site.name, run.operations
+        outer, self.inside = self.inside, site
+        try:
+            if fault is not None or name in self.down or name in self.wishes.sabotaged:
+                i, kind, _, _ = attempt_of(intent)
+                call = call_of(whole[i], kind)
+                aimed = self._aimed(run, site, call[FUNCTION], fault, is_async=call[IS_ASYNC])
+                run.operations = _aiming(whole, i, kind, aimed)
+            entry = await _attempted(run, intent, self._until(run, intent))
+        finally:
+            self.inside, run.operations = outer, whole
+        if (error := _interrupt(entry)) is not None and error not in self.interrupts:
+            self.check_alive()
+            raise error  # somebody wants the exploration to end
+        return entry
+
+    def _aimed(
+        self,
+        run: Run,
+        site: Site,
+        function: Callable[..., Any],
+        fault: str | None,
+        *,
+        is_async: bool,
+    ) -> Callable[..., Any]:
+        """Give what is called in the place of a function in which something goes wrong."""
+        before, after = self._errors(run, site, fault)
+        if site.name in self.wishes.sabotaged:
+            function = _nothing_awaited if is_async else _nothing
+
+        def plain(*args: Any, **keywords: Any) -> Any:
+            if before is not None:
+                raise before
+            value = function(*args, **keywords)
+            if fault == "twice":
+                self.inside = None  # in one piece: nothing else goes wrong within
+                value = function(*args, **keywords)
+            if after is not None:
+                raise after
+            return value
+
+        async def awaited(*args: Any, **keywords: Any) -> Any:
+            if before is not None:
+                raise before
+            value = await function(*args, **keywords)
+            if fault == "twice":
+                self.inside = None
+                value = await function(*args, **keywords)
+            if after is not None:
+                raise after
+            return value
+
+        return awaited if is_async else plain
+
+    def _errors(  # noqa: PLR0911 - one for each kind
+        self, run: Run, site: Site, fault: str | None
+    ) -> tuple[BaseException | None, BaseException | None]:
+        """Give what is raised before a function is called, and what after it."""
+        wishes, down = self.wishes, self.down.get(site.name)
+        if down is not None:
+            if down > 1:
+                self.down[site.name] = down - 1
+            else:
+                del self.down[site.name]
+            return wishes.transient(run, site, "it is still out of order"), None
+        match fault:
+            case "refuses":
+                return wishes.refusal(site.operation), None
+            case "flaky":
+                return wishes.transient(run, site, "it failed this once"), None
+            case "down":
+                self.down[site.name] = HEALS_AFTER
+                return wishes.transient(run, site, "it is out of order"), None
+            case "doubt":
+                return ConnectionResetError("the line broke (injected)"), None
+            case "lost":
+                return None, ConnectionResetError("its answer was lost (injected)")
+            case "cancelled":
+                call = call_of(run.operations[site.index], site.kind)
+                interrupt: BaseException = KeyboardInterrupt("injected")
+                if call[IS_ASYNC]:
+                    interrupt = CancelledError("injected")
+                self.interrupts.append(interrupt)
+                return None, interrupt
+        return None, None
+
+
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run what awaits nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        value: T = ended.value
+        return value
+    coroutine.close()  # pragma: no cover - no coroutine function is called there
+    raise AssertionError
+
+
+async def _attempted(run: Run, intent: Entry, until: float | None) -> Entry:
+    """Have a call made, as by any executor."""
+    if _in_loop(run, intent):
+        task = asyncio.current_task()
+        return await event_loop._attempt(run, intent, task)  # noqa: SLF001 - as loops do
+    return attempt(run, intent, until)
+
+
+def _interrupt(entry: Entry) -> BaseException | None:
+    """Give the interrupt that a call has ended with, if it is one that is to end all."""
+    value = value_of(entry)
+    error = value.error if type(value) is Setback else value
+    if not isinstance(error, BaseException) or isinstance(error, (Exception, CancelledError)):
+        return None
+    return error if what_of(entry) != SUCCEEDED else None
+
+
+def _in_loop(run: Run, intent: Entry) -> bool:
+    return call_of(run.operations[index_of(intent)], kind_of(intent))[IS_ASYNC]
+
+
+def _has_coroutines(operations: Sequence[Operation]) -> bool:
+    calls = [c for one in operations for c in (one.action, one.compensation, one.policy.ask)]
+    return any(call is not None and call[IS_ASYNC] for call in calls)
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """Stand for an undo that is left out."""
+
+
+async def _nothing_awaited(*_: object, **__: object) -> None:
+    """Stand for one that is a coroutine function."""
+
+
+def _aiming(
+    operations: tuple[Operation, ...], i: int, kind: Kind, function: Callable[..., Any]
+) -> tuple[Operation, ...]:
+    """Give operations of which one calls another function."""
+    operation = operations[i]
+    call = (function, *call_of(operation, kind)[1:])
+    action, undo, policy = operation.action, operation.compensation, operation.policy
+    if kind == ACTION:
+        action = call
+    elif kind == COMPENSATION:
+        undo = call
+    else:
+        policy = policy.asking(call)
+    aimed = Operation.of(operation.label, action, undo, operation.after, policy, operation.scope)
+    return (*operations[:i], aimed, *operations[i + 1 :])
