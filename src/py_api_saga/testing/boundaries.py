@@ -1,24 +1,14 @@
 """Where operations reach the world outside: each call of a service is a point of its own.
 
-A *boundary* is something in whose place something is put while a schedule runs: the services of the
-world that `services=` names, and the clients that are loaded, for which `CLIENTS` has a function
-each. What is put there calls `through`, or `athrough` where it is to be awaited, which ask the run
-that is tried what goes wrong. Outside of an operation, and of an exploration, they change nothing.
+In the place of the services of the world that `services=` names there are proxies while a schedule
+runs; HTTP clients and databases that are known have modules of their own. All of them ask
+`places.asked`, so that outside of an operation, and of an exploration, they change nothing.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Iterable,
-    Iterator,
-    Mapping,
-    MutableMapping,
-    Sequence,
-)
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from inspect import iscoroutinefunction
 from types import FunctionType, ModuleType
@@ -26,94 +16,14 @@ from typing import Any, Final, NamedTuple
 
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.executors.driving import stand_in
-from py_api_saga.testing.trying import Try
+from py_api_saga.testing.django_writes import writes_of_django
+from py_api_saga.testing.http_clients import clients
+from py_api_saga.testing.places import asked
+from py_api_saga.testing.sqlalchemy_writes import writes_of_sqlalchemy
+from py_api_saga.testing.trying import Here, Try
 from py_api_saga.testing.virtual import Place, replaced
 
-_LOST = "its answer was lost (injected)"
-
-
-def _trial() -> Try | None:
-    """Give the run that is tried, if an operation of it is what runs here."""
-    trial: Any = stand_in.get()
-    if type(trial) is not Try:
-        return None
-    trial.check_alive()
-    return None if trial.inside is None else trial
-
-
-def through(
-    name: str,
-    call: Callable[[], Any],
-    *,
-    service: str = "",
-    refusal: Callable[[], Exception] | None = None,
-    loss: Callable[[], Exception] | None = None,
-) -> Any:
-    """Make a call of a service, unless something goes wrong with it.
-
-    Args:
-        name: Of what is called, as points have it: "bank.charge", "POST bank.example".
-        call: Makes it.
-        service: The name by which `errors=` has what a refusal of it raises.
-        refusal: Gives what else is raised where the service was not reached, or has refused.
-        loss: Gives what is raised where it has done its work, but its answer is lost.
-    """
-    trial = _trial()
-    if trial is None:
-        return call()
-    before, after = _going_wrong(trial, name, service, refusal, loss)
-    if before is not None:
-        raise before
-    value = call()
-    if after is not None:
-        after(trial)
-    return value
-
-
-async def athrough(
-    name: str,
-    call: Callable[[], Awaitable[Any]],
-    *,
-    service: str = "",
-    refusal: Callable[[], Exception] | None = None,
-    loss: Callable[[], Exception] | None = None,
-) -> Any:
-    """Do so for a call that is awaited."""
-    trial = _trial()
-    if trial is None:
-        return await call()
-    before, after = _going_wrong(trial, name, service, refusal, loss)
-    if before is not None:
-        raise before
-    value = await call()
-    if after is not None:
-        after(trial)
-    return value
-
-
-def _going_wrong(
-    trial: Try,
-    name: str,
-    service: str,
-    refusal: Callable[[], Exception] | None,
-    loss: Callable[[], Exception] | None,
-) -> tuple[Exception | None, Callable[[Try], None] | None]:
-    """Say what is raised before a call, and what is done after it."""
-    assert trial.inside is not None  # noqa: S101 - `_trial` has seen to it
-    fault = trial.at(trial.wishes.service(trial.inside, name))
-    match fault:
-        case "refuses":
-            return trial.wishes.refusal(service, None if refusal is None else refusal()), None
-        case "lost":
-            error = ConnectionResetError(_LOST) if loss is None else loss()
-
-            def lose(_: Try) -> None:
-                raise error
-
-            return None, lose
-        case "crash-after":
-            return None, Try.die
-    return None, None
+_KINDS: Final = ("refuses", "lost", "crash-after")
 
 
 # --- services of the world ----------------------------------------------------------------------
@@ -164,29 +74,44 @@ class Proxy:
 
 def watched(service: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a function of a service as operations call it."""
-    code = (
-        function if isinstance(function, FunctionType) else getattr(function, "__func__", function)
-    )
-    if iscoroutinefunction(code):
+    if iscoroutinefunction(getattr(function, "__func__", function)):
 
         async def awaited(*args: Any, **keywords: Any) -> Any:
-            return await athrough(name, lambda: function(*args, **keywords), service=service)
+            here, fault = _passed(service, name)
+            value = await function(*args, **keywords)
+            _strike(here, fault)
+            return value
 
         return awaited
 
     def plain(*args: Any, **keywords: Any) -> Any:
-        trial = _trial()
-        if trial is None:
-            return function(*args, **keywords)
-        before, after = _going_wrong(trial, name, service, None, None)
-        if before is not None:
-            raise before
+        here, fault = _passed(service, name)
         value = function(*args, **keywords)
-        if after is not None:
-            after(trial)
+        _strike(here, fault)
         return value
 
     return plain
+
+
+def _passed(service: str, name: str) -> tuple[Any, str | None]:
+    """Pass a place, and give what goes wrong after the call; a refusal is raised."""
+    here: Any = asked()
+    if type(here) is not Here:
+        trial: Any = stand_in.get()
+        if type(trial) is Try:
+            trial.check_alive()
+        return None, None
+    fault = here.at(name, _KINDS)
+    if fault == "refuses":
+        raise here.trial.wishes.refusal(service)
+    return here, fault
+
+
+def _strike(here: Here | None, fault: str | None) -> None:
+    if here is not None and fault is not None:
+        if fault == "crash-after":
+            here.die()
+        raise ConnectionResetError("its answer was lost (injected)")
 
 
 @contextmanager
@@ -231,8 +156,8 @@ class Services(NamedTuple):
     Attributes:
         in_world: Names of attributes, or of items, of the world.
         in_modules: Modules, and names in them, which a world may set anew.
-        places: What stands for the functions of modules that are services themselves, and for
-            clients, in all schedules.
+        places: What stands for the functions of modules that are services themselves, in all
+            schedules.
     """
 
     in_world: Sequence[str]
@@ -263,8 +188,6 @@ def services_of(names: Iterable[str]) -> Services:
             for own, function in vars(module).items()
             if isinstance(function, FunctionType) and function.__module__ == module.__name__
         ]
-    for client in CLIENTS:
-        places += client()
     return Services(in_world, in_modules, places)
 
 
@@ -290,10 +213,11 @@ def _unknown(service: str) -> SagaDefinitionError:
     )
 
 
-def loaded(name: str) -> ModuleType | None:
-    """Give a module if somebody has imported it: what nobody uses is not imported for this."""
-    return sys.modules.get(name)
-
-
-# Each says what is to stand in the place of what of a client, if that is loaded.
-CLIENTS: Final[list[Callable[[], list[Place]]]] = []
+@contextmanager
+def in_place(services: Services) -> Iterator[None]:
+    """Put what is the same for all schedules in the places of services, clients and databases."""
+    with ExitStack() as stack:
+        for places in (services.places, clients(), writes_of_django()):
+            stack.enter_context(replaced(places))
+        stack.enter_context(writes_of_sqlalchemy())
+        yield

@@ -12,7 +12,7 @@ from py_api_saga.log import logger
 from py_api_saga.status import SagaStatus
 from py_api_saga.testing import asked
 from py_api_saga.testing.asked import How
-from py_api_saga.testing.boundaries import services_of
+from py_api_saga.testing.boundaries import in_place, services_of
 from py_api_saga.testing.calm import calm, check_names
 from py_api_saga.testing.searching import Search
 from py_api_saga.testing.telling import BrokenSagaError, Explored
@@ -104,7 +104,7 @@ def explore(
     search = Search(faults, limit, seconds)
     clock = Clock()
     with ExitStack() as stack:
-        stack.enter_context(replaced(parts.places))
+        stack.enter_context(in_place(parts))
         begin = stack.enter_context(_quiet(clock))
         loop = clock.new_loop()
         stack.callback(loop.close)

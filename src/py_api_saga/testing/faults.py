@@ -69,6 +69,27 @@ FAULTS: Final[Mapping[str, Fault]] = {
             ),
         },
     ),
+    "answers-503": Fault(
+        "{site} answers 503, and does nothing",
+        {
+            "service": At("", "what `{site}` has not done must not be taken for done"),
+            "service of undo": At("", "what `{site}` has not undone must not be taken for undone"),
+        },
+    ),
+    "answers-504": Fault(
+        "{site} is done, but a gateway answers 504",
+        {
+            "service": At("", "`{site}` has happened: the undo is called, and must find it"),
+            "service of undo": At("", "`{site}` has happened, and is called again"),
+        },
+    ),
+    "sent-again": Fault(
+        "{site} is done, but its answer is lost, and the client sends it again",
+        {
+            "service": At("", _ONCE),
+            "service of undo": At("", _TWICE),
+        },
+    ),
     "doubt": Fault(
         "the line breaks before {site} has done anything",
         {

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from py_api_saga.calls import FUNCTION, IS_ASYNC
 from py_api_saga.current import current
@@ -42,6 +42,7 @@ from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.operation import Operation, call_of
 from py_api_saga.testing.faults import FIRST
+from py_api_saga.testing.places import within
 from py_api_saga.testing.wishes import Site, Wishes, deepcopied
 
 if TYPE_CHECKING:
@@ -98,6 +99,26 @@ class Driven:
         self.durable = 0
 
 
+class Here:
+    """What is asked at the places within a call: see `places.Asked`."""
+
+    __slots__ = ("_inside", "trial")
+
+    def __init__(self, trial: Try, inside: Site) -> None:
+        """Ask a run, for a call of this site."""
+        self.trial, self._inside = trial, inside
+
+    def at(self, name: str, kinds: tuple[str, ...]) -> str | None:
+        """Pass a place; give what goes wrong there, or None."""
+        trial = self.trial
+        trial.check_alive()
+        return trial.at(trial.wishes.service(self._inside, name, kinds))
+
+    def die(self) -> NoReturn:
+        """Let the process die."""
+        self.trial.die()
+
+
 class _Late:
     """A call that was given up, and what came of it if it has taken effect."""
 
@@ -135,7 +156,6 @@ class Try:
         self.raised: BaseException | None = None
         self.mended: list[str] = []
         self.returned = self.is_recovering = False
-        self.inside: Site | None = None
         self.dead: BaseException | None = None
         self.has_crashed = False  # since the test's function was called last
         self.down: dict[str, int] = {}
@@ -164,7 +184,7 @@ class Try:
         self.story.append(("!", (fault, label)))
         return fault
 
-    def die(self) -> None:
+    def die(self) -> NoReturn:
         """Let the process die."""
         self.dead = Crash()
         raise self.dead
@@ -339,8 +359,11 @@ class Try:
 
     async def _effect(self, run: Run, intent: Entry) -> Entry:
         """Make a call in which nothing goes wrong any more."""
-        self.inside = None
-        entry = await _attempted(run, intent, self._until(run, intent))
+        token = within.set(None)
+        try:
+            entry = await _attempted(run, intent, self._until(run, intent))
+        finally:
+            within.reset(token)
         self.check_alive()
         return entry
 
@@ -364,7 +387,7 @@ class Try:
     async def _attempt(self, run: Run, intent: Entry, site: Site, fault: str | None) -> Entry:
         """Make a call, or what stands for it if something goes wrong."""
         name, whole = site.name, run.operations
-        outer, self.inside = self.inside, site
+        token = within.set(Here(self, site))
         try:
             if fault is not None or name in self.down or name in self.wishes.sabotaged:
                 i, kind, _, _ = attempt_of(intent)
@@ -373,7 +396,8 @@ class Try:
                 run.operations = _aiming(whole, i, kind, aimed)
             entry = await _attempted(run, intent, self._until(run, intent))
         finally:
-            self.inside, run.operations = outer, whole
+            within.reset(token)
+            run.operations = whole
         if (error := _interrupt(entry)) is not None and error not in self.interrupts:
             self.check_alive()
             raise error  # somebody wants the exploration to end
@@ -398,7 +422,7 @@ class Try:
                 raise before
             value = function(*args, **keywords)
             if fault == "twice":
-                self.inside = None  # in one piece: nothing else goes wrong within
+                within.set(None)  # in one piece: nothing else goes wrong within
                 value = function(*args, **keywords)
             if after is not None:
                 raise after
@@ -409,7 +433,7 @@ class Try:
                 raise before
             value = await function(*args, **keywords)
             if fault == "twice":
-                self.inside = None
+                within.set(None)
                 value = await function(*args, **keywords)
             if after is not None:
                 raise after

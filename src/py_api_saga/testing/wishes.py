@@ -170,14 +170,14 @@ class Wishes:
             site = self._sites[name] = Site(name, "", "end", self.kinds(name, "end"))
         return site
 
-    def service(self, inside: Site, name: str) -> Site:
-        """Give the site of a call of a service within an operation."""
-        key = (inside.name, name)
+    def service(self, inside: Site, name: str, possible: tuple[str, ...]) -> Site:
+        """Give the site of a call of a service within an operation, where these are possible."""
+        key = (inside.name, name, possible)
         site = self._sites.get(key)
         if site is None:
             shown = f"{inside.name}/{name}"
             place: Place = "service" if inside.place == "action" else "service of undo"
-            kinds = self.kinds(shown, place)
+            kinds = tuple([kind for kind in self.kinds(shown, place) if kind in possible])
             site = self._sites[key] = Site(shown, inside.operation, place, kinds)
         return site
 
