@@ -34,5 +34,5 @@ def test_a_stuck_saga_shows_first_why_and_one_command(journal: Any) -> None:
         "a compensated",
         "c failed",
     ]
-    labels = [bar.get("aria-label") for bar in tree.findall(".//div[@role='img']")]
+    labels = [bar.get("title") for bar in tree.findall(".//div[@role='img']")]
     assert any(label.startswith("b, undo, attempt 1: failed, from +") for label in labels)

@@ -203,11 +203,12 @@ _FIRST = 100  # moments, and as many of the last, are shown of a long saga
 
 def _moment(at: float, begin: float, operation: str | None, says: str) -> Markup:
     day, _, hour = exact(at).partition("T")
-    when = tag("time", hour if day == exact(begin)[:10] else f"{day} {hour}", datetime=exact(at))
+    when = hour if day == exact(begin)[:10] else f"{day} {hour}"
     sign = "+" if at >= begin else "-"
     name = None if operation is None else tag("b", operation)
     return tag(
         "li",
-        tag("span", when, " ", tag("i", f"{sign}{span(abs(at - begin))}")),
+        tag("i", when),
+        tag("i", f"{sign}{span(abs(at - begin))}"),
         tag("span", name, " " if name else None, says),
     )

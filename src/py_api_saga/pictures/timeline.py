@@ -18,7 +18,8 @@ from py_api_saga.story.words import plural, span
 MOST: Final = 200  # lanes, or lines, that are shown; the others are folded
 
 _LEAST: Final = 0.3  # percent of the width: no bar is shorter
-_LATE: Final = 80.0  # percent: on a phone a word that begins behind this would not fit
+_LATE: Final = 88.0  # percent: a word in the middle of this would not fit, so it ends there
+_BEFORE_LATE: Final = 14.0  # percent: what such a word takes, with half of the one before
 _ROOM: Final = 4.0  # percent: what is cut out says for how long if it is so wide
 
 
@@ -35,7 +36,7 @@ LOOKS: Final[dict[End, Look]] = {
     "failed": Look("failed", "✗", "failed"),
     "failed, tried again": Look("again", "↻", "failed, tried again"),
     "in doubt": Look("doubt", "?", "in doubt"),
-    "lost": Look("lost", "?", "nobody knows when or how it ended"),
+    "lost": Look("lost", "?", "nobody knows when, or how, it ended"),
     "running": Look("running", "▶", "runs"),
     "happened": Look("asked", "✓", "asked: it happened"),
     "did not happen": Look("asked", "✗", "asked: it did not happen"),
@@ -123,15 +124,13 @@ def _bar(one: Attempt, name: str, axis: Axis, told: History) -> Iterator[Markup]
     left = axis.x(one.start)
     width = max(axis.x(end) - left, _LEAST)
     took = "" if one.length is None else span(one.length)
-    again = f" · try {one.number}" * (one.number > 1 and one.kind != ASK)
+    again = f"try {one.number}" * (one.number > 1 and one.kind != ASK)
     yield tag(
         "div",
-        look.sign,
-        tag("span", f"{' undo' * bool(row)} {took}{again}".rstrip()),
+        *(tag("span", word) for word in (look.sign, took, "undo" * bool(row), again) if word),
         class_=f"bar {look.style}{row}",
         style=_place(left, width),
         role="img",
-        aria_label=_in_words(one, name, told),
         title=_in_words(one, name, told),
     )
     if one.wait is not None:
@@ -147,7 +146,6 @@ def _bar(one: Attempt, name: str, axis: Axis, told: History) -> Iterator[Markup]
             class_=f"late{row}",
             style=_place(left, max(axis.x(one.landed) - left, _LEAST)),
             role="img",
-            aria_label=says,
             title=says,
         )
 
@@ -177,7 +175,6 @@ def _cuts(axis: Axis) -> Iterator[Markup]:
             class_="cut",
             style=_place(cut.x, cut.width),
             role="img",
-            aria_label=says,
             title=says,
         )
 
@@ -191,9 +188,13 @@ def _rules(told: History, axis: Axis) -> Iterator[Markup]:
 
 
 def _ticks(axis: Axis) -> Iterator[Markup]:
+    last = -_BEFORE_LATE
     for x, seconds in axis.ticks():
-        words = f"+{span(seconds)}" if seconds else "0"
-        yield tag("span", words, class_="tick end" if x > _LATE else "tick", style=_place(x))
+        style = "tick" if x <= _LATE else "tick end"
+        if x <= _LATE or x - last >= _BEFORE_LATE:
+            words = f"+{span(seconds)}" if seconds else "0"
+            yield tag("span", words, class_=style, style=_place(x))
+            last = x
 
 
 def _notes(told: History) -> Markup | None:
@@ -237,7 +238,7 @@ _MEANINGS = (
     ("again", False, "failed, tried again"),
     ("failed", False, "failed"),
     ("doubt", False, "in doubt"),
-    ("lost", False, "its process died, or left: nobody knows when or how it ended"),
+    ("lost", False, "nobody knows when, or how, it ended"),
     ("running", False, "runs"),
     ("asked", False, "asked whether it happened"),
 )
