@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Self, TypeAlias
 
 from py_api_saga import chance, clock
-from py_api_saga.exceptions import SagaDefinitionError, refused, seconds
+from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.executors.driving import IN_LINE, standing_in
 
 __all__ = ["Clock"]
@@ -22,6 +22,7 @@ Place: TypeAlias = tuple[Any, str, object]  # whose attribute, its name, what is
 
 stopwatch = time.perf_counter  # the real time, whatever is in place
 _MISSING = object()  # there was no such attribute
+_LATEST = 253_402_300_799  # seconds since 1970: the last of the year 9999
 _MOST_STRIKES = 100  # interrupts while something is put back: more are a fault that stays
 _ours: ContextVar[Clock | None] = ContextVar("py_api_saga_virtual_time", default=None)
 
@@ -91,7 +92,7 @@ class Clock:
     """
 
     def __init__(self, start: float | None = None) -> None:
-        self._start = clock.time() if start is None else seconds(start, "Clock: start")
+        self._start = clock.time() if start is None else _moment(start)
         self._began = clock.monotonic()
         self._lock = threading.Lock()
         self._left: AbstractContextManager[Any] | None = None
@@ -141,7 +142,7 @@ class Clock:
 
     def time(self) -> float:
         """Give the seconds since 1970."""
-        return (self._start or 0.0) + self.passed
+        return self._start + self.passed
 
     def sleep(self, seconds: float) -> None:
         """Let so many seconds pass.
@@ -161,6 +162,13 @@ class Clock:
         for thing, name, new in jumping(loop, self):
             setattr(thing, name, new)
         return loop
+
+
+def _moment(start: object) -> float:
+    """Check a time."""
+    if isinstance(start, (int, float)) and type(start) is not bool and 0 <= start <= _LATEST:
+        return start
+    raise refused("Clock: start", "seconds since 1970, up to the year 9999, or None", start)
 
 
 def _told(real: Callable[[], Any], virtual: Callable[[], Any]) -> Callable[[], Any]:
