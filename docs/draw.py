@@ -1,22 +1,43 @@
-"""Draw the tables of the machine: `python docs/draw.py`.
+"""Draw the tables of the machine, and two sagas: `python docs/draw.py`.
 
-As pictures, as Mermaid text, and what may follow from what is told in Markdown. What it writes into
-`docs/_generated/` is committed; a test compares it with the tables. The pictures are plain SVG, so
-that a page shows them without loading anything from anywhere.
+The tables as pictures, as Mermaid text, and what may follow from what is told in Markdown; the
+sagas as the library draws them on a page. What it writes into `docs/_generated/` is committed; a
+test compares it with the tables and with what the library draws. The pictures are SVG, so that a
+page shows them without loading anything from anywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from enum import Enum
 from math import hypot
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
 
+from py_api_saga import (
+    JournalError,
+    Retry,
+    SagaAssembler,
+    SagaException,
+    recover,
+)
 from py_api_saga.drawing import state_diagram
 from py_api_saga.follows import FOLLOWS, SAGA_FOLLOWS, Event
+from py_api_saga.journal import MemoryJournal
+from py_api_saga.journal.changes import Change
+from py_api_saga.pictures.document import badge, style
+from py_api_saga.pictures.markup import tag
+from py_api_saga.pictures.timeline import timeline
 from py_api_saga.status import LEGAL, SAGA_LEGAL
+from py_api_saga.story.saga import read
+from py_api_saga.testing import Clock
 
 SVG = "http://www.w3.org/2000/svg"  # a name, not an address
 FOLDER = Path(__file__).parent / "_generated"
@@ -201,6 +222,8 @@ def drawings() -> dict[str, str]:
         "saga_statuses.mmd": state_diagram(saga.items(), SAGA.start),
         "operation_events.inc": events(FOLLOWS, "an operation that is"),
         "saga_events.inc": events(SAGA_FOLLOWS, "a saga that is"),
+        "saga_undone.svg": undone(),
+        "saga_recovered.svg": recovered(),
     }
 
 
@@ -217,6 +240,110 @@ def events(table: Mapping[AnyStatus, Mapping[Event, AbstractSet[AnyStatus]]], he
         for number, (then, told) in enumerate(ordered):
             lines.append(f"| {'' if number else status.name} | {', '.join(told)} | {then} |")
     return "\n".join(lines) + "\n"
+
+
+# --- sagas ----------------------------------------------------------------------------------------
+
+WIDE = 860  # pixels of a saga's picture
+LOOK_FOR = 30.0  # seconds until recovery finds what a dead process has left
+
+
+class Unavailable(Exception):
+    """The courier does not answer."""
+
+
+def steps(*failing: str) -> ModuleType:
+    """Make a module with the functions of an order, which take some time; some of them fail."""
+    shop = ModuleType("shop")
+
+    def made(name: str, seconds: float) -> Callable[[str], None]:
+        def step(order: str) -> None:
+            time.sleep(seconds)
+            if name in failing:
+                message = f"no van for {order}"
+                raise Unavailable(message)
+
+        step.__name__ = step.__qualname__ = name
+        step.__module__ = shop.__name__
+        setattr(shop, name, step)
+        return step
+
+    for name, seconds in (
+        *(("reserve", 0.12), ("charge", 0.21), ("book_courier", 0.16)),
+        *(("release", 0.12), ("refund", 0.18), ("cancel_courier", 0.1)),
+    ):
+        made(name, seconds)
+    return shop
+
+
+def checkout(shop: Any, order: str) -> SagaAssembler:
+    """Put the functions together, as the first example of the documentation does."""
+    again = Retry(attempts=2, on=Unavailable, wait_initial=0.1, wait_jitter=0)
+    return (
+        SagaAssembler.saga(name="checkout")
+        .operation((shop.reserve, order), (shop.release, order))
+        .operation((shop.charge, order), (shop.refund, order))
+        .operation((shop.book_courier, order), (shop.cancel_courier, order), retry=again)
+    )
+
+
+class Mortal(MemoryJournal):
+    """A journal whose process dies with a call under way: nothing more of it is written."""
+
+    rows_left = 1 << 30
+
+    def write(self, *changes: Change) -> None:
+        """Write as many rows as are left."""
+        self.rows_left -= 1
+        if self.rows_left < 0:
+            message = "the process has died"
+            raise JournalError(message)
+        super().write(*changes)
+
+
+def undone() -> str:
+    """Draw an order for which there is no courier."""
+    shop = steps("book_courier")
+    with at_home(shop) as journal, suppress(SagaException):
+        checkout(shop, "order-7").orchestrator_execute(journal=journal, saga_id="order-7")
+    return saga_picture(journal, "order-7", 416)
+
+
+def recovered() -> str:
+    """Draw an order whose process died while it charged, and with which another one went on."""
+    shop = steps()
+    with at_home(shop) as journal:
+        journal.rows_left = 2
+        with suppress(JournalError):
+            checkout(shop, "order-9").orchestrator_execute(journal=journal, saga_id="order-9")
+        journal.rows_left = 1 << 30
+        time.sleep(LOOK_FOR)
+        recover(journal, max_workers=0)
+    return saga_picture(journal, "order-9", 430)
+
+
+@contextmanager
+def at_home(shop: ModuleType) -> Iterator[Mortal]:
+    """Make a journal that finds the functions of a shop, at a time that only passes for it."""
+    sys.modules[shop.__name__] = shop
+    try:
+        with Clock(datetime(2027, 1, 15, 8, tzinfo=UTC).timestamp()):
+            yield Mortal(modules=[shop.__name__])
+    finally:
+        del sys.modules[shop.__name__]
+
+
+def saga_picture(journal: Mortal, saga_id: str, height: int) -> str:
+    """Put what a page shows of a saga into an SVG, which a page can show as an image."""
+    story = read(journal, saga_id)
+    sheet = re.sub(r"@media\(max-width.*?(?=@media print)", "", style())  # the width is fixed
+    title = tag("div", tag("h1", saga_id), badge(story.seen.status.value), class_="title")
+    body = f'<body xmlns="http://www.w3.org/1999/xhtml">{title}{timeline(story)}</body>'
+    return (
+        f'<svg xmlns="{SVG}" viewBox="0 0 {WIDE} {height}" width="{WIDE}" height="{height}">'
+        f"<title>The saga {saga_id}</title><style>{sheet}body{{padding:4px 20px}}</style>"
+        f'<foreignObject width="{WIDE}" height="{height}">{body}</foreignObject></svg>\n'
+    )
 
 
 def main() -> None:

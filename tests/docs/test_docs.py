@@ -63,6 +63,9 @@ COMMANDS = {
     ".venv/bin/python first.py": "tests/docs/test_tutorial.py",
     ".venv/bin/python order.py": "tests/docs/test_tutorial.py",
     ".venv/bin/python recovery.py": "tests/docs/test_tutorial.py",
+    ".venv/bin/saga --journal sagas.db show checkout-9-1 --html checkout.html": (
+        "tests/docs/test_tutorial.py"
+    ),
     "sudo apt-get install -y python3-venv": "changes the machine; .ci/run does it where it must",
     "uv run saga demo": "installs from a registry; what it runs is in tests/command/test_cli.py",
     "uv run pytest": "installs from a registry; what it runs is this",

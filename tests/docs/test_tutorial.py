@@ -39,21 +39,36 @@ class Reader:
         command, *words = shlex.split(line)
         if command == "python3":  # makes the environment, which we are in
             return ""
+        if command == ".venv/bin/saga":
+            return self.run_command(words)
         assert command == ".venv/bin/python"
         (name,) = words
         if name == "first.py":
             (self.folder / name).touch()
         return self.run(name)
 
+    def run_command(self, words: list[str]) -> str:
+        """Run the command in the folder where the files are, and give what it prints."""
+        ran = self._run(self.folder, "-m", "py_api_saga", *words)
+        assert (ran.returncode, ran.stderr) == (0, "")
+        return ran.stdout
+
     def run(self, name: str) -> str:
         """Run a file, and give what it prints; only the log may be on standard error."""
-        ran = subprocess.run(
-            [sys.executable, name if self.working == self.folder else self.folder / name],
+        file = name if self.working == self.folder else str(self.folder / name)
+        ran = self._run(self.working, file)
+        assert LOG.fullmatch(ran.stderr), ran.stderr
+        self.ends[name].append(ran.returncode)
+        return ran.stdout
+
+    def _run(self, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *words],
             capture_output=True,
             encoding="utf-8",
             timeout=60,
             check=False,
-            cwd=self.working,
+            cwd=folder,
             env={
                 **unmeasured(),
                 "PYTHONPATH": str(ROOT / "src"),
@@ -61,9 +76,6 @@ class Reader:
                 "PYTHONIOENCODING": "utf-8",
             },
         )
-        assert LOG.fullmatch(ran.stderr), ran.stderr
-        self.ends[name].append(ran.returncode)
-        return ran.stdout
 
 
 def steps() -> Iterator[tuple[Block, str]]:
@@ -106,4 +118,5 @@ def test_whoever_does_as_the_tutorial_says_sees_what_it_shows(
     assert reader.run("first.py") == printed
     assert set(reader.ends.pop("first.py")) == {0}
     assert reader.ends == {"order.py": [-signal.SIGKILL, 0], "recovery.py": [0]}
+    assert "checkout-9-1" in (folder / "checkout.html").read_text(encoding="utf-8")
     assert list(working.iterdir()) == [], "what the programs keep is beside them"

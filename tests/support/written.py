@@ -53,7 +53,8 @@ def story(
         status: Where the saga stands.
         now: When it is looked at, seconds since it was begun.
         driven: Whether a process drives it.
-        saga_id, name: Of the saga.
+        saga_id: Its id.
+        name: What it is called.
         tree: More of its definition.
     """
     made = [operation(one) if isinstance(one, str) else one for one in operations]
