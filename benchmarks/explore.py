@@ -113,9 +113,18 @@ def http() -> dict[str, Any]:
     @contextmanager
     def world() -> Iterator[set[str]]:
         held: set[str] = set()
+
+        def put(request: Any, _: Any) -> str:
+            held.add(request.url)
+            return ""
+
+        def delete(request: Any, _: Any) -> str:
+            held.discard(request.url)
+            return ""
+
         with requests_mock.Mocker() as mock:
-            mock.put(requests_mock.ANY, text=lambda request, _: held.add(request.url) or "")
-            mock.delete(requests_mock.ANY, text=lambda request, _: held.discard(request.url) or "")
+            mock.put(requests_mock.ANY, text=put)
+            mock.delete(requests_mock.ANY, text=delete)
             yield held
 
     def run(_: Any) -> Any:
@@ -253,7 +262,7 @@ def main() -> None:
         rows.append([name, f"{schedules:,}", f"{seconds:.3f}", f"{rate:,.0f}", said])
     print(table(["what", "schedules", "s", "per second", "target"], rows))
 
-    print("### seconds of CPU for one fault\n")
+    print("\n### seconds of CPU for one fault\n")
     rows = []
     for name, make in SIZES.items():
         schedules, seconds = measured(make, min(rounds, 3))

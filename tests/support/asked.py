@@ -31,6 +31,13 @@ class Asked:
         self.places.append((name, kinds))
         return self.fault if self.fault in kinds and name.startswith(self.where) else None
 
+    def refusal(self, _: str, error: Exception) -> Exception:
+        """Refuse as always."""
+        return error
+
+    def check_alive(self) -> None:
+        """Die only once."""
+
     def die(self) -> NoReturn:
         """End the process."""
         raise Died

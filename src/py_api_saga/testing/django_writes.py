@@ -15,7 +15,7 @@ from typing import Any
 
 from py_api_saga.evidence import leaves_doubt
 from py_api_saga.testing.http_clients import Patch
-from py_api_saga.testing.places import asked
+from py_api_saga.testing.places import asked, check_alive
 from py_api_saga.testing.statements import UNREACHABLE, write_in
 
 
@@ -51,7 +51,8 @@ class _Blocks:
         """Execute a statement, unless something goes wrong with it: a wrapper of Django's."""
         connection = context["connection"]
         self._mend(connection)
-        name = None if (here := asked()) is None else write_in(sql)
+        name = write_in(sql)
+        here = None if name is None else asked()  # a savepoint ends also in a process that has died
         if here is None or name is None:
             return execute(sql, params, many, context)
         is_open = bool(self._open.get(connection))
@@ -61,7 +62,7 @@ class _Blocks:
             kinds = ("refuses", "crash-after")
         fault = here.at(name, kinds)
         if fault == "refuses":
-            raise self._noted(error)
+            raise self._noted(here.refusal(connection.alias, error))
         value = execute(sql, params, many, context)
         if is_open:
             self._has_written.add(connection)
@@ -113,6 +114,11 @@ class _Blocks:
             if not opened:
                 return self._leave(block, kind, raised, trace)
             before = opened.pop()
+            try:
+                check_alive()
+            except BaseException as dead:  # which somebody has caught in the block
+                self._leave(block, type(dead), dead, trace)
+                raise
             is_kept = kind is None and not connection.needs_rollback
             value = self._leave(block, kind, raised, trace)
             if not opened:

@@ -21,7 +21,9 @@ from py_api_saga.trouble import Trouble
 from py_api_saga.wording import as_text, in_line
 
 # What excuses that a saga needs a person: an undo, or a question, was made to fail.
-_FAILING = frozenset({"refuses", "flaky", "down", "lost", "cancelled", "late"})
+_FAILING = frozenset(
+    {"refuses", "answers-503", "answers-504", "flaky", "down", "lost", "cancelled", "late"}
+)
 _UNDOING: frozenset[Place] = frozenset({"undo", "service of undo", "question"})
 
 

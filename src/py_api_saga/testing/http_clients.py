@@ -81,8 +81,7 @@ def _fault_of(request: _Request, here: Asked) -> str | None:
     method = request.method.upper()
     kinds = _READING if method in _SAFE else HTTP_KINDS
     ours = tuple(kind for kind in kinds if _is_to_be_seen(kind, request))
-    host = urlsplit(request.url).hostname or "localhost"  # its port is another one in each run
-    return here.at(f"{method} {host}", ours)
+    return here.at(f"{method} {_host(request)}", ours)
 
 
 def _is_to_be_seen(kind: str, request: _Request) -> bool:
@@ -94,11 +93,17 @@ def _is_to_be_seen(kind: str, request: _Request) -> bool:
     return True
 
 
-def _instead(request: _Request, fault: str) -> Any:
+def _instead(request: _Request, fault: str, here: Asked) -> Any:
     """Give what the caller gets in the place of the service's answer."""
     if fault in _STATUS:
         return request.answer(_STATUS[fault])
-    raise request.refused() if fault == "refuses" else request.lost()
+    if fault == "refuses":
+        raise here.refusal(_host(request), request.refused())
+    raise request.lost()
+
+
+def _host(request: _Request) -> str:
+    return urlsplit(request.url).hostname or "localhost"  # its port is another one in each run
 
 
 def _send(request: _Request, send: Callable[[], Any]) -> Any:
@@ -117,7 +122,7 @@ def _send(request: _Request, send: Callable[[], Any]) -> Any:
                 here.die()
             if fault == "sent-again":
                 return send()
-        return _instead(request, fault)
+        return _instead(request, fault, here)
     finally:
         _is_below.reset(token)
 
@@ -140,7 +145,7 @@ async def _asend(
             await close(await send())
             if fault == "crash-after":
                 here.die()
-        return _instead(request, fault)
+        return _instead(request, fault, here)
     finally:
         _is_below.reset(token)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import NoReturn, Protocol
 
-__all__ = ["Asked", "asked", "within"]
+__all__ = ["Asked", "asked", "check_alive", "within"]
 
 
 class Asked(Protocol):
@@ -23,6 +23,17 @@ class Asked(Protocol):
             kinds: What may go wrong there, by the names of `faults`.
         """
 
+    def refusal(self, name: str, error: Exception) -> Exception:
+        """Give what is raised where something refuses: this error, unless the test says another.
+
+        Args:
+            name: Of what refuses, by which the test may say so.
+            error: What is raised else.
+        """
+
+    def check_alive(self) -> None:
+        """Let nothing be done in a process that has died, whatever has caught its end."""
+
     def die(self) -> NoReturn:
         """End the process, as it were: raises what nobody may handle."""
 
@@ -34,3 +45,10 @@ within: ContextVar[Asked | None] = ContextVar("py_api_saga_within", default=None
 def asked() -> Asked | None:
     """Give who is to be asked here."""
     return within.get()
+
+
+def check_alive() -> None:
+    """Raise again what nobody may handle, if the process of this operation has died."""
+    here = within.get()
+    if here is not None:
+        here.check_alive()

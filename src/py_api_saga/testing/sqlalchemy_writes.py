@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from py_api_saga.evidence import leaves_doubt
-from py_api_saga.testing.places import asked
+from py_api_saga.testing.places import asked, check_alive
 from py_api_saga.testing.statements import UNREACHABLE, write_in
 from py_api_saga.testing.virtual import Place, replaced
 
@@ -50,7 +50,8 @@ class _Writes:
 
     def before(self, connection: Any, _: Any, sql: str, *__: Any) -> None:
         """Fail in the place of a write: a listener of SQLAlchemy's."""
-        name = None if (here := asked()) is None else write_in(sql)
+        name = write_in(sql)
+        here = None if name is None else asked()
         if here is None or name is None:
             return
         self._error = _error(connection, sql)
@@ -75,9 +76,10 @@ class _Writes:
         """Give what commits a transaction of a session."""
 
         def commit(transaction: Any, *args: Any, **options: Any) -> Any:
-            is_whole = transaction.parent is None
+            check_alive()
+            here, is_whole = asked(), transaction.parent is None
             value = commits(transaction, *args, **options)
-            if is_whole and self._error is not None and (here := asked()) is not None:
+            if is_whole and self._error is not None and here is not None:
                 error, self._error = self._error, None
                 kinds = ("lost", "crash-after") if leaves_doubt(error) else ("crash-after",)
                 fault = here.at("COMMIT", kinds)

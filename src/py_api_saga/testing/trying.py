@@ -114,6 +114,14 @@ class Here:
         trial.check_alive()
         return trial.at(trial.wishes.service(self._inside, name, kinds))
 
+    def refusal(self, name: str, error: Exception) -> Exception:
+        """Give what is raised where something refuses."""
+        return self.trial.wishes.refusal(name, error)
+
+    def check_alive(self) -> None:
+        """Let nothing be done by a process that has died."""
+        self.trial.check_alive()
+
     def die(self) -> NoReturn:
         """Let the process die."""
         self.trial.die()
