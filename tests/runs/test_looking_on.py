@@ -52,12 +52,12 @@ class Sees:
         self.lines.append(f"{operation.direction} {operation.operation} {operation.attempt}")
         yield
 
-    def told(self, entry: Entry) -> None:
+    def told(self, _: object, entry: Entry) -> None:
         """Note what came of it."""
         what, i, kind, attempt, _, _ = entry
         self.lines.append(f"{what} {kind} {'abc'[i]} {attempt}")
 
-    def ended(self, error: BaseException | None) -> None:
+    def ended(self, _: object, error: BaseException | None) -> None:
         """Note what is raised."""
         self.lines.append(f"ended {type(error).__name__}")
 

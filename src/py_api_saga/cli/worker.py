@@ -31,6 +31,7 @@ from py_api_saga.cli.setting_up import around_of, import_modules
 from py_api_saga.current import Around
 from py_api_saga.durable.recovery import Readiness, Recovery, workers_of
 from py_api_saga.exceptions import JournalError, SagaError
+from py_api_saga.executors.driving import working
 from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.story.words import error_words, moment, plural
@@ -55,7 +56,7 @@ def main(arguments: argparse.Namespace) -> int:
     )
     with worker.listening():
         if worker.waits_for(place):
-            with closing(open_to_recover(arguments)) as journal:
+            with closing(open_to_recover(arguments)) as journal, working(journal):
                 worker.run(journal)
     return 0
 

@@ -146,11 +146,11 @@ class DurableRun(Run):
         if what in _VALUED:
             execution.tell(accepted := self._accepted(entry))
             if self.witness is not None:
-                self.witness.told(accepted)
+                self.witness.told(self, accepted)
             return
         if is_unready(entry):
             if self.witness is not None:
-                self.witness.told(entry)
+                self.witness.told(self, entry)
             if execution.is_flying(entry):
                 self._let_go(entry)
                 return

@@ -23,15 +23,15 @@ from py_api_saga.executors.run import Run
 if TYPE_CHECKING:
 
     class Witness(Protocol):
-        """What sees one run. It raises no error: what goes wrong in it is its own affair."""
+        """What sees one run, which holds it. What goes wrong in it is its own affair."""
 
         def around(self, operation: CurrentOperation, /) -> AbstractContextManager[Any]:
             """Give what is outermost around a call."""
 
-        def told(self, entry: Entry) -> None:
+        def told(self, run: Run, entry: Entry) -> None:
             """Hear what came of a call, in the thread that drives the run."""
 
-        def ended(self, error: BaseException | None) -> None:
+        def ended(self, run: Run, error: BaseException | None) -> None:
             """Hear that it is driven no longer, and what is raised, if anything is."""
 
     class Onlooker(Protocol):
@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
         def trace(self) -> str | None:
             """Give what a saga that is written down now is part of, as a W3C `traceparent`."""
+
+        def working(self, place: Any) -> AbstractContextManager[Any]:
+            """Tell of the place in which a worker looks for sagas, in a `with` block."""
 
     class Driver(Protocol):
         """What drives runs in the place of the executors."""
@@ -157,7 +160,12 @@ class Seen:
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         run = self._run
         run.around = self._around  # another run, which goes on in its place, is seen by itself
-        run.witness.ended(error)
+        run.witness.ended(run, error)
+
+
+def working(place: object) -> AbstractContextManager[Any]:
+    """Let whoever looks on tell of the place in which a worker looks for sagas, if anybody does."""
+    return nullcontext() if onlooker is None else onlooker.working(place)
 
 
 def seen(run: Run) -> AbstractContextManager[None]:

@@ -190,7 +190,7 @@ class Run:
             what = what_of(entry)
         execution.tell(entry)
         if self.witness is not None:
-            self.witness.told(entry)
+            self.witness.told(self, entry)
         if what in _TROUBLES:
             self._note_trouble(entry)
         if execution.moves:
