@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import subprocess
+import sys
+import textwrap
 import threading
+import tomllib
 import weakref
 from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from celery.exceptions import SoftTimeLimitExceeded
 from opentelemetry import baggage, context
 from opentelemetry import trace as traces
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from opentelemetry.trace import NoOpTracerProvider
+from paths import ROOT
 from spans import Shop, Spans, telling
-from world import PATIENCE, Watch, World, failure_of, steps, until, until_gone
+from world import PATIENCE, Watch, World, failure_of, steps, unmeasured, until, until_gone
 
 from py_api_saga import (
     NOT_HAPPENED,
     UNKNOWN,
     Retry,
     SagaAssembler,
+    SagaDefinitionError,
     SagaException,
     SagaStuck,
     happened,
 )
 from py_api_saga.contrib.opentelemetry import instrument, uninstrument
+from py_api_saga.executors import driving
 
 WAYS = ("orchestrator_execute", "choreography_execute")
 AWAITED = ("aorchestrator_execute", "achoreography_execute")
@@ -343,6 +353,42 @@ def test_a_call_whose_time_is_up_ends_then_and_may_land_late(
     assert spans.points("saga.in_doubt") == [(about, 1)]
 
 
+def test_a_call_that_was_given_up_and_fails_has_not_landed(spans: Spans, world: World) -> None:
+    """Nothing is counted twice."""
+    opened = threading.Event()
+
+    def fail() -> NoReturn:
+        assert opened.wait(PATIENCE)
+        world.fail("over", OSError("late"))
+
+    saga = SagaAssembler.saga().operation(fail, (world.undo, "a"), name="a", timeout=0.05)
+    failure_of(lambda saga: saga.orchestrator_execute(), saga)
+    opened.set()
+    world.wait_for("over")
+    until(lambda: not [one for one in threading.enumerate() if one.name == "saga a"])
+
+    assert spans.points("saga.late_landings") == []
+    assert len(spans.named("a")) == 1
+
+
+def test_a_saga_that_was_left_in_the_middle_is_stuck(spans: Spans, world: World) -> None:
+    """By a second Ctrl-C, which ends the rollback too."""
+
+    def strike(name: str) -> NoReturn:
+        world.fail(name, KeyboardInterrupt())
+
+    saga = (
+        steps(world, "a")
+        .operation((world.do, "b"), (strike, "undo b"), name="b")
+        .operation((strike, "c"), name="c")
+    )
+    with pytest.raises(KeyboardInterrupt):
+        saga.orchestrator_execute()
+
+    first, *_ = spans.tree()
+    assert first == "saga (stuck) KeyboardInterrupt ERROR"
+
+
 # --- metrics --------------------------------------------------------------------------------------
 
 
@@ -412,9 +458,10 @@ def test_a_time_limit_that_strikes_there_counts_as_anywhere(
     execute: Any, world: World, processor: type[SpanProcessor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The saga is undone, and the limit is raised again."""
+    limit = type("SoftTimeLimitExceeded", (Exception,), {"__module__": "celery.exceptions"})
 
     def strike(*_: Any, **__: Any) -> NoReturn:
-        raise SoftTimeLimitExceeded
+        raise limit
 
     monkeypatch.setattr(processor, "on_end", strike)
     if processor is Broken:
@@ -423,7 +470,7 @@ def test_a_time_limit_that_strikes_there_counts_as_anywhere(
     provider.add_span_processor(processor())
     instrument(tracer_provider=provider)
     try:
-        with pytest.raises(SoftTimeLimitExceeded):
+        with pytest.raises(limit):
             execute(steps(world, "a", "b"))
     finally:
         uninstrument()
@@ -469,3 +516,124 @@ def test_a_run_is_freed_as_it_ends(way: Way, spans: Spans) -> None:
 
     until_gone(run)
     assert spans.tree()
+
+
+# --- turning it on and off ------------------------------------------------------------------------
+
+
+def test_it_is_turned_on_once(world: World) -> None:
+    """Again with the same arguments changes nothing; with others it is refused, in words."""
+    with telling() as spans:
+        same: dict[str, Any] = {"tracer_provider": spans.provider, "meter_provider": spans.meters}
+        instrument(**same)
+        with pytest.raises(
+            SagaDefinitionError,
+            match="instrumented already, with another parent, record_exceptions: call it once",
+        ):
+            instrument(**same, parent="parent", record_exceptions=True)
+        steps(world, "a").orchestrator_execute()
+
+    assert spans.tree() == ["saga (completed)", "  a (succeeded)"]
+
+
+def test_what_begins_after_it_was_turned_off_tells_nothing(execute: Any, world: World) -> None:
+    """And it may be turned on again."""
+    with telling() as spans:
+        uninstrument()
+        uninstrument()
+        execute(steps(world, "a"))
+        instrument(tracer_provider=spans.provider, parent="parent")
+        execute(steps(world, "b"))
+
+    assert spans.tree() == ["saga (completed)", "  b (succeeded)"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"parent": "child"}, """instrument: parent: expected "link" or "parent", got 'child'"""),
+        ({"parent": None}, 'instrument: parent: expected "link" or "parent", got None'),
+        (
+            {"record_exceptions": 1},
+            "instrument: record_exceptions: expected True or False, got 1",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options: Any, message: str) -> None:
+    """Before anything is turned on."""
+    with pytest.raises(SagaDefinitionError) as caught:
+        instrument(**options)
+
+    assert str(caught.value) == message
+    assert driving.onlooker is None
+
+
+def test_a_process_that_is_instrumented_from_outside_finds_it(world: World) -> None:
+    """By the entry point, and with options that are meant for others."""
+    declared = tomllib.loads(Path(ROOT, "pyproject.toml").read_text())
+    ((name, path),) = declared["project"]["entry-points"]["opentelemetry_instrumentor"].items()
+    instrumentor = EntryPoint(name, path, "opentelemetry_instrumentor").load()()
+    with telling() as spans:
+        uninstrument()
+        instrumentor.instrument(skip_dep_check=True, tracer_provider=spans.provider)
+        steps(world, "a").orchestrator_execute()
+        instrumentor.uninstrument(skip_dep_check=True)
+
+    assert spans.tree() == ["saga (completed)", "  a (succeeded)"]
+
+
+def test_without_a_provider_it_does_nothing(execute: Any, world: World) -> None:
+    """As for a library that uses OpenTelemetry in an application that does not."""
+    instrument(tracer_provider=NoOpTracerProvider(), meter_provider=NoOpMeterProvider())
+    try:
+        execute(steps(world, "a"))
+        with pytest.raises(SagaException):
+            execute(steps(world, "a").operation(int, name="b").operation((int, "x"), after="b"))
+    finally:
+        uninstrument()
+
+    assert world.log == ["a", "a", "undo a"]
+
+
+def script(text: str) -> list[str]:
+    """Run a process of its own, and give the lines that it prints."""
+    ran = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(text)],
+        capture_output=True,
+        text=True,
+        env=unmeasured(),
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()
+
+
+def test_who_does_not_ask_for_it_does_not_import_it() -> None:
+    """Neither do sagas, nor the command; and where it is not installed, that is said."""
+    said = script(
+        """
+        import sys
+        sys.modules["opentelemetry"] = None  # as if it were not installed
+        from py_api_saga import SagaAssembler, recover
+        from py_api_saga.journal import MemoryJournal
+        import py_api_saga.cli.worker
+        journal = MemoryJournal(modules=["builtins"])
+        SagaAssembler.saga().operation(int, name="a").orchestrator_execute(journal=journal)
+        SagaAssembler.saga().operation(int, name="a").start(journal=journal)
+        print(recover(journal)[0].outcome.name)
+        print([name for name in sys.modules if "opentelemetry" in name])
+        try:
+            import py_api_saga.contrib.opentelemetry
+        except ImportError as error:
+            print(error)
+        """
+    )
+
+    assert said == [
+        "COMPLETED",
+        "['opentelemetry']",
+        (
+            "it needs OpenTelemetry: pip install 'py-api-saga[otel]' (import of opentelemetry "
+            "halted; None in sys.modules)"
+        ),
+    ]

@@ -39,6 +39,12 @@ class Looking:
         """Give what it was made with."""
         return self._trace
 
+    @contextmanager
+    def working(self, place: object) -> Iterator[None]:
+        """Note where a worker looks."""
+        self.runs.append(place)
+        yield
+
 
 class Sees:
     """Sees one run."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 try:
     from opentelemetry import metrics, trace
-except ImportError as import_error:
-    needs = "py_api_saga.contrib.opentelemetry needs it: pip install 'py-api-saga[otel]'"
-    raise ImportError(needs) from import_error
+except ImportError as missing:
+    needs = f"it needs OpenTelemetry: pip install 'py-api-saga[otel]' ({missing})"
+    raise ImportError(needs) from missing
 
 from py_api_saga.cli.version import installed
 from py_api_saga.contrib.opentelemetry import naming

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _W3C = TraceContextTextMapPropagator()
 _NS = 1e9  # in a second
+_WELL = (SagaStatus.COMPLETED.value, SagaStatus.COMPENSATED.value)  # it ended as it should
 _AT_ITS_END = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.STUCK}
 
 
@@ -235,7 +236,7 @@ class SeenRun:
             span.set_attribute(naming.OUTCOME, outcome)
             about = {**self._attributes, naming.OUTCOME: outcome}
             self.tracing.meters.run(seconds, about, context)
-        if outcome not in (SagaStatus.COMPLETED.value, SagaStatus.COMPENSATED.value):
+        if error is not None and outcome not in _WELL:
             _fail(span, error)
         span.end(self._began + int(seconds * _NS))
 
@@ -330,11 +331,10 @@ def _error_of(entry: Entry) -> BaseException | None:
     return value if isinstance(value, BaseException) else None
 
 
-def _fail(span: Span, error: BaseException | None) -> None:
+def _fail(span: Span, error: BaseException) -> None:
     """Have a span say that it went wrong, and of which class the error was; nothing else of it."""
     span.set_status(Status(StatusCode.ERROR))
-    if error is not None:
-        span.set_attribute(naming.ERROR_TYPE, _sound(qualname_of(type(error))))
+    span.set_attribute(naming.ERROR_TYPE, _sound(qualname_of(type(error))))
 
 
 def _sound(name: str) -> str:
