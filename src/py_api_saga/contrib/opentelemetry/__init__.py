@@ -97,10 +97,10 @@ class Instrumentor:
     """What `opentelemetry-instrument` finds, and calls in each process that it starts."""
 
     def instrument(self, **options: Any) -> None:
-        """Do as `instrument`, with those of these options that it has."""
+        """Call `instrument` with those of these options that it has."""
         known = instrument.__kwdefaults__ or {}
         instrument(**{name: value for name, value in options.items() if name in known})
 
     def uninstrument(self, **_: Any) -> None:
-        """Do as `uninstrument`."""
+        """Call `uninstrument`."""
         uninstrument()
