@@ -53,10 +53,12 @@ from py_api_saga.current import Around, CurrentOperation
 from py_api_saga.journal import MemoryJournal, PostgreSQLJournal, Within
 from py_api_saga.testing import (
     Clock,
+    Explored,
     assert_compensated,
     assert_completed,
     assert_stuck,
     encoded_results,
+    explore,
     fail_at,
     inline_choreography,
     operation,
@@ -316,3 +318,49 @@ def in_a_test(error: SagaException, results: Results) -> None:
         assert_stuck(outcome, "charge")
     assert_compensated(journal, "x", "reserve", "charge")
     assert_stuck(journal, "x")
+
+
+@contextmanager
+def opened() -> Generator[Shop]:
+    """Open a shop, and close it."""
+    yield Shop("corner")
+
+
+def generated() -> Generator[Shop]:
+    """Do so in a function that pytest would take for a fixture."""
+    yield Shop("corner")
+
+
+def bought(shop: Shop) -> SagaAssembler:
+    """Make a saga that lies in a shop."""
+    return saga().operation((shop.sell, "mug"))
+
+
+async def sold(shop: Shop) -> None:
+    """Run one."""
+    await bought(shop).aorchestrator_execute()
+
+
+def sees(_: Shop, outcome: SagaStatus) -> None:
+    """Look at it."""
+    assert outcome is SagaStatus.COMPLETED
+
+
+def in_all_ways() -> None:
+    """What is explored may be run in any way, in any world."""
+    explored = explore(bought, world=lambda: Shop("corner"), state=vars)
+    assert_type(explored, Explored)
+    assert_type(explored.schedules, int)
+    explore(sold, world=generated, check=sees, services=["till"], errors={"till": OSError})
+    explore(
+        lambda shop: bought(shop).choreography_execute(),
+        world=opened,
+        state=vars,
+        how=("orchestrator", "choreography"),
+        faults=2,
+        limit=100,
+        without=("late", "sell:refuses"),
+        modules=["shop"],
+        on_crash="compensate",
+        blind=["sell"],
+    )

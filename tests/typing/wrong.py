@@ -20,6 +20,7 @@ from py_api_saga.testing import (
     assert_completed,
     assert_stuck,
     encoded_results,
+    explore,
     fail_at,
     operation,
 )
@@ -137,3 +138,9 @@ def in_a_test(error: SagaException, results: Results, journal: MemoryJournal) ->
     assert_compensated(error, tidy)  # error
     assert_stuck(journal)  # error
     assert_stuck(SagaException, "charge")  # error
+    explore(saga, state=vars)  # error
+    explore(saga, world=5, state=vars)  # error
+    explore(saga, world=dict, state=vars, faults="2")  # error
+    explore(saga, world=dict, state=vars, how="both")  # error
+    explore(saga, world=dict, check=5)  # error
+    explore(saga(), world=dict, state=vars)  # error

@@ -92,6 +92,9 @@ class BrokenSagaError(AssertionError):
             parts.append(f"and {plural(len(findings) - MOST_SHOWN, 'more finding')}")
         super().__init__("\n\n".join(["", *parts, str(explored)]))
 
+    def __reduce__(self) -> tuple[Any, ...]:  # to another process, as test runners with several do
+        return BrokenSagaError, (self.findings, self.explored)
+
 
 def found(went: Went) -> Finding:
     """Tell of a schedule after which something is wrong."""
