@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from py_api_saga.entries import Entry, abort, again, recovered, resolved, value_of
@@ -18,6 +17,7 @@ from py_api_saga.story.saga import Story, ahead
 from py_api_saga.story.words import is_sealed, opened
 from py_api_saga.wording import in_line
 
+DOCTOR = "doctor"
 _MOST = 20  # stuck operations for which commands are listed one by one
 
 
@@ -28,34 +28,67 @@ class Remedy(NamedTuple):
     does: str
 
 
+class Way(NamedTuple):
+    """What can be done about a saga, and what it leads to.
+
+    Attributes:
+        verb: The command's.
+        does: What it leads to.
+        options: As they are typed.
+        operation: Which one it is about; empty for the saga as a whole.
+        status: What is said of that one, with `resolve`.
+        ended: It takes to know that calls which were given up have ended.
+    """
+
+    verb: str
+    does: str
+    options: Sequence[str] = ()
+    operation: str = ""
+    status: Status | None = None
+    ended: bool = False
+
+
 def remedies(story: Story, saga: str) -> Iterator[Remedy]:
     """Yield the commands that the saga, as it stands, would not refuse."""
+    return (Remedy(typed(way, story.seen.saga_id, saga), way.does) for way in ways(story))
+
+
+def typed(way: Way, saga_id: str, saga: str) -> str:
+    """Write the command; names that could be taken for options stand behind `--`."""
+    if way.verb == DOCTOR:  # it is about the journal as a whole
+        return " ".join([saga, way.verb, *way.options])
+    names = [saga_id, way.operation] if way.operation else [saga_id]
+    words = [shlex.quote(in_line(name)) for name in names]
+    if any(name.startswith("-") for name in names):
+        return " ".join([saga, way.verb, *way.options, "--", *words])
+    return " ".join([saga, way.verb, *words, *way.options])
+
+
+def ways(story: Story) -> Iterator[Way]:
+    """Yield what a person can do that the saga, as it stands, would not refuse."""
     seen, recorded, execution = story.seen, story.recorded, story.execution
     if seen.status in ENDED or recorded is None or execution is None:
         return
-    typed = partial(_typed, saga, seen.saga_id)
     found, is_left = _modules(recorded, story.opens)
     modules = [f"--modules {shlex.quote(in_line(name))}" for name in found]
     unseen = "; give the codec, also to see which modules its sealed values name" * is_left
     if seen.status in OPEN:
         if story.driven is None:
             does = "lets it be taken, once every process that uses the journal has ended"
-            yield Remedy(f"{saga} doctor --new-owners", does)
+            yield Way(DOCTOR, does, ["--new-owners"])
             return
         if story.driven:
-            command = typed("takeover", "--force", *modules)
-            yield Remedy(
-                command, f"takes it from its process, and goes on: if that one hangs{unseen}"
-            )
+            does = f"takes it from its process, and goes on: if that one hangs{unseen}"
+            yield Way("takeover", does, ["--force", *modules])
             return
         does = f"goes on with this saga alone, at once{unseen}"
-        yield Remedy(typed("takeover", *modules), does)
+        yield Way("takeover", does, modules)
         if _may_turn(recorded, ahead(story) or execution):
-            yield Remedy(typed("cancel"), f"has it undone instead{_unless_passed(execution)}")
+            yield Way("cancel", f"has it undone instead{_unless_passed(execution)}")
         return
-    yield from _for_stuck(recorded, execution, typed, "; give the codec" * is_left)
+    yield from _for_stuck(recorded, execution, "; give the codec" * is_left)
     does = f"goes on with this saga alone, once you have decided{unseen}"
-    yield Remedy(typed("takeover", *modules), does)
+    yield Way("takeover", does, modules)
 
 
 def _modules(recorded: Recorded, opens: Values | None) -> tuple[list[str], bool]:
@@ -82,18 +115,7 @@ def _modules(recorded: Recorded, opens: Values | None) -> tuple[list[str], bool]
     return list(found), is_left
 
 
-def _typed(saga: str, saga_id: str, command: str, *options: str, operation: str = "") -> str:
-    """Write a command; names that could be taken for options stand behind `--`."""
-    names = [saga_id, operation] if operation else [saga_id]
-    words = [shlex.quote(in_line(name)) for name in names]
-    if any(name.startswith("-") for name in names):
-        return " ".join([saga, command, *options, "--", *words])
-    return " ".join([saga, command, *words, *options])
-
-
-def _for_stuck(
-    recorded: Recorded, execution: Execution, typed: Callable[..., str], key: str
-) -> Iterator[Remedy]:
+def _for_stuck(recorded: Recorded, execution: Execution, key: str) -> Iterator[Way]:
     stuck = [i for i, status in enumerate(execution.status) if status is Status.STUCK]
     names = recorded.definition.names.all()
     able = [again(i) for i in stuck if execution.may_be_called(i)]
@@ -103,7 +125,7 @@ def _for_stuck(
         which = "what is stuck" + " and can be called" * (len(able) < len(stuck))
         does = f"calls once more {which}, so that it is {way} after all"
         does = does if stuck else "lets recovery try it again"
-        yield Remedy(typed("retry", *ended), _SURELY * len(ended) + does)
+        yield Way("retry", _SURELY * len(ended) + does, ended, ended=bool(ended))
     for i in stuck[:_MOST]:
         for status, option in _OPTIONS.items():
             leads, ended = _possible(recorded, execution, resolved(i, status, None))
@@ -111,11 +133,12 @@ def _for_stuck(
             if leads is not None and not is_untrue:
                 does = f"{_MEANING[status, execution.rolling]}; {_LEADS[leads]}"
                 does += key * (status is Status.SUCCEEDED)
-                command = typed("resolve", option, *ended, "--note TEXT", operation=names[i])
-                yield Remedy(command, _SURELY * len(ended) + does)
+                does = _SURELY * len(ended) + does
+                options = [option, *ended, "--note TEXT"]
+                yield Way("resolve", does, options, names[i], status, bool(ended))
     if _may_turn(recorded, execution):
         does = f"gives up, and has it undone{_unless_passed(execution)}"
-        yield Remedy(typed("compensate"), does)
+        yield Way("compensate", does)
 
 
 def _may_turn(recorded: Recorded, execution: Execution) -> bool:
