@@ -10,6 +10,8 @@ from py_api_saga.status import SagaStatus
 
 _AGE = re.compile(r"(\d{1,9})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_PORTS = 65535
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,252})")
 _SLOWEST = 3.0  # seconds for an answer of the demo's services; its `post` waits 5
 _LONGEST = 86400.0  # seconds between two rounds of a worker, or for which it waits
 
@@ -45,6 +47,22 @@ def count(text: str) -> int:
 def threads(text: str) -> int:
     """Read a number from 0."""
     return 0 if text == "0" else count(text)
+
+
+def port(text: str) -> int:
+    """Read the number of a port."""
+    if not (text.isascii() and text.isdecimal() and int(text[:10]) <= _PORTS):
+        message = f"expected the number of a port, 0 to {_PORTS}, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def host(text: str) -> str:
+    """Read what a server is called."""
+    if not _HOST.fullmatch(text):
+        message = f"expected a name such as sagas.example.org, without a port, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return text.lower()
 
 
 def pace(text: str) -> float:

@@ -11,9 +11,11 @@ from py_api_saga.cli.arguments import (
     alias,
     count,
     ends,
+    host,
     interval,
     pace,
     patience,
+    port,
     statuses,
     threads,
     words,
@@ -327,6 +329,45 @@ COMMANDS = (
         ),
     ),
     Command(
+        "dashboard",
+        "cli.dashboard.serving:main",
+        "serve pages of the journal on this machine",
+        "Serves pages on 127.0.0.1 that say what needs a person and what to type, how many sagas "
+        "stand how, and what became of each; they keep themselves up to date. They only show, "
+        "unless --act is given: then decisions can be made there, by whoever opens the address "
+        "that is printed. The port is open to every user of this machine.",
+        (
+            "saga dashboard",
+            "saga dashboard --port 0 --act",
+            "saga dashboard --behind-a-proxy --host sagas.example.org",
+        ),
+        "0 told to end by SIGTERM, 1 error, or the port is taken, 2 wrong usage, 130 Ctrl-C",
+        (
+            _option(
+                "--port",
+                metavar="N",
+                type=port,
+                default=8790,
+                help="where it listens (default: %(default)s); 0: any that is free",
+            ),
+            _flag("--act", "let whoever opens the address that is printed decide on the pages"),
+            _flag("--values", "show arguments and results; they may be secrets"),
+            _flag(
+                "--behind-a-proxy",
+                "a proxy of this machine passes requests on, and lets in whoever may look: there "
+                "is no login here",
+            ),
+            _option(
+                "--host",
+                metavar="NAME",
+                type=host,
+                help="what the proxy calls it: the Host header of what it passes on",
+            ),
+            _WHO,
+            *_WRITE,
+        ),
+    ),
+    Command(
         "doctor",
         "cli.health:doctor",
         "examine the journal's file, and what reads and writes it",
@@ -594,13 +635,17 @@ def make_parser(project: Project | None = None) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     for names, settings in _WHERE:
         parser.add_argument(*names, **{**settings, "default": None})
-    parser.set_defaults(run=None)
-    if project is not None:
-        parser.set_defaults(journal=project.journal)
+    journal = None if project is None else project.journal
+    parser.set_defaults(run=None, prog=_typed(parser.prog), journal=journal, known_journal=journal)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for command in COMMANDS:
         _add(commands, command, project)
     return parser
+
+
+def _typed(prog: str) -> str:
+    """Give what is typed for a program, which may be a script that nobody has made executable."""
+    return f"python {prog}" if prog.partition(" ")[0].endswith(".py") else prog
 
 
 def _add(

@@ -11,17 +11,12 @@ from py_api_saga.cli.asking import agreed, somebody_is_there
 from py_api_saga.cli.listing import write_sagas
 from py_api_saga.cli.opening import to_read, to_write
 from py_api_saga.cli.printing import write
-from py_api_saga.exceptions import JournalError, SagaError
-from py_api_saga.execution import Execution
+from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import OPEN, Summary
-from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.lasting import LastingJournal, View
-from py_api_saga.status import SagaStatus, Status
-from py_api_saga.story.detail import kind_of_error
-from py_api_saga.story.many import each_read, listed
-from py_api_saga.story.saga import fold
+from py_api_saga.status import SagaStatus
+from py_api_saga.story.many import listed, of_error
 from py_api_saga.story.words import plural
-from py_api_saga.trouble import Trouble
 from py_api_saga.wording import as_text
 
 _FILTERS = ("name", "error", "limit", "yes")
@@ -102,24 +97,4 @@ def _chosen(
     """Give those that a decision can be about, oldest first: not one that a process drives."""
     found: Sequence[Summary] = journal.select(among, name)[::-1]
     free = [seen for seen in found if seen.status not in OPEN or journal.drives(seen) is False]
-    if error is None:
-        yield from free
-        return
-    values = Trees(journal)
-    for seen, rows in each_read(journal, free):
-        try:
-            execution = fold(rows or (), values)[1]
-        except JournalError:
-            continue
-        if any(kind == error or kind.endswith(f".{error}") for kind in _kinds(execution)):
-            yield seen
-
-
-def _kinds(execution: Execution) -> Iterator[str]:
-    """Name the classes of what was raised last by what is stuck or, if nothing is, by anything."""
-    trouble = execution.trouble or Trouble()
-    errors = trouble.errors | trouble.undo_errors
-    stuck = {i for i, status in enumerate(execution.status) if status is Status.STUCK}
-    for i, error in errors.items():
-        if not stuck or i in stuck:
-            yield kind_of_error(error)
+    yield from free if error is None else of_error(journal, free, error)

@@ -59,7 +59,7 @@ def to_look_for(arguments: argparse.Namespace) -> LastingJournal:
 @contextmanager
 def to_read(arguments: argparse.Namespace) -> Iterator[View]:
     """Open the journal for a command that reads; say in the end what could not be told."""
-    with _there(to_look_for(arguments)).reader() as view:
+    with there(to_look_for(arguments)).reader() as view:
         try:
             yield view
         finally:
@@ -73,7 +73,7 @@ def to_write(
     aliases: Iterable[tuple[str, str]] = (),
 ) -> LastingJournal:
     """Open the journal for a command that changes it."""
-    journal = _there(to_look_for(arguments))
+    journal = there(to_look_for(arguments))
     _tell_of_who_writes(journal)  # it may be in the making
     try:
         return _opened(arguments, journal, modules=modules, aliases=dict(aliases))
@@ -81,7 +81,12 @@ def to_write(
         raise UsageError(str(error)) from error
 
 
-def _there(journal: LastingJournal) -> LastingJournal:
+def there(journal: LastingJournal) -> LastingJournal:
+    """Give a journal that is there.
+
+    Raises:
+        JournalError: It is not.
+    """
     if why := journal.missing():
         raise JournalError(why)
     return journal
@@ -129,7 +134,7 @@ def _database(scheme: str, rest: str, **options: Any) -> LastingJournal:
 
 def copied_from(path: str) -> View:
     """Open a file whose sagas are to be copied."""
-    return _there(SQLiteJournal(path)).reader()
+    return there(SQLiteJournal(path)).reader()
 
 
 def copied_to(name: str) -> DatabaseJournal:
@@ -155,8 +160,8 @@ def typed(arguments: argparse.Namespace, place: str) -> str:
 
 def command(arguments: argparse.Namespace, place: str) -> str:
     """Give how a command on this journal begins, to be shown and typed; see `typed`."""
-    words = ["saga"]
-    if arguments.journal:
+    words = [arguments.prog]
+    if arguments.journal and arguments.journal != arguments.known_journal:
         words += ["--journal", shlex.quote(typed(arguments, place))]
     if arguments.codec:
         words += ["--codec", shlex.quote(arguments.codec)]
@@ -181,7 +186,7 @@ def path_of_file(arguments: argparse.Namespace) -> str:
         UsageError: The journal is not kept in a file.
         JournalError: There is no such file, or it is not a journal.
     """
-    journal = _there(to_look_for(arguments))
+    journal = there(to_look_for(arguments))
     if not isinstance(journal, SQLiteJournal):
         message = f"expected a journal that is a file, got {journal.place}"
         raise UsageError(message)

@@ -29,7 +29,12 @@ SIGNS = {
 
 
 def document(
-    title: object, *body: object, script: str = "", head: Iterable[object] = (), allow: str = ""
+    title: object,
+    *body: object,
+    script: str = "",
+    head: Iterable[object] = (),
+    allow: str = "",
+    nonce: str | None = None,
 ) -> str:
     """Give a whole page, which loads nothing: styles and script are in it.
 
@@ -40,32 +45,39 @@ def document(
         head: More for its head.
         allow: More directives of its policy, separated by semicolons; "" lets it load nothing, send
             no form, and be sent nowhere.
+        nonce: With which a further policy, of whoever serves the page, allows styles and script.
     """
-    policy = "; ".join([*_POLICY, allow or "form-action 'none'"])
-    if script:
-        policy += f"; script-src 'sha256-{_hash(script)}'"
     made = tag(
         "html",
         tag(
             "head",
             tag("meta", charset="utf-8"),
-            tag("meta", http_equiv="Content-Security-Policy", content=policy),
+            tag("meta", http_equiv="Content-Security-Policy", content=policy(script, allow)),
             tag("meta", name="viewport", content="width=device-width,initial-scale=1"),
             tag("meta", name="referrer", content="no-referrer"),
             tag("title", title),
-            tag("style", style()),
+            tag("style", style(), nonce=nonce),
             *head,
         ),
-        tag("body", *body, tag("script", Markup(script)) if script else None),
+        tag("body", *body, tag("script", Markup(script), nonce=nonce) if script else None),
         lang="en",
     )
     return f"<!doctype html>\n{made}\n"
 
 
 @cache
-def style() -> Markup:
-    """Give the style sheet, without what only its readers need."""
-    read = pkgutil.get_data(__package__, "style.css")
+def policy(script: str = "", allow: str = "") -> str:
+    """Give the policy of a page, as in `document`: what it may load, run and send."""
+    directives = [*_POLICY, allow or "form-action 'none'"]
+    if script:
+        directives.append(f"script-src 'sha256-{_hash(script)}'")
+    return "; ".join(directives)
+
+
+@cache
+def style(name: str = "style.css") -> Markup:
+    """Give a style sheet, without what only its readers need."""
+    read = pkgutil.get_data(__package__, name)
     sheet = re.sub(r"/\*.*?\*/", "", (read or b"").decode(), flags=re.DOTALL)
     return Markup(re.sub(r"\s*([{};,\n])\s*", r"\1", sheet).replace("\n", "").replace(";}", "}"))
 

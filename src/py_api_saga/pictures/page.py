@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Any, TypeAlias
 
 from py_api_saga.pictures.document import badge, document
 from py_api_saga.pictures.graph import graph
@@ -15,6 +16,8 @@ from py_api_saga.story.saga import Story
 from py_api_saga.story.timeline import Chronicler
 from py_api_saga.story.why import explained
 from py_api_saga.story.words import duration, exact, moment, plural, shown_words, span
+
+Offers: TypeAlias = Sequence[Markup | None]
 
 _ENDED = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
 
@@ -34,17 +37,28 @@ def page(story: Story, command: str = "saga", *, whole: bool = False) -> str:
     return document(title, tag("main", parts(story, command, whole=whole)), footer(story.now))
 
 
-def parts(story: Story, command: str = "saga", *, whole: bool = False) -> Markup:
-    """Give what is on the page of a saga, for a page of whoever shows it."""
-    return join([head(story), below(story, command, whole=whole)])
+def parts(
+    story: Story, command: str = "saga", *, whole: bool = False, offers: Offers = ()
+) -> Markup:
+    """Give what is on the page of a saga, for a page of whoever shows it.
+
+    Args:
+        story: The saga.
+        command: How the commands begin that it lists.
+        whole: Whether to show arguments and results; else only their types.
+        offers: What stands behind each of these commands, if anything does.
+    """
+    return join([head(story), below(story, command, whole=whole, offers=offers)])
 
 
-def below(story: Story, command: str = "saga", *, whole: bool = False) -> Markup:
+def below(
+    story: Story, command: str = "saga", *, whole: bool = False, offers: Offers = ()
+) -> Markup:
     """Give all that is below the heading."""
     shown, why = in_full(story, whole=whole), explained(story, command)
     return join(
         [
-            to_decide(story, why),
+            to_decide(story, why, offers),
             timeline(story),
             graph(story),
             _operations(story, shown, why, whole=whole),
@@ -93,15 +107,15 @@ def _facts(story: Story) -> Iterator[str]:
         yield f"recovery has tried it {plural(seen.tries, 'time')}"
 
 
-def to_decide(story: Story, why: dict[str, Any]) -> Markup:
+def to_decide(story: Story, why: dict[str, Any], offers: Offers = ()) -> Markup:
     """Say why a saga stands where it does, and what can be done: one way; the others folded."""
     says = tag("p", " ".join(why["says"])) if why["says"] else None
     if story.seen.status in _ENDED:
         return join([says])
     is_stuck = story.seen.status is SagaStatus.STUCK
     ways = [
-        tag("li", tag("code", remedy["command"], class_="cmd"), remedy["does"])
-        for remedy in why["remedies"]
+        tag("li", tag("code", remedy["command"], class_="cmd"), remedy["does"], offer)
+        for remedy, offer in zip_longest(why["remedies"], offers)
     ]
     # What a living process drives needs nothing, so all is folded that could be done about it.
     first, others = ([], ways) if story.driven else (ways[:1], ways[1:])

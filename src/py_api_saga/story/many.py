@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from py_api_saga.exceptions import JournalError
+from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import Row, Summary
 from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.lasting import View
 from py_api_saga.journal.protocol import Journal
 from py_api_saga.standing import what_is_stuck
-from py_api_saga.status import SagaStatus
-from py_api_saga.story.detail import at_a_glance
+from py_api_saga.status import SagaStatus, Status
+from py_api_saga.story.detail import at_a_glance, kind_of_error
 from py_api_saga.story.saga import Story, fold, told
+from py_api_saga.trouble import Trouble
 
 _BATCH = 100  # sagas whose rows are read together
 
@@ -45,6 +47,31 @@ def reasons_of(journal: View, sagas: Sequence[Summary]) -> Mapping[int, str]:
         else:
             reasons[seen.number] = what_is_stuck(recorded, execution)
     return reasons
+
+
+def of_error(journal: View, sagas: Sequence[Summary], error: str) -> Iterator[Summary]:
+    """Give those in which an error of this very class was raised last; with its module or without.
+
+    By what is stuck or, if nothing is, by anything.
+    """
+    values = Trees(journal)
+    for seen, rows in each_read(journal, sagas):
+        try:
+            execution = fold(rows or (), values)[1]
+        except JournalError:
+            continue
+        if any(kind == error or kind.endswith(f".{error}") for kind in kinds_of_error(execution)):
+            yield seen
+
+
+def kinds_of_error(execution: Execution) -> Iterator[str]:
+    """Name the classes of what was raised last by what is stuck or, if nothing is, by anything."""
+    trouble = execution.trouble or Trouble()
+    errors = trouble.errors | trouble.undo_errors
+    stuck = {i for i, status in enumerate(execution.status) if status is Status.STUCK}
+    for i, error in errors.items():
+        if not stuck or i in stuck:
+            yield kind_of_error(error)
 
 
 def each_read(

@@ -1,0 +1,1 @@
+"""`saga dashboard`: the pages of a journal, on this machine, for whoever looks at them."""
