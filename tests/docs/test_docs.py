@@ -51,6 +51,7 @@ OWN_PROCESS = {
 WITH_DATABASE = {name for name, why in OWN_PROCESS.items() if why is _DATABASE}
 TUTORIAL = "docs/tutorial.md"  # tests/docs/test_tutorial.py does what it says
 
+_DASHBOARD = "tests/command/test_dashboard.py runs one: it does not end by itself"
 # What a reader may type. Each is run by a test, or there is a reason why not.
 COMMANDS = {
     'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test]" && .venv/bin/pytest': (
@@ -79,6 +80,13 @@ COMMANDS = {
     ),
     "saga worker --journal sagas.db --modules operations": (
         "tests/command runs one: it does not end by itself"
+    ),
+    "saga --journal sagas.db dashboard": _DASHBOARD,
+    "saga --journal sagas.db dashboard --act": _DASHBOARD,
+    "saga --journal sagas.db dashboard --behind-a-proxy --host sagas.example.org": _DASHBOARD,
+    "python manage.py saga dashboard": _DASHBOARD,
+    "ssh -L 8790:127.0.0.1:8790 shop.example.org saga --journal /srv/shop/sagas.db dashboard": (
+        "needs another machine"
     ),
     "python manage.py saga worker": "tests/examples runs one: it does not end by itself",
     "python -m django_shop": "tests/examples runs it",

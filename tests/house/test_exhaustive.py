@@ -28,6 +28,7 @@ PARTIAL = {
     "demo.timeline._ENDS": "of sagas that have ended",
     "error_details._OUTCOMES": "of what an error may say of itself, in two words of its own",
     "execution._TAKE": "the two that are most often told are taken in by `tell` itself",
+    "pictures.decisions._SAID": "only these can be said of what is stuck",
     "story.attempts._ENDS": "only these are told of a call that has ended",
     "story.remedies._OPTIONS": "only these can be said of what is stuck",
     "story.why._ENDS": "of sagas that have ended",

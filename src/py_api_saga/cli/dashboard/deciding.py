@@ -56,7 +56,7 @@ def read_form(body: str) -> Form:
     """Read what was posted.
 
     Raises:
-        AddressError: It is no form of ours.
+        AddressError: It is not a form of ours.
     """
     try:
         pairs = parse_qsl(body, errors="strict", max_num_fields=_FIELDS)

@@ -22,7 +22,7 @@ from py_api_saga.pictures.board import Board
 from py_api_saga.pictures.decisions import Hand
 
 _NO_LOGIN = (
-    "there is no login here: whoever the proxy lets through sees all sagas, and so does every user "
+    "whoever the proxy lets through sees all sagas without a login, and so does every user "
     "of this machine"
 )
 
