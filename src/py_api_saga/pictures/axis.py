@@ -13,6 +13,7 @@ _MOST_CUT: Final = 40.0  # percent for all of them
 _LONG: Final = 2.0  # times the usual length of a call: what is longer is cut out
 _WAIT: Final = 20.0  # times that: what waits longer than this may be cut
 _LEAST: Final = 0.001  # seconds: no call is taken to be usually shorter
+_INSTANT: Final = 1e-6  # seconds
 _TICKS: Final = 7  # at most, about
 _APART: Final = 9.0  # percent between two of them
 _STEPS: Final = (
@@ -44,7 +45,7 @@ class Axis:
         self._pieces = _merged(sorted(self._busy(told)), _LONG * self.usual)
         gaps = len(self._pieces) - 1
         width = min(_CUT, _MOST_CUT / gaps) if gaps else 0.0
-        total = sum(stop - start for start, stop in self._pieces)
+        total = self._total = self._added()
         # Where nothing takes any time, what is cut is all that there is.
         width = width if total else 100.0 / max(gaps, 1)
         self._scale = (100.0 - width * gaps) / total if total else 0.0
@@ -57,6 +58,11 @@ class Axis:
             if n < gaps:
                 self.cuts.append(Cut(x, width, self._pieces[n + 1][0] - stop))
                 x += width
+
+    def _added(self) -> float:
+        """Add up all time that is not cut out; what no clock could tell apart is none."""
+        total = sum(stop - start for start, stop in self._pieces)
+        return total if total > _INSTANT else 0.0
 
     def _busy(self, told: History) -> Iterator[tuple[float, float]]:
         """Yield the times in which something happens."""
@@ -89,8 +95,7 @@ class Axis:
 
     def ticks(self) -> Iterator[tuple[float, float]]:
         """Yield places for marks, each with its seconds since the beginning."""
-        total = sum(stop - start for start, stop in self._pieces)
-        step = next((size for size in _STEPS if total / size <= _TICKS), _STEPS[-1])
+        step = next((size for size in _STEPS if self._total / size <= _TICKS), _STEPS[-1])
         last = -_APART
         for start, stop in self._pieces:
             n = round((start - self._begin) / step + 0.499999)

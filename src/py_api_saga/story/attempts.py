@@ -172,6 +172,7 @@ class _Book:
         for one in self._open.values():
             one.end = at if at is None else max(at, one.start)
             one.how = how
+        self._ended |= self._open
         self._open.clear()
 
     def _begin(self, entry: Entry, at: float) -> None:
@@ -186,8 +187,7 @@ class _Book:
         key = attempt_of(entry)
         one = self._open.pop(key, None)
         if one is None:
-            if key in self._ended:
-                self._ended[key].landed = at
+            self._ended[key].landed = at
             return
         self._ended[key] = one
         what, value = what_of(entry), value_of(entry)
