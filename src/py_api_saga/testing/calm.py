@@ -127,9 +127,10 @@ def check_names(wishes: Wishes, trial: Try, exempt: Collection[str]) -> None:
                     f"({type(world).__name__}), which has none of this name"
                 )
     services = {*wishes.services.in_world, *(name for _, name in wishes.services.in_modules)}
-    for name in wishes.errors:
-        if name not in services and name not in operations and "." not in name:
-            known = ", ".join([*services, *operations])
+    reached = {site.name.rpartition(" ")[2] for _, site in trial.trace if "/" in site.name}
+    for name in wishes.errors:  # a host, or a table, that only an undo comes to has a dot at best
+        if name not in services | reached and name not in operations and "." not in name:
+            known = ", ".join(dict.fromkeys([*sorted(services | reached), *operations]))
             raise SagaDefinitionError(
                 f"explore: errors: {name!r}: expected the name of a service or an operation "
                 f"({known})"

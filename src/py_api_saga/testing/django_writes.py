@@ -62,7 +62,7 @@ class _Blocks:
             kinds = ("refuses", "crash-after")
         fault = here.at(name, kinds)
         if fault == "refuses":
-            raise self._noted(here.refusal(connection.alias, error))
+            raise self._noted(here.refusal(name.rpartition(" ")[2], error))
         value = execute(sql, params, many, context)
         if is_open:
             self._has_written.add(connection)

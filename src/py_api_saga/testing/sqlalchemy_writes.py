@@ -57,7 +57,7 @@ class _Writes:
         self._error = _error(connection, sql)
         fault = here.at(name, ("refuses", "crash-after"))
         if fault == "refuses":
-            raise self._error
+            raise here.refusal(name.rpartition(" ")[2], self._error)
         self._dies = fault == "crash-after"
 
     def executing(self, executes: Callable[..., Any]) -> Callable[..., Any]:

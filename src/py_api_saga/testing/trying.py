@@ -318,7 +318,7 @@ class Try:
         timeout = run.operations[index_of(intent)].policy.timeout
         if (
             timeout is not None
-            and wishes.clock.passed - began > timeout
+            and wishes.clock.passed - began > timeout * (1 + (fault == "twice"))
             and not _in_loop(run, intent)
         ):
             late.append(_Late(self.trace[-1][0], intent, entry))
@@ -403,6 +403,9 @@ class Try:
                 aimed = self._aimed(run, site, call[FUNCTION], fault, is_async=call[IS_ASYNC])
                 run.operations = _aiming(whole, i, kind, aimed)
             entry = await _attempted(run, intent, self._until(run, intent))
+            if fault == "twice" and what_of(entry) == SUCCEEDED:
+                within.set(None)  # in one piece: nothing else goes wrong within
+                entry = await _attempted(run, intent, self._until(run, intent))
         finally:
             within.reset(token)
             run.operations = whole
@@ -429,9 +432,6 @@ class Try:
             if before is not None:
                 raise before
             value = function(*args, **keywords)
-            if fault == "twice":
-                within.set(None)  # in one piece: nothing else goes wrong within
-                value = function(*args, **keywords)
             if after is not None:
                 raise after
             return value
@@ -440,9 +440,6 @@ class Try:
             if before is not None:
                 raise before
             value = await function(*args, **keywords)
-            if fault == "twice":
-                within.set(None)
-                value = await function(*args, **keywords)
             if after is not None:
                 raise after
             return value

@@ -1,0 +1,499 @@
+"""Sagas that are explored in worlds as users have them: mocked services, databases, asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import django_project
+import httpx
+import httpx2
+import pytest
+import requests
+import requests_mock
+import responses
+import respx
+import shelf
+import sqlalchemy as sa
+import urllib3
+from django.db import models, transaction
+from django.http import HttpRequest, HttpResponse
+from django.test import RequestFactory, TestCase, override_settings
+from shelf import Hold, Paid, Stock
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
+from sqlalchemy.pool import StaticPool
+
+from py_api_saga import SagaAssembler, SagaException, current_operation
+from py_api_saga.contrib.django import saga as django_saga
+from py_api_saga.contrib.django.testing import SagaTestCase, rolled_back
+from py_api_saga.contrib.http import request_name
+from py_api_saga.contrib.httpx import AsyncSagaTransport, SagaTransport
+from py_api_saga.contrib.requests import SagaSession
+from py_api_saga.testing import explore
+
+FILE = "file"
+
+
+class Declined(Exception):
+    """What a bank says."""
+
+
+def key() -> str:
+    """Give the key of the action that is running, or undone."""
+    return current_operation().action_key.lower()
+
+
+# --- services over HTTP, each mocked by one that keeps what it was told ---------------------------
+
+Held = set[tuple[str, str]]
+
+
+@contextmanager
+def by_requests_mock() -> Iterator[Held]:
+    """Have services that hold what was posted, by host and key."""
+    held: Held = set()
+
+    def post(request: Any, _: Any) -> str:
+        held.add((request.hostname, request.text))
+        return ""
+
+    def delete(request: Any, _: Any) -> str:
+        held.discard((request.hostname, request.path[1:]))
+        return ""
+
+    with requests_mock.Mocker() as mock:
+        mock.post(requests_mock.ANY, text=post)
+        mock.delete(requests_mock.ANY, text=delete)
+        yield held
+
+
+@contextmanager
+def by_responses() -> Iterator[Held]:
+    """Have the same by another mock of requests."""
+    held: Held = set()
+
+    def post(request: Any) -> tuple[int, dict[str, str], str]:
+        held.add((urlsplit(request.url).hostname or "", request.body))
+        return 200, {}, ""
+
+    def delete(request: Any) -> tuple[int, dict[str, str], str]:
+        held.discard((urlsplit(request.url).hostname or "", request.path_url[1:]))
+        return 200, {}, ""
+
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        mock.add_callback("POST", re.compile(".*"), post)
+        mock.add_callback("DELETE", re.compile(".*"), delete)
+        yield held
+
+
+def answering(held: Held, package: Any) -> Callable[[Any], Any]:
+    """Give what answers requests of httpx, or httpx2."""
+
+    def answer(request: Any) -> Any:
+        if request.method == "POST":
+            held.add((request.url.host, request.content.decode()))
+        else:
+            held.discard((request.url.host, request.url.path[1:]))
+        return package.Response(200)
+
+    return answer
+
+
+@contextmanager
+def by_respx() -> Iterator[Held]:
+    """Have the same by a mock of httpx."""
+    held: Held = set()
+    with respx.mock(assert_all_called=False) as mock:
+        mock.route().mock(side_effect=answering(held, httpx))
+        yield held
+
+
+@contextmanager
+def by_a_transport() -> Iterator[Held]:
+    """Have the same by a transport of a client of the module."""
+    held: Held = set()
+    inner = httpx2.MockTransport(answering(held, httpx2))
+    with httpx2.Client(transport=SagaTransport(inner)) as Client.the:
+        yield held
+
+
+HTTPX = httpx.Client(verify=False, trust_env=False)  # noqa: S501 - to make a real one takes long
+
+
+class Client:
+    """The client of the application, made by its world."""
+
+    the: httpx2.Client
+
+
+def raising(send: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a client raise for bad answers."""
+
+    def sent(*args: Any, **options: Any) -> None:
+        send(*args, **options).raise_for_status()
+
+    return sent
+
+
+def over_http(
+    post: Callable[..., object], delete: Callable[..., object]
+) -> Callable[[object], SagaAssembler]:
+    """Make a saga of two services; what they are given is the body, or is in the path."""
+
+    def charge() -> None:
+        post("http://bank.test/", key())
+
+    def refund() -> None:
+        delete(f"http://bank.test/{key()}")
+
+    def book() -> None:
+        post("http://vans.test/", key())
+
+    def cancel() -> None:
+        delete(f"http://vans.test/{key()}")
+
+    return lambda _: (
+        SagaAssembler.saga(name="order").operation(charge, refund).operation(book, cancel)
+    )
+
+
+SESSION = SagaSession()
+RIGHT: dict[str, tuple[Callable[[], Any], Callable[..., object], Callable[..., object]]] = {
+    "requests-mock, a session of ours": (by_requests_mock, SESSION.post, SESSION.delete),
+    "responses": (by_responses, raising(requests.post), raising(requests.delete)),
+    "respx": (
+        by_respx,
+        lambda url, body: raising(HTTPX.post)(url, content=body),
+        raising(HTTPX.delete),
+    ),
+    "a transport of ours": (
+        by_a_transport,
+        lambda url, body: Client.the.post(url, content=body),
+        lambda url: Client.the.delete(url),  # noqa: PLW0108 - a client of its world
+    ),
+}
+
+
+@pytest.mark.parametrize("how", RIGHT)
+def test_a_right_saga_over_http_has_no_finding(how: str) -> None:
+    """Whatever goes wrong with a request, and whichever mock it is sent to."""
+    world, post, delete = RIGHT[how]
+
+    explored = explore(over_http(post, delete), world=world, state=sorted, blind=False)
+
+    reached = {"answers-503", "answers-504", "lost", "refuses", "crash-after"}
+    assert reached <= {*explored.kinds}
+    assert explored.schedules > 70
+
+
+@pytest.mark.parametrize(
+    ("world", "post", "delete"),
+    [
+        (by_requests_mock, requests.post, requests.delete),
+        (
+            by_respx,
+            lambda url, body: HTTPX.post(url, content=body),
+            HTTPX.delete,
+        ),
+    ],
+)
+def test_whoever_does_not_look_at_the_answer_is_told(
+    world: Callable[[], Any], post: Callable[..., object], delete: Callable[..., object]
+) -> None:
+    """A bad answer is taken for a good one: the commonest mistake with these clients."""
+    with pytest.raises(AssertionError) as caught:
+        explore(over_http(post, delete), world=world, state=sorted, without=["crash-after"])
+
+    assert "when charge/POST bank.test answers 503, and does nothing" in str(caught.value)
+    assert 'replay="charge/POST bank.test:answers-503"' in str(caught.value)
+
+
+def test_a_session_that_sends_again_without_a_key_is_told() -> None:
+    """A charge that the client sends twice by itself counts twice."""
+    charges: list[str] = []
+
+    def charge(*_: object) -> str:
+        charges.append("1")
+        return ""
+
+    def refund(*_: object) -> str:
+        charges.clear()
+        return ""
+
+    @contextmanager
+    def world() -> Iterator[list[str]]:
+        charges.clear()
+        with requests_mock.Mocker() as mock:
+            mock.post("http://bank.test/", text=charge)
+            mock.delete("http://bank.test/", text=refund)
+            yield charges
+
+    session = requests.Session()
+    retry = urllib3.Retry(2, allowed_methods=None, status_forcelist=[503, 504])
+    session.mount("http://", requests.adapters.HTTPAdapter(max_retries=retry))
+
+    def run(_: object) -> SagaAssembler:
+        return SagaAssembler.saga().operation(
+            (raising(session.post), "http://bank.test/"),
+            (raising(session.delete), "http://bank.test/"),
+            name="charge",
+        )
+
+    with pytest.raises(AssertionError, match="the client sends it again"):
+        explore(run, world=world, state=len, without=["twice", "crash-after"])
+
+
+def test_a_host_refuses_as_the_test_says() -> None:
+    """By `errors=`, as services that are named do."""
+    raised: list[str] = []
+
+    def post(url: str, body: str) -> None:
+        try:
+            SESSION.post(url, body)
+        except Declined:
+            raised.append(url)
+            raise
+
+    explore(
+        over_http(post, SESSION.delete),
+        world=by_requests_mock,
+        state=sorted,
+        errors={"bank.test": Declined},
+        blind=False,
+    )
+
+    assert {*raised} == {"http://bank.test/"}
+
+
+# --- databases --------------------------------------------------------------------------------
+
+
+def reserve() -> None:
+    """Hold a piece, once for each key."""
+    with transaction.atomic(using=FILE):
+        _, is_new = Hold.objects.using(FILE).get_or_create(key=key())
+        if is_new:
+            Stock.objects.using(FILE).update(free=models.F("free") - 1)
+
+
+def release() -> None:
+    """Let it go, if it is held."""
+    with transaction.atomic(using=FILE):
+        if Hold.objects.using(FILE).filter(key=key()).delete()[0]:
+            Stock.objects.using(FILE).update(free=models.F("free") + 1)
+
+
+def release_in_parts() -> None:
+    """Do the same, but not as a whole."""
+    if Hold.objects.using(FILE).filter(key=key()).delete()[0]:
+        Stock.objects.using(FILE).update(free=models.F("free") + 1)
+
+
+def charge() -> None:
+    """Note a payment, in one statement."""
+    Paid.objects.using(FILE).get_or_create(key=key())
+
+
+def refund() -> None:
+    """Take it back."""
+    Paid.objects.using(FILE).filter(key=key()).delete()
+
+
+def rows(_: object = None) -> dict[str, int]:
+    """Say what the tables hold."""
+    return {
+        "free": Stock.objects.using(FILE).get().free,
+        "held": Hold.objects.using(FILE).count(),
+        "paid": Paid.objects.using(FILE).count(),
+    }
+
+
+def of_writes(undo: Callable[[], None] = release) -> Any:
+    """Make a saga of a project of Django's."""
+    return (
+        django_saga("order")
+        .operation(reserve, undo, name="reserve")
+        .operation(charge, refund, name="charge")
+    )
+
+
+def order(_: HttpRequest) -> HttpResponse:
+    """Run it: a view."""
+    try:
+        of_writes().orchestrator_execute()
+    except SagaException:
+        return HttpResponse(status=409)
+    return HttpResponse(status=201)
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Iterator[None]:
+    """Have the tables in a SQLite in memory."""
+    said = {"JOURNAL": str(tmp_path / "sagas.db"), "MODULES": [__name__]}
+    with shelf.tables(FILE), override_settings(PY_API_SAGA=said):
+        yield
+    django_project.let_go(FILE)
+
+
+def world() -> Any:
+    """Take back what a schedule has written."""
+    return rolled_back(FILE)
+
+
+def run_test(kind: type[Any], test: Callable[[Any], object]) -> None:
+    """Run a test of a user's, as Django's runner does."""
+    case: Any = type("Case", (kind,), {"databases": (FILE,), "runTest": test, "__test__": False})()
+    result = case.defaultTestResult()
+    case(result)
+    assert [text for _, text in (*result.errors, *result.failures)] == []
+    assert rows() == {"free": 10, "held": 0, "paid": 0}
+
+
+@pytest.mark.usefixtures("tables")
+@pytest.mark.parametrize(
+    ("kind", "how"), [(TestCase, "orchestrator"), (SagaTestCase, "choreography")]
+)
+def test_a_right_saga_in_a_test_of_django(kind: type[Any], how: Any) -> None:
+    """Has no finding, wherever its process dies, and the test goes on as if nothing had been."""
+
+    def test(_: Any) -> None:
+        Stock.objects.using(FILE).update(free=7)
+        explored = explore(
+            lambda _: of_writes(), world=world, state=rows, how=how, blind=how == "orchestrator"
+        )
+        assert explored.schedules > 80
+        assert rows() == {"free": 7, "held": 0, "paid": 0}
+
+    run_test(kind, test)
+
+
+@pytest.mark.usefixtures("tables")
+def test_an_undo_that_is_no_transaction_is_told() -> None:
+    """It dies between its two statements, and finds nothing to undo the second time."""
+
+    def test(_: Any) -> None:
+        with pytest.raises(AssertionError) as caught:
+            explore(lambda _: of_writes(release_in_parts), world=world, state=rows)
+        assert "compensated, but free is 9, expected 10" in str(caught.value)
+        assert f"just after undo reserve/COMMIT {FILE}" in str(caught.value)
+
+    run_test(TestCase, test)
+
+
+@pytest.mark.usefixtures("tables")
+def test_a_view_that_runs_its_saga_is_explored_to_its_end() -> None:
+    """With what it does after the saga."""
+    request = RequestFactory().post("/orders")
+    statuses: set[int] = set()
+
+    def test(_: Any) -> None:
+        explored = explore(
+            lambda _: statuses.add(order(request).status_code),
+            world=world,
+            state=rows,
+            blind=False,
+        )
+        assert explored.schedules > 80
+
+    run_test(SagaTestCase, test)
+    assert statuses == {201, 409}
+
+
+class Base(DeclarativeBase):
+    """Of the tables."""
+
+
+class Mug(Base):
+    """A mug that is held, by key."""
+
+    __tablename__ = "mugs"
+    key: Mapped[str] = mapped_column(primary_key=True)
+
+
+def test_sessions_within_a_transaction_that_is_rolled_back() -> None:
+    """The world of SQLAlchemy: what commits in it is a savepoint."""
+    engine = sa.create_engine("sqlite://", poolclass=StaticPool)
+    sa.event.listen(engine, "connect", lambda it, _: setattr(it, "isolation_level", None))
+    sa.event.listen(engine, "begin", lambda it: it.exec_driver_sql("BEGIN"))
+    Base.metadata.create_all(engine)
+    made = sessionmaker(engine)
+
+    @contextmanager
+    def world() -> Iterator[None]:
+        with engine.connect() as connection, connection.begin() as whole:
+            made.configure(bind=connection, join_transaction_mode="create_savepoint")
+            yield
+            whole.rollback()
+
+    def hold() -> None:
+        with made.begin() as session:
+            session.merge(Mug(key=key()))
+
+    def let_go() -> None:
+        with made.begin() as session:
+            session.execute(sa.delete(Mug).where(Mug.key == key()))
+
+    def state(_: object) -> int:
+        with made() as session:
+            return session.scalar(sa.select(sa.func.count(Mug.key))) or 0
+
+    def run(_: object) -> SagaAssembler:
+        saga = SagaAssembler.saga()
+        return saga.operation(hold, let_go, name="hold").operation(hold, let_go, name="more")
+
+    explored = explore(run, world=world, state=state)
+    assert explored.schedules > 60
+    with pytest.raises(AssertionError, match="compensated, but the world is 1, expected 0"):
+        explore(lambda _: SagaAssembler.saga().operation(hold), world=world, state=state)
+    engine.dispose()
+
+
+# --- asyncio ----------------------------------------------------------------------------------
+
+
+def test_coroutine_functions_wait_in_no_time() -> None:
+    """Half a minute in each call, and requests of a client that is awaited."""
+    began = time.monotonic()
+
+    @contextmanager
+    def world() -> Iterator[Held]:
+        held: Held = set()
+        transport = AsyncSagaTransport(httpx.MockTransport(answering(held, httpx)))
+        client.append(httpx.AsyncClient(transport=transport))
+        yield held
+
+    client: list[httpx.AsyncClient] = []
+
+    async def charge() -> None:
+        await asyncio.sleep(30)
+        await client[-1].post("http://bank.test/", content=key())
+
+    async def refund() -> None:
+        await asyncio.sleep(30)
+        await client[-1].delete(f"http://bank.test/{key()}")
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as group:
+            with request_name("a"):
+                group.create_task(client[-1].post("http://vans.test/", content=key()))
+            with request_name("b"):
+                group.create_task(client[-1].post("http://cars.test/", content=key()))
+
+    async def neither() -> None:
+        for host in ("vans", "cars"):
+            await client[-1].delete(f"http://{host}.test/{key()}")
+
+    def run(_: object) -> SagaAssembler:
+        saga = SagaAssembler.saga()
+        return saga.operation(charge, refund, timeout=45).operation(both, neither)
+
+    explored = explore(run, world=world, state=sorted)
+
+    assert explored.schedules > 100
+    assert time.monotonic() - began < 30 * 60
