@@ -31,6 +31,23 @@ Execute = Callable[..., Any]
 MODULES = ["depot"]
 
 
+@pytest.mark.parametrize("before", [(), ("a",)])
+def test_a_failure_with_nothing_to_undo_is_on_record(
+    execute: Execute, journal: Journal, before: tuple[str, ...]
+) -> None:
+    """Before the caller hears of it: recovery would call again what the caller knows has failed."""
+    depot.behaviour["b"] = fail(ValueError("no"))
+    saga = SagaAssembler.saga()
+    for name in (*before, "b"):
+        saga.operation((do, name), name=name, after=before if name == "b" else ())
+
+    with pytest.raises(SagaException):
+        execute(saga, journal=journal, saga_id="x")
+
+    assert status(journal) is SagaStatus.COMPENSATED
+    assert recover(journal) == []
+
+
 def test_a_chain_of_n_operations_is_n_plus_one_rows(execute: Execute, journal: Journal) -> None:
     """Each intent shares a row with the result before it, and the last one with the end."""
     results = execute(chain("a", "b", "c"), journal=journal, saga_id="x")

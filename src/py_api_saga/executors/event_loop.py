@@ -235,7 +235,13 @@ class _Driver:
         if self.arrived is not None:
             self.arrived.clear()
         self.run.look()
-        return self.run.execution.rolling is not self._is_backward
+        return self._is_for_another
+
+    @property
+    def _is_for_another(self) -> bool:
+        """Whether another task goes on; what has ended by that is written down in this one."""
+        execution = self.run.execution
+        return execution.rolling is not self._is_backward and not execution.at_rest
 
     def close(self) -> bool:
         """Hear nothing more here; the run is closed by whoever awaits this."""
@@ -496,7 +502,7 @@ class _AtOnce(_Driver):
             self._ended.popleft()
         if self._problem is not None:
             raise self._problem
-        return self.run.execution.rolling is not self._is_backward
+        return self._is_for_another
 
     def close(self) -> bool:
         """Hear nothing more, unless an interrupt came at the edge of the last task."""
