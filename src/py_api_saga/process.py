@@ -1,4 +1,4 @@
-"""A lock that the child of a fork has for itself.
+"""What is this process's own: its name among others, and locks that the child of a fork has anew.
 
 A fork copies who holds a lock, but not the thread that would release it. Python's hooks around a
 fork are for `os.fork` alone: uWSGI forks in C, and nothing of ours runs. So whoever takes such a
@@ -9,6 +9,19 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any, Final
+
+from py_api_saga.release import VERSION
+
+# What this machine is called; a name that is not valid Unicode could not be written down.
+HOST: Final = (
+    (os.uname().nodename if hasattr(os, "uname") else "").encode(errors="replace").decode()
+)
+
+
+def identity() -> dict[str, Any]:
+    """Name this process for whoever reads a journal: its `host`, `pid`, and `version` of this."""
+    return {"host": HOST, "pid": os.getpid(), "version": VERSION}
 
 
 class OwnLock:

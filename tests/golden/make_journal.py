@@ -1,9 +1,10 @@
 """Write a journal into this folder: sagas in every state, for all later versions to read.
 
-    PYTHONPATH=tests/golden python tests/golden/make_journal.py tests/golden/journal.1.db
+    PYTHONPATH=tests/golden python tests/golden/make_journal.py tests/golden/journal.1.facts.db
 
-A file that was written by a released version is kept for ever and never written again: when the
-format changes, a new one is made beside it.
+There are two: `journal.1.db` is from before entries had facts. What a released version wrote is
+kept for ever and never written again: when the format changes, a new one is made beside
+it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ from typing import Any
 import golden_shop
 from golden_shop import Parcel, Size, ask, do, is_busy, pair, undo
 
-from py_api_saga import JournalError, Retry, SagaAssembler, SagaException, recover, result_of
+from py_api_saga import (
+    JournalError,
+    Retry,
+    SagaAssembler,
+    SagaException,
+    process,
+    recover,
+    result_of,
+)
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Change, Create
 from py_api_saga.repair import again, purge
@@ -74,7 +83,8 @@ def everything() -> SagaAssembler:
 
 
 def main(path: str) -> None:
-    """Write it."""
+    """Write it, on a machine of this name."""
+    process.HOST = "warehouse-1"  # type: ignore[misc]  # what it is called says where it was made
     Path(path).unlink(missing_ok=True)
     journal = SQLiteJournal(path, modules=["golden_shop"], journal_mode="delete")
     pair().orchestrator_execute(journal=journal, saga_id="completed")

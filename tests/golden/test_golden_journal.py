@@ -22,9 +22,10 @@ from world import unmeasured
 from py_api_saga import SagaConflict, SagaException, SagaStatus, SagaStuck, Status, recover
 from py_api_saga.definition import Results
 from py_api_saga.journal import SQLiteJournal
+from py_api_saga.story.saga import read
 
 HERE = Path(__file__).parent
-GOLDEN = HERE / "journal.1.db"
+PLAIN, WITH_FACTS = HERE / "journal.1.db", HERE / "journal.1.facts.db"
 STATUSES = {
     "completed": SagaStatus.COMPLETED,
     "everything": SagaStatus.COMPLETED,
@@ -41,11 +42,18 @@ STATUSES = {
 }
 
 
+@pytest.fixture(params=[PLAIN, WITH_FACTS], ids=["plain", "with facts"])
+def golden(request: pytest.FixtureRequest) -> Path:
+    """Each golden journal."""
+    file: Path = request.param
+    return file
+
+
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A copy of the golden journal."""
+def path(golden: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
     copy = tmp_path / "journal.db"
-    shutil.copyfile(GOLDEN, copy)
+    shutil.copyfile(golden, copy)
     return copy
 
 
@@ -79,12 +87,12 @@ def assert_same(one: Any, other: Any) -> None:
             assert_same(getattr(one, field.name), getattr(other, field.name))
 
 
-def test_every_saga_stands_as_it_was_left(journal: SQLiteJournal) -> None:
+def test_every_saga_stands_as_it_was_left(golden: Path, journal: SQLiteJournal) -> None:
     """One of each status, and of each way to be open."""
     found = {saga_id: journal.find(saga_id) for saga_id in STATUSES}
 
     assert {name: seen and seen.status for name, seen in found.items()} == STATUSES
-    assert len(ask(GOLDEN, "SELECT 1 FROM saga")) == len(STATUSES)
+    assert len(ask(golden, "SELECT 1 FROM saga")) == len(STATUSES)
 
 
 def test_a_completed_saga_gives_its_results_again(journal: SQLiteJournal) -> None:
@@ -192,9 +200,9 @@ def test_a_purged_saga_is_remembered(journal: SQLiteJournal) -> None:
         everything().choreography_execute(journal=journal, saga_id="purged")
 
 
-def test_the_views_answer(path: Path, journal: SQLiteJournal) -> None:
+def test_the_views_answer(golden: Path, path: Path, journal: SQLiteJournal) -> None:
     """For a person with nothing but sqlite3, before and after it was opened by this version."""
-    for file in (GOLDEN, path):
+    for file in (golden, path):
         assert ask(file, "SELECT saga_id, status, tries FROM needs_attention") == [
             ("stuck", "stuck", 0),
             ("parked", "stuck", 1),
@@ -212,12 +220,14 @@ def test_the_views_answer(path: Path, journal: SQLiteJournal) -> None:
     assert journal.find("stuck") is not None
 
 
-def test_opening_it_leaves_its_version_as_it_is(path: Path, journal: SQLiteJournal) -> None:
+def test_opening_it_leaves_its_version_as_it_is(
+    golden: Path, path: Path, journal: SQLiteJournal
+) -> None:
     """The version that wrote it can read it again."""
     recover(journal)
 
     for pragma, number in (("application_id", 0x73616761), ("user_version", 1)):
-        assert ask(path, f"PRAGMA {pragma}") == ask(GOLDEN, f"PRAGMA {pragma}") == [(number,)]
+        assert ask(path, f"PRAGMA {pragma}") == ask(golden, f"PRAGMA {pragma}") == [(number,)]
 
 
 def test_the_script_writes_such_a_journal(tmp_path: Path) -> None:
@@ -231,5 +241,32 @@ def test_the_script_writes_such_a_journal(tmp_path: Path) -> None:
     )
 
     query = "SELECT saga_id, name, status, owner, epoch, tries, digest FROM saga ORDER BY number"
-    assert ask(made, query) == ask(GOLDEN, query)
+    assert ask(made, query) == ask(PLAIN, query) == ask(WITH_FACTS, query)
+    told = "SELECT saga, n, json_extract(value, '$[0]', '$[1]', '$[2]', '$[3]', '$[4]') "
+    told += "FROM entry, json_each(body) WHERE n > 1 ORDER BY saga, n, key"
+    assert ask(made, told) == ask(WITH_FACTS, told) == ask(PLAIN, told)
     assert [file.name for file in tmp_path.iterdir()] == ["made.db"]
+
+
+def test_what_was_written_down_of_calls_and_processes_is_shown(tmp_path: Path) -> None:
+    """Where there is something; a file from before has nothing, and says nothing."""
+    copies = {golden: tmp_path / golden.name for golden in (PLAIN, WITH_FACTS)}
+    stories = {}
+    for golden, copy in copies.items():
+        shutil.copyfile(golden, copy)
+        with SQLiteJournal(copy).reader() as view:
+            stories[golden] = [read(view, name) for name in STATUSES if name != "purged"]
+
+    for story in stories[PLAIN]:
+        assert story.process is None
+        assert {(line.began, line.took, line.process) for line in story.lines} <= {(None,) * 3}
+    for story in stories[WITH_FACTS]:
+        assert story.process is not None
+        assert (story.process.host, story.process.version) == ("warehouse-1", "0.1.0")
+        ended = [line for line in story.lines if line.kind in ("succeeded", "failed")]
+        assert all(line.took is not None and line.waited is not None for line in ended)
+        since = [(line.began or 0) - story.seen.created for line in ended]
+        assert all(
+            0 <= begin < line.at - story.seen.created + 1e-6
+            for begin, line in zip(since, ended, strict=True)
+        )

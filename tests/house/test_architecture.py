@@ -18,7 +18,7 @@ SOURCE = Path(py_api_saga.__file__).parent
 # From the ground up. A module imports only from the rows below its own: also inside a function,
 # where an import comes late but binds just as much, and for the type checker only.
 HOUSE = (
-    ("kinds", "clock", "chance"),
+    ("kinds", "clock", "chance", "release"),
     ("interrupts",),
     (
         "status",
@@ -60,7 +60,12 @@ HOUSE = (
     ("executors.event_loop",),
     ("journal.reentry", "journal.prefixes"),
     # How a saga is written.
-    ("journal.format", "journal.format.functions", "journal.format.json_text"),
+    (
+        "journal.format",
+        "journal.format.facts",
+        "journal.format.functions",
+        "journal.format.json_text",
+    ),
     ("journal.format.tagging",),
     ("journal.format.untagging",),
     ("journal.changes",),

@@ -103,9 +103,12 @@ def typed(name: str) -> list[str]:
     return [name, *more.get(name, ids)]
 
 
+_MEASURED = re.compile(r" \((?:\S+ m?s(?:, written down \S+ m?s later)?|process \d+ on \S*)\)$")
+
+
 def happened(said: str) -> list[tuple[str, ...]]:
-    """Give the timeline in what `saga show` says, without the times."""
-    lines = said.split("timeline\n")[1].splitlines()
+    """Give the timeline in what `saga show` says, without times, lengths and processes."""
+    lines = [_MEASURED.sub("", line) for line in said.split("timeline\n")[1].splitlines()]
     return [tuple(re.split(r" {2,}", line.strip(), maxsplit=2)[1:]) for line in lines]
 
 

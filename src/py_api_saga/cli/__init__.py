@@ -11,8 +11,8 @@ from pathlib import Path
 
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.commands import Project, make_parser
-from py_api_saga.cli.version import installed
 from py_api_saga.exceptions import SagaError
+from py_api_saga.release import VERSION
 from py_api_saga.wording import in_line
 
 
@@ -65,7 +65,7 @@ def _run(argv: Sequence[str] | None, project: Project | None) -> int:
     parser = make_parser(project)
     arguments = parser.parse_args(argv)
     if arguments.version:
-        sys.stdout.write(f"saga {installed()}\n")
+        sys.stdout.write(f"saga {VERSION}\n")
         return 0
     if arguments.run is None:
         parser.print_help(sys.stderr)

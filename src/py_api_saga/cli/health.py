@@ -12,13 +12,13 @@ from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.cli.renewing import new_owners
-from py_api_saga.cli.version import installed
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.changes import OPEN, PATIENCE, Summary
 from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.health import Health
 from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.lasting import View
+from py_api_saga.release import VERSION
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.attention import MANY, attention
 from py_api_saga.story.detail import holder_as_json
@@ -84,7 +84,7 @@ def examine(journal: View) -> tuple[Health, dict[str, Any]]:
             health.damage.append(str(error))
     found: dict[str, Any] = {
         "journal": journal.place,
-        "library": installed(),
+        "library": VERSION,
         "python": platform.python_version(),
         **health.facts,
         **health._asdict(),

@@ -10,7 +10,9 @@ from py_api_saga.cli.opening import command, to_read
 from py_api_saga.cli.printing import table, write, write_json, write_page
 from py_api_saga.story.detail import call_words, headlines, in_full, picture
 from py_api_saga.story.saga import read
-from py_api_saga.story.words import shown_words
+from py_api_saga.story.words import shown_words, span
+
+_WAITED = 0.05  # seconds from the end of a call to its row of which it is worth to speak
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -80,6 +82,18 @@ def _write_timeline(saga: dict[str, Any]) -> None:
         return
     write("", "timeline")
     rows = [
-        [f"  {line['at']}", line["operation"] or "-", line["says"]] for line in saga["timeline"]
+        [f"  {line['at']}", line["operation"] or "-", line["says"] + _known(line)]
+        for line in saga["timeline"]
     ]
     write(*table(rows))
+
+
+def _known(line: dict[str, Any]) -> str:
+    """Say of the end of a call how long it took, and of what a process begins which one it is."""
+    if (process := line["process"]) is not None:
+        return f" (process {process['pid']} on {process['host']})"
+    if line["took"] is None:
+        return ""
+    waited = line["waited"]
+    late = f", written down {span(waited)} later" if waited >= _WAITED else ""
+    return f" ({span(line['took'])}{late})"

@@ -25,7 +25,7 @@ from py_api_saga.exceptions import (
 )
 from py_api_saga.execution import Execution
 from py_api_saga.executors.around import surround
-from py_api_saga.executors.attempt import attempt
+from py_api_saga.executors.attempt import clocked
 from py_api_saga.executors.driving import change, executor, seen
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
@@ -324,7 +324,7 @@ def _outlasting(run: DurableRun) -> Iterator[Change]:
                 elif turn == WAIT:
                     run.pause()
                 else:
-                    run.tell(attempt(run, turn[0]))
+                    run.tell(clocked(run, turn[0]))
         except GeneratorExit:  # nobody goes on
             raise
         except BaseException as interrupt:  # noqa: BLE001 - raised again by `finish`

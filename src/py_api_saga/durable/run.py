@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
+from py_api_saga import clock
 from py_api_saga.definition import Definition, Results
 from py_api_saga.durable.recorder import Recorder
 from py_api_saga.entries import (
@@ -14,6 +15,7 @@ from py_api_saga.entries import (
     HAPPENED,
     STARTED,
     SUCCEEDED,
+    Attempt,
     Entry,
     Setback,
     attempt_of,
@@ -29,10 +31,12 @@ from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.executors.around import surround
 from py_api_saga.executors.run import Run, put_behind
 from py_api_saga.journal.changes import Append, Change, Create, SagaExistsError, latest
-from py_api_saga.journal.format.entries import write_entry
+from py_api_saga.journal.format.entries import span_text, write_entry
 from py_api_saga.journal.format.functions import NotStorableError
+from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.log import complain
 from py_api_saga.observer import Observer
+from py_api_saga.process import identity
 from py_api_saga.status import SagaStatus
 
 # Set while a saga that is on record is gone on with, also for what its operations call: the loop
@@ -62,10 +66,11 @@ class DurableRun(Run):
     """
 
     __slots__ = (
-        "_begun", "_is_refused", "_is_resumed", "_standing", "_texts", "_unanswered", "_unmade",
-        "_upto", "_written", "lets_go", "lost", "pending", "recorder", "times", "trace",
-        "unready",
+        "_begun", "_held", "_is_named", "_is_refused", "_is_resumed", "_spans", "_standing",
+        "_texts", "_unanswered", "_unmade", "_upto", "_written", "lets_go", "lost", "pending",
+        "recorder", "times", "trace", "unready",
     )  # fmt: skip
+    keeps_time = True
 
     def __init__(
         self,
@@ -89,6 +94,12 @@ class DurableRun(Run):
         # By what an entry speaks of. None while a call runs: there may be many, and an empty dict
         # takes 64 bytes.
         self._texts: dict[tuple[Any, ...], str] | None = None
+        # By attempt: when it began, seconds since 1970, and how many it took.
+        self._spans: dict[Attempt, tuple[float, float]] = {}
+        self._held: dict[Attempt, tuple[float, float]] | None = None  # those that begin anew
+        self._is_named = (
+            recorder.claim is None
+        )  # the definition names this process, or an entry has
         self.lost: SagaError | None = None
         self.unready: BaseException | None = None
         self.times: Sequence[float] = ()
@@ -135,6 +146,29 @@ class DurableRun(Run):
                 return at
         return super()._since(i)
 
+    # --- time -----------------------------------------------------------------------------------
+
+    def begins(self) -> tuple[float, float]:
+        """Note that a call begins, by the clock of the journal, and by one that nobody sets."""
+        return self.recorder.journal.lately(), clock.monotonic()
+
+    def begins_anew(self, intent: Entry) -> None:
+        """Note that a call which was held up begins, just now."""
+        self._held = (self._held or {}) | {attempt_of(intent): self.begins()}
+
+    def ended(self, intent: Entry, began: tuple[float, float]) -> None:
+        """Note that a call has ended, just now."""
+        attempt = attempt_of(intent)
+        at, since = began if self._held is None else self._held.pop(attempt, began)
+        self._spans[attempt] = at, clock.monotonic() - since
+
+    def _span_of(self, entry: Entry) -> str:
+        """Write down when the call began whose end an entry says, and its length, if known."""
+        span, claim = self._spans.get(attempt_of(entry)), self.recorder.claim
+        if span is None or claim is None or not claim.created:
+            return ""
+        return span_text(claim.created, *span)
+
     # --- what an executor tells -----------------------------------------------------------------
 
     def tell(self, entry: Entry) -> None:
@@ -165,13 +199,13 @@ class DurableRun(Run):
         what, i, kind, attempt, generation, value = entry
         values = self.recorder.values
         try:
-            text = write_entry(entry, values)
+            text = write_entry(entry, values, self._span_of(entry))
         except NotStorableError as error:
             name = self.name_of(i)
             message = f"the result of the {kind} of {name!r} cannot be kept: {error}"
             entry = unstored(entry, value, TypeError(message))
             what = what_of(entry)
-            text = write_entry(entry, values)
+            text = write_entry(entry, values, self._span_of(entry))
         if self._texts is None:
             self._texts = {}
         self._texts[what, i, kind, attempt, generation] = text
@@ -266,14 +300,18 @@ class DurableRun(Run):
         if len(entries) == self._written and status is self._standing and claim is not None:
             return False
         self._upto = len(entries)
-        lines, texts = [], self._texts or {}
+        lines: list[str] = []
+        texts = self._texts or {}
         for entry in entries[self._written :]:
             what, i, kind, attempt, generation, _ = entry
-            if what is STARTED:
+            if not (self._is_named or lines):
+                lines.append(write_entry(entry, recorder.values, dumps(identity())))
+            elif what is STARTED:
                 lines.append(f'["started",{i},"{kind}",{attempt},{generation}]')
             else:
                 text = texts.get((what, i, kind, attempt, generation))
-                lines.append(text or write_entry(entry, recorder.values))
+                lines.append(text or write_entry(entry, recorder.values, self._span_of(entry)))
+                self._spans.pop(attempt_of(entry), None)
         self._texts = None
         if claim is None:  # if all is over already, the next change says so
             body = f"{','.join([recorder.head[:-1], *lines])}]"
@@ -284,6 +322,7 @@ class DurableRun(Run):
             changed = None if status is self._standing else status
             self.pending = Append(claim, f"[{','.join(lines)}]", changed)
             self._standing = status
+            self._is_named |= bool(lines)
         return True
 
     @property

@@ -282,6 +282,7 @@ class Surrounded:
         if gate is not None and not gate.is_open(run):
             passage.moment, passage.theirs = HELD, None
             gate.wait(run)
+            run.begins_anew(intent)
             passage.moment = CALLING
         passage.theirs = function
         value = function(*args, **keywords)
@@ -300,6 +301,7 @@ class Surrounded:
         if gate is not None and not gate.is_open(run):
             passage.moment, passage.theirs = HELD, None
             await gate.await_(run)
+            run.begins_anew(intent)
             passage.moment = CALLING
         passage.theirs = _coroutine(function)
         value = await function(*args, **keywords)

@@ -103,6 +103,24 @@ def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
         del problem  # it knows this frame, and must not be known by it
 
 
+def clocked(run: Run, intent: Entry, until: float | None = None) -> Entry:
+    """Like `attempt`, in a run that keeps time: note when the call begins, and when it has ended.
+
+    One that gets a thread of its own comes here once more, in that.
+    """
+    if until is None and run.operations[index_of(intent)].policy.timeout is not None:
+        return attempt(run, intent)
+    began = run.begins()
+    entry = attempt(run, intent, until)
+    run.ended(intent, began)
+    return entry
+
+
+def attempting(run: Run) -> Callable[..., Entry]:
+    """Give what makes the calls of a run: what keeps no time costs nothing where nobody asks."""
+    return clocked if run.keeps_time else attempt
+
+
 def running(run: Run, intent: Entry, until: float | None) -> CurrentOperation:
     """Give the operation that is running, as the code that it calls sees it."""
     return Running(run, intent, until)
@@ -378,7 +396,7 @@ def _not_begun(run: Run, intent: Entry, error: BaseException) -> Entry:
 def attempt_safely(run: Run, intent: Entry, until: float | None = None) -> Entry:
     """Attempt a call, and say what came of it whatever is raised: else nobody would hear of it."""
     try:
-        return attempt(run, intent, until)
+        return attempting(run)(run, intent, until)
     except BaseException as error:  # noqa: BLE001 - of this library's own code
         complain("an attempt ended without a result", error=error)
         kind = kind_of(intent)

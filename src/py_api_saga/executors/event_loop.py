@@ -32,7 +32,7 @@ from py_api_saga.entries import (
 from py_api_saga.executors import driving
 from py_api_saga.executors.around import Surrounded
 from py_api_saga.executors.attempt import (
-    attempt,
+    attempting,
     judged,
     judged_by,
     meant,
@@ -532,7 +532,9 @@ class _AtOnce(_Driver):
             self._watch()
 
 
-async def _attempt(run: Run, intent: Entry, task: asyncio.Task[Any] | None) -> Entry:
+async def _attempt(  # noqa: C901, PLR0912 - a coroutine more takes room in each call
+    run: Run, intent: Entry, task: asyncio.Task[Any] | None
+) -> Entry:
     """Make one call, in this task, and say what came of it."""
     # Few variables: each takes room in each call that runs, and there may be many.
     _, i, kind, _, _, _ = intent
@@ -549,6 +551,7 @@ async def _attempt(run: Run, intent: Entry, task: asyncio.Task[Any] | None) -> E
     function, args, keywords, _, _ = call
     value: Any = _NOT_YET
     called: object = None
+    began = run.begins() if run.keeps_time else None
     try:
         if call[NEEDS]:
             args, keywords = filled(run, operation, i, call)
@@ -567,7 +570,11 @@ async def _attempt(run: Run, intent: Entry, task: asyncio.Task[Any] | None) -> E
             raise
         problem = error
     else:
+        if began is not None:
+            run.ended(intent, began)
         return read_answer(intent, value) if kind == ASK else succeeded(intent, value)
+    if began is not None and called is not None:
+        run.ended(intent, began)
     try:
         return _judged(run, intent, problem, scope, called)  # out here, as in `attempt`
     finally:
@@ -614,7 +621,7 @@ def _destroyed(task: asyncio.Task[Any] | None) -> bool:
 async def _attempt_in_thread(run: Run, intent: Entry) -> Entry:
     """Make a call in a thread; a cancellation stops the saga, but not the thread."""
     if not run.is_elsewhere:
-        return attempt(run, intent)
+        return attempting(run)(run, intent)
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Entry] = loop.create_future()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from py_api_saga.current import current
 from py_api_saga.definition import Results
 from py_api_saga.entries import SUCCEEDED
-from py_api_saga.executors.attempt import attempt
+from py_api_saga.executors.attempt import attempt, attempting
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 
@@ -34,13 +34,14 @@ def execute(run: Run) -> Results:
 
 def make_calls(run: Run) -> None:
     """Make every call that is ready, and wait for those that will be."""
+    make = attempting(run)
     for turn in turns(run):
         if turn == WRITE:
             run.write()
         elif turn == WAIT:
             run.pause()
         else:
-            run.tell(attempt(run, turn[0]))
+            run.tell(make(run, turn[0]))
 
 
 def _made_at_once(run: Run) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Never
+from typing import Any, ClassVar, Never
 
 from py_api_saga import chance, clock
 from py_api_saga.calls import IS_ASYNC
@@ -103,6 +103,7 @@ class Run:
         passages: By attempt that has not ended well, how far it has come through that.
         is_elsewhere: Its plain functions are called in threads of ours.
         witness: What sees it, and hears what came of each call (`driving.Witness`), or None.
+        keeps_time: It is to know when its calls begin, and how long they take: see `begins`.
     """
 
     __slots__ = (
@@ -111,6 +112,7 @@ class Run:
         "is_elsewhere", "label", "left", "name", "notes", "observers", "operations", "passages",
         "plain", "witness",
     )  # fmt: skip
+    keeps_time: ClassVar = False
 
     def __init__(
         self,
@@ -282,6 +284,18 @@ class Run:
     def has_noted(self, intent: Entry) -> bool:
         """Tell whether an attempt has noted a request that was not refused; asked at its end."""
         return self.notes is not None and bool(self.notes.pop(intent, None))
+
+    def begins(self) -> Any:
+        """Note that a call begins, just now, and give what `ended` takes; only if it keeps time."""
+        raise NotImplementedError  # pragma: no cover - a run in memory does not
+
+    def begins_anew(self, intent: Entry) -> None:
+        """Note that a call which was held up begins just now, not when `begins` was asked."""
+        raise NotImplementedError  # pragma: no cover - as above
+
+    def ended(self, intent: Entry, began: Any) -> None:
+        """Note that a call has ended, just now, however that was; from any thread."""
+        raise NotImplementedError  # pragma: no cover - as above
 
     # --- around its calls -----------------------------------------------------------------------
 

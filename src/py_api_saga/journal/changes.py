@@ -91,12 +91,14 @@ class Claim:
         rows: How many of its rows are durable.
         over: Nothing may be written under it any more.
         before: The saga as it was when it was claimed; None if this claim began it.
+        created: When the saga was, seconds since 1970, by the journal's clock; 0 until it is there.
         void: It came to nothing: to leave it puts back `tries`, `due` and `changed` of before.
         barred: `waiting` does not give the saga to this process again, once it is left.
     """
 
     __slots__ = (
-        "barred", "before", "epoch", "number", "over", "owner", "rows", "saga_id", "void",
+        "barred", "before", "created", "epoch", "number", "over", "owner", "rows", "saga_id",
+        "void",
     )  # fmt: skip
 
     def __init__(self, saga_id: str) -> None:
@@ -106,6 +108,7 @@ class Claim:
         self.epoch = 1
         self.over = self.void = self.barred = False
         self.before: Summary | None = None
+        self.created = 0.0
 
 
 class Change:

@@ -21,6 +21,7 @@ from py_api_saga.journal.changes import (
     Summary,
     Take,
     in_progress,
+    milliseconds,
 )
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sealing import check_codec
@@ -106,7 +107,7 @@ class MemoryJournal:
             raise SagaExistsError(f"there is a saga {claim.saga_id!r}")
         self._number += 1
         claim.number = self._numbers[claim.saga_id] = self._number
-        claim.rows = 1
+        claim.rows, claim.created = 1, milliseconds(now) / 1000
         claim.epoch = claim.owner = int(change.driven)
         claim.over = not change.driven
         summary = Summary(
@@ -153,7 +154,7 @@ class MemoryJournal:
         saga.driver = claim
         claim.number, claim.owner, claim.epoch = seen.number, _OWNER, seen.epoch + 1
         claim.rows = len(saga.rows)
-        claim.before = now
+        claim.before, claim.created = now, milliseconds(now.created) / 1000
         saga.summary = now._replace(
             owner=_OWNER,
             epoch=claim.epoch,
@@ -215,6 +216,10 @@ class MemoryJournal:
             return {n: list(self._sagas[n].rows) if n in self._sagas else [] for n in numbers}
 
     def now(self) -> float:
+        """Tell the time, seconds since 1970."""
+        return clock.time()
+
+    def lately(self) -> float:
         """Tell the time, seconds since 1970."""
         return clock.time()
 

@@ -139,6 +139,12 @@ class Journal(Vocabulary, Protocol):
         (whether it is due, past its deadline, too long in doubt) they decide by this one.
         """
 
+    def lately(self) -> float:
+        """Tell the same time at once, by what was found of that clock last; asks nobody.
+
+        For whoever writes down when something was, and decides nothing by it.
+        """
+
     def waiting(self, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first.
 

@@ -9,6 +9,7 @@ from py_api_saga.entries import Entry, abort, recovered
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN, Row, Summary
+from py_api_saga.journal.format.facts import Process, process_in, process_of, span_of
 from py_api_saga.journal.format.sagas import (
     NOTE,
     PARKED,
@@ -47,12 +48,34 @@ class Source(Vocabulary, Protocol):
 
 
 class Line(NamedTuple):
-    """One thing that was written down: an entry of the machine, or what is none."""
+    """One thing that was written down: an entry of the machine, or what is none.
+
+    Attributes:
+        at: When its row was, seconds since 1970.
+        kind: The entry's, NOTE or PARKED.
+        entry: None if it is none.
+        says: What a note says.
+        began: Of the end of a call: when it began, seconds since 1970 by the journal's clock; None
+            if nobody has written that down.
+        took: How many seconds it took; None in the same case.
+        process: Of the first entry of a process that goes on with what another has left: which it
+            is; None if that is not on record.
+    """
 
     at: float
-    kind: str  # the entry's, NOTE or PARKED
+    kind: str
     entry: Entry | None
-    says: dict[str, Any]  # what a note says
+    says: dict[str, Any]
+    began: float | None = None
+    took: float | None = None
+    process: Process | None = None
+
+    @property
+    def waited(self) -> float | None:
+        """How many seconds the end of the call had to wait for its row, if that is known."""
+        if self.began is None or self.took is None:
+            return None
+        return max(0.0, self.at - self.began - self.took)
 
 
 class Story(NamedTuple):
@@ -79,6 +102,11 @@ class Story(NamedTuple):
     execution: Execution | None = None
     lines: tuple[Line, ...] = ()
     fault: str | None = None
+
+    @property
+    def process(self) -> Process | None:
+        """The process that has written the saga down, and begun it if it was not only started."""
+        return None if self.recorded is None else process_in(self.recorded.tree)
 
     @property
     def waits_for(self) -> str | None:
@@ -150,11 +178,15 @@ def fold(rows: Sequence[Row], values: Trees) -> tuple[Recorded, Execution, tuple
     entries = iter(recorded.entries)
     lines = []
     _, written = read_lines(rows)
-    for at, (kind, *rest) in written:
+    for at, line in written:
+        kind = line[0]
         if kind in (NOTE, PARKED):
-            lines.append(Line(at, kind, None, rest[0]))
+            lines.append(Line(at, kind, None, line[1]))
         else:
-            lines.append(Line(at, kind, next(entries), {}))
+            began = took = None
+            if (span := span_of(line)) is not None:
+                began, took = rows[0].at + span.begin, span.length
+            lines.append(Line(at, kind, next(entries), {}, began, took, process_of(line)))
     return recorded, execution, tuple(lines)
 
 

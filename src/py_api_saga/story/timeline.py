@@ -27,6 +27,7 @@ from py_api_saga.entries import (
     kind_of,
     value_of,
 )
+from py_api_saga.journal.format.facts import Process
 from py_api_saga.journal.format.sagas import NOTE, awaited
 from py_api_saga.journal.format.values import Values
 from py_api_saga.status import MISSING
@@ -39,16 +40,23 @@ if TYPE_CHECKING:
 def timeline(story: Story, *, whole: bool) -> list[dict[str, Any]]:
     """List what happened, in order, as JSON has it; values as their types, unless whole.
 
-    Each has `at`, `what`, `operation`, `kind`, `attempt`, `generation` and `says`; what speaks of
-    no call has None for the last four but `says`. Empty if the details were purged.
+    Each has `at`, `what`, `operation`, `kind`, `attempt`, `generation`, `began`, `took` and
+    `waited` (seconds), `process` and `says`; all but the first two and the last are None where
+    they are not known, or there is nothing to know. Empty if the details were purged.
     """
     if story.recorded is None:
         return []
     chronicler = Chronicler(story.recorded.definition.names.all(), story.opens, whole=whole)
     operations = plural(len(story.recorded.definition.operations), "operation")
-    begun = {"at": exact(story.seen.created), "what": "defined", "operation": None}
-    begun |= {"kind": None, "attempt": None, "generation": None}
-    happened: list[dict[str, Any]] = [begun | {"says": f"written down: {operations}"}]
+    happened = [
+        {
+            "at": exact(story.seen.created),
+            "what": "defined",
+            **dict.fromkeys(_OF_A_CALL),
+            "process": process_tree(story.process),
+            "says": f"written down: {operations}",
+        }
+    ]
     for line in story.lines:
         kind, attempt, generation = None, None, None
         if line.entry is not None and kind_of(line.entry):
@@ -61,10 +69,22 @@ def timeline(story: Story, *, whole: bool) -> list[dict[str, Any]]:
                 "kind": kind,
                 "attempt": attempt,
                 "generation": generation,
+                "began": None if line.began is None else exact(line.began),
+                "took": line.took,
+                "waited": None if line.waited is None else round(line.waited, 3),
+                "process": process_tree(line.process),
                 "says": chronicler.tell(line),
             }
         )
     return happened
+
+
+_OF_A_CALL = ("operation", "kind", "attempt", "generation", "began", "took", "waited")
+
+
+def process_tree(process: Process | None) -> dict[str, Any] | None:
+    """Give a process as JSON has it."""
+    return None if process is None else process._asdict()
 
 
 class Chronicler:

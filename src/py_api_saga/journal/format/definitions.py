@@ -19,6 +19,7 @@ from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import MAX_VALUE, dumps
 from py_api_saga.journal.format.values import Values
 from py_api_saga.operation import PLAIN, Operation, Policy
+from py_api_saga.process import identity
 from py_api_saga.retry import Retry
 
 # Of a name: the function that it stands for, and whether that is a coroutine function.
@@ -98,6 +99,7 @@ def _head(definition: Definition, plan: Plan) -> dict[str, Any]:
         tree["asyncio"] = True
     if plan.trace is not None:
         tree["trace"] = plan.trace
+    tree |= identity()
     return tree
 
 

@@ -1,6 +1,7 @@
-"""Entries of the machine as JSON: `[what, operation, kind, attempt, generation, value]`.
+"""Entries of the machine as JSON: `[what, operation, kind, attempt, generation, value, facts]`.
 
-A value that is None is left out. The format is described for users in the reference.
+A value that is None is left out, and so are the facts, which only those read who show a saga: see
+`facts`. The format is described for users in the reference.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from py_api_saga import entries as told
 from py_api_saga.entries import KINDS, WORDS, Entry, Kind, Setback, Word
 from py_api_saga.exceptions import RecordedError
+from py_api_saga.journal.changes import milliseconds
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.status import MISSING, Status
 
@@ -17,20 +19,26 @@ if TYPE_CHECKING:
     from py_api_saga.journal.format.values import Values
 
 
-def write_entry(entry: Entry, values: Values) -> str:
+def write_entry(entry: Entry, values: Values, facts: str = "") -> str:
     """Write an entry as JSON text.
+
+    Args:
+        entry: The entry.
+        values: How to write its value.
+        facts: What is known besides of how it came, as JSON text; empty for nothing.
 
     Raises:
         NotStorableError: Its value can't be stored; nothing else of an entry can fail.
     """
     what, i, kind, attempt, generation, value = entry
     head = f'["{what}",{i},"{kind}",{attempt},{generation}'
+    end = f",{facts}]" if facts else "]"
     if what == told.STARTED or value is None:
-        return f"{head}]"
+        return f"{head},null{end}" if facts else f"{head}]"
     tree: Any
     match what:
         case told.SUCCEEDED | told.HAPPENED:
-            return f"{head},{values.write(value)}]"
+            return f"{head},{values.write(value)}{end}"
         case told.FAILED | told.ABORT | told.UNKNOWN | told.NOT_HAPPENED:
             tree = values.write_error(value)
         case told.RETRY:
@@ -49,7 +57,18 @@ def write_entry(entry: Entry, values: Values) -> str:
             tree = bool(value)
         case forgotten:  # pragma: no cover - as the type checker sees
             assert_never(forgotten)
-    return f"{head},{dumps(tree)}]"
+    return f"{head},{dumps(tree)}{end}"
+
+
+def span_text(created: float, began: float, length: float) -> str:
+    """Write down when a call began and how many seconds it took, for `facts.span_of`.
+
+    Args:
+        created: When its saga was, to the millisecond, seconds since 1970.
+        began: When the call began, by the same clock; rounded as journals do with a time.
+        length: Seconds.
+    """
+    return f"[{milliseconds(began) - round(created * 1000)},{round(length * 1000)}]"
 
 
 def read_entry(tree: Any, values: Values, operations: int) -> Entry:

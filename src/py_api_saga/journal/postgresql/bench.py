@@ -32,8 +32,8 @@ from py_api_saga.journal.postgresql.writes import Script, array, texts
 from py_api_saga.journal.reentry import is_held
 from py_api_saga.journal.sql.desk import Desk
 from py_api_saga.journal.sql.group_commit import Batch, GroupCommit, RetiredError
+from py_api_saga.process import HOST
 
-_HOST = os.uname().nodename if hasattr(os, "uname") else ""
 # Changes of one transaction: its statements join what they are given by loops, each with each.
 MOST = 1000
 YIELDS = 4  # times that whoever was woken by the commit before may come into the next one
@@ -271,7 +271,7 @@ class Bench:
         return {
             "owner": self.desk.owner,
             "lease": milliseconds(self.lease.seconds),
-            "host": _HOST,
+            "host": HOST,
             "pid": self.process,
         }
 

@@ -137,7 +137,7 @@ WITH given AS (
   INSERT INTO {p}entry(saga, n, at, body)
   SELECT created.number, 1, created.created, given.body FROM created JOIN given USING (saga_id)
 )
-SELECT saga_id, number FROM created;
+SELECT saga_id, number, created FROM created;
 
 -- name: start
 -- A new saga with its first row, in a transaction of the user's; or what there is, as much of it as tells
@@ -200,7 +200,7 @@ JOIN {p}saga s ON s.number = given.number;
 
 -- name: look_for
 -- The same by id, of those that were not created.
-SELECT saga_id, number, owner, epoch FROM {p}saga WHERE saga_id = ANY(%(ids)s::text[]);
+SELECT saga_id, number, owner, epoch, created FROM {p}saga WHERE saga_id = ANY(%(ids)s::text[]);
 
 -- name: purge
 -- Ended sagas without their rows. Whoever had one, and comes back to life, has it no more.

@@ -26,6 +26,10 @@ class Reads:
         """Tell the time, seconds since 1970, by the clock of the database."""
         return self._server.now()
 
+    def lately(self) -> float:
+        """Tell the same, by what was found of that clock last."""
+        return self._server.lately()
+
     def find(self, saga_id: str) -> Summary | None:
         """Give the summary of a saga, or None if there is none."""
         if "\0" in saga_id:  # PostgreSQL has no such text

@@ -256,6 +256,10 @@ class Server:
             self.read("now")
         return clock.boottime() + self._ahead
 
+    def lately(self) -> float:
+        """Tell the same by what was found last, as by each transaction."""
+        return self.now() if self._asked is None else clock.boottime() + self._ahead
+
 
 def format_problem(version: int, readable_from: int) -> str | None:
     """Say of a journal, by the format that it has, why it can't be used; None if it can."""

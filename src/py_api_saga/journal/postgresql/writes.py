@@ -207,13 +207,13 @@ class Script:
         self._unread = []
         written = {number for (number,) in found.get("append", ())}
         self._unread += [c for c in self._appends if c.claim.number not in written]
-        created: dict[str, int] = dict(found.get("create", ()))
+        created = {saga_id: made for saga_id, *made in found.get("create", ())}
         for create in self._creates:
-            number = created.get(create.claim.saga_id)
-            if number is None:
+            made = created.get(create.claim.saga_id)
+            if made is None:
                 self._unread.append(create)
             else:
-                create.claim.number = number
+                _note_made(create.claim, *made)
         taken = {number for (number,) in found.get("take", ())}
         rows: dict[int, int] = dict(found.get("last_rows", ()))
         for take in self._takes:
@@ -281,14 +281,14 @@ class Script:
         claim, saga_id = change.claim, change.claim.saga_id
         is_ours = id(change) in self._before
         if there is not None:
-            number, owner, epoch = there
+            number, owner, epoch, created = there
             if (
                 is_ours
                 and change.driven
                 and (owner, epoch) == (claim.owner, claim.epoch)
                 and (saga_id, epoch) not in self._left
             ):
-                claim.number = number  # our own commit, which seemed to fail
+                _note_made(claim, number, created)  # our own commit, which seemed to fail
             else:
                 change.error = SagaExistsError(f"there is a saga {saga_id!r}")
         elif is_ours or saga_id in self._unsure:  # a transaction of ours holds the id, till it ends
@@ -310,7 +310,7 @@ class Script:
     def _took(self, change: Take, rows: int | None) -> None:
         claim, seen = change.claim, change.seen
         claim.number, claim.owner, claim.epoch = seen.number, self._owner, seen.epoch + 1
-        claim.before, claim.rows = seen, rows or 0
+        claim.before, claim.rows, claim.created = seen, rows or 0, seen.created
 
     def _judge_purge(self, change: Purge, there: tuple[Any, ...] | None) -> None:
         seen = change.seen
@@ -325,6 +325,10 @@ class Script:
             change.error = in_progress(seen.saga_id)
         else:
             change.error = changed(seen)
+
+
+def _note_made(claim: Claim, number: int, created: int) -> None:
+    claim.number, claim.created = number, created / 1000
 
 
 def _row_of(change: Append) -> int:

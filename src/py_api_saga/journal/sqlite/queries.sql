@@ -69,7 +69,7 @@ SELECT owner, epoch, digest FROM saga WHERE number = ?;
 
 -- name: number_of
 -- What a saga that seems to exist is, and whose.
-SELECT number, owner, epoch FROM saga WHERE saga_id = ?;
+SELECT number, owner, epoch, created FROM saga WHERE saga_id = ?;
 
 -- name: body
 -- What one commit made durable.

@@ -141,6 +141,10 @@ class Reads:
         """Tell the time, seconds since 1970, by the clock of this machine, which is the file's."""
         return clock.time()
 
+    def lately(self) -> float:
+        """Tell the same."""
+        return clock.time()
+
     def find(self, saga_id: str) -> Summary | None:
         """Give the summary of a saga, or None if there is none."""
         found = self._reader().summaries("find", (saga_id,))

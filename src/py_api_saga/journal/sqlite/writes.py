@@ -103,7 +103,7 @@ class RowWriter:
         self, connection: sqlite3.Connection, creates: Sequence[Create], now: int
     ) -> bool:
         for number, change in enumerate(creates, self._next_number(connection)):
-            self._number(change, number)
+            self._number(change, number, now)
         connection.executemany(_CREATE, (self._summary(change, now) for change in creates))
         connection.executemany(
             _FIRST, ((change.claim.number, now, change.body) for change in creates)
@@ -187,12 +187,15 @@ class RowWriter:
         claim = change.claim
         there = connection.execute(QUERIES["number_of"], (claim.saga_id,)).fetchone()
         if there is not None:
-            number, owner, epoch = there
+            number, owner, epoch, created = there
             if number not in _tried(change) or (owner, epoch) != (claim.owner, claim.epoch):
                 raise SagaExistsError(f"there is a saga {claim.saga_id!r}")
-            claim.number = number  # our own commit, which seemed to fail
+            claim.number, claim.created = (
+                number,
+                created / 1000,
+            )  # our own commit, which seemed to fail
             return
-        self._number(change, self._next_number(connection))
+        self._number(change, self._next_number(connection), now)
         connection.execute(_CREATE, self._summary(change, now))
         connection.execute(_FIRST, (claim.number, now, change.body))
 
@@ -277,9 +280,10 @@ class RowWriter:
         number: int = connection.execute(QUERIES["next_number"]).fetchone()[0]
         return max(number, self._high + 1)
 
-    def _number(self, change: Create, number: int) -> None:
+    def _number(self, change: Create, number: int, now: int) -> None:
         claim = change.claim
         claim.number = self._high = number
+        claim.created = now / 1000
         change.tried = (*_tried(change), number)
         claim.owner = self.owner if change.driven else 0
         claim.epoch = int(change.driven)
@@ -297,7 +301,7 @@ class RowWriter:
     def _taken(self, connection: sqlite3.Connection, change: Take) -> None:
         claim, seen = change.claim, change.seen
         claim.number, claim.owner, claim.epoch = seen.number, self.owner, seen.epoch + 1
-        claim.before = seen
+        claim.before, claim.created = seen, seen.created
         claim.rows = self._last_row(connection, seen.number)
 
     def _last_row(self, connection: sqlite3.Connection, number: int) -> int:
