@@ -15,12 +15,12 @@ except ImportError as missing:
     needs = f"it needs OpenTelemetry: pip install 'py-api-saga[otel]' ({missing})"
     raise ImportError(needs) from missing
 
-from py_api_saga.cli.version import installed
 from py_api_saga.contrib.opentelemetry import naming
 from py_api_saga.contrib.opentelemetry.measuring import Meters
 from py_api_saga.contrib.opentelemetry.seeing import Tracing
 from py_api_saga.exceptions import SagaDefinitionError, refused
 from py_api_saga.executors.driving import look_on
+from py_api_saga.release import VERSION
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -78,7 +78,7 @@ def instrument(
                 "or uninstrument() before"
             )
             raise SagaDefinitionError(message)
-        version = installed()
+        version = VERSION
         tracer = trace.get_tracer(naming.SCOPE, version, tracer_provider)
         meters = Meters(metrics.get_meter(naming.SCOPE, version, meter_provider))
         look_on(Tracing(tracer, meters, parent, record_exceptions=record_exceptions))
