@@ -190,9 +190,14 @@ FAULTS: Final[Mapping[str, Fault]] = {
 FIRST: Final = "first "  # begins the kinds of an order, each of which says who is first
 
 
+def is_order(kind: str) -> bool:
+    """Tell whether nothing goes wrong, but another call is first."""
+    return kind.startswith(FIRST)
+
+
 def kind_of(kind: str) -> str:
     """Give the row of a kind: who is first is told by the kind of an order itself."""
-    return "another first" if kind.startswith(FIRST) else kind
+    return "another first" if is_order(kind) else kind
 
 
 def cost(kind: str, place: Place) -> int:
@@ -202,7 +207,7 @@ def cost(kind: str, place: Place) -> int:
 
 def sentence(kind: str, label: str) -> str:
     """Say what happens at a point."""
-    if kind.startswith(FIRST):
+    if is_order(kind):
         label = kind.removeprefix(FIRST)
     return FAULTS[kind_of(kind)].says.format(site=label)
 

@@ -13,7 +13,7 @@ from py_api_saga.executors.driving import standing_in
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.stuck import stuck_words
 from py_api_saga.testing.boundaries import proxied
-from py_api_saga.testing.faults import Place
+from py_api_saga.testing.faults import Place, is_order
 from py_api_saga.testing.keeping import InMemory, OnRecord, is_open
 from py_api_saga.testing.trying import Crash, Driven, EndlessError, Try
 from py_api_saga.testing.wishes import Wishes, deepcopied
@@ -259,6 +259,18 @@ def _looked(trial: Try, states: States | None) -> Went:
         return Went(trial, f"{said}, but {text or 'the check fails'}")
     except Exception as error:  # noqa: BLE001 - of the test's
         return Went(trial, f"{said}, but the check raises {as_text(error, _short)}")
+    return _failed_by_order(trial)
+
+
+def _failed_by_order(trial: Try) -> Went:
+    """Say so if a saga was undone though nothing has gone wrong but which call was first."""
+    for driven in trial.sagas if all(map(is_order, trial.plan.values())) else ():
+        trouble, outcome = driven.run.execution.trouble, driven.run.execution.saga
+        if outcome is not SagaStatus.COMPLETED and trouble is not None and trouble.errors:
+            i = min(trouble.errors)
+            name, error = driven.run.name_of(i), as_text(trouble.errors[i])
+            message = f"{outcome.value}, though only the order is another: {name} raised {error}"
+            return Went(trial, message, name)
     return Went(trial, None)
 
 

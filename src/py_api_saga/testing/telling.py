@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from py_api_saga.entries import Entry, Setback, value_of, what_of
+from py_api_saga.status import SagaStatus
 from py_api_saga.story.words import plural
 from py_api_saga.testing.faults import FAULTS, hint, sentence
-from py_api_saga.testing.going import Went
+from py_api_saga.testing.going import Went, outcome_of
+from py_api_saga.testing.trying import Try
+from py_api_saga.testing.wishes import Site
 
 MOST_SHOWN = 5  # findings
 
@@ -105,10 +108,38 @@ def found(went: Went) -> Finding:
     if plan:
         label, kind, site = plan[-1]
         operation = operation or site.operation or label
-        advice = hint(kind, site.place, label)
+        advice = _unlike_others(trial, label, kind, site) or hint(kind, site.place, label)
     replay = ", ".join(f"{label}:{kind}" for label, kind in trial.plan.items())
     message = went.message or "nothing is wrong"
     return Finding(message, operation, when, told(trial.story), advice, replay)
+
+
+def _unlike_others(trial: Try, label: str, kind: str, site: Site) -> str:
+    """Say what a fault calls for where that is not what it mostly is; else nothing."""
+    if (
+        kind.startswith("crash")
+        and not trial.returned
+        and outcome_of(trial) is SagaStatus.COMPLETED
+    ):
+        return (
+            "what a run does besides its saga is not done by whoever goes on with that: make it an "
+            "operation, or give the saga an id and call again"
+        )
+    driven = next((one for one in trial.sagas if site.operation in one.run.names.all()), None)
+    if site.place != "action" or driven is None:
+        return ""
+    if driven.run.execution.passed and kind == "refuses":
+        return (
+            f"`{label}` comes after the pivot, when nothing is undone any more: it must not "
+            f'refuse; if it never does, say so: without=("{site.name}:refuses",)'
+        )
+    undo = driven.run.operations[site.index].compensation
+    if undo is None and "undo is called" in hint(kind, site.place, label):
+        return (
+            f"`{label}` may have happened, and has no undo: it needs one, or is to be the pivot, "
+            "with an on_doubt= that asks"
+        )
+    return ""
 
 
 def told(story: Sequence[tuple[str, Any]]) -> list[str]:
