@@ -100,6 +100,7 @@ def _run(trial: Try) -> None:
     """Call the test's function, and bring all sagas to their ends, whatever dies meanwhile."""
     _call(trial)
     while True:
+        interrupts = len(trial.interrupts)
         try:
             trial.is_recovering = True
             _recover(trial)
@@ -109,6 +110,8 @@ def _run(trial: Try) -> None:
             continue
         finally:
             trial.is_recovering = False
+        if len(trial.interrupts) > interrupts:
+            continue  # whoever was interrupted as it recovered leaves the rest to others
         if not (trial.has_crashed and any(driven.named for driven in trial.sagas)):
             break
         trial.story.append(("its client calls once more", None))
