@@ -31,11 +31,9 @@ def main() -> int:
         try:
             explored = explore(
                 right.make,
-                world=Shop,
-                state=Shop.ledgers,
                 faults=faults,
                 limit=SHORT if short else LIMIT,
-                **right.told,
+                **{"world": Shop, "state": Shop.ledgers, **right.told},
             )
         except AssertionError as error:
             wrong += 1

@@ -11,6 +11,7 @@ from py_api_saga import NOT_HAPPENED, UNKNOWN, Retry, SagaAssembler, happened
 from py_api_saga.operation import Answer
 
 from .mistakes import retried
+from .over_http import asking, opened
 from .shop import SERVICES, Shop, checkout, key, undone
 
 FOREVER = Retry((ConnectionError, TimeoutError), attempts=30)
@@ -31,7 +32,7 @@ class Right:
     @property
     def is_chain(self) -> bool:
         """Whether one call comes after the other, so that three faults are few enough."""
-        return "how" not in self.told and "services" not in self.told
+        return not {"how", "services", "world"} & {*self.told}
 
 
 def timed(shop: Shop) -> SagaAssembler:
@@ -83,6 +84,7 @@ RIGHT: dict[str, Right] = {
     "a chain": Right(checkout, {}),
     "a chain, undone after a crash": Right(checkout, {"on_crash": "compensate"}),
     "a chain, by service": Right(checkout, {"services": SERVICES}),
+    "a chain, by HTTP": Right(asking, {"world": opened}),
     "at once": Right(checkout, {"how": "choreography"}),
     "tried again": Right(retried, {}),
     "tried again, undone after a crash": Right(retried, {"on_crash": "compensate"}),

@@ -13,7 +13,7 @@ from py_api_saga.testing import explore
 from py_api_saga.testing.faults import FAULTS
 from py_api_saga.testing.telling import BrokenSagaError, Explored, Finding
 
-from . import mistakes, on_record
+from . import mistakes, on_record, over_http
 from .mistakes import MISTAKES, Mistake
 from .right import RIGHT
 from .shop import SERVICES, Shop, checkout
@@ -23,7 +23,7 @@ MOST = 500  # schedules with one fault in a saga of three operations
 
 def explored(make: Callable[[Shop], object], **told: Any) -> Explored:
     """Explore a saga of the shop."""
-    return explore(make, world=Shop, state=Shop.ledgers, **told)
+    return explore(make, **{"world": Shop, "state": Shop.ledgers, **told})
 
 
 def findings_of(run: Callable[[Any], object], **told: Any) -> list[Finding]:
@@ -37,7 +37,7 @@ def findings_of(run: Callable[[Any], object], **told: Any) -> list[Finding]:
 
 def findings(make: Callable[[Shop], object], **told: Any) -> list[Finding]:
     """Explore a saga of the shop, and give what is found."""
-    return findings_of(make, world=Shop, state=Shop.ledgers, **told)
+    return findings_of(make, **{"world": Shop, "state": Shop.ledgers, **told})
 
 
 # --- The mistakes ------------------------------------------------------------------------------
@@ -146,6 +146,7 @@ def forgotten_by_a_deadline(shop: Shop) -> None:
 
 
 TIMED = {"timeout": 5}
+BY_HTTP = {"world": over_http.opened}
 
 
 # By kind of fault, and where it happens: a saga in which that alone, and perhaps a refusal, shows a
@@ -167,6 +168,12 @@ ALONE: Mapping[tuple[str, str], tuple[Callable[[Shop], object], Mapping[str, Any
         mistakes.an_undo_without_a_key,
         {"services": SERVICES, "without": {"undo charge:lost"}},
     ),
+    ("answers-503", "service"): (over_http.an_answer_that_nobody_looks_at, BY_HTTP),
+    ("answers-503", "service of undo"): (over_http.an_undo_that_does_not_look, BY_HTTP),
+    ("answers-504", "service"): (over_http.a_504_that_is_taken_for_a_no, BY_HTTP),
+    ("answers-504", "service of undo"): (over_http.an_undo_without_a_key, BY_HTTP),
+    ("sent-again", "service"): (over_http.a_client_that_sends_again, BY_HTTP),
+    ("sent-again", "service of undo"): (over_http.an_undo_that_is_sent_again, BY_HTTP),
     ("doubt", "action"): (mistakes.an_undo_of_what_must_have_happened, {}),
     ("flaky", "action"): (mistakes.an_action_that_trusts_its_first_attempt, {}),
     ("flaky", "undo"): (mistakes.an_undo_that_trusts_its_first_attempt, {}),
