@@ -389,13 +389,14 @@ class DurableRun(Run):
 
     def _go_on_late(self, entry: Entry) -> None:
         """Note what landed after the end, unless somebody else has gone on with the saga."""
-        if self._claim_again(entry):
+        if self.claim_again(entry):
             try:
                 super()._go_on_late(entry)
             finally:
                 self._leave()
 
-    def _claim_again(self, entry: Entry) -> bool:
+    def claim_again(self, entry: Entry) -> bool:
+        """Claim the saga after its end, for what has landed; tell if nobody else has it."""
         if self.lost is not None:  # nothing can be written; the last straggler gives it back
             trouble = self.execution.trouble
             assert trouble is not None  # noqa: S101 - it knows of the straggler

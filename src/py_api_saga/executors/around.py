@@ -21,7 +21,7 @@ that it is to be left. In one function that calls itself, since there may be any
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
 from typing import Any, Protocol
 
@@ -93,6 +93,18 @@ def put_in(run: Run, operations: Sequence[Operation]) -> None:
         surround(run, run.around)
 
 
+def exchanged(
+    function: Callable[..., Any], another: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Callable[..., Any]:
+    """Put another function in the place of one, inside of what is around it, if something is.
+
+    Args:
+        function: Of a call of a run.
+        another: Makes it, of the one that is called there now.
+    """
+    return function.exchanged(another) if type(function) is Surrounded else another(function)
+
+
 def _surrounded(
     operation: Operation, around: Sequence[Around], gate: Gate | None, where: str
 ) -> Operation:
@@ -140,6 +152,12 @@ class Surrounded:
     ) -> None:
         """Take a call of a kind, and the functions that give its managers, the outermost first."""
         self._call, self._kind, self._around, self._gate = call, kind, around, gate
+
+    def exchanged(self, another: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Surrounded:
+        """Give one that calls another function, which is made of the one that this calls."""
+        function, args, keywords, needs, is_async = self._call
+        call = another(function), args, keywords, needs, is_async
+        return Surrounded(call, self._kind, self._around, self._gate)
 
     def __call__(self) -> Any:
         """Make the call, or give the coroutine that makes it."""

@@ -139,8 +139,14 @@ class OnRecord:
         return driven
 
     def recover(self, driven: Driven) -> None:
-        """Take the saga over, as the next process does."""
-        run = driven.run
+        """Take the saga over, as the next process does; and the one after it, if it is struck."""
+        is_struck = True
+        while is_struck:
+            before = len(self._trial.interrupts)
+            self._take_over(driven.run)
+            is_struck = len(self._trial.interrupts) > before and is_open(driven)
+
+    def _take_over(self, run: Run) -> None:
         assert isinstance(run, DurableRun)  # noqa: S101 - as above
         loop = OwnLoop()
         token = recovering.set((loop, unready))
@@ -149,6 +155,7 @@ class OnRecord:
                 recovery.takeover(run.recorder.journal, run.saga_id, around=run.around)
         finally:
             recovering.reset(token)
+        self._trial.check_alive()  # a takeover does not raise what it has met with
 
     def again(self, driven: Driven, stuck: Sequence[int]) -> bool:
         """Write down that a person has said so."""

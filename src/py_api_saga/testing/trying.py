@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from py_api_saga.calls import FUNCTION, IS_ASYNC
@@ -37,6 +38,7 @@ from py_api_saga.entries import (
     what_of,
 )
 from py_api_saga.executors import event_loop
+from py_api_saga.executors.around import exchanged
 from py_api_saga.executors.attempt import attempt, meant
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
@@ -363,6 +365,8 @@ class Try:
         if landed is None:
             landed = await self._effect(run, late.intent)
         self.story.append((f"{late.label} lands late", landed))
+        if isinstance(run, DurableRun) and run.execution.at_rest:  # as what lands after the end
+            run.claim_again(landed)
         run.receive(landed)
 
     async def _effect(self, run: Run, intent: Entry) -> Entry:
@@ -400,7 +404,8 @@ class Try:
             if fault is not None or name in self.down or name in self.wishes.sabotaged:
                 i, kind, _, _ = attempt_of(intent)
                 call = call_of(whole[i], kind)
-                aimed = self._aimed(run, site, call[FUNCTION], fault, is_async=call[IS_ASYNC])
+                aim = partial(self._aimed, run, site, fault, is_async=call[IS_ASYNC])
+                aimed = exchanged(call[FUNCTION], aim)
                 run.operations = _aiming(whole, i, kind, aimed)
             entry = await _attempted(run, intent, self._until(run, intent))
             if fault == "twice" and what_of(entry) == SUCCEEDED:
@@ -418,8 +423,8 @@ class Try:
         self,
         run: Run,
         site: Site,
-        function: Callable[..., Any],
         fault: str | None,
+        function: Callable[..., Any],
         *,
         is_async: bool,
     ) -> Callable[..., Any]:
