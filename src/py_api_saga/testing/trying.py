@@ -410,6 +410,7 @@ class Try:
             entry = await _attempted(run, intent, self._until(run, intent))
             if fault == "twice" and what_of(entry) == SUCCEEDED:
                 within.set(None)  # in one piece: nothing else goes wrong within
+                run.has_noted(intent)  # it counts its requests from the first one again
                 entry = await _attempted(run, intent, self._until(run, intent))
         finally:
             within.reset(token)
