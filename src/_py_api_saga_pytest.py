@@ -175,9 +175,10 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     """Say in a line what was explored in all."""
     tally = config.stash.get(_TALLY, None)
     if tally is not None:
-        parts = [
-            f"{tally.schedules:,} schedules",
-            f"{tally.findings:,} finding{'' if tally.findings == 1 else 's'}",
-            f"{tally.seconds:.2f} s",
-        ]
-        terminalreporter.write_line(f"sagas: explored {tally.tests:,} times; {', '.join(parts)}")
+        counted = (
+            (tally.tests, "exploration"),
+            (tally.schedules, "schedule"),
+            (tally.findings, "finding"),
+        )
+        parts = [f"{number:,} {noun}{'' if number == 1 else 's'}" for number, noun in counted]
+        terminalreporter.write_line(f"sagas: {', '.join(parts)}, {tally.seconds:.2f} s")

@@ -174,38 +174,35 @@ SHOP = """
     def test_plainly():
         plainly(right, world=Kiosk, state=Kiosk.state)
 """
-SUMMARY = re.compile(r"sagas: explored 2 times; ([\d,]+) schedules, 1 finding, \d+\.\d\d s")
+SUMMARY = re.compile(r"sagas: (\d) explorations?, ([\d,]+) schedules?, 1 finding, \d+\.\d\d s")
 
 
-def _schedules(said: list[str]) -> int:
-    """Give how many there were, as the one line of summary says it."""
+def _summary(said: list[str]) -> tuple[int, int]:
+    """Give in how many tests there were how many schedules, as the one line says it."""
     [found] = [found for line in said if (found := SUMMARY.fullmatch(line))]
-    return int(found[1].replace(",", ""))
+    return int(found[1]), int(found[2].replace(",", ""))
 
 
-def test_a_finding_is_a_failure_that_tells_all(project: Run) -> None:
-    """With its replay, and the summary at the end."""
-    said = project(path=SUPPORT, code=1, test_it=SHOP)
-
-    assert any("compensated, but effects is ['book'], expected []" in line for line in said)
-    assert any('replay="book:lost"' in line for line in said)
-    assert not any("exploring.py" in line for line in said)  # no frames of ours
-    assert _schedules(said) > 50
-
-
-def test_the_processes_of_xdist_add_up(project: Run) -> None:
-    """To the same; the options are theirs as well."""
-    plugins = ("py_api_saga", "xdist")
-
-    said = project("-n2", "--saga-faults=2", plugins=plugins, path=SUPPORT, code=1, test_it=SHOP)
-
-    assert _schedules(said) > 200
-
-
-def test_one_schedule_is_run_again(project: Run) -> None:
-    """With a calm run before it, to compare with."""
+def test_one_schedule_is_run_again_and_told(project: Run) -> None:
+    """As a failure that says all, without frames of ours; and the summary at the end."""
     options = ("--saga-replay", "book:lost", "-k", "forgetful")
 
     said = project(*options, path=SUPPORT, code=1, test_it=SHOP)
 
+    assert any("compensated, but effects is ['book'], expected []" in line for line in said)
     assert any('replay="book:lost"' in line for line in said)
+    assert not any("exploring.py" in line for line in said)
+    tests, schedules = _summary(said)
+    assert tests == 1
+    assert schedules < 10  # besides the calm ones, to compare with
+
+
+def test_the_processes_of_xdist_add_up(project: Run) -> None:
+    """The options are theirs as well: two faults, in two tests with the fixture."""
+    plugins = ("py_api_saga", "xdist")
+
+    said = project("-n2", "--saga-faults=2", plugins=plugins, path=SUPPORT, code=1, test_it=SHOP)
+
+    tests, schedules = _summary(said)
+    assert tests == 2
+    assert schedules > 200
