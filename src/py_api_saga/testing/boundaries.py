@@ -200,13 +200,12 @@ def _found(name: str) -> tuple[ModuleType, str]:
     try:
         module = import_module(where)
     except ImportError as error:
-        raise _unknown(name) from error
-    if not hasattr(module, part):
-        raise _unknown(name)
+        raise unknown(name) from error
     return module, part
 
 
-def _unknown(service: str) -> SagaDefinitionError:
+def unknown(service: str) -> SagaDefinitionError:
+    """There is no such service."""
     return SagaDefinitionError(
         f"explore: services: {service!r}: expected an attribute of the world, or the dotted name "
         "of a module or of something in one; there is no such thing"

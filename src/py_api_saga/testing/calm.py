@@ -8,7 +8,7 @@ from typing import Any
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.status import SagaStatus
 from py_api_saga.testing.asked import check_points
-from py_api_saga.testing.boundaries import part
+from py_api_saga.testing.boundaries import part, unknown
 from py_api_saga.testing.going import States, difference, entered, go, outcome_of
 from py_api_saga.testing.telling import told
 from py_api_saga.testing.trying import Try
@@ -23,6 +23,7 @@ def calm(wishes: Wishes) -> tuple[States | None, Try]:
         SagaDefinitionError: It runs no saga, or one that fails; or a world is not a new one.
         AssertionError: It does not go the same way twice.
     """
+    _check_services(wishes)
     before = _before(wishes)
     wishes.is_calm = True
     try:
@@ -51,6 +52,20 @@ def calm(wishes: Wishes) -> tuple[States | None, Try]:
         return None, first
     *between, after = first.snapshots
     return States(before, after, between), first
+
+
+def _check_services(wishes: Wishes) -> None:
+    """Refuse names of services that there are not."""
+    with entered(wishes.world) as world:
+        for name in wishes.services.in_world:
+            if part(world, name) is None:
+                raise SagaDefinitionError(
+                    f"explore: services: {name!r}: expected an attribute of the world "
+                    f"({type(world).__name__}), which has none of this name"
+                )
+        for module, name in wishes.services.in_modules:
+            if not hasattr(module, name):
+                raise unknown(f"{module.__name__}.{name}")
 
 
 def _before(wishes: Wishes) -> Any:
@@ -114,18 +129,11 @@ def _cause(trial: Try) -> BaseException | None:
 
 
 def check_names(wishes: Wishes, trial: Try, exempt: Collection[str]) -> None:
-    """Refuse names of operations and services that there are not."""
+    """Refuse names of operations that there are not, and of what refuses."""
     operations = [name for driven in trial.sagas for name in driven.run.definition.names.all()]
     check_points(exempt, "blind", operations)
     named = [name.rpartition(":")[0] for name in wishes.without if ":" in name]
     check_points(named, "without", operations)
-    with entered(wishes.world) as world:
-        for name in wishes.services.in_world:
-            if part(world, name) is None:
-                raise SagaDefinitionError(
-                    f"explore: services: {name!r}: expected an attribute of the world "
-                    f"({type(world).__name__}), which has none of this name"
-                )
     services = {*wishes.services.in_world, *(name for _, name in wishes.services.in_modules)}
     reached = {site.name.rpartition(" ")[2] for _, site in trial.trace if "/" in site.name}
     for name in wishes.errors:  # a host, or a table, that only an undo comes to has a dot at best

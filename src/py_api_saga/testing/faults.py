@@ -142,7 +142,11 @@ FAULTS: Final[Mapping[str, Fault]] = {
             "question": At("", "the question is asked again"),
             "service": At("", "half of the operation is done, and it is called again, or undone"),
             "service of undo": At("", "half of it is undone, and it is called again"),
-            "end": At("", "what comes after the saga is not done, unless somebody calls again"),
+            "end": At(
+                "",
+                "what a run does besides its saga is not done by whoever goes on with that: make "
+                "it an operation, or give the saga an id and call again",
+            ),
         },
     ),
     "late": Fault(
@@ -151,7 +155,6 @@ FAULTS: Final[Mapping[str, Fault]] = {
             "action": At(
                 "timeout", "`{site}` is given up and undone, and its answer comes after that"
             ),
-            "undo": At("timeout", "`{site}` is given up, and has undone all the same"),
         },
     ),
     "late-effect": Fault(

@@ -14,7 +14,7 @@ from py_api_saga.status import SagaStatus, Status
 from py_api_saga.stuck import stuck_words
 from py_api_saga.testing.boundaries import proxied
 from py_api_saga.testing.faults import Place, is_order
-from py_api_saga.testing.keeping import InMemory, OnRecord, is_open
+from py_api_saga.testing.keeping import InMemory, OnRecord
 from py_api_saga.testing.trying import Crash, Driven, EndlessError, Try
 from py_api_saga.testing.wishes import Wishes, deepcopied
 from py_api_saga.trouble import Trouble
@@ -22,7 +22,7 @@ from py_api_saga.wording import as_text, in_line
 
 # What excuses that a saga needs a person: an undo, or a question, was made to fail.
 _FAILING = frozenset(
-    {"refuses", "answers-503", "answers-504", "flaky", "down", "lost", "cancelled", "late"}
+    {"refuses", "flaky", "down", "lost", "answers-503", "answers-504", "cancelled"}
 )
 _UNDOING: frozenset[Place] = frozenset({"undo", "service of undo", "question"})
 
@@ -66,12 +66,8 @@ def go(wishes: Wishes, plan: Mapping[str, str], states: States | None) -> Went:
             with standing_in(trial), proxied(wishes.services, world):
                 _run(trial)
         except EndlessError as error:
-            return Went(
-                trial,
-                f"the run does not end: it has come to {len(trial.trace):,} points, "
-                f"the last of them {error}",
-                trial.trace[-1][1].operation,
-            )
+            message = f"it does not end: it came to {len(trial.trace):,} points, at last {error}"
+            return Went(trial, message, trial.trace[-1][1].operation)
         if wishes.is_calm:
             if wishes.state is not None:
                 trial.snapshots.append(deepcopied(wishes.state(world)))
@@ -102,14 +98,11 @@ def _run(trial: Try) -> None:
     while True:
         interrupts = len(trial.interrupts)
         try:
-            trial.is_recovering = True
             _recover(trial)
             _mend(trial)
         except Crash:
             trial.has_crashed = True
             continue
-        finally:
-            trial.is_recovering = False
         if len(trial.interrupts) > interrupts:
             continue  # whoever was interrupted as it recovered leaves the rest to others
         if not (trial.has_crashed and any(driven.named for driven in trial.sagas)):
@@ -145,11 +138,14 @@ def _called(trial: Try) -> None:
     wishes = trial.wishes
     made: Any = wishes.run(trial.world)
     if asyncio.iscoroutine(made):
-        _in_loop(wishes, _awaited(trial, made))
+        _check_no_loop(made)
+        wishes.loop.run_until_complete(_awaited(trial, made))
     elif isinstance(made, Executable) and not trial.sagas:
-        trial.returned = True
+        _return(trial, made)
         if made._async:  # noqa: SLF001 - there is no other way to ask
-            _in_loop(wishes, getattr(made, f"a{wishes.how}_execute")())
+            running = getattr(made, f"a{wishes.how}_execute")()
+            _check_no_loop(running)
+            wishes.loop.run_until_complete(running)
         else:
             getattr(made, f"{wishes.how}_execute")()
 
@@ -157,11 +153,18 @@ def _called(trial: Try) -> None:
 async def _awaited(trial: Try, running: Any) -> None:
     made = await running
     if isinstance(made, Executable) and not trial.sagas:
-        trial.returned = True
+        _return(trial, made)
         await getattr(made, f"a{trial.wishes.how}_execute")()
 
 
-def _in_loop(wishes: Wishes, running: Any) -> None:
+def _return(trial: Try, made: Any) -> None:
+    """Note that the test's function has returned a saga, and in which direction it recovers."""
+    trial.returned = True
+    saga = getattr(made, "_saga", made)  # of one that was given its arguments
+    trial.on_crash = trial.on_crash or saga.on_crash
+
+
+def _check_no_loop(running: Any) -> None:
     if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the public one raises
         running.close()
         message = (
@@ -169,7 +172,6 @@ def _in_loop(wishes: Wishes, running: Any) -> None:
             "call it in a thread, by `await asyncio.to_thread(explore, …)`"
         )
         raise SagaDefinitionError(message)
-    wishes.loop.run_until_complete(running)
 
 
 def _recover(trial: Try) -> None:
@@ -178,7 +180,7 @@ def _recover(trial: Try) -> None:
         trial.dead = None
         trial.story.append(("another process goes on", None))
     for driven in trial.sagas:
-        if is_open(driven):
+        if driven.is_open:
             trial.keeper.recover(driven)
 
 
@@ -279,7 +281,7 @@ def _failed_by_order(trial: Try) -> Went:
 
 def outcome_of(trial: Try) -> SagaStatus:
     """Say what became of a run: of several sagas, COMPLETED only if all of them did."""
-    ends = [driven.run.execution.saga for driven in trial.sagas]
+    ends = [driven.run.execution.saga for driven in trial.sagas if not driven.is_inner]
     return next((end for end in ends if end is not SagaStatus.COMPLETED), SagaStatus.COMPLETED)
 
 
@@ -288,7 +290,7 @@ def _wanted(trial: Try, states: States) -> list[Any]:
 
     After the first sagas have completed, and those behind them were undone, as it stood between.
     """
-    ends = [driven.run.execution.saga for driven in trial.sagas]
+    ends = [driven.run.execution.saga for driven in trial.sagas if not driven.is_inner]
     done = 0
     while done < len(ends) and ends[done] is SagaStatus.COMPLETED:
         done += 1

@@ -11,12 +11,12 @@ from py_api_saga.durable.run import DurableRun, recovering
 from py_api_saga.durable.unready import unready
 from py_api_saga.entries import again, recovered
 from py_api_saga.execution import IllegalMoveError
+from py_api_saga.executors import driving
 from py_api_saga.executors.around import surround
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.side_loop import OwnLoop
 from py_api_saga.journal.memory import MemoryJournal
 from py_api_saga.journal.protocol import Journal
-from py_api_saga.status import SagaStatus
 from py_api_saga.testing.trying import Driven, Try
 
 
@@ -37,11 +37,14 @@ class InMemory:
         named = given_id(run, trial)
         for other in trial.sagas:
             if named is not None and other.named == named:
+                if other.is_open:
+                    self._take_over(other)
+                    return other
                 return Driven(self._anew(other.run), limit, named, is_known=True)
         if isinstance(run, DurableRun):
             run = self._plain(run, named)
-        if trial.wishes.on_crash is not None:
-            run.definition.on_crash = trial.wishes.on_crash
+        if trial.on_crash is not None:
+            run.definition.on_crash = trial.on_crash
         driven = Driven(run, limit, named)
         trial.sagas.append(driven)
         return driven
@@ -76,10 +79,14 @@ class InMemory:
 
     def recover(self, driven: Driven) -> None:
         """Fold what was written down, tell that another process takes over, and go on."""
+        self._take_over(driven)
+        self._trial.complete(driven)
+
+    def _take_over(self, driven: Driven) -> None:
         driven.run = run = self._anew(driven.run, driven.durable)
+        driving.change(run)
         if run.execution.entries and not run.execution.at_rest:
             run.execution.tell(recovered())
-        self._trial.complete(driven)
 
     def again(self, driven: Driven, stuck: Sequence[int]) -> bool:
         """Tell so, for the next recovery."""
@@ -104,7 +111,7 @@ class OnRecord:
 
     def recorded(self, run: Run, limit: int | None) -> DurableRun | None:
         """Give a run on record in the place of one that is not, or that a crash is to turn."""
-        on_crash = self._trial.wishes.on_crash
+        on_crash = self._trial.on_crash
         journal: Journal = self._journal
         if not isinstance(run, DurableRun):
             pass
@@ -143,18 +150,21 @@ class OnRecord:
         is_struck = True
         while is_struck:
             before = len(self._trial.interrupts)
-            self._take_over(driven.run)
-            is_struck = len(self._trial.interrupts) > before and is_open(driven)
+            self._take_over(driven)
+            is_struck = len(self._trial.interrupts) > before and driven.is_open
 
-    def _take_over(self, run: Run) -> None:
+    def _take_over(self, driven: Driven) -> None:
+        run = driven.run
         assert isinstance(run, DurableRun)  # noqa: S101 - as above
         loop = OwnLoop()
         token = recovering.set((loop, unready))
+        self._trial.recovering = driven
         try:
             with loop:
                 recovery.takeover(run.recorder.journal, run.saga_id, around=run.around)
         finally:
             recovering.reset(token)
+            self._trial.recovering = None
         self._trial.check_alive()  # a takeover does not raise what it has met with
 
     def again(self, driven: Driven, stuck: Sequence[int]) -> bool:
@@ -178,9 +188,3 @@ def given_id(run: Run, trial: Try) -> str | None:
         return run.label
     drawn = [f"{number:016x}" for number in range(1, trial.drawn + 1)]
     return None if run.label.endswith(tuple(drawn)) else run.label
-
-
-def is_open(driven: Driven) -> bool:
-    """Tell whether a saga was left with something to do."""
-    execution = driven.run.execution
-    return not execution.at_rest or execution.saga in (SagaStatus.RUNNING, SagaStatus.COMPENSATING)

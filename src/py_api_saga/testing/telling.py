@@ -121,10 +121,7 @@ def _unlike_others(trial: Try, label: str, kind: str, site: Site) -> str:
         and not trial.returned
         and outcome_of(trial) is SagaStatus.COMPLETED
     ):
-        return (
-            "what a run does besides its saga is not done by whoever goes on with that: make it an "
-            "operation, or give the saga an id and call again"
-        )
+        return hint("crash-after", "end", label)
     driven = next((one for one in trial.sagas if site.operation in one.run.names.all()), None)
     if site.place != "action" or driven is None:
         return ""

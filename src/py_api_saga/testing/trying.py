@@ -37,12 +37,13 @@ from py_api_saga.entries import (
     value_of,
     what_of,
 )
-from py_api_saga.executors import event_loop
+from py_api_saga.executors import driving, event_loop
 from py_api_saga.executors.around import exchanged
 from py_api_saga.executors.attempt import attempt, meant
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.operation import Operation, call_of
+from py_api_saga.status import SagaStatus
 from py_api_saga.testing.faults import FIRST
 from py_api_saga.testing.places import within
 from py_api_saga.testing.wishes import Site, Wishes, deepcopied
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MOST_POINTS = 1000  # in one run
 HEALS_AFTER = 20  # calls of what is out of order, for whoever never gives up
+_GOING = (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
 _LATE = frozenset({"late", "late-effect", "ghost"})
 
 
@@ -88,17 +90,24 @@ class Driven:
         durable: So many of its entries had been written down.
         named: The id that it was given, or None.
         is_known: It has run before, and only what became of it is asked for.
+        is_inner: An operation of another saga runs it.
     """
 
-    __slots__ = ("durable", "is_known", "limit", "named", "run")
+    __slots__ = ("durable", "is_inner", "is_known", "limit", "named", "run")
 
     def __init__(
         self, run: Run, limit: int | None, named: str | None, *, is_known: bool = False
     ) -> None:
         """Begin with nothing written down."""
         self.run, self.limit, self.named = run, limit or 1, named
-        self.is_known = is_known
+        self.is_known, self.is_inner = is_known, within.get() is not None
         self.durable = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was left with something to do."""
+        execution = self.run.execution
+        return not execution.at_rest or execution.saga in _GOING
 
 
 class Here:
@@ -153,7 +162,8 @@ class Try:
         keeper: What keeps its sagas.
         mended: Operations that needed a person for a reason that excuses it; in order.
         returned: The test's function has returned a saga, rather than run it.
-        is_recovering: What is driven is what a process has left.
+        on_crash: The direction of recovery, if it is not that of each saga's own.
+        recovering: What a process has left, and another one goes on with.
     """
 
     def __init__(self, wishes: Wishes, plan: Mapping[str, str]) -> None:
@@ -165,7 +175,9 @@ class Try:
         self.sagas: list[Driven] = []
         self.raised: BaseException | None = None
         self.mended: list[str] = []
-        self.returned = self.is_recovering = False
+        self.returned = False
+        self.recovering: Driven | None = None
+        self.on_crash = wishes.on_crash
         self.dead: BaseException | None = None
         self.has_crashed = False  # since the test's function was called last
         self.down: dict[str, int] = {}
@@ -185,7 +197,7 @@ class Try:
         number = self._counts[name] = self._counts.get(name, 0) + 1
         label = name if number == 1 else f"{name}#{number}"
         trace.append((label, site))
-        if len(trace) > MOST_POINTS:
+        if len(trace) >= MOST_POINTS:
             self.dead = EndlessError(label)
             raise self.dead
         if not self.plan or (fault := self.plan.get(label)) is None or fault not in site.kinds:
@@ -242,9 +254,9 @@ class Try:
         run = driven.run
         if driven.is_known:
             return run.finish()
-        if self.wishes.is_calm and self.wishes.state is not None:
+        if self.wishes.is_calm and self.wishes.state is not None and not driven.is_inner:
             self.snapshots.append(deepcopied(self.wishes.state(self.world)))
-        if self.returned or self.is_recovering:
+        if driven is self.recovering or (self.returned and driven is self.sagas[0]):
             return run.execution.returned()
         if self.at(self.wishes.end(run.name)) is not None:
             self.die()
@@ -259,10 +271,11 @@ class Try:
         """Go on with a saga, in the loop of the exploration if it has coroutine functions."""
         outer = current.get()
         try:
-            if _has_coroutines(driven.run.operations):
-                self.wishes.loop.run_until_complete(self.go_on(driven))
-            else:
-                at_once(self.go_on(driven))
+            with driving.seen(driven.run):
+                if _has_coroutines(driven.run.operations):
+                    self.wishes.loop.run_until_complete(self.go_on(driven))
+                else:
+                    at_once(self.go_on(driven))
         finally:
             current.set(outer)
 

@@ -1,0 +1,481 @@
+"""`explore`: in which order, how far, blind spots, grouping, several sagas, what is mended."""
+
+import contextlib
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from till import Bank, Declined, Shop, action_key, key, order
+
+from py_api_saga import Retry, SagaAssembler, SagaException, SagaStatus
+from py_api_saga.testing import Explored, explore
+from py_api_saga.testing.faults import FAULTS
+from py_api_saga.testing.telling import BrokenSagaError, Finding
+
+AGAIN = Retry(ConnectionError, attempts=3)
+
+
+def findings(run: Any, **options: Any) -> list[Finding]:
+    """Explore what must be broken, and give what is found."""
+    with pytest.raises(BrokenSagaError) as raised:
+        explore(run, **{"world": Shop, "state": Shop.ledgers, **options})
+    return [*raised.value.findings]
+
+
+def explored(run: Any, **options: Any) -> Explored:
+    """Explore what must not be broken."""
+    return explore(run, **{"world": Shop, "state": Shop.ledgers, **options})
+
+
+# --- how far ----------------------------------------------------------------------------------
+
+
+def test_one_fault_is_explored_in_full_and_more_within_the_limit() -> None:
+    """The same schedules each time, counted; what was not run is told."""
+    one = explored(order, blind=False)
+    some = explored(order, faults=2, limit=100, blind=False)
+    none = explored(order, faults=2, limit=0, blind=False)
+
+    assert (one.left, none.schedules) == (0, one.schedules)
+    assert some.schedules == one.schedules + 100
+    assert (some.left > 0, none.left > some.left) == (True, True)
+    assert f"{some.left:,} more not run" in str(some)
+
+
+def test_three_faults_keep_no_more_than_they_run() -> None:
+    """Those beyond the limit are counted, and no more."""
+    found = explored(order, faults=3, limit=50, blind=False)
+
+    assert found.left > 500
+    assert found.schedules == explored(order, blind=False).schedules + 50
+
+
+def test_a_time_limit_ends_it() -> None:
+    """By hand only: what is found depends on the machine then."""
+    found = explored(order, faults=3, seconds=0, blind=False)
+
+    assert found.schedules == 0
+    assert found.left == 1
+
+
+def test_the_last_line_says_what_was_and_what_was_not() -> None:
+    """How many, how fast, what was never possible, and who needs a person."""
+    found = explored(order)
+    text = str(found)
+
+    assert text.startswith(f"{found.schedules} schedules in {found.seconds:.2f} s (")
+    assert "; never possible: answers-503, answers-504, sent-again, flaky" not in text
+    assert "late, late-effect, ghost, deadline, another first" in text
+    assert text.endswith("; needs a person: reserve (3)")
+    assert [*found.kinds] == [*FAULTS]
+    assert found.needs_a_person == {"reserve": 3}
+    assert str(Explored(1, 0.0, {}, 0, {})) == "1 schedule in 0.00 s"
+
+
+def test_both_ways_to_run_a_saga_are_explored() -> None:
+    """One after the other."""
+    both = explored(order, how=["orchestrator", "choreography"])
+    one, other = explored(order), explored(order, how="choreography")
+
+    assert both.schedules == one.schedules + other.schedules
+
+
+# --- what is found ----------------------------------------------------------------------------
+
+
+def test_one_cause_is_told_once_and_at_most_five_of_them() -> None:
+    """By its smallest schedule; others are counted."""
+
+    def run(shop: Shop) -> SagaAssembler:
+        saga = SagaAssembler.saga(name="many")
+        for i in range(7):
+            saga.operation((shop.bank.charge, f"{i}", i), name=f"op{i}")
+        return saga
+
+    found = findings(run)
+    with pytest.raises(BrokenSagaError) as raised:
+        explore(run, world=Shop, state=Shop.ledgers)
+
+    causes = {(one.operation, one.message) for one in found}
+    assert len(causes) == len(found) > 5
+    assert str(raised.value).count("replay=") == 5
+    assert f"and {len(found) - 5} more findings" in str(raised.value)
+    assert str(raised.value).endswith(str(raised.value.explored))
+
+
+def test_a_check_may_say_what_is_wrong() -> None:
+    """In the first line of what it raises; or it raises something else, which is told as well."""
+
+    def check(shop: Shop, outcome: SagaStatus) -> None:
+        assert (shop.stock.free == 10) is (outcome is SagaStatus.COMPENSATED), "stock!\nand more"
+
+    def bare(shop: Shop, outcome: SagaStatus) -> None:
+        if (shop.stock.free == 10) is not (outcome is SagaStatus.COMPENSATED):
+            raise AssertionError
+
+    def broken(shop: Shop, outcome: SagaStatus) -> None:
+        if (shop.stock.free == 10) is not (outcome is SagaStatus.COMPENSATED):
+            raise KeyError("stock")
+
+    def forgetful(shop: Shop) -> SagaAssembler:
+        return order(shop, release=lambda: None)
+
+    said = [
+        findings(forgetful, state=None, check=each, blind=False)[0].message
+        for each in (check, bare, broken)
+    ]
+    assert said == [
+        "compensated, but stock!",
+        "compensated, but the check fails",
+        "compensated, but the check raises KeyError: 'stock'",
+    ]
+
+
+def test_states_need_not_be_dicts() -> None:
+    """And what is missing in one is told."""
+
+    def run(shop: Shop) -> SagaAssembler:
+        return order(shop, release=lambda: None)
+
+    assert findings(run, state=lambda shop: shop.stock.free)[0].message == (
+        "compensated, but the world is 8, expected 10"
+    )
+    assert findings(run, state=lambda shop: dict.fromkeys(shop.stock.held.values(), "held"))[
+        0
+    ].message == ("compensated, but 2 is 'held', expected missing")
+
+
+def test_what_does_not_end_is_told() -> None:
+    """With the point that it came to at last."""
+
+    def run(shop: Shop) -> SagaAssembler:
+        def refund() -> None:
+            while action_key() in shop.bank.charges:
+                shop.bank.refund("other")
+
+        return order(shop, refund=refund).operation(int, name="ship")
+
+    found = findings(run, services=["bank"])
+
+    assert found[0].message == (
+        "it does not end: it came to 1,000 points, at last undo charge/bank.refund#995"
+    )
+
+
+def test_whoever_never_gives_up_sees_a_service_heal() -> None:
+    """Else nothing would come of it."""
+    always = Retry(ConnectionError, attempts=None)
+
+    found = explored(lambda shop: order(shop, charging={"retry": always}))
+
+    assert found.kinds["down"] > 0
+
+
+# --- blind spots ------------------------------------------------------------------------------
+
+
+def test_a_state_that_sees_too_little_is_told() -> None:
+    """With each undo left out in turn, somebody must notice."""
+    [finding] = findings(order, state=lambda shop: {"free": shop.stock.free})
+
+    assert finding.message == (
+        "the check is blind: nobody notices if the undo of charge is left out"
+    )
+    assert "blind=('charge',)" in finding.hint
+    assert "  undo charge              done" in finding.story
+
+
+def test_a_check_that_cannot_fail_is_told() -> None:
+    """Though all else is fine."""
+
+    def check(shop: Shop, _: SagaStatus) -> None:
+        assert shop.stock.free in (8, 10)
+
+    [finding] = findings(order, state=None, check=check)
+    assert finding.message.endswith("if the undo of reserve, charge is left out")
+
+
+@pytest.mark.parametrize("blind", [["charge"], "charge", False])
+def test_what_leaves_no_trace_can_be_exempted(blind: Any) -> None:
+    """By name; or the check is not looked at."""
+    explored(order, state=lambda shop: {"free": shop.stock.free}, blind=blind)
+
+
+# --- runs of their own ------------------------------------------------------------------------
+
+
+def test_several_sagas_one_after_another() -> None:
+    """If the second is undone, all must be as after the first."""
+
+    def run(shop: Shop) -> None:
+        with contextlib.suppress(SagaException):
+            order(shop).orchestrator_execute()
+            order(shop).orchestrator_execute(saga_id="second")
+
+    explored(run, without=["crash-before", "crash-after"])
+
+    def forgetful(shop: Shop) -> None:
+        with contextlib.suppress(SagaException):
+            order(shop).orchestrator_execute()
+            order(shop, release=lambda: None).orchestrator_execute()
+
+    found = findings(forgetful, without=["crash-before", "crash-after"])
+    assert found[0].message == "compensated, but free is 6, expected 8"
+    assert found[0].replay == "charge#2:refuses"
+
+
+def test_after_one_that_was_undone_nobody_knows_what_others_should_leave() -> None:
+    """So only what comes before is held against the state, and `check` sees all."""
+    seen: list[SagaStatus] = []
+
+    def run(shop: Shop) -> None:
+        for _ in range(2):
+            with contextlib.suppress(SagaException):
+                order(shop).orchestrator_execute()
+
+    explored(run, check=lambda _, outcome: seen.append(outcome), blind=False)
+    assert {*seen} == {SagaStatus.COMPLETED, SagaStatus.COMPENSATED}
+
+
+def test_a_saga_within_an_operation_of_another() -> None:
+    """Both are explored; the points of the inner one have names of their own."""
+
+    def run(shop: Shop) -> SagaAssembler:
+        def pay() -> None:
+            SagaAssembler.saga(name="inner").operation(
+                (shop.bank.charge, key(), 1200), (shop.bank.refund, key()), name="card"
+            ).orchestrator_execute(saga_id="inner")
+
+        return order(shop, charge=pay)
+
+    found = explored(run, blind=False, without=["crash-before", "crash-after", "twice"])
+    assert found.kinds["refuses"] > 9
+
+
+def test_whoever_catches_a_crash_finds_the_world_closed() -> None:
+    """What comes after it is not done, by a process that has died."""
+
+    def run(shop: Shop) -> None:
+        with contextlib.suppress(BaseException):
+            order(shop).orchestrator_execute(saga_id="one")
+        with contextlib.suppress(SagaException):
+            order(shop).orchestrator_execute(saga_id="two")
+
+    explored(run, services=["bank"])
+
+
+def test_what_a_caller_is_told_is_in_the_story() -> None:
+    """Also an interrupt, and that somebody calls once more."""
+
+    def run(shop: Shop) -> None:
+        order(shop, release=lambda: None).orchestrator_execute(saga_id="one")
+
+    def story(replay: str) -> list[str]:
+        [finding] = findings(run, replay=replay)
+        return [*finding.story]
+
+    assert "  the caller gets SagaException" in story("charge:refuses")
+    assert "  the caller gets KeyboardInterrupt" in story("charge:cancelled")
+    after = story("charge:crash-before, charge#2:refuses")
+    assert "  another process goes on" in after
+    assert "  its client calls once more" in after
+
+
+# --- mending ----------------------------------------------------------------------------------
+
+
+def test_a_park_that_was_asked_for_is_no_finding() -> None:
+    """A person says once more, or nothing."""
+    explored(lambda shop: order(shop, charging={"on_doubt": "park"}), blind=False)
+
+
+def test_what_is_left_past_the_pivot_is_gone_on_with() -> None:
+    """An interrupt leaves the saga there, for recovery."""
+    keep = Retry(Exception, attempts=4)
+
+    def run(shop: Shop) -> None:
+        saga = order(shop, charging={"pivot": True, "retry": keep}, refund=None)
+        with contextlib.suppress(SagaException):
+            saga.operation(int, name="ship", retry=keep).orchestrator_execute()
+
+    explored(run, without=["charge:cancelled"])
+    explored(run, replay="reserve:crash-before, ship:cancelled")
+    [finding] = findings(run, replay="charge:cancelled")
+    assert finding.message.endswith("and it is the pivot: a function in on_doubt= can tell")
+
+
+# --- services and worlds ----------------------------------------------------------------------
+
+
+def test_a_world_may_be_a_dict_and_come_from_a_generator() -> None:
+    """Its services are items then."""
+
+    def world() -> Iterator[dict[str, Any]]:
+        yield {"bank": Bank()}
+
+    def run(made: dict[str, Any]) -> SagaAssembler:
+        return (
+            SagaAssembler.saga()
+            .operation(
+                lambda: made["bank"].charge(key(), 5),
+                lambda: made["bank"].refund(action_key()),
+                name="charge",
+            )
+            .operation(int, name="ship")
+        )
+
+    found = explore(
+        run, world=world, state=lambda made: len(made["bank"].charges), services=["bank"]
+    )
+    assert found.kinds["lost"] > 3
+
+
+class Odd:
+    """A service of many kinds: called, indexed, counted, with attributes."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+        self.limit = 5
+
+    def __repr__(self) -> str:
+        return "odd"
+
+    def __contains__(self, what: str) -> bool:
+        return what in self.done
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.done)
+
+    def __call__(self, what: str) -> None:
+        self.done.append(what)
+
+    def __getitem__(self, i: int) -> str:
+        return self.done[i]
+
+    def __len__(self) -> int:
+        return len(self.done)
+
+    async def drop(self) -> None:
+        """Undo all."""
+        self.done.clear()
+
+
+class Oddly:
+    """A world."""
+
+    def __init__(self) -> None:
+        self.odd = Odd()
+
+
+def test_a_service_may_be_of_any_kind() -> None:
+    """What is called may fail, functions that are awaited as well; all else is as it is."""
+
+    def run(world: Oddly) -> SagaAssembler:
+        def do() -> None:
+            if not world.odd:
+                world.odd("this")
+            assert "this" in world.odd
+            assert [*world.odd] == [world.odd[0]] == ["this"]
+            assert (world.odd.limit, len(world.odd), repr(world.odd)) == (5, 1, "odd")
+            world.odd.limit = 5
+
+        async def undo() -> None:
+            await world.odd.drop()
+
+        return SagaAssembler.saga().operation(do, undo, name="do").operation(int, name="ship")
+
+    found = explore(run, world=Oddly, state=lambda world: world.odd.done, services=["odd"])
+    assert found.kinds["refuses"] > 3
+
+
+@pytest.mark.parametrize("service", ["ours.clients", "ours.clients.bank"])
+def test_services_may_lie_in_modules(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module, whose functions may fail, or something in one, which a world sets anew."""
+    package, clients = types.ModuleType("ours"), types.ModuleType("ours.clients")
+    package.__path__ = []
+    exec("def pay(key):\n    bank.charge(key, 5)", vars(clients))  # noqa: S102 - a module
+    for module in (package, clients):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    ours: Any = clients
+    pay = ours.pay
+
+    def world() -> Bank:
+        ours.bank = Bank()
+        made: Bank = ours.bank
+        return made
+
+    def run(_: Bank) -> SagaAssembler:
+        return (
+            SagaAssembler.saga()
+            .operation(lambda: ours.pay(key()), lambda: ours.bank.refund(action_key()), name="pay")
+            .operation(int, name="ship")
+        )
+
+    def quiet(_: Bank) -> SagaAssembler:
+        def pays() -> None:
+            with contextlib.suppress(Exception):
+                ours.pay(key())
+
+        return SagaAssembler.saga().operation(pays, name="pay", pivot=True)
+
+    options: dict[str, Any] = {"world": world, "state": lambda bank: len(bank.charges)}
+    assert explore(run, services=service, **options).kinds["lost"] > 3
+    where = "clients.pay" if service == "ours.clients" else "bank.charge"
+    found = findings(quiet, services=service, **options)
+    assert f"pay/{where}:refuses" in [one.replay for one in found]
+    assert ours.pay is pay
+
+
+def test_refusals_are_what_services_raise() -> None:
+    """By the name of the service, or of the operation."""
+    seen: list[str] = []
+
+    class NoMoney(Exception):
+        """The bank's own."""
+
+    def run(shop: Shop) -> SagaAssembler:
+        def charge() -> str:
+            try:
+                return shop.bank.charge(key(), 1200)
+            except NoMoney as error:
+                seen.append(str(error))
+                raise
+
+        return order(shop, charge=charge)
+
+    errors = {"bank": NoMoney, "reserve": lambda: Declined("sold out")}
+    explored(run, services=["bank"], errors=errors)
+    assert {*seen} == {"injected"}
+
+    [finding] = findings(
+        lambda shop: order(shop, release=lambda: None),
+        errors={"reserve": Declined, "charge": lambda: NoMoney("a cent")},
+        replay="charge:refuses",
+    )
+    assert "  charge                   failed: NoMoney" in finding.story
+
+
+def test_what_is_left_out_is_not_injected() -> None:
+    """Everywhere, or at one point."""
+    nothing_lost = explored(order, without=["lost"])
+    one_lost = explored(order, without="charge:lost", blind=False)
+
+    assert nothing_lost.kinds["lost"] == 0
+    assert one_lost.kinds["lost"] == explored(order, blind=False).kinds["lost"] - 1
+
+
+def test_errors_are_those_that_a_retry_is_for() -> None:
+    """So that what is flaky is called again: a type, one of several, or what a function says."""
+
+    class Busy(Exception):
+        """The service's own."""
+
+        def __init__(self, text: str, _: int) -> None:
+            super().__init__(text)
+
+    for on in (KeyError, (Busy, TimeoutError), lambda error: isinstance(error, OSError), Busy):
+        retry: Any = Retry(on, attempts=2)
+        found = explored(lambda shop: order(shop, charging={"retry": retry}))  # noqa: B023
+        assert found.kinds["flaky"] > 0
