@@ -42,7 +42,7 @@ def check(arguments: argparse.Namespace) -> int:
             f"{len(found.stuck):,} stuck, "
             f"{len(found.overdue):,} overdue (open, undriven for {duration(arguments.grace)}), "
             f"{len(found.tried):,} tried {MANY} times or more, "
-            f"{found.open:,} open in all"
+            f"{len(found.unfinished):,} open in all"
             + "; which processes live is unknown" * bool(journal.unsure)
             + "".join(
                 f"; {n:,} overdue: waits for {name}"

@@ -23,7 +23,7 @@ from py_api_saga.pictures.document import document, policy, style
 from py_api_saga.pictures.markup import tag
 from py_api_saga.pictures.overview import PAGE, Overview, listed_as_asked
 from py_api_saga.pictures.page import parts
-from py_api_saga.repair import DecisionError
+from py_api_saga.repair import ENDED, DecisionError
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.attention import attention
 from py_api_saga.story.detail import holder_as_json, in_full
@@ -138,11 +138,12 @@ class Board:
         return shell.page(*asked_many(view, asked, shell.hand))
 
     def _counts(self, view: View) -> Mapping[SagaStatus, int]:
-        """Count sagas by status; those that have ended, which may be millions, once in a while."""
+        """Count those that have ended, by status: once in a while, as there may be millions."""
         if self._counted is None or clock.monotonic() - self._counted[0] > _COUNTED:
-            counts = dict.fromkeys(SagaStatus, 0)
+            counts = dict.fromkeys(ENDED, 0)
             for (_, status), number in view.counts().items():
-                counts[status] += number
+                if status in ENDED:
+                    counts[status] += number
             self._counted = clock.monotonic(), counts
         return self._counted[1]
 

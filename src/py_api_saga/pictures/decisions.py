@@ -83,10 +83,14 @@ def offers_of_all(asked: Asked) -> Markup | None:
         return None
     chosen = {"name": asked.name, "id": asked.prefix, "error": asked.error}
     links = [
-        tag("a", f"{TITLES[verb]}: all of these…", href=address("decide", verb=verb, **chosen))
+        tag("a", _all_of_these(verb), href=address("decide", verb=verb, **chosen), class_="act")
         for verb in OF_ALL
     ]
     return tag("nav", *links, class_="ways", aria_label="decide about all")
+
+
+def _all_of_these(verb: str) -> str:
+    return f"{TITLES[verb]}: all of these…"
 
 
 # --- how it is asked ------------------------------------------------------------------------------
@@ -232,7 +236,7 @@ def _checks(way: Way) -> Iterator[Markup]:
             "label",
             tag("input", type="checkbox", name="ended", value="yes", required=True),
             words,
-            class_="tick",
+            class_="check",
         )
 
 
@@ -242,7 +246,7 @@ def _new_key() -> Markup:
         "taken effect"
     )
     return tag(
-        "label", tag("input", type="checkbox", name="new_key", value="yes"), words, class_="tick"
+        "label", tag("input", type="checkbox", name="new_key", value="yes"), words, class_="check"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -55,7 +56,7 @@ class Overview:
         """Give what is on the page.
 
         Args:
-            counts: How many sagas there are of each status.
+            counts: How many sagas there are that have ended, by their status.
             offer: What may be decided about all that are listed.
         """
         return join(
@@ -152,8 +153,7 @@ class Overview:
         return tag("div", link, badge(seen.status.value, small=True), facts, class_="line")
 
     def _retrying(self) -> Markup | None:
-        unfinished = self._journal.select(OPEN)[-_LOOKED_AT:]
-        found = retrying(self._journal, self._found.driven, unfinished)
+        found = retrying(self._journal, self._found, _LOOKED_AT)
         if not found:
             return None
         return tag(
@@ -176,6 +176,8 @@ class Overview:
     # --- how many --------------------------------------------------------------------------------
 
     def _counts(self, counts: Mapping[SagaStatus, int]) -> Markup:
+        counts = {**counts, **Counter(seen.status for seen in self._found.unfinished)}
+        counts[SagaStatus.STUCK] = len(self._found.stuck)
         every = self._count(sum(counts.values()), None)
         each = [self._count(counts.get(status, 0), status) for status in _IN_ORDER]
         return tag("nav", every, *each, class_="counts", aria_label="by status")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from py_api_saga.exceptions import JournalError
@@ -31,7 +31,7 @@ class Attention(NamedTuple):
             whose times are ahead, as a clock was set back since.
         tried: Open ones that recovery has tried three times or more.
         unsure: Those of which nobody can tell whether a process drives them, if that is unknown.
-        open: How many are open in all.
+        unfinished: All that are open, newest first.
         driven: By number, whether a living process drives it; None if that is unknown.
         waits: By number, for what an overdue one waits that says so: a module, say.
     """
@@ -40,7 +40,7 @@ class Attention(NamedTuple):
     overdue: Sequence[Summary]
     tried: Sequence[Summary]
     unsure: Sequence[Summary]
-    open: int
+    unfinished: Sequence[Summary]
     driven: Mapping[int, bool | None]
     waits: Mapping[int, str]
 
@@ -56,7 +56,7 @@ class Attention(NamedTuple):
             "stuck": len(self.stuck),
             "overdue": len(self.overdue),
             "tried": len(self.tried),
-            "open": self.open,
+            "open": len(self.unfinished),
             "sagas": [
                 at_a_glance(seen, driven=self.driven[seen.number])
                 | {"waits_for": self.waits.get(seen.number)}
@@ -89,7 +89,7 @@ def attention(journal: View, grace: float = GRACE, most: int | None = None) -> A
         [*silent, *ahead],
         [seen for seen in unfinished if seen.tries >= MANY],
         [seen for seen in unfinished if journal.unsure and seen.owner],
-        len(unfinished),
+        unfinished,
         driven,
         waits,
     )
@@ -134,12 +134,16 @@ class Retrying(NamedTuple):
 _SETBACKS = ('"retry"', '"in doubt"')  # in the row of an entry; a value may have them as well
 
 
-def retrying(
-    journal: View, driven: Mapping[int, bool | None], sagas: Collection[Summary]
-) -> Sequence[Retrying]:
-    """Tell which of some open sagas only try again what failed: by their status they just run."""
+def retrying(journal: View, attention: Attention, most: int) -> Sequence[Retrying]:
+    """Tell which of the open sagas only try again what failed: by their status they just run.
+
+    Args:
+        journal: To be read.
+        attention: What was found in it.
+        most: How many are looked into, the oldest.
+    """
     found, values = [], Trees(journal)
-    those = [seen for seen in sagas if driven.get(seen.number)]
+    those = [seen for seen in attention.unfinished if attention.driven[seen.number]][-most:]
     for seen, rows in each_read(journal, those):
         if not any(word in row.body for row in rows or () for word in _SETBACKS):
             continue
