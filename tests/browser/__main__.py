@@ -1,7 +1,8 @@
-"""The admin in a real browser: `python -m tests.browser [--pictures FOLDER]`.
+"""Pages in a real browser: `python -m tests.browser [--pictures FOLDER]`.
 
-A project is served on a free port of the loopback, with a PostgreSQL of its own; a chromium without
-a window logs in, looks, and decides, and what came of it is read from the journal. Nothing is
+The dashboard of a file, and a project of Django's with a PostgreSQL of its own, each on a free port
+of the loopback: a chromium without a window looks, logs in, and decides, and what came of it is
+read from the journal. Nothing is
 downloaded: the browser resolves no name, and the driver is told by its path. Exit status: 1 if
 anything is wrong, 2 if something is missing: `pip install -e ".[proof]"` and `apt-get install
 chromium chromium-driver`.
@@ -15,9 +16,8 @@ import logging
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +27,10 @@ from recorded import order, stuck
 from servers import shared
 from servers.children import Missing
 
+from browser import dashboard
+from browser.people import Person, browser
 from py_api_saga import SagaStatus, recover
 
-PATIENCE = 60.0  # seconds
 PASSWORD = "of the proof"  # noqa: S105 - of users that live as long as it does
 PROGRAMS = ("chromium", "chromedriver")
 USERS = {"ada": ("view_saga", "retry_saga", "view_saga_values"), "vic": ("view_saga",)}
@@ -75,88 +76,13 @@ def journal() -> Any:
     return lasting_journal()
 
 
-@contextmanager
-def browser(folder: Path) -> Iterator[Any]:
-    """Run a browser that has never been anywhere, for the time of a block."""
-    from selenium import webdriver  # noqa: PLC0415 - it may be missing
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    for option in (
-        *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-        *("--disable-background-networking", "--disable-component-update", "--no-first-run"),
-        *("--window-size=1280,1100", f"--user-data-dir={folder}"),
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-    ):
-        options.add_argument(option)
-    service = webdriver.ChromeService(executable_path=str(shutil.which("chromedriver")))
-    driver = webdriver.Chrome(options=options, service=service)
-    try:
-        driver.set_page_load_timeout(PATIENCE)
-        yield driver
-    finally:
-        driver.quit()
-
-
-class Person:
-    """Somebody at a browser.
-
-    Attributes:
-        driver: What drives it.
-    """
-
-    def __init__(self, driver: Any, home: str, pictures: Path | None) -> None:
-        self.driver = driver
-        self._home, self._pictures = home, pictures
-
-    def go(self, path: str) -> None:
-        """Go to a page."""
-        self.driver.get(f"{self._home}{path}")
-
-    def find(self, css: str) -> Any:
-        """Find one thing on the page."""
-        return self.driver.find_element("css selector", css)
-
-    def count(self, css: str) -> int:
-        """Count what is on the page."""
-        return len(self.driver.find_elements("css selector", css))
-
-    def click(self, css: str) -> None:
-        """Click what leads to another page, and wait until that is there."""
-        before = self.find("html")
-        self.find(css).click()
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            with suppress(Exception):  # between two pages there is none
-                if self.find("html") != before and self.script("return document.readyState") == (
-                    "complete"
-                ):
-                    return
-            time.sleep(0.01)
-        message = f"{css} leads nowhere"
-        raise AssertionError(message)
-
-    def script(self, code: str, *given: object) -> Any:
-        """Run JavaScript in the page."""
-        return self.driver.execute_script(code, *given)
-
-    @property
-    def text(self) -> str:
-        """What the page says."""
-        return str(self.find("body").text)
-
-    def log_in(self, name: str) -> None:
-        """Log in as somebody else."""
-        self.driver.delete_all_cookies()
-        self.go("/admin/")
-        self.find("[name=username]").send_keys(name)
-        self.find("[name=password]").send_keys(PASSWORD)
-        self.click("[type=submit]")
-
-    def picture(self, name: str) -> None:
-        """Keep what the page looks like, if that is asked for."""
-        if self._pictures is not None:
-            self.driver.save_screenshot(str(self._pictures / f"{name}.png"))
+def log_in(person: Person, name: str) -> None:
+    """Log in as somebody else."""
+    person.driver.delete_all_cookies()
+    person.go("/admin/")
+    person.find("[name=username]").send_keys(name)
+    person.find("[name=password]").send_keys(PASSWORD)
+    person.click("[type=submit]")
 
 
 # --- what is tried --------------------------------------------------------------------------------
@@ -164,7 +90,7 @@ class Person:
 
 def the_list_shows_badges(person: Person) -> None:
     """The list has each saga with its status, in its colour, and a reason."""
-    person.log_in("ada")
+    log_in(person, "ada")
     person.go(LIST)
     person.picture("list")
 
@@ -231,7 +157,7 @@ def many_are_confirmed_and_what_fails_is_listed(person: Person) -> None:
 def whoever_only_looks_gets_nothing_to_click_and_403(person: Person) -> None:
     """Also by a form that was made up, with the token of the session."""
     stuck(journal(), "shop-9")
-    person.log_in("vic")
+    log_in(person, "vic")
     person.go(f"{LIST}shop-9/change/")
     assert person.count(".saga-buttons a") == 0
     assert "secret" not in person.text
@@ -290,17 +216,23 @@ def main() -> int:
         order().orchestrator_execute(journal=journal(), saga_id="shop-5")
         driver = opened.enter_context(browser(Path(folder)))
         person = Person(driver, home, arguments.pictures)
-        for case in CASES:
-            problem_is = ""
-            try:
-                case(person)
-            except Exception as error:  # noqa: BLE001 - whatever it is, the others are tried too
-                wrong += 1
-                problem_is = f"{type(error).__name__}: {error}"
-            sys.stdout.write(f"{case.__name__.replace('_', ' '):60} {problem_is or 'ok'}\n")
-            sys.stdout.flush()
-    sys.stdout.write(f"{len(CASES)} cases, {wrong} wrong\n")
+        wrong += sum(not tried(case, person) for case in CASES)
+        stage = opened.enter_context(dashboard.stage(driver, arguments.pictures))
+        wrong += sum(not tried(case, stage) for case in dashboard.CASES)
+    sys.stdout.write(f"{len(CASES) + len(dashboard.CASES)} cases, {wrong} wrong\n")
     return 1 if wrong else 0
+
+
+def tried(case: Callable[[Any], None], given: object) -> bool:
+    """Try a case, and say what came of it; whatever that is, the others are tried too."""
+    problem = ""
+    try:
+        case(given)
+    except Exception as error:  # noqa: BLE001 - as said
+        problem = f"{type(error).__name__}: {error}"
+    sys.stdout.write(f"{case.__name__.replace('_', ' '):70} {problem or 'ok'}\n")
+    sys.stdout.flush()
+    return not problem
 
 
 if __name__ == "__main__":

@@ -110,7 +110,8 @@ def serving(
 ) -> Iterator[Looker]:
     """Serve the pages of a journal, for the time of a block."""
     reader: Callable[[], Any] = options.pop("reader", None) or journal.reader
-    with Server(0, Board(reader, **options), names, acts) as server:
+    port = options.pop("port", 0)
+    with Server(port, Board(reader, **options), names, acts) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
