@@ -157,10 +157,10 @@ def what_is_read_is_not_swapped(stage: Stage) -> None:
         ):
             person.go(address)
             time.sleep(1.5 * LOOKS)  # it is swapped once, and then only if it has changed
-            person.script(f"{begin}; document.querySelector('main').id = 'kept'")
+            person.script(f"{begin}; document.querySelector('main').title = 'kept'")
             order().orchestrator_execute(journal=stage.journal, saga_id=f"unseen-{number}")
             time.sleep(2 * LOOKS)
-            assert person.count("#kept") == 1, begin
+            assert person.count("[title=kept]") == 1, begin
             person.script(end)
             if not address:
                 person.until(shows(person, f"unseen-{number}"), "what came meanwhile")

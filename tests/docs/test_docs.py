@@ -30,6 +30,7 @@ OWN_PROCESS = {
     "docs/howto/around.md": _JOURNAL,
     "docs/howto/backup.md": _JOURNAL,
     "docs/howto/cookbook.md": _DATABASE,
+    "docs/howto/dashboard.md": "configures Django, which a process can do once",
     "docs/howto/deploys.md": _JOURNAL,
     "docs/howto/django-admin.md": _DATABASE,
     "docs/howto/django.md": "configures Django, which a process can do once",

@@ -150,6 +150,8 @@ def __getattr__(name: str) -> Any:
     if name != "urlpatterns":
         raise AttributeError(name)
     from django.contrib import admin  # noqa: PLC0415 - as said
-    from django.urls import path  # noqa: PLC0415
+    from django.urls import include, path  # noqa: PLC0415
 
-    return [path("admin/", admin.site.urls)]
+    from py_api_saga.contrib.django.dashboard import dashboard  # noqa: PLC0415
+
+    return [path("admin/", admin.site.urls), path("sagas/", include(dashboard()))]

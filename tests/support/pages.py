@@ -113,7 +113,7 @@ def run_line(line: str) -> str:
 
 def is_run(line: str) -> bool:
     """Tell whether the test of its page runs a line of shell."""
-    return bool(re.match(r"export |saga (?!demo|worker)", line))
+    return bool(re.match(r"export |saga (?!demo|worker|.*\bdashboard\b)", line))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from os import PathLike
 from typing import Any, ClassVar, NamedTuple, Protocol, Unpack
@@ -12,13 +12,23 @@ from py_api_saga.contrib.answers import Answers
 from py_api_saga.contrib.arguments import FrameworkSaga
 from py_api_saga.contrib.configured import EXPECTED, check_modules, journal_at
 from py_api_saga.current import Around, CurrentOperation
-from py_api_saga.exceptions import SagaDefinitionError, SagaError, refused
+from py_api_saga.exceptions import JournalError, SagaDefinitionError, SagaError, refused
+from py_api_saga.journal.lasting import View
 from py_api_saga.journal.protocol import Journal
 from py_api_saga.saga_options import SagaOptions
 
 try:
     import click
-    from flask import Flask, Response, current_app, has_app_context, jsonify
+    from flask import (
+        Blueprint,
+        Flask,
+        Response,
+        abort,
+        current_app,
+        has_app_context,
+        jsonify,
+        request,
+    )
     from flask.cli import with_appcontext
 except ImportError as error:
     message = f"it needs Flask: pip install 'py-api-saga[flask]' ({error})"
@@ -113,6 +123,46 @@ class Sagas:
         if journal is None:
             raise refused("SAGA_JOURNAL", f"{EXPECTED}, or a journal", None)
         return journal
+
+    def dashboard(
+        self, *, allowed: Callable[[], bool], values: bool = False, name: str = "sagas"
+    ) -> Blueprint:
+        """Give pages on which sagas are seen, and nothing is decided, as a blueprint.
+
+        Flask has no login, so there is none here: `allowed` asks yours.
+
+        Args:
+            allowed: Tells whether whoever makes this request may see them; else they get a 403. It
+                may raise as well, or `abort`, or lead to a login.
+            values: Whether to show arguments and results; else their types alone.
+            name: Of the blueprint.
+
+        Returns:
+            What `app.register_blueprint(…, url_prefix="/sagas")` takes.
+        """
+        from py_api_saga.pictures.board import Board  # noqa: PLC0415 - for whoever shows them
+
+        def reader() -> View:
+            journal: Any = self._found()[1].journal
+            if not hasattr(journal, "reader"):
+                raise JournalError("SAGA_JOURNAL names none: sagas in memory are not shown")
+            view: View = journal.reader()
+            return view
+
+        board = Board(reader, command="flask saga", whole=values)
+        pages = Blueprint(name, __name__)
+
+        @pages.get("/", defaults={"page": ""})
+        @pages.get("/<path:page>")
+        def sagas(page: str) -> Response:
+            if not allowed():
+                abort(403)
+            query = request.query_string.decode("ascii", "replace")
+            answer = board.answer(page, query, nonce=getattr(request, "csp_nonce", None))
+            kind = f"{answer.kind}; charset=utf-8"
+            return Response(answer.body, answer.status, dict(answer.headers), content_type=kind)
+
+        return pages
 
     @property
     def around(self) -> Around:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias, Unpack
 
@@ -11,20 +11,28 @@ from py_api_saga.contrib.answers import Answers
 from py_api_saga.contrib.arguments import FrameworkSaga
 from py_api_saga.current import Around
 from py_api_saga.durable.recovery import Crowd, crowd_of
-from py_api_saga.exceptions import SagaDefinitionError, SagaError, check_around, check_journal
+from py_api_saga.exceptions import (
+    SagaDefinitionError,
+    SagaError,
+    check_around,
+    check_journal,
+    refused,
+)
+from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.journal.protocol import Journal
 from py_api_saga.log import complain
 from py_api_saga.saga_options import SagaOptions
 
 try:
     from starlette.applications import Starlette
-    from starlette.requests import HTTPConnection
-    from starlette.responses import JSONResponse, Response
+    from starlette.requests import HTTPConnection, Request
+    from starlette.responses import JSONResponse, PlainTextResponse, Response
+    from starlette.routing import Route, Router
 except ImportError as error:
     message = f"it needs Starlette: pip install 'py-api-saga[starlette]' ({error})"
     raise ImportError(message) from error
 
-__all__ = ["Sagas", "install", "saga_lifespan", "sagas"]
+__all__ = ["Sagas", "dashboard", "install", "saga_lifespan", "sagas"]
 
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any]]]
 Stateless: TypeAlias = Callable[[Any], AbstractAsyncContextManager[None]]
@@ -161,6 +169,48 @@ class _Recovery:
         if self._crowd is not None and not task.done():
             left = self._crowd.let_be()
             complain("the server has ended, and recovery has left %d sagas as they are", left)
+
+
+def dashboard(
+    journal: LastingJournal,
+    *,
+    allowed: Callable[[Request], bool | Awaitable[bool]],
+    values: bool = False,
+    command: str = "saga",
+) -> Router:
+    """Give pages on which sagas are seen, and nothing is decided: `app.mount("/sagas", …)`.
+
+    Starlette has no login, so there is none here: `allowed` asks yours.
+
+    Args:
+        journal: Where the sagas are; not one in memory.
+        allowed: Tells of a request whether it may see them, or awaits that; else it gets a 403. It
+            may raise as well.
+        values: Whether to show arguments and results; else their types alone.
+        command: How the commands begin that are listed.
+
+    Returns:
+        An application of its own.
+
+    Raises:
+        SagaDefinitionError: `journal` is none that outlasts its process.
+    """
+    from py_api_saga.pictures.board import Board  # noqa: PLC0415 - for whoever shows them
+
+    if not hasattr(journal, "reader"):
+        raise refused("dashboard: journal", "one in a file or a database", journal)
+    board = Board(journal.reader, command=command, whole=values)
+
+    async def page(request: Request) -> Response:
+        may = allowed(request)
+        if not (await may if isinstance(may, Awaitable) else may):
+            return PlainTextResponse("you may not see sagas\n", 403)
+        asked = request.path_params["page"], request.url.query
+        answer = await asyncio.to_thread(board.answer, *asked)
+        kind = f"{answer.kind}; charset=utf-8"
+        return Response(answer.body, answer.status, dict(answer.headers), kind)
+
+    return Router([Route("/{page:path}", page)])
 
 
 def install(app: Starlette, *, refusals: Sequence[type[BaseException]] = ()) -> None:

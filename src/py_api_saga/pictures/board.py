@@ -232,7 +232,7 @@ class Shell:
             title,
             tag("header", bar),
             tag("p", _GONE, id="gone", role="status", hidden=True),
-            tag("main", *inside),
+            tag("main", *inside, id="board"),
             script=script,
             head=[
                 tag("meta", name="referrer", content=told),

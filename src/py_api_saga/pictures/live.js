@@ -1,8 +1,8 @@
 (() => {
   const box = document.getElementById("live"), gone = document.getElementById("gone");
-  const main = () => document.querySelector("main");
+  const main = () => document.getElementById("board");
   const isRead = () => document.hidden || !box.checked || getSelection().toString() ||
-    document.querySelector("main details[open], main :is(input, textarea):focus");
+    document.querySelector("#board details[open], #board :is(input, textarea):focus");
   const key = (one) => one.tagName + one.textContent + (one.href || "");
   let busy = false, shown = "";
 
@@ -13,7 +13,7 @@
     row.append(command, button);
   });
   const swap = (page) => {
-    const next = page.querySelector("main"), here = document.activeElement, top = scrollY;
+    const next = page.getElementById("board"), here = document.activeElement, top = scrollY;
     if (!next) return location.reload();  // somebody has to log in
     if (next.innerHTML === shown) return;
     shown = next.innerHTML;
