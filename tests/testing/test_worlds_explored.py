@@ -7,10 +7,13 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
 import django_project
 import httpx
 import httpx2
@@ -28,14 +31,16 @@ from django.test import RequestFactory, TestCase, override_settings
 from shelf import Hold, Paid, Stock
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
 from sqlalchemy.pool import StaticPool
+from world import PATIENCE
 
 from py_api_saga import SagaAssembler, SagaException, current_operation
+from py_api_saga.contrib.aiohttp import saga_middleware
 from py_api_saga.contrib.django import saga as django_saga
 from py_api_saga.contrib.django.testing import SagaTestCase, rolled_back
 from py_api_saga.contrib.http import request_name
 from py_api_saga.contrib.httpx import AsyncSagaTransport, SagaTransport
 from py_api_saga.contrib.requests import SagaSession
-from py_api_saga.testing import explore
+from py_api_saga.testing import explore, virtual
 
 FILE = "file"
 
@@ -497,3 +502,55 @@ def test_coroutine_functions_wait_in_no_time() -> None:
 
     assert explored.schedules > 100
     assert time.monotonic() - began < 30 * 60
+
+
+def test_a_real_server_answers_in_real_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a connection is open, time does not jump before the answer is there."""
+    monkeypatch.setattr(virtual, "_ANSWER", PATIENCE)
+    charges: set[str] = set()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            charges.add(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.answer()
+
+        def do_DELETE(self) -> None:
+            charges.discard(self.path[1:])
+            self.answer()
+
+        def answer(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    def world() -> set[str]:
+        charges.clear()
+        return charges
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+
+        async def charge() -> None:
+            async with aiohttp.ClientSession(middlewares=[saga_middleware()]) as session:
+                await session.post(url, data=key())
+
+        async def refund() -> None:
+            async with aiohttp.ClientSession(middlewares=[saga_middleware()]) as session:
+                await session.delete(f"{url}/{key()}")
+
+        try:
+            explored = explore(
+                lambda _: SagaAssembler.saga().operation(charge, refund, timeout=30),
+                world=world,
+                state=len,
+            )
+        finally:
+            server.shutdown()
+            thread.join()
+
+    assert explored.kinds["answers-504"] == 1

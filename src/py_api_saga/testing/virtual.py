@@ -21,6 +21,7 @@ __all__ = ["Clock"]
 Place: TypeAlias = tuple[Any, str, object]  # whose attribute, its name, what is put there
 
 stopwatch = time.perf_counter  # the real time, whatever is in place
+_ANSWER = 0.5  # seconds that pass really, for an answer that comes over a connection
 _MISSING = object()  # there was no such attribute
 _LATEST = 253_402_300_799  # seconds since 1970: the last of the year 9999
 _MOST_STRIKES = 100  # interrupts while something is put back: more are a fault that stays
@@ -195,7 +196,8 @@ def in_loop() -> asyncio.AbstractEventLoop | None:
 def jumping(loop: asyncio.AbstractEventLoop, virtual: Clock) -> list[Place]:
     """Say what lets a loop never wait: its time jumps to the next timer, once nothing else is due.
 
-    While a thread of its executor is at work, time stands still.
+    While a thread of its executor is at work, time stands still; and so it does for a moment while
+    a connection is open, at whose other end somebody may be about to answer.
 
     Raises:
         SagaDefinitionError: It is not a loop of asyncio's own.
@@ -210,10 +212,12 @@ def jumping(loop: asyncio.AbstractEventLoop, virtual: Clock) -> list[Place]:
     select, execute = selector.select, loop.run_in_executor
     ahead = loop.time() - virtual.passed
     at_work = [0]
+    files = selector.get_map()
+    own = len(files)  # by which the loop is woken up
 
     def jump(timeout: float | None = None) -> Any:
         if timeout is not None and timeout > 0:
-            if events := select(0):
+            if events := select(min(timeout, _ANSWER) if len(files) > own else 0):
                 return events
             if not at_work[0]:
                 virtual.sleep(timeout)
