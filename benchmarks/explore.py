@@ -10,14 +10,15 @@ import asyncio
 import statistics
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from core import SOURCE, machine, table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+ROUNDS = 15
 TARGETS = {  # schedules per second of CPU, at least
     "a chain of 3, of fakes": 3_000,
     "the same, whose services fail": 1_000,
@@ -223,8 +224,6 @@ SIZES: dict[str, Callable[[], dict[str, Any]]] = {
 
 def measured(make: Callable[[], dict[str, Any]], rounds: int) -> tuple[int, float]:
     """Give the schedules of an exploration, and the seconds of CPU that one takes: the median."""
-    from contextlib import nullcontext  # noqa: PLC0415
-
     from py_api_saga.testing import explore  # noqa: PLC0415 - of the tree that is measured
 
     said = make()
@@ -243,32 +242,45 @@ def verdict(*, good: bool) -> str:
     return "PASS" if good else "MISS"
 
 
-def main() -> None:
-    """Measure, and print tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="once each, to see that it works")
-    parser.add_argument("--rounds", type=int, default=15, help="how often each is measured")
-    given = parser.parse_args()
-    rounds = 1 if given.quick else given.rounds
-    sys.path.insert(0, str(SOURCE))
-    print(f"{machine()}; medians of {rounds}.\n")
-
-    print("### schedules per second of CPU\n")
+def rates(rounds: int) -> tuple[list[str], list[list[str]]]:
+    """Schedules per second of CPU."""
     rows = []
     for name, make in RATES.items():
         schedules, seconds = measured(make, rounds)
         rate, target = schedules / seconds, TARGETS.get(name)
         said = "" if target is None else f"≥ {target:,}: {verdict(good=rate >= target)}"
-        rows.append([name, f"{schedules:,}", f"{seconds:.3f}", f"{rate:,.0f}", said])
-    print(table(["what", "schedules", "s", "per second", "target"], rows))
+        rows.append([name, f"{schedules:,}", f"{rate:,.0f}", said])
+    return ["what", "schedules", "per second", "target"], rows
 
-    print("\n### seconds of CPU for one fault\n")
+
+def sizes(rounds: int) -> tuple[list[str], list[list[str]]]:
+    """Seconds of CPU for one fault."""
     rows = []
     for name, make in SIZES.items():
         schedules, seconds = measured(make, min(rounds, 3))
         said = f"≤ {LIMITS[name]:g}: {verdict(good=seconds <= LIMITS[name])}"
         rows.append([name, f"{schedules:,}", f"{seconds:.2f}", said])
-    print(table(["what", "schedules", "s", "target"], rows))
+    return ["what", "schedules", "s", "target"], rows
+
+
+SECTIONS = {"rates": rates, "sizes": sizes}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, and print Markdown."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--only", default=",".join(SECTIONS), help="sections, by comma")
+    parser.add_argument("--quick", action="store_true", help="once each, to see that it works")
+    options = parser.parse_args(arguments)
+    unknown = {*options.only.split(",")} - {*SECTIONS}
+    if unknown:
+        parser.error(f"--only: expected {', '.join(SECTIONS)}, got {', '.join(unknown)}")
+    sys.path[:0] = [str(SOURCE)]
+    print(f"{machine()}.\n")
+    for section in options.only.split(","):
+        head, rows = SECTIONS[section](1 if options.quick else ROUNDS)
+        title = (SECTIONS[section].__doc__ or "").rstrip(".")
+        print(f"### {section}: {title}\n\n{table(head, rows)}\n", flush=True)
 
 
 if __name__ == "__main__":

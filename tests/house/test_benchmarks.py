@@ -186,7 +186,16 @@ print("==1== Collected :", 5_000_000 + each * times, file=sys.stderr)
     assert all(row.endswith("| 5,000 | 7,000 | 1.40 |") for row in rows)
 
 
-@pytest.mark.parametrize("name", ["growth.py", "costs.py"])
+def test_how_fast_schedules_are_explored_is_measured() -> None:
+    """In each world, once; the sizes take seconds, and are made of the same."""
+    done = measure("--quick", "--only", "rates", script=SCRIPT.with_name("explore.py"))
+
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) == 2 + 5
+
+
+@pytest.mark.parametrize("name", ["growth.py", "costs.py", "explore.py"])
 def test_a_section_that_is_not_there_is_refused(name: str) -> None:
     """It says which there are."""
     done = measure("--only", "nothing", script=SCRIPT.with_name(name))
