@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib import import_module
 from inspect import iscoroutinefunction
 from types import FunctionType, ModuleType
@@ -53,23 +54,41 @@ class Proxy:
         """Call a service that is a function."""
         return watched(self._service, self._service, self._target)(*args, **keywords)
 
-    def __getitem__(self, key: Any) -> Any:
-        return self._target[key]
 
-    def __contains__(self, key: Any) -> bool:
-        return key in self._target
+# What a proxy has of its own, or needs not. All else that is done with a service by way of its type
+# (`with`, `len`, `==`) is done with the service.
+_OWN: Final = frozenset(
+    f"__{name}__"
+    for name in (
+        *("call", "class", "class_getitem", "copy", "deepcopy", "del", "delattr", "delete", "dir"),
+        *("get", "getattr", "getattribute", "getstate", "init", "init_subclass", "new", "reduce"),
+        *("reduce_ex", "set", "set_name", "setattr", "setstate", "sizeof", "subclasshook"),
+    )
+)
 
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._target)
 
-    def __len__(self) -> int:
-        return len(self._target)
+def proxy(service: str, target: Any) -> Proxy:
+    """Give what stands for a service as operations see it."""
+    kind: Any = type(target)
+    made: Proxy = _like(kind)(service, target)
+    return made
 
-    def __bool__(self) -> bool:
-        return bool(self._target)
 
-    def __repr__(self) -> str:
-        return repr(self._target)
+@cache
+def _like(kind: Any) -> Any:
+    """Make a kind of proxy that can be used as a kind of service, and passes for one."""
+    names = {name for name in dir(kind) if name.startswith("__") and callable(getattr(kind, name))}
+    special: dict[str, Any] = {name: _by_type(name) for name in names - _OWN}
+    return type("Proxy", (Proxy,), {**special, "__class__": property(lambda _: kind)})
+
+
+def _by_type(name: str) -> Callable[..., Any]:
+    def special(self: Any, *args: Any) -> Any:
+        target = self._target
+        value = getattr(type(target), name)(target, *args)
+        return self if value is target else value  # of `with`
+
+    return special
 
 
 def watched(service: str, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,10 +137,10 @@ def _strike(here: Here | None, fault: str | None) -> None:
 def proxied(services: Services, world: Any) -> Iterator[None]:
     """Put proxies in the places of services, of a world and in modules, in a `with` block."""
     places: list[Place] = [
-        (module, name, Proxy(name, getattr(module, name))) for module, name in services.in_modules
+        (module, name, proxy(name, getattr(module, name))) for module, name in services.in_modules
     ]
     places += [
-        (world, name, Proxy(name, target))
+        (world, name, proxy(name, target))
         for name in services.in_world
         if (target := part(world, name)) is not None
     ]
@@ -129,7 +148,7 @@ def proxied(services: Services, world: Any) -> Iterator[None]:
         yield
     elif isinstance(world, MutableMapping):
         before = {name: world[name] for name in services.in_world}
-        world.update({name: Proxy(name, target) for name, target in before.items()})
+        world.update({name: proxy(name, target) for name, target in before.items()})
         try:
             with replaced([place for place in places if place[0] is not world]):
                 yield

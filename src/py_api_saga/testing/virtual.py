@@ -6,10 +6,11 @@ import asyncio
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
+from types import MemberDescriptorType
 from typing import Any, Self, TypeAlias
 
 from py_api_saga import chance, clock
@@ -32,13 +33,35 @@ _ours: ContextVar[Clock | None] = ContextVar("py_api_saga_virtual_time", default
 def replaced(places: Iterable[Place]) -> Iterator[None]:
     """Put things in the place of others in a `with` block, and those back, whatever strikes."""
     places = list(places)
-    before = [(thing, name, vars(thing).get(name, _MISSING)) for thing, name, _ in places]
+    before = [(thing, name, _own(thing, name)) for thing, name, _ in places]
     try:
         for thing, name, new in places:
-            setattr(thing, name, new)
+            _put(thing, name, new)
         yield
     finally:
         _put_back(before[::-1])
+
+
+def _own(thing: Any, name: str) -> object:
+    """Give what a thing itself has under a name, in a slot if need be."""
+    own: Mapping[str, object] = getattr(thing, "__dict__", {})
+    if name not in own and isinstance(getattr(type(thing), name, None), MemberDescriptorType):
+        return getattr(thing, name, _MISSING)
+    return own.get(name, _MISSING)
+
+
+def _put(thing: Any, name: str, value: object) -> None:
+    """Set an attribute, or take it away; also of a frozen dataclass."""
+    try:
+        if value is not _MISSING:
+            setattr(thing, name, value)
+        elif _own(thing, name) is not _MISSING:
+            delattr(thing, name)
+    except AttributeError:
+        if value is not _MISSING:
+            object.__setattr__(thing, name, value)
+        else:
+            object.__delattr__(thing, name)
 
 
 def _put_back(places: list[Place]) -> None:
@@ -47,10 +70,7 @@ def _put_back(places: list[Place]) -> None:
     while len(struck) < _MOST_STRIKES:
         try:
             for thing, name, old in places:
-                if old is not _MISSING:
-                    setattr(thing, name, old)
-                elif name in vars(thing):
-                    delattr(thing, name)
+                _put(thing, name, old)
             break
         except BaseException as interrupt:  # noqa: BLE001 - raised below
             struck.append(interrupt)
