@@ -48,6 +48,15 @@ def answer(what: str, key: str, undoes: str | None, about: dict[str, Any]) -> tu
     return answers.setdefault(key, (201, {"id": number}))
 
 
+def forget() -> None:
+    """Begin anew, for a test that plays the services in its own process."""
+    for book in ledger.values():
+        book.clear()
+    undone.clear()
+    answers.clear()
+    asked.clear()
+
+
 class Service(BaseHTTPRequestHandler):
     """Answers."""
 

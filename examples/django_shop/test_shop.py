@@ -1,6 +1,9 @@
 """Tests of the shop, as a user writes them: `pytest django_shop`, or `manage test django_shop`."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 from unittest.mock import patch
 
 import django
@@ -12,10 +15,14 @@ django.setup()  # which pytest-django does as well, if its settings are named
 
 from django.conf import settings  # noqa: E402
 from django.db import connections  # noqa: E402
+from shop_services import answer, forget, ledger  # noqa: E402
 
 from django_shop.models import Order  # noqa: E402
 from django_shop.operations import CHECKOUT  # noqa: E402
-from py_api_saga.contrib.django.testing import SagaTestCase  # noqa: E402
+from py_api_saga.contrib.django.testing import SagaTestCase, rolled_back  # noqa: E402
+from py_api_saga.testing import explore  # noqa: E402
+
+KEYS = ("Idempotency-Key", "Saga-Undoes")
 
 
 class CheckoutTest(SagaTestCase):
@@ -90,6 +97,29 @@ class CheckoutTest(SagaTestCase):
         """Whoever has ATOMIC_REQUESTS marks the view."""
         with patch.dict(connections.settings["default"], ATOMIC_REQUESTS=True):
             assert self.check_out() == 201
+
+    def test_an_order_is_whole_or_nothing(self) -> None:
+        """Whatever goes wrong, once, in any of its operations and requests."""
+
+        def asked(request: Any, context: Any) -> Any:
+            key, undoes = (request.headers.get(name) for name in KEYS)
+            context.status_code, said = answer(request.path[1:], key, undoes, request.json())
+            return said
+
+        @contextmanager
+        def shop() -> Iterator[None]:
+            forget()
+            with rolled_back():
+                yield
+
+        def stands(_: None) -> dict[str, object]:
+            placed = Order.objects.filter(status="placed").values_list("number", flat=True)
+            return {"placed": [*placed], **{what: len(made) for what, made in ledger.items()}}
+
+        for path in ("reservations", "charges", "cancellations", "refunds"):
+            self.services.post(f"{settings.SERVICES}/{path}", json=asked)
+        order = {"order": "7", "article": "mug", "card": "visa"}
+        explore(lambda _: CHECKOUT.given(**order), world=shop, state=stands)
 
     def test_an_order_that_there_is_not_has_no_page(self) -> None:
         """And an article that there is not cannot be ordered."""

@@ -1,16 +1,25 @@
 """Tests of the shop, as a user writes them: `DATABASE_URL=… SERVICES=… pytest fastapi_shop`."""
 
 import asyncio
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx
 import pytest
 import respx
 from fastapi.testclient import TestClient
+from shop_services import answer, forget, ledger
 
+from fastapi_shop import models
 from fastapi_shop.app import app
-from fastapi_shop.models import create_tables
+from fastapi_shop.models import Order, create_tables
+from fastapi_shop.operations import checkout
+from py_api_saga import SagaAssembler
+from py_api_saga.contrib.http import gently
+from py_api_saga.testing import explore
 
 SERVICES = os.environ["SERVICES"]
 
@@ -92,6 +101,65 @@ def test_a_button_that_is_pressed_twice_is_one_order(
     assert check_out(client, "4") == check_out(client, "4") == 201
 
     assert paths(services) == ["/reservations", "/charges"]
+
+
+class Rows:
+    """Stands for a session: what is written is there once it is committed."""
+
+    def __init__(self, table: dict[str, Order]) -> None:
+        """Read a table as it is."""
+        self.table, self.mine = table, dict[str, Order]()
+
+    def add(self, order: Order) -> None:
+        """Write a row."""
+        self.mine[order.id] = order
+
+    async def get(self, _: type[Order], number: str) -> Order | None:
+        """Read a row, to write it."""
+        if number not in self.mine and (row := self.table.get(number)) is not None:
+            columns = Order.__table__.columns.keys()
+            self.mine[number] = Order(**{name: getattr(row, name) for name in columns})
+        return self.mine.get(number)
+
+    async def get_one(self, _: type[Order], number: str) -> Order:
+        """Read a row that is there, to write it."""
+        row = await self.get(Order, number)
+        assert row is not None
+        return row
+
+
+def test_an_order_is_whole_or_nothing(services: respx.MockRouter) -> None:
+    """Whatever goes wrong, once, in any of its operations and requests."""
+    table: dict[str, Order] = {}
+
+    @asynccontextmanager
+    async def rows(_: object) -> AsyncIterator[None]:
+        session: Any = Rows(table)
+        token = models._session.set(session)  # noqa: SLF001 - as `session_per_call` does
+        try:
+            yield
+            table.update(session.mine)
+        finally:
+            models._session.reset(token)  # noqa: SLF001 - as above
+
+    def asked(request: httpx.Request) -> httpx.Response:
+        key, undoes = (request.headers.get(n) for n in ("Idempotency-Key", "Saga-Undoes"))
+        status, said = answer(request.url.path[1:], key, undoes, json.loads(request.content))
+        return httpx.Response(status, json=said)
+
+    def shop() -> None:
+        forget()
+        table.clear()
+
+    def stands(_: None) -> dict[str, object]:
+        placed = [number for number, row in table.items() if row.status == "placed"]
+        return {"placed": placed, **{what: len(made) for what, made in ledger.items()}}
+
+    for path in ("reservations", "charges", "cancellations", "refunds"):
+        services.post(f"/{path}").mock(side_effect=asked)
+    saga = checkout(SagaAssembler.saga(compensation_retry=gently, around=[rows]))
+    order = {"order": "7", "article": "mug", "card": "visa"}
+    explore(lambda _: saga.given(**order), world=shop, state=stands)
 
 
 def test_an_order_that_there_is_not_has_no_page(client: TestClient) -> None:

@@ -1,26 +1,30 @@
 """Tests of the shop, as a user writes them: `pytest flask_shop`."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 from flask.testing import FlaskClient
 from requests_mock import Mocker
+from shop_services import answer, forget, ledger
 
 from flask_shop import create_app
-from flask_shop.models import db
+from flask_shop.models import Order, db
+from flask_shop.operations import CHECKOUT
 from py_api_saga.journal import MemoryJournal
+from py_api_saga.testing import explore
 
+KEYS = ("Idempotency-Key", "Saga-Undoes")
 SERVICES = "http://services.example"
 
 
 @pytest.fixture
-def client(tmp_path: Path) -> Iterator[FlaskClient]:
+def client() -> Iterator[FlaskClient]:
     """A client of a shop with its own database, and a journal in memory."""
     app = create_app(
         {
-            "SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path}/shop.db",
+            "SQLALCHEMY_DATABASE_URI": "sqlite://",
             "SAGA_JOURNAL": MemoryJournal(modules=["flask_shop.operations"]),
             "SERVICES": SERVICES,
             "TESTING": True,
@@ -92,6 +96,30 @@ def test_a_button_that_is_pressed_twice_is_one_order(client: FlaskClient, servic
     assert check_out(client) == check_out(client) == 201
 
     assert paths(services) == ["/reservations", "/charges"]
+
+
+def test_an_order_is_whole_or_nothing(client: FlaskClient, services: Mocker) -> None:
+    """Whatever goes wrong, once, in any of its operations and requests."""
+
+    def asked(request: Any, context: Any) -> Any:
+        key, undoes = (request.headers.get(name) for name in KEYS)
+        context.status_code, said = answer(request.path[1:], key, undoes, request.json())
+        return said
+
+    def shop() -> None:
+        forget()
+        db.session.execute(db.delete(Order))
+        db.session.commit()
+
+    def stands(_: None) -> dict[str, object]:
+        placed = db.session.scalars(db.select(Order.id).filter_by(status="placed")).all()
+        return {"placed": placed, **{what: len(made) for what, made in ledger.items()}}
+
+    for path in ("reservations", "charges", "cancellations", "refunds"):
+        services.post(f"{SERVICES}/{path}", json=asked)
+    order = {"order": "7", "article": "mug", "card": "visa"}
+    with client.application.app_context():
+        explore(lambda _: CHECKOUT.given(**order), world=shop, state=stands)
 
 
 def test_an_order_that_there_is_not_has_no_page(client: FlaskClient) -> None:
