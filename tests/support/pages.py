@@ -12,9 +12,11 @@ On a page that runs in a process and a folder of its own, also:
     saga …              in a `sh` block: the command is run, and must not fail
     export …            in a `sh` block: sets an environment variable
 
-`python pages.py README.md` is such a process, which imports no more than the page does.
+`python pages.py README.md` is such a process, which imports no more than the page does, and in
+the end explores the sagas that the page has written down.
 """
 
+import ast
 import importlib
 import io
 import os
@@ -25,7 +27,7 @@ import types
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from paths import ROOT
 
@@ -69,8 +71,20 @@ def blocks_of(page: str) -> Iterator[Block]:
         end = found.end()
 
 
-def run_page(name: str, *, alone: bool = False) -> list[tuple[str, str]]:
-    """Run the code of a page in one namespace; give each output that it shows, and the real one.
+class Ran(NamedTuple):
+    """What came of a page.
+
+    Attributes:
+        outputs: Each output that it shows, and the real one.
+        namespace: What it has defined.
+    """
+
+    outputs: list[tuple[str, str]]
+    namespace: dict[str, Any]
+
+
+def run_page(name: str, *, alone: bool = False) -> Ran:
+    """Run the code of a page in one namespace.
 
     With `alone` the process is the page's own: it is the main module there, and may leave files.
     """
@@ -94,7 +108,20 @@ def run_page(name: str, *, alone: bool = False) -> list[tuple[str, str]]:
             printed = "".join(map(run_line, block.text.splitlines()))
         elif block.kind == "output":
             shown.append((block.text.rstrip(), printed.rstrip()))
-    return shown
+    return Ran(shown, vars(main))
+
+
+def places_of_operations(name: str, *, alone: bool = False) -> Iterator[tuple[str, int]]:
+    """Yield where a page adds an operation to a saga: the page, or a file of it, and the line."""
+    for block in blocks_of(PAGES[name]):
+        if block.kind not in {"python", "setup"}:
+            continue
+        file = FILE.match(block.text) if alone and block.kind == "python" else None
+        where, offset = (name, block.line) if file is None else (Path(file[1]).name, 0)
+        for node in ast.walk(ast.parse(block.text)):
+            called = node.func if isinstance(node, ast.Call) else None
+            if isinstance(called, ast.Attribute) and called.attr == "operation":
+                yield where, offset + (called.end_lineno or 0)
 
 
 def run_line(line: str) -> str:
@@ -117,5 +144,6 @@ def is_run(line: str) -> bool:
 
 
 if __name__ == "__main__":
-    for wanted, got in run_page(sys.argv[1], alone=True):
-        assert got == wanted, f"expected:\n{wanted}\ngot:\n{got}"
+    from documented import run_and_explore  # which imports this, and what explores
+
+    run_and_explore(sys.argv[1], alone=True)
