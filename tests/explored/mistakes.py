@@ -156,7 +156,10 @@ def an_undo_that_was_forgotten(shop: Shop, **more: Any) -> SagaAssembler:
 @planted(
     "compensated, but vans is 1, expected 0",
     when="book is done, but its answer is lost",
-    hint=("`book` may have happened although it raised: its undo is called, and must find it"),
+    hint=(
+        "`book` may have happened, and has no undo: it needs one, or is to be the pivot, "
+        "with an on_doubt= that asks"
+    ),
 )
 def a_last_operation_without_undo(shop: Shop, **more: Any) -> SagaAssembler:
     """Nothing comes after it that could fail, but its answer may be lost."""
@@ -490,7 +493,10 @@ def a_question_that_takes_its_answer_away(shop: Shop, **more: Any) -> SagaAssemb
 @planted(
     "book is stuck, so a person must look: its action raised Refused('injected')",
     when="book refuses: it raises, and does nothing",
-    hint="all that was done before must be undone",
+    hint=(
+        "`book` comes after the pivot, when nothing is undone any more: it must not refuse; "
+        'if it never does, say so: without=("book:refuses",)'
+    ),
 )
 def a_refusal_after_the_pivot(shop: Shop, **more: Any) -> SagaAssembler:
     """The charge cannot be taken back, and the van can be refused."""
