@@ -22,7 +22,7 @@ from depot import do, fail, undo
 from recorded import begin, bodies, order, stuck
 from world import PATIENCE, until
 
-from py_api_saga import Retry, SagaAssembler, repair
+from py_api_saga import Retry, SagaAssembler, SagaStatus, repair
 from py_api_saga.cli import opening
 from py_api_saga.cli.dashboard import server as server_module
 from py_api_saga.cli.dashboard.server import Server
@@ -104,6 +104,14 @@ def test_what_was_left_lying_is_shown_with_what_it_waits_for(journal: SQLiteJour
     assert "It waits for shop.v2:pay, which the last one that looked lacked." in page.says
     assert "left lying for 10m" in page.says
     assert "saga takeover left --modules depot" in [one.text for one in page.all("code")]
+
+
+def test_why_recovery_gave_up_is_shown(journal: SQLiteJournal) -> None:
+    """Of what was parked no operation need be stuck."""
+    order().start(journal=journal, saga_id="odd")
+    append(journal, '[["parked",{"reason":"shop.gone is not there"}]]', SagaStatus.STUCK, "odd")
+
+    assert "shop.gone is not there" in looked(journal).says
 
 
 def test_what_only_tries_again_is_not_taken_for_what_runs(journal: SQLiteJournal) -> None:
@@ -570,8 +578,22 @@ def test_it_serves_until_ctrl_c(journal: SQLiteJournal, start: Callable[..., Pro
     assert process.end() == (130, f"http://127.0.0.1:{port}/\n")
 
 
-def test_it_serves_until_sigterm(say: Say, journal: SQLiteJournal) -> None:
-    """And lets the port go, so that it can begin again."""
+@pytest.mark.parametrize(
+    ("typed", "status", "says"),
+    [
+        ([], 200, ["/"]),
+        (["--act"], 403, ["?token=", "  lets you in, once"]),
+        (
+            ["--behind-a-proxy", "--host", "Sagas.example.org"],
+            200,
+            ["/", "whoever the proxy lets through sees all sagas without a login"],
+        ),
+    ],
+)
+def test_it_serves_until_sigterm(
+    say: Say, journal: SQLiteJournal, typed: list[str], status: int, says: list[str]
+) -> None:
+    """And lets the port go, so that it can begin again; it says what it is that it serves."""
     run(order(), journal, "fine")
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
@@ -579,23 +601,24 @@ def test_it_serves_until_sigterm(say: Say, journal: SQLiteJournal) -> None:
 
     def look() -> None:
         until(lambda: _answers(port))
-        got.append(Looker(port).get(Host="sagas.example.org"))
+        host = "sagas.example.org" if "--host" in typed else "localhost"
+        got.append(Looker(port).get(Host=host))
         os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
     with meanwhile(look):
-        ended, said = say(
-            *("dashboard", "--port", str(port), "--behind-a-proxy", "--host", "Sagas.example.org")
-        )
+        ended, said = say("dashboard", "--port", str(port), *typed)
 
-    assert (ended, got[0].status) == (0, 200)
-    assert said.startswith(f"http://127.0.0.1:{port}/\nwhoever the proxy lets through")
+    assert (ended, got[0].status) == (0, status)
+    assert said.startswith(f"http://127.0.0.1:{port}/")
+    assert len(said.splitlines()) == len(says)
+    assert all(words in line for words, line in zip(says, said.splitlines(), strict=True))
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def _answers(port: int) -> bool:
     try:
-        return Looker(port).get().status == 200
+        return Looker(port).get().status in (200, 403)
     except OSError:
         return False
 

@@ -21,6 +21,7 @@ from py_api_saga import JournalError, SagaAssembler, SagaStatus, SagaStuck, reco
 from py_api_saga.cli.dashboard import deciding as deciding_module
 from py_api_saga.cli.dashboard.guarding import Lock
 from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal.sqlite.view import SQLiteView
 from py_api_saga.pictures import decisions
 
 
@@ -59,8 +60,10 @@ def test_without_the_cookie_everything_is_refused(journal: SQLiteJournal) -> Non
         assert other.post({"verb": "retry"}).status == 403
         other.cookie = "saga=guessed"
         assert other.get().status == 403
-        other.cookie = 'saga="; ='
+        other.cookie = 'saga="; =; saga'
         assert other.get().status == 403
+        other.cookie = f"a/b=of another server; {looker.cookie}"
+        assert other.get().status == 200
         other.cookie, other.home = looker.cookie, "/"
         assert other.get().status == 403
         assert "open the address that `saga dashboard --act` has printed" in other.get().html
@@ -326,6 +329,13 @@ def test_of_many_only_so_many_are_decided_about_at_once(
         assert asked.status == 409
         asked = looker.get("decide?verb=retry")
         assert asked.says.startswith("Try again: 4 sagas")
+        find = SQLiteView.find
+        gone = "bad-3"
+        monkeypatch.setattr(
+            SQLiteView, "find", lambda view, name: None if name == gone else find(view, name)
+        )
+        assert looker.get("decide?verb=retry").says.startswith("Try again: 3 sagas")
+        monkeypatch.setattr(SQLiteView, "find", find)
         assert "1 other among them: this is not possible as they stand." in asked.says
         monkeypatch.setattr(decisions, "MOST", 2)
         monkeypatch.setattr(decisions, "_SHOWN", 1)

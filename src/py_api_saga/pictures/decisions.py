@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from py_api_saga.exceptions import JournalError
+from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import Summary
 from py_api_saga.journal.lasting import View
 from py_api_saga.pictures.addresses import HOME, AddressError, Asked, address, of_saga
@@ -186,7 +186,7 @@ def _divided(
             return able, unable, False
         try:
             possible = any(way.verb == verb for way in ways(read(view, seen.saga_id)))
-        except JournalError:
+        except SagaError:  # it is gone
             possible = False
         if possible:
             able.append(seen)

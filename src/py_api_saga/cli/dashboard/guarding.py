@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hmac import compare_digest
-from http.cookies import CookieError, SimpleCookie
 
 from py_api_saga import chance
 
@@ -58,12 +57,12 @@ class Lock:
         return f"{_COOKIE}={self._key}; Path={self.place}; HttpOnly; SameSite=Strict"
 
     def opens(self, cookies: str) -> bool:
-        """Tell whether a `Cookie` header has the key."""
-        try:
-            found = SimpleCookie(cookies).get(_COOKIE)
-        except CookieError:
-            return False
-        return found is not None and compare_digest(found.value.encode(), self._key.encode())
+        """Tell whether a `Cookie` header has the key; it may have others' cookies as well."""
+        pairs = (one.strip().partition("=") for one in cookies.split(";"))
+        return any(
+            name == _COOKIE and compare_digest(value.encode(), self._key.encode())
+            for name, _, value in pairs
+        )
 
     def is_ours(self, token: str) -> bool:
         """Tell whether a form is one of our pages'."""
