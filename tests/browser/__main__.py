@@ -1,11 +1,11 @@
-"""Pages in a real browser: `python -m tests.browser [--pictures FOLDER]`.
+"""Pages in a real browser: `python -m tests.browser [SITE …] [--pictures FOLDER]`.
 
-The dashboard of a file, and a project of Django's with a PostgreSQL of its own, each on a free port
-of the loopback: a chromium without a window looks, logs in, and decides, and what came of it is
-read from the journal. Nothing is
-downloaded: the browser resolves no name, and the driver is told by its path. Exit status: 1 if
-anything is wrong, 2 if something is missing: `pip install -e ".[proof]"` and `apt-get install
-chromium chromium-driver`.
+A project of Django's with a PostgreSQL of its own (`admin`), the dashboard of a file (`dashboard`),
+each on a free port of the loopback, and pages of sagas (`pages`): a chromium without a window
+looks, logs in, and decides, and what came of it is read from the journal. Nothing is downloaded:
+the browser resolves no name, and the driver is told by its path. Exit status: 1 if anything is
+wrong, 2 if something is missing: `pip install -e ".[proof]"` and `apt-get install chromium
+chromium-driver`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from recorded import order, stuck
 from servers import shared
 from servers.children import Missing
 
-from browser import dashboard
+from browser import dashboard, pages
 from browser.people import Person, browser
 from py_api_saga import SagaStatus, recover
 
@@ -192,34 +192,51 @@ CASES: tuple[Callable[[Person], None], ...] = (
 )
 
 
-def main() -> int:
-    """Try all of it in one browser, one after the other."""
-    parser = argparse.ArgumentParser(prog="python -m tests.browser", description=__doc__)
-    parser.add_argument("--pictures", type=Path, help="a folder for what the pages look like")
-    arguments = parser.parse_args()
-    if lacking := missing():
-        sys.stdout.write(f"there is no {', '.join(lacking)}\n")
-        return 2
+@contextmanager
+def admin(driver: Any, pictures: Path | None) -> Iterator[Person]:
+    """Have somebody look at the admin of a project with sagas, for the time of a block."""
     django_project.set_up()
-    logging.disable()
-    wrong = 0
-    with ExitStack() as opened:
-        opened.enter_context(shared.run())
-        folder = opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-        try:
-            home = opened.enter_context(site())
-        except Missing as problem:
-            sys.stdout.write(f"there is no {problem}\n")
-            return 2
+    with shared.run(), site() as home:
         for number in range(1, 5):
             stuck(journal(), f"shop-{number}")
         order().orchestrator_execute(journal=journal(), saga_id="shop-5")
+        yield Person(driver, home, pictures)
+
+
+SITES: dict[str, tuple[Callable[..., Any], tuple[Callable[[Any], None], ...]]] = {
+    "admin": (admin, CASES),
+    "dashboard": (dashboard.stage, dashboard.CASES),
+    "pages": (pages.visit, pages.CASES),
+}
+
+
+def main() -> int:
+    """Try all of it in one browser, one after the other."""
+    parser = argparse.ArgumentParser(prog="python -m tests.browser", description=__doc__)
+    about = f"{', '.join(SITES)}; all of them by default"
+    parser.add_argument("sites", nargs="*", metavar="SITE", help=about)
+    parser.add_argument("--pictures", type=Path, help="a folder for what the pages look like")
+    arguments = parser.parse_args()
+    if unknown := {*arguments.sites} - SITES.keys():
+        parser.error(f"there is no {', '.join(sorted(unknown))}")
+    if lacking := missing():
+        sys.stdout.write(f"there is no {', '.join(lacking)}\n")
+        return 2
+    logging.disable()
+    cases, wrong = 0, 0
+    with ExitStack() as opened:
+        folder = opened.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
         driver = opened.enter_context(browser(Path(folder)))
-        person = Person(driver, home, arguments.pictures)
-        wrong += sum(not tried(case, person) for case in CASES)
-        stage = opened.enter_context(dashboard.stage(driver, arguments.pictures))
-        wrong += sum(not tried(case, stage) for case in dashboard.CASES)
-    sys.stdout.write(f"{len(CASES) + len(dashboard.CASES)} cases, {wrong} wrong\n")
+        for name in arguments.sites or SITES:
+            place, tries = SITES[name]
+            try:
+                given = opened.enter_context(place(driver, arguments.pictures))
+            except Missing as problem:
+                sys.stdout.write(f"there is no {problem}\n")
+                return 2
+            cases += len(tries)
+            wrong += sum(not tried(case, given) for case in tries)
+    sys.stdout.write(f"{cases} cases, {wrong} wrong\n")
     return 1 if wrong else 0
 
 

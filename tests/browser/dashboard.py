@@ -121,9 +121,7 @@ def nothing_scrolls_sideways(stage: Stage) -> None:
             person.look_at(width, dark=width == min(WIDTHS))
             for name, address in pages.items():
                 person.go(address)
-                over = person.script(
-                    "const all = document.documentElement; return all.scrollWidth - all.clientWidth"
-                )
+                over = person.too_wide()
                 assert over <= 0, (width, name, over)
                 person.picture(f"dashboard-{name}-{width}")
         told = [one for one in person.complaints() if "400 (Bad Request)" not in one]
@@ -236,36 +234,10 @@ def it_can_be_read_in_the_dark(stage: Stage) -> None:
             person.look_at(dark=dark)
             for address in ("", "saga?saga=stuck-0", "decide?saga=stuck-0&verb=retry"):
                 person.go(address)
-                faint = person.script(_FAINT)
+                faint = person.faint()
                 assert faint == [], (dark, address, faint)
             background = person.script("return getComputedStyle(document.body).backgroundColor")
             assert (background == "rgb(21, 24, 27)") is dark
-
-
-_FAINT = """
-    const numbers = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
-    const light = (colour) => {
-        const [r, g, b] = numbers(colour).map(v => v / 255)
-            .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const behind = (one) => {
-        for (; one; one = one.parentElement) {
-            const colour = getComputedStyle(one).backgroundColor, alpha = numbers(colour)[3];
-            if (alpha !== 0) return colour;
-        }
-        return "rgb(255, 255, 255)";
-    };
-    const faint = [];
-    for (const one of document.querySelectorAll("body *")) {
-        const text = [...one.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
-        if (!text || !one.checkVisibility() || one.closest("script, style, .off")) continue;
-        const a = light(getComputedStyle(one).color), b = light(behind(one));
-        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-        if (contrast < 4.5) faint.push(`${one.outerHTML.slice(0, 80)} ${contrast.toFixed(2)}`);
-    }
-    return faint;
-"""
 
 
 def nothing_is_asked_of_anybody_else(stage: Stage) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import time
 from base64 import b64decode
@@ -11,6 +12,30 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 60.0  # seconds
+_FAINT = """
+    const numbers = (colour) => (colour.match(/[\\d.]+/g) || []).map(Number);
+    const light = (colour) => {
+        const [r, g, b] = numbers(colour).map(v => v / 255)
+            .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const behind = (one) => {
+        for (; one; one = one.parentElement) {
+            const colour = getComputedStyle(one).backgroundColor, alpha = numbers(colour)[3];
+            if (alpha !== 0) return colour;
+        }
+        return "rgb(255, 255, 255)";
+    };
+    const faint = [];
+    for (const one of document.querySelectorAll("body *")) {
+        const text = [...one.childNodes].some(n => n.nodeType === 3 && n.textContent.trim());
+        if (!text || !one.checkVisibility() || one.closest("script, style, .off")) continue;
+        const a = light(getComputedStyle(one).color), b = light(behind(one));
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < 4.5) faint.push(`${one.outerHTML.slice(0, 80)} ${contrast.toFixed(2)}`);
+    }
+    return faint;
+"""
 _PHONE = 600  # pixels, which no phone has
 
 
@@ -28,7 +53,7 @@ def browser(folder: Path) -> Iterator[Any]:
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     ):
         options.add_argument(option)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = webdriver.ChromeService(executable_path=str(shutil.which("chromedriver")))
     driver = webdriver.Chrome(options=options, service=service)
     try:
@@ -100,14 +125,39 @@ class Person:
         )
         (self._pictures / f"{name}.png").write_bytes(b64decode(shot["data"]))
 
-    def look_at(self, width: int = 1200, *, dark: bool = False, script: bool = True) -> None:
-        """Have a screen so wide, in the light or in the dark, and run scripts or none."""
+    def look_at(
+        self, width: int = 1200, *, dark: bool = False, script: bool = True, media: str = ""
+    ) -> None:
+        """Have a screen so wide, or print, in the light or in the dark, and run scripts or none."""
         device = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < _PHONE}
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         command = self.driver.execute_cdp_cmd
         command("Emulation.setDeviceMetricsOverride", device)
-        command("Emulation.setEmulatedMedia", {"features": [scheme]})
+        command("Emulation.setEmulatedMedia", {"media": media, "features": [scheme]})
         command("Emulation.setScriptExecutionDisabled", {"value": not script})
+
+    def too_wide(self) -> int:
+        """Give by how many pixels the page is wider than the screen."""
+        root = "document.documentElement"
+        return int(self.script(f"return {root}.scrollWidth - {root}.clientWidth"))
+
+    def faint(self) -> list[str]:
+        """Give what is written with a contrast to what is behind it of less than 4.5."""
+        found: list[str] = self.script(_FAINT)
+        return found
+
+    def heard(self) -> list[tuple[str, str]]:
+        """Give what a screen reader is told of, in order: the role and the name of each thing."""
+        tree = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        nodes = {node["nodeId"]: node for node in tree}
+
+        def told(node: dict[str, Any]) -> Iterator[tuple[str, str]]:
+            if not node["ignored"]:
+                yield node["role"]["value"], node.get("name", {}).get("value", "")
+            for child in node["childIds"]:
+                yield from told(nodes[child])
+
+        return [*told(tree[0])]
 
     def press(self, *keys: str) -> None:
         """Press keys, wherever the focus is."""
@@ -126,6 +176,12 @@ class Person:
             time.sleep(0.05)
         message = f"it never came: {what}: {self.text}"
         raise AssertionError(message)
+
+    def asked_for(self) -> list[str]:
+        """Give the addresses that the browser has asked for, since it was asked last."""
+        told = [json.loads(one["message"])["message"] for one in self.driver.get_log("performance")]
+        sent = [one for one in told if one["method"] == "Network.requestWillBeSent"]
+        return [one["params"]["request"]["url"] for one in sent]
 
     def complaints(self) -> list[str]:
         """Give what the browser has to say about the pages, since it was asked last."""

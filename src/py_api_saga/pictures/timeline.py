@@ -17,6 +17,7 @@ from py_api_saga.story.words import plural, span
 
 MOST: Final = 200  # lanes, or lines, that are shown; the others are folded
 
+_DENSE: Final = 20  # lanes: more are drawn in less room
 _LEAST: Final = 0.3  # percent of the width: no bar is shorter
 _LATE: Final = 88.0  # percent: a word in the middle of this would not fit, so it ends there
 _BEFORE_LATE: Final = 14.0  # percent: what such a word takes, with half of the one before
@@ -70,6 +71,7 @@ def timeline(story: Story) -> Markup:
         tag("div", *_ticks(axis), class_="axis", aria_hidden="true"),
     ]
     style = f"gantt{' flat' * (not undone)}{' marked' * bool(told.moments)}"
+    style += " dense" * (len(names) > _DENSE)
     return _section(
         tag("div", *over, class_=style),
         _notes(told),
