@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import NoOpTracerProvider
 from paths import ROOT
 from spans import Shop, Spans, telling
-from world import PATIENCE, Watch, World, failure_of, steps, unmeasured, until, until_gone
+from world import PATIENCE, Watch, World, failure_of, steps, until, until_gone
 
 from py_api_saga import (
     NOT_HAPPENED,
@@ -596,12 +596,11 @@ def test_without_a_provider_it_does_nothing(execute: Any, world: World) -> None:
 
 
 def script(text: str) -> list[str]:
-    """Run a process of its own, and give the lines that it prints."""
+    """Run a process of its own, measured, and give the lines that it prints."""
     ran = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(text)],
         capture_output=True,
         text=True,
-        env=unmeasured(),
         check=False,
     )
     assert ran.returncode == 0, ran.stderr

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import depot
@@ -13,8 +18,10 @@ from commands import lack
 from depot import ado, do
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
+from paths import SUPPORT, search_path
 from recorded import Faulty, bodies, chain, crashed
 from spans import Shop, Spans, telling
+from world import unmeasured
 
 from py_api_saga import (
     JournalError,
@@ -24,7 +31,7 @@ from py_api_saga import (
     recover,
     takeover,
 )
-from py_api_saga.journal import MemoryJournal
+from py_api_saga.journal import MemoryJournal, SQLiteJournal
 from py_api_saga.journal.changes import Create
 
 
@@ -281,3 +288,45 @@ def test_a_saga_that_could_not_be_written_down_has_no_outcome(in_memory: Any, sp
 
     assert spans.tree() == ["saga depot JournalError ERROR"]
     assert spans.points("saga.duration") == []
+
+
+KILLED = """
+import os, signal, sys
+import depot
+from depot import do, undo
+from spans import telling
+from py_api_saga import SagaAssembler
+from py_api_saga.journal import SQLiteJournal
+
+depot.behaviour["b"] = lambda: os.kill(os.getpid(), signal.SIGKILL)
+with telling() as spans, spans.tracer.start_as_current_span("GET /checkout") as here:
+    print(here.get_span_context().trace_id, here.get_span_context().span_id, flush=True)
+    journal = SQLiteJournal(sys.argv[1], modules=["depot"])
+    saga = SagaAssembler.saga(name="depot", journal=journal)
+    for name in "ab":
+        saga.operation((do, name), (undo, name), name=name)
+    saga.orchestrator_execute(saga_id="x")
+"""
+
+
+def test_what_a_killed_process_has_left_leads_to_it(tmp_path: Path, spans: Spans) -> None:
+    """By SIGKILL, in the middle of a call: the other process has only the file."""
+    path, shop = str(tmp_path / "sagas.db"), Shop()
+    ran = subprocess.run(
+        [sys.executable, "-c", KILLED, path],
+        capture_output=True,
+        text=True,
+        env={**unmeasured(), "PYTHONPATH": search_path(SUPPORT)},
+        check=False,
+    )
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    depot.reset()
+    depot.behaviour["b"] = lambda: shop.post("/b")
+
+    with closing(SQLiteJournal(path, modules=["depot"])) as journal:
+        recover(journal)
+    depot.reset()
+
+    assert spans.tree() == ["saga depot (completed)", "  b #2 (succeeded)", "    POST"]
+    trace_id, span_id = map(int, ran.stdout.split())
+    assert links(spans.one("saga depot")) == [((trace_id, span_id), "begun")]

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.journal.lasting import LastingJournal, View
 
-_FRESH = 1.0  # seconds for which a journal is not read again: there are four that ask
+_FRESH = 0.1  # seconds for which a journal is not read again: there are four that ask
 
 About = Mapping[str, str]
 
