@@ -42,6 +42,7 @@ OWN_PROCESS = {
     "docs/howto/flask.md": _JOURNAL,
     "docs/howto/journal.md": _JOURNAL,
     "docs/howto/observers.md": "sets up logging for the whole process",
+    "docs/howto/opentelemetry.md": "sets up a provider for the whole process",
     "docs/howto/postgresql.md": _DATABASE,
     "docs/howto/recovery.md": _JOURNAL,
     "docs/howto/repair.md": _JOURNAL,
@@ -55,6 +56,7 @@ WITH_DATABASE = {name for name, why in OWN_PROCESS.items() if why is _DATABASE}
 TUTORIAL = "docs/tutorial.md"  # tests/docs/test_tutorial.py does what it says
 
 _DASHBOARD = "tests/command/test_dashboard.py runs one: it does not end by itself"
+_INSTRUMENTED = "`python -m tests.traced` runs another program so: it does not end by itself"
 # What a reader may type. Each is run by a test, or there is a reason why not.
 COMMANDS = {
     'python3 -m venv .venv && .venv/bin/pip install -q -e ".[test]" && .venv/bin/pytest': (
@@ -110,6 +112,12 @@ COMMANDS = {
     'pip install "py-api-saga[httpx,starlette]" fastapi "sqlalchemy[asyncio]"': (
         "installs from a registry; the extra `test` has it"
     ),
+    'pip install "py-api-saga[otel]" opentelemetry-distro opentelemetry-exporter-otlp': (
+        "installs from a registry; the extra `test` has what is needed without a collector"
+    ),
+    "opentelemetry-bootstrap --action=install": "installs from a registry what is found here",
+    "opentelemetry-instrument gunicorn shop.wsgi": _INSTRUMENTED,
+    "opentelemetry-instrument python manage.py saga worker": _INSTRUMENTED,
     "flask --app shop saga worker": "tests/examples runs one, of another project",
     "saga worker --journal app:journal --modules operations --around models:session_per_call": (
         "tests/examples runs one, of another project"

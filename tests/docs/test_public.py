@@ -31,7 +31,7 @@ MODULES = {
     "py_api_saga.contrib.django.barrier",
     "py_api_saga.contrib.django.fixtures",
     *(f"py_api_saga.contrib.{module}" for module in ("aiohttp", "http", "httpx", "requests")),
-    *(f"py_api_saga.contrib.{module}" for module in ("flask", "starlette")),
+    *(f"py_api_saga.contrib.{module}" for module in ("flask", "opentelemetry", "starlette")),
     "py_api_saga.contrib.http.gently",
     "py_api_saga.exceptions",
     "py_api_saga.journal",
