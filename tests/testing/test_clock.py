@@ -1,6 +1,7 @@
 """Virtual time: whoever sleeps returns at once, and what was slept has passed."""
 
 import asyncio
+import socket
 import threading
 import time
 from typing import Any, NoReturn
@@ -113,8 +114,7 @@ def test_time_stands_still_while_a_thread_of_the_loop_works() -> None:
 
     async def main() -> str:
         async with asyncio.timeout(HOUR):
-            asyncio.get_running_loop().call_soon(gate.set)
-            await asyncio.to_thread(gate.wait)
+            await asyncio.to_thread(gate.wait, 0.1)  # which nobody opens
             return "done"
 
     with Clock() as virtual:
@@ -243,3 +243,32 @@ def test_time_does_not_go_back() -> None:
     """As for the real `time.sleep`."""
     with Clock(), pytest.raises(ValueError, match="sleep length must be non-negative"):
         time.sleep(-1)
+
+
+def test_what_happens_beside_a_timer_comes_first() -> None:
+    """Time jumps only once nothing else is there."""
+
+    async def main() -> list[str]:
+        log: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.call_later(HOUR, log.append, "timer")
+        here, there = socket.socketpair()
+        with here, there:
+            loop.add_reader(here, lambda: log.append(here.recv(1).decode()))
+            there.send(b"x")
+            await asyncio.sleep(HOUR)
+            loop.remove_reader(here)
+        return log
+
+    with Clock() as virtual:
+        assert asyncio.run(main()) == ["x", "timer"]
+    assert virtual.passed == pytest.approx(HOUR)
+
+
+def test_another_thread_sleeps_for_real() -> None:
+    """It knows nothing of the block."""
+    with Clock() as virtual:
+        thread = threading.Thread(target=time.sleep, args=(0,))
+        thread.start()
+        thread.join()
+    assert virtual.passed == 0

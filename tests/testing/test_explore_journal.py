@@ -1,6 +1,7 @@
 """`explore(modules=…)`: the same, with a real journal and the recovery that everybody has."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -147,7 +148,14 @@ def view_without_id(_: till.Shop) -> None:
     shop.bank.charges["fee"] = 1
 
 
-@pytest.mark.parametrize("run", [view, view_without_id])
+def two(_: till.Shop) -> None:
+    """Runs two, one after the other."""
+    with contextlib.suppress(SagaException):
+        right(_).orchestrator_execute()
+        right(_).orchestrator_execute(saga_id="second")
+
+
+@pytest.mark.parametrize("run", [view, view_without_id, two])
 def test_the_same_is_found_of_a_view(run: Any) -> None:
     """Also what a client gets that calls once more."""
     with_journal = found(run, modules=MODULES)
@@ -187,3 +195,86 @@ def test_what_a_journal_cannot_keep_is_told_at_once() -> None:
     explore(run, world=world, state=till.Shop.ledgers)
     with pytest.raises(SagaDefinitionError, match="the result of the action of 'odd' cannot be"):
         explore(run, world=world, state=till.Shop.ledgers, modules=MODULES)
+
+
+@contextlib.contextmanager
+def counted(_: Any) -> Iterator[None]:
+    """Is around each call."""
+    calls.append("call")
+    yield
+
+
+calls: list[str] = []
+
+
+def with_journal(_: till.Shop) -> None:
+    """Has a journal, a deadline, and something around its calls."""
+    saga = right(_)
+    saga.around = (counted,)
+    saga.journal = MemoryJournal(MODULES)
+    with contextlib.suppress(SagaException):
+        saga.orchestrator_execute(deadline=60)
+
+
+def without_journal(_: till.Shop) -> None:
+    """Has all this but the journal."""
+    saga = right(_)
+    saga.around = (counted,)
+    with contextlib.suppress(SagaException):
+        saga.orchestrator_execute(deadline=60)
+
+
+@pytest.mark.parametrize("run", [with_journal, without_journal])
+@pytest.mark.parametrize("modules", [None, MODULES])
+@pytest.mark.parametrize("on_crash", [None, "compensate"])
+def test_a_journal_is_kept_to_or_none_is_written(run: Any, modules: Any, on_crash: Any) -> None:
+    """With a deadline, and with what is around the calls, in all four cases."""
+    calls.clear()
+
+    assert found(run, modules=modules, on_crash=on_crash, blind=False) == []
+    assert len(calls) > 100
+
+
+def test_no_journal_is_written_without_modules() -> None:
+    """It may be that of the application."""
+    journal = MemoryJournal(MODULES)
+
+    def run(_: till.Shop) -> None:
+        with contextlib.suppress(SagaException):
+            right(_).orchestrator_execute(journal=journal, saga_id="order-1")
+
+    explore(run, world=world, state=till.Shop.ledgers)
+    assert journal.select() == []
+
+
+def test_a_real_interrupt_ends_it_in_a_recovery_as_well() -> None:
+    """A takeover raises nothing itself."""
+    with pytest.raises(KeyboardInterrupt, match="really"):
+        explore(
+            lambda _: SagaAssembler.saga().operation((reserve, 2), release).operation(struck),
+            world=world,
+            state=till.Shop.ledgers,
+            modules=MODULES,
+            replay="struck:crash-before",
+        )
+
+
+def struck() -> None:
+    """Action that somebody interrupts in a second attempt."""
+    if current_operation().attempt > 1:
+        raise KeyboardInterrupt("really")
+
+
+def park(_: till.Shop) -> SagaAssembler:
+    """Leaves a doubt to a person, whom calling once more does not help."""
+    return SagaAssembler.saga(name="order").operation(
+        (reserve, 2), (release_anew, result_of()), on_doubt="park"
+    )
+
+
+def test_what_cannot_be_called_once_more_stays_stuck() -> None:
+    """In a journal as in memory."""
+    with_journal = found(park, modules=MODULES, replay="reserve:lost")
+
+    assert with_journal == found(park, replay="reserve:lost")
+    assert with_journal[0].message.startswith("reserve is stuck")

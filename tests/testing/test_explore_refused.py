@@ -147,7 +147,10 @@ def test_a_state_that_cannot_be_compared_is_refused() -> None:
 
 def test_a_run_that_runs_no_saga_is_refused() -> None:
     """One that returns something else, or nothing."""
-    message = "explore: run: expected a function that returns a saga or runs one, but it ran none"
+    message = (
+        "explore: run: expected a function that returns a saga or runs one in this thread, but it "
+        "ran none"
+    )
 
     assert refused(run=lambda _: None) == message
     assert refused(run=lambda shop: order(shop).name) == message

@@ -2,14 +2,16 @@
 
 import contextlib
 import sys
+import time
 import types
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from till import Bank, Declined, Shop, action_key, key, order
 
-from py_api_saga import Retry, SagaAssembler, SagaException, SagaStatus
+from py_api_saga import Retry, SagaAssembler, SagaDefinitionError, SagaException, SagaStatus
 from py_api_saga.testing import Explored, explore
 from py_api_saga.testing.faults import FAULTS
 from py_api_saga.testing.telling import BrokenSagaError, Finding
@@ -479,3 +481,172 @@ def test_errors_are_those_that_a_retry_is_for() -> None:
         retry: Any = Retry(on, attempts=2)
         found = explored(lambda shop: order(shop, charging={"retry": retry}))  # noqa: B023
         assert found.kinds["flaky"] > 0
+
+
+# --- the rarer ways ---------------------------------------------------------------------------
+
+
+def test_a_proxy_is_of_no_effect_afterwards() -> None:
+    """What has kept one goes on to call the service."""
+    kept: list[Any] = []
+
+    def run(shop: Shop) -> SagaAssembler:
+        kept.append(shop.bank)
+        return order(shop)
+
+    explored(run, services=["bank"], blind=False)
+
+    kept[0].charge("anew", 5)
+    assert kept[0].charges["anew"] == 5
+
+
+def test_a_coroutine_function_may_return_the_saga() -> None:
+    """It is run in the same loop."""
+
+    async def run(shop: Shop) -> SagaAssembler:
+        return order(shop)
+
+    assert explored(run, how="choreography").kinds["another first"] > 0
+
+
+def test_what_never_was_right_is_told() -> None:
+    """A check that fails though nothing goes wrong."""
+
+    def check(_: Shop, __: object) -> None:
+        raise AssertionError("never")
+
+    [finding] = findings(order, check=check, replay="")
+    assert (finding.when, finding.message) == (["nothing goes wrong"], "completed, but never")
+
+
+def test_states_may_differ_in_their_order_alone() -> None:
+    """Then both are shown; a state that can't be copied is taken as it is."""
+
+    class Uncopied(OrderedDict[str, int]):
+        def __deepcopy__(self, _: object) -> Any:
+            raise TypeError("not to be copied")
+
+    def state(shop: Shop) -> Uncopied:
+        pairs = [("free", 1), ("held", 2)]
+        return Uncopied(pairs if shop.stock.free == 10 else pairs[::-1])
+
+    found = findings(lambda shop: order(shop, release=lambda: None), state=state)
+    assert found[0].message.startswith("compensated, but the world is Uncopied(")
+
+
+def test_a_saga_that_was_known_and_is_not_over_is_gone_on_with() -> None:
+    """One that an operation runs under an id, and that its crash has left."""
+
+    def run(shop: Shop) -> SagaAssembler:
+        def pay() -> None:
+            SagaAssembler.saga(name="inner").operation(
+                (shop.bank.charge, "card", 1200), (shop.bank.refund, "card"), name="card"
+            ).orchestrator_execute(saga_id="inner")
+
+        return order(shop, charge=pay, refund=lambda: shop.bank.refund("card"))
+
+    explored(run, replay="card:crash-before")
+    explored(run, replay="card:crash-after")
+
+
+def test_an_endless_call_that_nobody_notices() -> None:
+    """Its end is caught by the test's own function, in vain."""
+
+    def run(shop: Shop) -> None:
+        def release() -> None:
+            while True:
+                shop.bank.refund("other")
+
+        with contextlib.suppress(BaseException):
+            order(shop, release=release).orchestrator_execute()
+
+    [finding] = findings(run, services=["bank"], replay="charge:refuses")
+    assert finding.message.startswith("it does not end: it came to 1,000 points, at last undo res")
+
+
+@pytest.mark.parametrize("kind", ["late", "ghost"])
+def test_coroutine_functions_are_cut_off_when_their_time_is_up(kind: str) -> None:
+    """And never land; but what they have sent may take effect, even in the end."""
+
+    def run(shop: Shop) -> SagaAssembler:
+        async def charge() -> str:
+            return shop.bank.charge(key(), 1200)
+
+        async def refund() -> None:
+            shop.bank.refund(action_key())
+
+        return order(shop, charge=charge, refund=refund, charging={"timeout": 5})
+
+    found = explored(run, ghosts=True)
+    assert found.kinds[kind] > 0
+    assert found.kinds["late-effect"] == 0
+    explored(run, ghosts=True, replay=f"charge:{kind}")
+
+
+def test_a_call_that_sleeps_for_too_long_is_given_up() -> None:
+    """In virtual time, as in the real one: it fails calmly."""
+
+    def run(shop: Shop) -> SagaAssembler:
+        def charge() -> None:
+            time.sleep(60 if shop.stock.free == 6 else 1)
+            shop.bank.charge(key(), 1200)
+
+        return order(shop, charge=charge, charging={"timeout": 5})
+
+    def twice(shop: Shop) -> None:
+        with contextlib.suppress(SagaException):
+            run(shop).orchestrator_execute()
+            order(shop).orchestrator_execute()
+
+    explored(run)
+    with pytest.raises(SagaDefinitionError, match=r"is compensated \(TimeoutError"):
+        explored(lambda shop: run(shop) if shop.stock.reserve("other", 2) else None)
+    explored(twice, replay="charge:crash-after")
+
+
+def test_answers_that_come_late_may_come_at_any_time() -> None:
+    """Before or after other calls: which, is a point as well."""
+
+    def run(shop: Shop) -> SagaAssembler:
+        return (
+            order(shop, reserving={"timeout": 5})
+            .operation(int, name="ship")
+            .operation(int, name="bill")
+        )
+
+    found = explored(run, how="choreography", faults=2, limit=300, without=["cancelled"])
+    assert found.kinds["another first"] > 0
+    replay = "reserve:late, order#3:first answer of reserve"
+    assert explored(run, how="choreography", replay=replay).schedules == 1
+
+
+def test_a_retry_that_no_known_error_pleases() -> None:
+    """Its function is asked, and what it raises is taken for no."""
+
+    def on(error: Exception) -> bool:
+        raise error
+
+    retry = Retry(on, attempts=3)
+    found = explored(lambda shop: order(shop, charging={"retry": retry}))
+
+    assert found.kinds["flaky"] > 0
+
+
+def test_what_is_around_calls_is_around_them_here_too() -> None:
+    """Also in the process that goes on."""
+    entered: list[str] = []
+
+    @contextlib.contextmanager
+    def around(operation: Any) -> Iterator[None]:
+        entered.append(operation.operation)
+        yield
+
+    def run(shop: Shop) -> SagaAssembler:
+        saga = order(shop)
+        saga.around = (around,)
+        return saga
+
+    explored(run)
+    entered.clear()
+    explored(run, replay="charge:crash-after")
+    assert entered[-3:] == ["reserve", "charge", "charge"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import chain
 from typing import Any
 
 from py_api_saga.exceptions import SagaDefinitionError
@@ -13,6 +14,7 @@ from py_api_saga.testing.going import States, difference, entered, go, outcome_o
 from py_api_saga.testing.telling import told
 from py_api_saga.testing.trying import Try
 from py_api_saga.testing.wishes import Wishes, deepcopied
+from py_api_saga.trouble import Trouble
 from py_api_saga.wording import as_text
 
 
@@ -101,7 +103,8 @@ def _ran(wishes: Wishes) -> Try:
         raise _fails(as_text(error)) from error
     if not trial.sagas:
         raise SagaDefinitionError(
-            "explore: run: expected a function that returns a saga or runs one, but it ran none"
+            "explore: run: expected a function that returns a saga or runs one in this thread, but "
+            "it ran none"
         )
     story = "".join(f"\n{line}" for line in told(trial.story))
     outcome, raised = outcome_of(trial), trial.raised
@@ -121,11 +124,9 @@ def _fails(how: str) -> SagaDefinitionError:
 
 def _cause(trial: Try) -> BaseException | None:
     """Give the first error of an action, or of an undo."""
-    for driven in trial.sagas:
-        trouble = driven.run.execution.trouble
-        if trouble is not None:
-            return next(iter((*trouble.errors.values(), *trouble.undo_errors.values())), None)
-    return None
+    troubles = [driven.run.execution.trouble or Trouble() for driven in trial.sagas]
+    errors = [(*trouble.errors.values(), *trouble.undo_errors.values()) for trouble in troubles]
+    return next(chain.from_iterable(errors), None)
 
 
 def check_names(wishes: Wishes, trial: Try, exempt: Collection[str]) -> None:

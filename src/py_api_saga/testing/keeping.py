@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from py_api_saga import repair
 from py_api_saga.durable import recovery
@@ -85,19 +86,17 @@ class InMemory:
     def _take_over(self, driven: Driven) -> None:
         driven.run = run = self._anew(driven.run, driven.durable)
         driving.change(run)
-        if run.execution.entries and not run.execution.at_rest:
-            run.execution.tell(recovered())
+        run.execution.tell(recovered())
 
     def again(self, driven: Driven, stuck: Sequence[int]) -> bool:
         """Tell so, for the next recovery."""
-        is_any = False
+        execution, is_any = driven.run.execution, False
         for i in stuck:
-            try:
-                driven.run.execution.tell(again(i))
-            except IllegalMoveError:
-                continue
-            is_any = True
-        driven.durable = len(driven.run.execution.entries)
+            with suppress(IllegalMoveError):
+                if execution.may_be_called(i):
+                    execution.tell(again(i))
+                    is_any = True
+        driven.durable = len(execution.entries)
         return is_any
 
 
@@ -161,10 +160,13 @@ class OnRecord:
         self._trial.recovering = driven
         try:
             with loop:
-                recovery.takeover(run.recorder.journal, run.saga_id, around=run.around)
+                done = recovery.takeover(run.recorder.journal, run.saga_id, around=run.around)
         finally:
             recovering.reset(token)
             self._trial.recovering = None
+        error = done.error  # which is not raised, whatever it is
+        if error is not None and not isinstance(error, Exception):
+            self._trial.check_ours(error)
         self._trial.check_alive()  # a takeover does not raise what it has met with
 
     def again(self, driven: Driven, stuck: Sequence[int]) -> bool:
@@ -172,13 +174,11 @@ class OnRecord:
         run, is_any = driven.run, False
         assert isinstance(run, DurableRun)  # noqa: S101 - as above
         for i in stuck:
-            try:
+            with suppress(repair.DecisionError):
                 repair.again(
                     run.recorder.journal, run.saga_id, run.name_of(i), who="a person", why="mended"
                 )
-            except repair.DecisionError:
-                continue
-            is_any = True
+                is_any = True
         return is_any
 
 

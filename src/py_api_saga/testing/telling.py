@@ -158,8 +158,6 @@ def _outcome(entry: Entry) -> str:
     if what == "succeeded":
         return "done"
     error = value.error if type(value) is Setback else value
-    if isinstance(error, tuple):
-        error = error[-1]
     return f"{what}: {type(error).__name__}" if isinstance(error, BaseException) else what
 
 

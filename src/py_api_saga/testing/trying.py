@@ -216,6 +216,12 @@ class Try:
         if self.dead is not None:
             raise self.dead
 
+    def check_ours(self, interrupt: BaseException) -> None:
+        """Raise an interrupt that no schedule wanted: somebody wants the exploration to end."""
+        self.check_alive()
+        if interrupt not in self.interrupts:
+            raise interrupt
+
     def digits(self, count: int) -> str:
         """Draw what is random in ids: the same in each run."""
         self.drawn += 1
@@ -327,21 +333,21 @@ class Try:
                 return
             if fault == "deadline" and run.deadline is not None:
                 wishes.clock.sleep(max(0.0, run.deadline - wishes.clock.monotonic()))
-        began = wishes.clock.passed
+        began, label = wishes.clock.passed, self.trace[-1][0]
         entry = await self._attempt(run, intent, site, fault)
         self.check_alive()
+        if fault == "crash-after":
+            self.story.append((site.name, entry))
+            self.die()
         timeout = run.operations[index_of(intent)].policy.timeout
         if (
             timeout is not None
             and wishes.clock.passed - began > timeout * (1 + (fault == "twice"))
             and not _in_loop(run, intent)
         ):
-            late.append(_Late(self.trace[-1][0], intent, entry))
-            run.tell(in_doubt(intent, self._overdue(site, timeout), alive=True))
-            return
+            late.append(_Late(label, intent, entry))
+            entry = in_doubt(intent, self._overdue(site, timeout), alive=True)
         self.story.append((site.name, entry))
-        if fault == "crash-after":
-            self.die()
         run.tell(entry)
 
     async def _give_up(
@@ -428,9 +434,8 @@ class Try:
         finally:
             within.reset(token)
             run.operations = whole
-        if (error := _interrupt(entry)) is not None and error not in self.interrupts:
-            self.check_alive()
-            raise error  # somebody wants the exploration to end
+        if (error := _interrupt(entry)) is not None:
+            self.check_ours(error)
         return entry
 
     def _aimed(
@@ -505,8 +510,7 @@ def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     except StopIteration as ended:
         value: T = ended.value
         return value
-    coroutine.close()  # pragma: no cover - no coroutine function is called there
-    raise AssertionError
+    raise AssertionError  # pragma: no cover - no coroutine function is called there
 
 
 async def _attempted(run: Run, intent: Entry, until: float | None) -> Entry:
