@@ -55,6 +55,8 @@ def assert_compensated(journal: Journal, saga_id: str, /, *operations: str) -> N
 def assert_compensated(subject: Any, /, *names: str) -> None:
     """Assert that a saga has been compensated, and which of its operations were undone.
 
+    ::
+
         assert_compensated(caught.value, "reserve", "charge")
         assert_compensated(journal, "order-7", "reserve", "charge")
 
@@ -82,6 +84,8 @@ def assert_stuck(outcome: Results | SagaException, /, *operations: str) -> None:
 def assert_stuck(journal: Journal, saga_id: str, /, *operations: str) -> None: ...
 def assert_stuck(subject: Any, /, *names: str) -> None:
     """Assert that a saga is stuck, and which of its operations need a person.
+
+    ::
 
         assert_stuck(caught.value, "charge")
 

@@ -30,6 +30,8 @@ def fail_at(
 ) -> Iterator[None]:
     """Have an operation fail, in a `with` block, in whichever saga has it and however that is run.
 
+    ::
+
         with pytest.raises(SagaException), fail_at("charge", ConnectionResetError, after=True):
             client.post("/checkout")
 
