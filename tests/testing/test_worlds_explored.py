@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -29,11 +29,18 @@ from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, TestCase, override_settings
 from shelf import Hold, Paid, Stock
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, sessionmaker
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import NullPool, StaticPool
 from world import PATIENCE
 
-from py_api_saga import SagaAssembler, SagaException, current_operation
+from py_api_saga import (
+    SagaAssembler,
+    SagaDefinitionError,
+    SagaException,
+    SagaStatus,
+    current_operation,
+)
 from py_api_saga.contrib.aiohttp import saga_middleware
 from py_api_saga.contrib.django import saga as django_saga
 from py_api_saga.contrib.django.testing import SagaTestCase, rolled_back
@@ -459,6 +466,48 @@ def test_sessions_within_a_transaction_that_is_rolled_back() -> None:
     engine.dispose()
 
 
+def test_sessions_that_are_awaited_on_a_real_server(whole_database: str) -> None:
+    """The world, and the state, are awaited too; each schedule is rolled back."""
+    url = whole_database.replace("postgresql:", "postgresql+psycopg:")
+    engine = create_async_engine(url, poolclass=NullPool)
+    made = async_sessionmaker(engine)
+    sync = sa.create_engine(url, poolclass=NullPool)
+    Base.metadata.create_all(sync)
+
+    async def world() -> AsyncIterator[None]:
+        async with engine.connect() as connection, connection.begin() as whole:
+            made.configure(bind=connection, join_transaction_mode="create_savepoint")
+            yield
+            await whole.rollback()
+
+    async def hold() -> None:
+        async with made.begin() as session:
+            await session.merge(Mug(key=key()))
+
+    async def let_go() -> None:
+        async with made.begin() as session:
+            await session.execute(sa.delete(Mug).where(Mug.key == key()))
+
+    async def state(_: object) -> int:
+        async with made() as session:
+            return await session.scalar(sa.select(sa.func.count(Mug.key))) or 0
+
+    async def check(_: object, outcome: SagaStatus) -> None:
+        assert await state(None) == (outcome is SagaStatus.COMPLETED)
+
+    explored = explore(
+        lambda _: SagaAssembler.saga().operation(hold, let_go, name="hold", timeout=30),
+        world=world,
+        state=state,
+        check=check,
+        blind=False,
+    )
+
+    assert explored.schedules > 20
+    with sync.connect() as connection:
+        assert connection.scalar(sa.select(sa.func.count(Mug.key))) == 0
+
+
 # --- asyncio ----------------------------------------------------------------------------------
 
 
@@ -554,3 +603,67 @@ def test_a_real_server_answers_in_real_time(monkeypatch: pytest.MonkeyPatch) -> 
             thread.join()
 
     assert explored.kinds["answers-504"] == 1
+
+
+class Entered:
+    """A world that is entered by `async with`."""
+
+    async def __aenter__(self) -> set[str]:
+        await asyncio.sleep(30)
+        return set()
+
+    async def __aexit__(self, *_: object) -> None:
+        LEFT.append(await asyncio.sleep(30, "left"))
+
+
+LEFT: list[str] = []
+
+
+async def coroutine() -> set[str]:
+    """Make a world."""
+    return await asyncio.sleep(30, set())
+
+
+async def generator() -> AsyncIterator[set[str]]:
+    """Make a world, and take it away again."""
+    yield set()
+    LEFT.append(await asyncio.sleep(30, "left"))
+
+
+@pytest.mark.parametrize("world", [Entered, coroutine, generator])
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_world_may_be_awaited(
+    world: Callable[[], object],
+    is_async: bool,  # noqa: FBT001 - of pytest
+) -> None:
+    """Whether the operations are or not, and so may be what looks at it."""
+    LEFT.clear()
+
+    async def state(world: set[str]) -> int:
+        return await asyncio.sleep(30, len(world))
+
+    async def check(world: set[str], outcome: SagaStatus) -> None:
+        assert await state(world) == (outcome is SagaStatus.COMPLETED)
+
+    def run(world: set[str]) -> SagaAssembler:
+        async def add() -> None:
+            world.add(key())
+
+        async def discard() -> None:
+            world.discard(key())
+
+        saga = SagaAssembler.saga()
+        if is_async:
+            return saga.operation(add, discard, name="add")
+        return saga.operation((world.add, "a"), (world.discard, "a"), name="add")
+
+    explored = explore(run, world=world, state=state, check=check)
+
+    assert explored.schedules > 10
+    assert len(LEFT) >= explored.schedules * (world is not coroutine)
+
+    async def in_a_loop() -> None:
+        explore(run, world=world, state=state)
+
+    with pytest.raises(SagaDefinitionError, match="to_thread"):
+        asyncio.run(in_a_loop())

@@ -12,6 +12,7 @@ from py_api_saga.log import logger
 from py_api_saga.status import SagaStatus
 from py_api_saga.testing import asked
 from py_api_saga.testing.asked import How
+from py_api_saga.testing.awaiting import looking, making
 from py_api_saga.testing.boundaries import in_place, services_of
 from py_api_saga.testing.calm import calm, check_names
 from py_api_saga.testing.searching import Search
@@ -52,7 +53,8 @@ def explore(
         run: Is given a world, and returns a saga or runs one itself, or several one after the
             other: a view, a task. It may be a coroutine function, which has a loop of its own.
         world: Makes a new world for each schedule: a class, a function, a function that gives a
-            context manager, or a generator function that yields it once.
+            context manager, or a generator function that yields it once. Each of these may be one
+            that is to be awaited, and so may `state` and `check`.
         state: Gives what is to be compared of a world: a dict of names and values says best what
             is wrong. After COMPLETED it must be as after a calm run, after COMPENSATED as before.
         check: Is given the world and what became of the saga, and raises an AssertionError if
@@ -108,10 +110,11 @@ def explore(
         begin = stack.enter_context(_quiet(clock))
         loop = clock.new_loop()
         stack.callback(loop.close)
+        worlds, looks, checks = making(loop, world), looking(loop, state), looking(loop, check)
         for one in asked.hows_of(how):
             wishes = Wishes(
-                run, world, state, check, one, parts, refusals, left_out, listed, on_crash,
-                ghosts=ghosts, clock=clock, loop=loop, begin=begin,
+                run, worlds, looks, checks, one, parts, refusals, left_out, listed, on_crash,
+                ghosts=ghosts, clock=clock, loop=loop, begin=begin, look=state,
             )  # fmt: skip
             states, trial = calm(wishes)
             check_names(wishes, trial, exempt)

@@ -7,11 +7,11 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.executable import Executable
 from py_api_saga.executors.driving import standing_in
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.stuck import stuck_words
+from py_api_saga.testing.awaiting import awaited
 from py_api_saga.testing.boundaries import proxied
 from py_api_saga.testing.faults import Place, is_order
 from py_api_saga.testing.keeping import InMemory, OnRecord
@@ -138,14 +138,11 @@ def _called(trial: Try) -> None:
     wishes = trial.wishes
     made: Any = wishes.run(trial.world)
     if asyncio.iscoroutine(made):
-        _check_no_loop(made)
-        wishes.loop.run_until_complete(_awaited(trial, made))
+        awaited(wishes.loop, _awaited(trial, made))
     elif isinstance(made, Executable) and not trial.sagas:
         _return(trial, made)
         if made._async:  # noqa: SLF001 - there is no other way to ask
-            running = getattr(made, f"a{wishes.how}_execute")()
-            _check_no_loop(running)
-            wishes.loop.run_until_complete(running)
+            awaited(wishes.loop, getattr(made, f"a{wishes.how}_execute")())
         else:
             getattr(made, f"{wishes.how}_execute")()
 
@@ -162,16 +159,6 @@ def _return(trial: Try, made: Any) -> None:
     trial.returned = True
     saga = getattr(made, "_saga", made)  # of one that was given its arguments
     trial.on_crash = trial.on_crash or saga.on_crash
-
-
-def _check_no_loop(running: Any) -> None:
-    if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the public one raises
-        running.close()
-        message = (
-            "explore: coroutine functions run in a loop of its own, and one runs here already: "
-            "call it in a thread, by `await asyncio.to_thread(explore, …)`"
-        )
-        raise SagaDefinitionError(message)
 
 
 def _recover(trial: Try) -> None:

@@ -241,6 +241,8 @@ class Try:
             at_once(self.go_on(driven))
         finally:
             current.set(outer)
+        if (look := self._looked_at(driven, self.wishes.state)) is not None:
+            self.snapshots.append(deepcopied(look(self.world)))
         return self._ended(driven)
 
     async def adrive(self, run: Run, limit: int | None) -> Results:
@@ -253,15 +255,21 @@ class Try:
             return results
         driven = self.keeper.begun(run, limit)
         await self.go_on(driven)
+        if (look := self._looked_at(driven, self.wishes.look)) is not None:
+            seen = look(self.world)
+            self.snapshots.append(deepcopied(await seen if asyncio.iscoroutine(seen) else seen))
         return self._ended(driven)
+
+    def _looked_at(self, driven: Driven, look: T) -> T | None:
+        """Give what looks at the state at the end of a saga, if others are held against that."""
+        is_one = self.wishes.is_calm and not driven.is_known and not driven.is_inner
+        return look if is_one else None
 
     def _ended(self, driven: Driven) -> Results:
         """Give what the caller of a saga is given; what comes then may not come to pass."""
         run = driven.run
         if driven.is_known:
             return run.finish()
-        if self.wishes.is_calm and self.wishes.state is not None and not driven.is_inner:
-            self.snapshots.append(deepcopied(self.wishes.state(self.world)))
         if driven is self.recovering or (self.returned and driven is self.sagas[0]):
             return run.execution.returned()
         if self.at(self.wishes.end(run.name)) is not None:

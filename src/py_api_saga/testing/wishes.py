@@ -71,6 +71,7 @@ class Wishes:
         sabotaged: Names of sites whose undo is left out.
         clock, loop: Time, and the event loop of coroutine functions.
         begin: Is called as each run begins.
+        look: `state` as it was given, which may have to be awaited.
         is_calm: What is run is the calm run, whose states are to be seen.
     """
 
@@ -91,13 +92,14 @@ class Wishes:
         clock: Clock,
         loop: asyncio.AbstractEventLoop,
         begin: Callable[[], object],
+        look: Callable[[Any], Any] | None,
     ) -> None:
         """Take what was asked for, once that was checked."""
         self.run, self.world, self.state, self.check, self.how = run, world, state, check, how
         self.services, self.errors, self.without = services, errors, frozenset(without)
         self.modules = None if modules is None else tuple(modules)
         self.on_crash, self.ghosts, self.clock, self.loop = on_crash, ghosts, clock, loop
-        self.begin = begin
+        self.begin, self.look = begin, look
         self.sabotaged: frozenset[str] = frozenset()
         self.is_calm = False
         self._sites: dict[Any, Site] = {}

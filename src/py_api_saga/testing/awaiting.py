@@ -1,0 +1,78 @@
+"""Worlds, states and checks that are to be awaited: in the loop of the exploration."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from contextlib import asynccontextmanager
+from inspect import isasyncgen, iscoroutine
+from typing import Any, Self, TypeVar
+
+from py_api_saga.exceptions import SagaDefinitionError
+
+T = TypeVar("T")
+
+
+def awaited(loop: asyncio.AbstractEventLoop, running: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end.
+
+    Raises:
+        SagaDefinitionError: A loop runs in this thread already.
+    """
+    if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the public one raises
+        running.close()
+        message = (
+            "explore: coroutine functions run in a loop of its own, and one runs here already: "
+            "call it in a thread, by `await asyncio.to_thread(explore, …)`"
+        )
+        raise SagaDefinitionError(message)
+    return loop.run_until_complete(running)
+
+
+def looking(
+    loop: asyncio.AbstractEventLoop, function: Callable[..., Any] | None
+) -> Callable[..., Any] | None:
+    """Give a plain function for a `state` or a `check`, which may be a coroutine function."""
+    if function is None:
+        return None
+    looks = function
+
+    def look(*args: Any) -> Any:
+        found = looks(*args)
+        return awaited(loop, found) if iscoroutine(found) else found
+
+    return look
+
+
+def making(loop: asyncio.AbstractEventLoop, make: Callable[[], Any]) -> Callable[[], Any]:
+    """Give a plain function for a `world`.
+
+    It may be a coroutine function, an asynchronous generator function, or give what is entered by
+    `async with`.
+    """
+
+    def made() -> Any:
+        world = make()
+        if isasyncgen(world):
+            generator = world
+            world = asynccontextmanager(lambda: generator)()
+        kind = type(world)
+        if hasattr(kind, "__aenter__") and not hasattr(kind, "__enter__"):
+            return _Entered(loop, world)
+        return awaited(loop, world) if iscoroutine(world) else world
+
+    return made
+
+
+class _Entered:
+    """What is entered by `with` in the place of what is entered by `async with`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, world: Any) -> None:
+        self._loop, self._world = loop, world
+
+    def __enter__(self) -> Self:
+        entered: Self = awaited(self._loop, self._world.__aenter__())
+        return entered
+
+    def __exit__(self, *error: object) -> None:
+        awaited(self._loop, self._world.__aexit__(*error))
