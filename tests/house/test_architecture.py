@@ -91,11 +91,8 @@ HOUSE = (
     ("journal.postgresql.exchange",),
     ("journal.postgresql.server",),
     ("journal.postgresql.writes",),
-    (
-        "journal.postgresql.bench",
-        "journal.postgresql.reading",
-        "journal.postgresql.examining",
-    ),
+    ("journal.postgresql.bench", "journal.postgresql.reading"),
+    ("journal.postgresql.examining",),
     ("journal.postgresql.benches", "journal.postgresql.view", "journal.postgresql.within"),
     ("journal.sqlite.journal", "journal.memory", "journal.postgresql.journal"),
     ("journal.postgresql.engine",),
@@ -120,6 +117,7 @@ HOUSE = (
     ("story.detail", "story.why"),
     ("story.many",),
     ("story.attention",),
+    ("story.gauges",),
     ("story.attempts",),
     ("__init__", "py_api_saga"),
     ("pictures",),  # of what is on record: the command and the frameworks show them

@@ -457,6 +457,32 @@ def test_tables_of_another_format_stop_a_migration(
     assert "has format 99" in message
 
 
+def test_a_later_migration_adds_the_indexes_that_are_lacking(
+    journal: DjangoJournal, make: Made, database: Database
+) -> None:
+    """Outside of a transaction, and again without harm; other databases are left alone."""
+    database.ask(
+        f"DROP INDEX {database.schema}.saga_saga_stuck, {database.schema}.saga_saga_compensated"
+    )
+
+    def advice() -> list[str]:
+        with journal.reader() as view:
+            return view.health().advice
+
+    lacking = advice()
+    assert [line.split()[2] for line in lacking] == ["saga_stuck", "saga_compensated"]
+
+    for _ in range(2):
+        journal.add_indexes(connection)
+    make("file").add_indexes(connections["file"])
+
+    assert advice() == []
+    database.ask(f"DROP INDEX {database.schema}.saga_saga_stuck")
+    with transaction.atomic():
+        message = told(lambda: journal.add_indexes(connection))
+    assert "the journal" in message
+
+
 def test_a_migration_that_may_not_make_them_says_so(make: Made, database: Database) -> None:
     """In words, with the error of the database as the cause."""
     role = f"role_{secrets.token_hex(6)}"

@@ -603,3 +603,61 @@ def test_a_journal_says_which_names_its_sagas_may_use(journal: Journal) -> None:
     """Nothing but this library's own, unless modules are given."""
     assert isinstance(journal.names, Functions)
     assert journal.codec is None
+
+
+# --- pages ----------------------------------------------------------------------------------------
+
+
+def _many(write: Write) -> None:
+    """Have a saga of each of these letters, the oldest first."""
+    of = {"r": SagaStatus.RUNNING, "s": SagaStatus.STUCK, "d": SagaStatus.COMPLETED}
+    of["u"] = SagaStatus.COMPENSATED
+    creates = [Create(f"{i:02}", "xy"[i % 2], "[1]") for i in range(12)]
+    for create in creates:
+        write(create)
+    stands = zip(creates, "drsuddsdrdsd", strict=True)
+    write(*(Append(c.claim, "[2]", of[letter]) for c, letter in stands if letter != "r"))
+
+
+FILTERS: list[dict[str, Any]] = [
+    {},
+    {"name": "x"},
+    {"statuses": {SagaStatus.STUCK}},
+    {"statuses": {SagaStatus.COMPLETED}},
+    {"statuses": {SagaStatus.COMPLETED}, "name": "y"},
+    {"statuses": {SagaStatus.RUNNING, SagaStatus.STUCK}},
+    {"statuses": {SagaStatus.COMPENSATED}},
+    {"statuses": {SagaStatus.COMPENSATED, SagaStatus.STUCK}, "name": "x"},
+    {"prefix": "0"},
+]
+
+
+def test_pages_follow_each_other_without_a_gap(journal: Journal, write: Write) -> None:
+    """Each goes on below the last saga of the one before, whatever is asked for."""
+    _many(write)
+    for filters in FILTERS:
+        whole = [one.saga_id for one in journal.select(**filters)]
+        pages, below = [], None
+        while page := journal.select(**filters, below=below, limit=2):
+            pages += [one.saga_id for one in page]
+            below = page[-1].number
+
+        assert pages == whole, filters
+        assert whole == sorted(whole, reverse=True)
+    assert list(journal.select(below=0)) == []
+
+
+def test_sagas_are_counted_by_status(journal: Journal, write: Write) -> None:
+    """All of them; of what has completed no more than asked for, so that it is told in time."""
+    assert set(journal.tally().values()) == {0}
+    _many(write)
+
+    for most, completed in ((None, 6), (100, 6), (6, 6), (2, 2), (0, 0)):
+        tally = journal.tally(most)
+        assert tally == {
+            SagaStatus.RUNNING: 2,
+            SagaStatus.COMPENSATING: 0,
+            SagaStatus.STUCK: 3,
+            SagaStatus.COMPLETED: completed,
+            SagaStatus.COMPENSATED: 1,
+        }, most

@@ -13,7 +13,7 @@ import py_api_saga
 from py_api_saga import JournalError
 from py_api_saga import journal as journals
 from py_api_saga.durable.recovery import recover
-from py_api_saga.journal.changes import Create, Row
+from py_api_saga.journal.changes import Append, Create, Row
 from py_api_saga.journal.format.sagas import awaited_in
 from py_api_saga.journal.sqlite.connecting import ADDED
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
@@ -118,6 +118,10 @@ def plan_of(journal: SQLiteJournal, look: Callable[[], object]) -> list[str]:
         (lambda journal: journal.select({SagaStatus.STUCK}), "saga_stuck"),
         (lambda journal: journal.select({SagaStatus.RUNNING}, limit=20), "saga_open"),
         (lambda journal: journal.select(HALF, limit=20), "saga_stuck"),
+        (lambda journal: journal.select({SagaStatus.COMPENSATED}, limit=20), "saga_compensated"),
+        (lambda journal: journal.select({SagaStatus.STUCK}, below=9, limit=20), "number<?"),
+        (lambda journal: journal.select(name="waits", below=9, limit=20), "rowid<?"),
+        (lambda journal: journal.select(below=9, limit=20), "rowid<?"),
         (lambda journal: journal.select({SagaStatus.RUNNING}, prefix="w", limit=20), "saga_open"),
         (lambda journal: journal.waiting(20), "saga_open"),
     ],
@@ -132,6 +136,32 @@ def test_what_is_looked_for_often_has_an_index(
 
     assert any(index in line for line in plan), plan
     assert not any(line.endswith("SCAN saga") or "TEMP B-TREE" in line for line in plan), plan
+
+
+def test_a_page_further_down_costs_what_the_first_one_does(journal: SQLiteJournal) -> None:
+    """It goes on where that has ended, and counts nothing that lies before."""
+    waits(journal, 3_000)
+    first = steps_of(journal, lambda: journal.select(limit=50))
+
+    deep = steps_of(journal, lambda: journal.select(below=100, limit=50))
+
+    assert 0 < deep <= 1.2 * first
+
+
+def test_sagas_are_counted_by_their_indexes(journal: SQLiteJournal) -> None:
+    """So what has ended costs next to nothing: SQLite counts the cells of its pages."""
+    waits(journal, 10)
+    few = steps_of(journal, journal.tally)
+    plan = plan_of(journal, journal.tally)
+    for start in range(0, 4_000, 500):
+        ended = [Create(f"e{i}", "x", "[1]") for i in range(start, start + 500)]
+        journal.write(*ended)
+        journal.write(*(Append(one.claim, "[2]", SagaStatus.COMPLETED) for one in ended))
+
+    assert steps_of(journal, journal.tally) <= 1.5 * few
+    assert journal.tally()[SagaStatus.COMPLETED] == 4_000
+    for index in ("saga_open", "saga_stuck", "saga_compensated", "autoindex_saga_1"):
+        assert any(line.endswith(index) for line in plan), plan
 
 
 def test_ids_that_begin_alike_are_found_by_their_index(journal: SQLiteJournal) -> None:
@@ -163,8 +193,10 @@ def test_a_file_of_an_earlier_release_gets_its_indexes_from_whoever_writes(
     connection.close()
     reader = Reader(journal.path)
     filters = {"before": None, "after": None, "first": None, "past": None}
-    assert len(reader.select((), None, name="waits", **filters)) == 3
-    assert len(reader.select(HALF, None, name=None, **filters)) == 3
+    assert len(reader.select((), None, None, name="waits", **filters)) == 3
+    assert len(reader.select(HALF, None, None, name=None, **filters)) == 3
+    assert len(reader.select({SagaStatus.COMPENSATED}, None, None, name=None, **filters)) == 0
+    assert reader.tally() == {0: 3, 2: 0, 3: 0, 4: 0}
     with reader.turn:
         reader.close()
     assert not indexes(journal.path) & set(ADDED)

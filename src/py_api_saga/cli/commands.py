@@ -315,8 +315,8 @@ COMMANDS = (
         "tell a monitor whether anything needs attention",
         "Prints one line: how many sagas are stuck, how many are open though nobody has driven "
         "them for a while, and how many recovery has tried three times or more.",
-        ("saga check", "saga check --grace 15m"),
-        "0 fine, 1 error, 2 wrong usage, 4 something needs attention",
+        ("saga check", "saga check --grace 15m", "saga check --prometheus > sagas.prom"),
+        "0 fine, 1 error, 2 wrong usage, 4 something needs attention, but with --prometheus",
         (
             _option(
                 "--grace",
@@ -325,6 +325,7 @@ COMMANDS = (
                 default=300.0,
                 help="how long an open saga may wait for recovery (default: 5m)",
             ),
+            _flag("--prometheus", "print it as Prometheus reads it, by the names of sagas"),
             *_READ,
         ),
     ),

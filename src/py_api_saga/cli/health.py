@@ -22,6 +22,7 @@ from py_api_saga.release import VERSION
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.attention import MANY, attention
 from py_api_saga.story.detail import holder_as_json
+from py_api_saga.story.gauges import exposition, gauges
 from py_api_saga.story.many import batches
 from py_api_saga.story.saga import fold
 from py_api_saga.story.words import duration, plural
@@ -30,11 +31,14 @@ from py_api_saga.story.words import duration, plural
 
 
 def check(arguments: argparse.Namespace) -> int:
-    """Count what needs attention; 4 if anything does."""
+    """Count what needs attention; 4 if anything does, unless for Prometheus, which sees that."""
     with to_read(arguments) as journal:
         found = attention(journal, arguments.grace)
         holder = journal.who_hangs()
     tell_of_who_hangs(holder)
+    if arguments.prometheus:
+        write(*exposition(gauges(found)).splitlines())
+        return 0
     if arguments.json:
         write_json({**found.as_json(), **holder_as_json(holder)})
     else:

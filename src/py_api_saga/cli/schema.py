@@ -6,9 +6,7 @@ import argparse
 
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.printing import write
-from py_api_saga.journal.postgresql.queries import Naming, schema
-
-_INDEX = "CREATE INDEX IF NOT EXISTS"
+from py_api_saga.journal.postgresql.queries import Naming, schema, upgrade
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -20,11 +18,7 @@ def main(arguments: argparse.Namespace) -> int:
     statements = list(schema(naming).values())
     if arguments.upgrade:
         write("-- Each by itself, outside of a transaction: what runs goes on meanwhile.")
-        statements = [
-            text.replace(_INDEX, "CREATE INDEX CONCURRENTLY IF NOT EXISTS", 1)
-            for text in statements
-            if text.startswith(_INDEX)
-        ]
+        statements = [*upgrade(naming)]
     for text in statements:
         write(*f"{text};".splitlines(), "")
     return 0

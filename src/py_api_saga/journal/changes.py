@@ -9,6 +9,7 @@ it, which each of its changes carries: once another process has claimed the saga
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Mapping
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError, SagaInProgress
@@ -36,6 +37,19 @@ PATIENCE = 30.0  # seconds; see `latest`
 def milliseconds(seconds: float) -> int:
     """Give a time as databases store it."""
     return int(seconds * 1000)
+
+
+def tallied(counted: Mapping[int, int], most: int | None = None) -> Mapping[SagaStatus, int]:
+    """Give how many sagas there are of each status, by what databases have counted of these.
+
+    Args:
+        counted: By the number of the status; what is not there is 0.
+        most: How many that are COMPLETED are told at most.
+    """
+    tally = {status: counted.get(number, 0) for number, status in STATUS_OF.items()}
+    if most is not None:
+        tally[SagaStatus.COMPLETED] = min(most, tally[SagaStatus.COMPLETED])
+    return tally
 
 
 def latest(deadline: float | None = None) -> float:

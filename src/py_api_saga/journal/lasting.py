@@ -49,9 +49,13 @@ class View(Vocabulary, Protocol):
         before: float | None = None,
         after: float | None = None,
         prefix: str | None = None,
+        below: int | None = None,
         limit: int | None = None,
     ) -> Sequence[Summary]:
         """List sagas, as `Journal.select`."""
+
+    def tally(self, most: int | None = None) -> Mapping[SagaStatus, int]:
+        """Count sagas by status, as `Journal.tally`."""
 
     def drives(self, seen: Summary) -> bool | None:
         """Tell whether a living process drives a saga; None if that is unknown."""

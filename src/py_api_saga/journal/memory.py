@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -9,6 +10,7 @@ from py_api_saga import clock
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import (
     LONGEST_WAIT,
+    NUMBER_OF,
     OPEN,
     Append,
     Change,
@@ -22,6 +24,7 @@ from py_api_saga.journal.changes import (
     Take,
     in_progress,
     milliseconds,
+    tallied,
 )
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sealing import check_codec
@@ -241,11 +244,12 @@ class MemoryJournal:
         before: float | None = None,
         after: float | None = None,
         prefix: str | None = None,
+        below: int | None = None,
         limit: int | None = None,
     ) -> Sequence[Summary]:
         """List sagas, newest first: of these statuses if any, changed before and after a time.
 
-        With `prefix`, those whose id begins with it.
+        With `prefix`, those whose id begins with it; with `below`, those whose number is less.
         """
         with self._lock:
             sagas = [saga.summary for saga in reversed(self._sagas.values())]
@@ -257,4 +261,11 @@ class MemoryJournal:
             and (before is None or s.changed < before)
             and (after is None or s.changed > after)
             and (prefix is None or s.saga_id.startswith(prefix))
+            and (below is None or s.number < below)
         ][:limit]
+
+    def tally(self, most: int | None = None) -> Mapping[SagaStatus, int]:
+        """Count sagas by status, of those that are COMPLETED at most so many."""
+        with self._lock:
+            counted = Counter(saga.summary.status for saga in self._sagas.values())
+        return tallied({NUMBER_OF[status]: number for status, number in counted.items()}, most)

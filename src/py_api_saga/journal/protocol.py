@@ -165,11 +165,21 @@ class Journal(Vocabulary, Protocol):
         before: float | None = None,
         after: float | None = None,
         prefix: str | None = None,
+        below: int | None = None,
         limit: int | None = None,
     ) -> Sequence[Summary]:
         """List sagas, newest first: of these statuses if any, changed before and after a time.
 
-        With `prefix`, those whose id begins with it.
+        With `prefix`, those whose id begins with it; with `below`, those whose number is less: what
+        follows a page whose last one has that number.
+        """
+
+    def tally(self, most: int | None = None) -> Mapping[SagaStatus, int]:
+        """Count sagas by status, as they are at one moment.
+
+        Args:
+            most: How many that are COMPLETED are enough: if so many are told, there may be more.
+                What else there is is counted by indexes, all of it.
         """
 
 

@@ -34,6 +34,7 @@ class Attention(NamedTuple):
         unfinished: All that are open, newest first.
         driven: By number, whether a living process drives it; None if that is unknown.
         waits: By number, for what an overdue one waits that says so: a module, say.
+        now: When that was, by the journal's clock.
     """
 
     stuck: Sequence[Summary]
@@ -43,6 +44,7 @@ class Attention(NamedTuple):
     unfinished: Sequence[Summary]
     driven: Mapping[int, bool | None]
     waits: Mapping[int, str]
+    now: float
 
     @property
     def concern(self) -> Sequence[Summary]:
@@ -92,6 +94,7 @@ def attention(journal: View, grace: float = GRACE, most: int | None = None) -> A
         unfinished,
         driven,
         waits,
+        now,
     )
 
 

@@ -8,8 +8,8 @@ Only `journal.within()` speaks on the connection of the view.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Mapping
-from contextlib import suppress
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 from weakref import WeakSet
@@ -19,7 +19,7 @@ from py_api_saga.journal.postgresql.connections import Connection, MadeConnectio
 from py_api_saga.journal.postgresql.driver import psycopg
 from py_api_saga.journal.postgresql.journal import DatabaseJournal, Options
 from py_api_saga.journal.postgresql.place import shown
-from py_api_saga.journal.postgresql.queries import statements
+from py_api_saga.journal.postgresql.queries import statements, upgrade
 from py_api_saga.journal.postgresql.trouble import cannot
 from py_api_saga.journal.postgresql.within import UsersTransaction, by_psycopg
 from py_api_saga.journal.protocol import Within
@@ -198,11 +198,34 @@ class DjangoJournal(DatabaseJournal):
         Raises:
             JournalError: The role may not do that, or there are tables of another format.
         """
-        if connection.alias != self.alias or connection.vendor != _VENDOR:
-            return
+        if self._leads_here(connection):
+            with self._making(connection):
+                self._create(connection.connection, self._server)
+
+    def add_indexes(self, connection: Any) -> None:
+        """Add the indexes that tables of an earlier release lack, in the same way.
+
+        Outside of a transaction, so that nobody is kept from writing meanwhile.
+
+        Args:
+            connection: The one that is migrated.
+
+        Raises:
+            JournalError: The role may not do that.
+        """
+        if self._leads_here(connection):
+            with self._making(connection):
+                for statement in upgrade(self._naming):
+                    connection.connection.execute(statement.encode())
+
+    def _leads_here(self, connection: Any) -> bool:
+        return bool(connection.alias == self.alias and connection.vendor == _VENDOR)
+
+    @contextmanager
+    def _making(self, connection: Any) -> Iterator[None]:
         connection.ensure_connection()
         try:
-            self._create(connection.connection, self._server)
+            yield
         except JournalError:
             raise
         except Exception as error:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from py_api_saga import clock
-from py_api_saga.journal.changes import STATUS_OF
+from py_api_saga.journal.changes import tallied
 from py_api_saga.journal.health import Health
 from py_api_saga.journal.postgresql.exchange import Found
 from py_api_saga.journal.postgresql.queries import VERSION
+from py_api_saga.journal.postgresql.reading import completed
 from py_api_saga.journal.postgresql.server import Server
 
 _LONG = 3600  # seconds for which a transaction may be open
@@ -25,9 +26,9 @@ def examined(server: Server) -> Health:
     Raises:
         JournalError: It can't be read.
     """
-    asked = ("facts", "living", "counts", "owners", "lacking_indexes", "slow_vacuum")
-    found, living, counts, owners, indexes, tables = server.read_all(
-        [(name, None) for name in asked]
+    asked = ("facts", "living", "owners", "lacking_indexes", "slow_vacuum")
+    found, living, owners, indexes, tables, tally = server.read_all(
+        [*((name, None) for name in asked), ("tally", {"most": None})]
     )
     with server.connections.reading(server.patience) as connection:
         told = connection.info.backend_pid
@@ -38,8 +39,7 @@ def examined(server: Server) -> Health:
     facts["processes"] = [
         {"host": host, "pid": pid, "lease": ms / 1000} for _, host, pid, ms in living
     ]
-    counted: dict[int, int] = dict(counts)
-    sagas = {status.value: counted.get(number, 0) for number, status in STATUS_OF.items()}
+    sagas = {status.value: number for status, number in tallied(completed(tally)).items()}
     live = {row[0] for row in living}
     dead = sum(count for owner, count in owners if owner and owner not in live)
     return Health(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -29,10 +29,12 @@ _WHICH = {
     ),
     "select_open": ("status < 2", "number"),
     "select_stuck": ("status = 2", "number"),
+    "select_compensated": ("status = 4", "number"),
 }
 LOCK_TIMEOUT = 1.0  # seconds; of what waits, which is rare
 STATEMENT_TIMEOUT = 10.0
 
+_INDEX = "CREATE INDEX IF NOT EXISTS"
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _SCHEMA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
 
@@ -85,6 +87,18 @@ def statements(naming: Naming, durability: str) -> Mapping[str, bytes]:
 def schema(naming: Naming) -> Mapping[str, str]:
     """Give the statements that make the tables, by name, in order."""
     return {name: _named(text, naming) for name, text in _SCHEMA.items()}
+
+
+def upgrade(naming: Naming) -> Sequence[str]:
+    """Give what adds the indexes that tables of an earlier release lack, and keeps nobody waiting.
+
+    Each is to be run by itself, outside of a transaction.
+    """
+    return [
+        text.replace(_INDEX, "CREATE INDEX CONCURRENTLY IF NOT EXISTS", 1)
+        for text in schema(naming).values()
+        if text.startswith(_INDEX)
+    ]
 
 
 def _named(text: str, naming: Naming, durability: str = "power") -> str:

@@ -291,11 +291,21 @@ WHERE {which}
   AND (%(name)s::text IS NULL OR name = %(name)s)
   AND (%(before)s::bigint IS NULL OR changed < %(before)s)
   AND (%(after)s::bigint IS NULL OR changed > %(after)s)
+  AND number < %(below)s::bigint
 ORDER BY {order} DESC LIMIT %(limit)s::bigint;
 
--- name: counts
--- How many sagas there are of each status.
-SELECT status, count(*) FROM {p}saga GROUP BY status;
+-- name: tally
+-- How many sagas there are of each status but the third, each by its index; and in all, as status -1, but no
+-- more than are asked for and the others.
+WITH counted AS (
+  SELECT status, count(*) AS many FROM {p}saga WHERE status < 2 GROUP BY status
+  UNION ALL SELECT 2::smallint, count(*) FROM {p}saga WHERE status = 2
+  UNION ALL SELECT 4::smallint, count(*) FROM {p}saga WHERE status = 4
+)
+SELECT status, many FROM counted
+UNION ALL SELECT (-1)::smallint, count(*) FROM (
+  SELECT number FROM {p}saga ORDER BY number
+  LIMIT %(most)s::bigint + (SELECT sum(many) FROM counted)) AS first;
 
 -- name: counts_by_name
 -- … and of each name.
@@ -323,7 +333,7 @@ SELECT current_setting('server_version') AS server_version,
 
 -- name: lacking_indexes
 -- Which of these are not there.
-SELECT name FROM unnest(ARRAY['saga_open', 'saga_stuck', 'saga_named']) AS name
+SELECT name FROM unnest(ARRAY['saga_open', 'saga_stuck', 'saga_compensated', 'saga_named']) AS name
 WHERE to_regclass('{p}' || name) IS NULL;
 
 -- name: slow_vacuum

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary, milliseconds
+from py_api_saga.journal.changes import (
+    NUMBER_OF,
+    STATUS_OF,
+    Row,
+    Summary,
+    milliseconds,
+    tallied,
+)
 from py_api_saga.journal.postgresql.exchange import Found
 from py_api_saga.journal.postgresql.server import Server
 from py_api_saga.journal.postgresql.writes import array
 from py_api_saga.journal.prefixes import past
 from py_api_saga.status import SagaStatus
 
-_STUCK = NUMBER_OF[SagaStatus.STUCK]
+_STUCK, _COMPLETED = NUMBER_OF[SagaStatus.STUCK], NUMBER_OF[SagaStatus.COMPLETED]
+_COMPENSATED = NUMBER_OF[SagaStatus.COMPENSATED]
+_ALL = -1  # what a tally calls them
+_BEYOND = (1 << 63) - 1  # the largest number that there could be
 
 
 class Reads:
@@ -53,11 +63,12 @@ class Reads:
         before: float | None = None,
         after: float | None = None,
         prefix: str | None = None,
+        below: int | None = None,
         limit: int | None = None,
     ) -> Sequence[Summary]:
         """List sagas, newest first: of these statuses if any, changed before and after a time.
 
-        With `prefix`, those whose id begins with it.
+        With `prefix`, those whose id begins with it; with `below`, those whose number is less.
         """
         given: dict[str, Any] = {
             "statuses": None,
@@ -66,6 +77,7 @@ class Reads:
             "after": None if after is None else milliseconds(after),
             "prefix": prefix,
             "past": None if prefix is None else past(prefix),
+            "below": _BEYOND if below is None else below,
             "limit": limit,
         }
         found: list[Summary] = []
@@ -75,6 +87,17 @@ class Reads:
         found.sort(key=lambda seen: -seen.number)
         return found[:limit]
 
+    def tally(self, most: int | None = None) -> Mapping[SagaStatus, int]:
+        """Count sagas by status, of those that are COMPLETED at most so many."""
+        return tallied(completed(self._server.read("tally", {"most": most})), most)
+
+
+def completed(found: Found) -> Mapping[int, int]:
+    """Give what a tally has found by status, with those that are COMPLETED: what is left."""
+    counted: dict[int, int] = dict(found)
+    counted[_COMPLETED] = counted.pop(_ALL) - sum(counted.values())
+    return counted
+
 
 def _parts(
     numbers: Collection[int], name: str | None, prefix: str | None
@@ -82,6 +105,9 @@ def _parts(
     """Give the queries that find sagas of these statuses, each by an index where there is one."""
     if prefix:
         yield "select_like", numbers
+        return
+    if name is None and {*numbers} == {_COMPENSATED}:
+        yield "select_compensated", ()
         return
     if not numbers or max(numbers) > _STUCK:
         yield ("select_all" if name is None else "select_named"), numbers

@@ -32,6 +32,10 @@ CREATE INDEX IF NOT EXISTS {n}saga_open ON {p}saga(due, number) WHERE status < 2
 -- What a person looks for.
 CREATE INDEX IF NOT EXISTS {n}saga_stuck ON {p}saga(number) WHERE status = 2;
 
+-- name: saga_compensated
+-- So that nobody has to go through what has completed to count the rest; pays who rolls back.
+CREATE INDEX IF NOT EXISTS {n}saga_compensated ON {p}saga(number) WHERE status = 4;
+
 -- name: saga_named
 -- Sagas by name, newest first within it.
 CREATE INDEX IF NOT EXISTS {n}saga_named ON {p}saga(name, number) WHERE name IS NOT NULL;

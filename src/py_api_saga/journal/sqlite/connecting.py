@@ -23,6 +23,7 @@ APPLICATION_ID = 0x73616761  # "saga"
 VERSION = 1  # of the format
 ADDED = (
     "saga_stuck",
+    "saga_compensated",
     "saga_named",
 )  # to it since; releases without these read and write it as well
 BUSY = 5  # seconds for which SQLite itself waits for a lock; other programs may hold one

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from py_api_saga import clock
-from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary
+from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary, tallied
 from py_api_saga.journal.prefixes import past
 from py_api_saga.journal.reentry import interrupted, ownership
 from py_api_saga.journal.sqlite.connecting import cannot, connect_to_read
@@ -24,7 +24,10 @@ from py_api_saga.status import SagaStatus
 T = TypeVar("T")
 
 _ROWS = QUERIES["rows"]
-_STUCK = NUMBER_OF[SagaStatus.STUCK]
+_STUCK, _COMPLETED = NUMBER_OF[SagaStatus.STUCK], NUMBER_OF[SagaStatus.COMPLETED]
+_COMPENSATED = NUMBER_OF[SagaStatus.COMPENSATED]
+_ALL = -1  # what `tally` calls them
+_BEYOND = (1 << 63) - 1  # the largest number that there could be
 _PREFIXED = "saga_id >= :first AND saga_id < coalesce(:past, x'')"  # no text is as great as a blob
 MOST_FAULTS = 1000  # that SQLite is to list; 100 unless it is told
 
@@ -54,17 +57,24 @@ class Reader:
         return self._read(lambda c: [_summary(*row) for row in c.execute(query, parameters)])
 
     def select(
-        self, statuses: Iterable[SagaStatus], limit: int | None, **filters: object
+        self,
+        statuses: Iterable[SagaStatus],
+        below: int | None,
+        limit: int | None,
+        **filters: object,
     ) -> list[Summary]:
         """Give summaries, newest first, by an index where there is one: see the schema."""
         numbers = {NUMBER_OF[status] for status in statuses}
         filters |= {
             "statuses": sum(1 << number for number in numbers) or -1,
             "limit": -1 if limit is None else limit,
+            "below": _BEYOND if below is None else below,
         }
         order = "newest"
         if not numbers or max(numbers) > _STUCK:
             parts = ["1" if filters["name"] is None else "name = :name"]
+            if numbers == {_COMPENSATED} and filters["name"] is None:
+                parts = ["status = 4"]
             if filters["first"] is not None:
                 parts, order = [_PREFIXED], "newest_found"
         else:
@@ -88,9 +98,11 @@ class Reader:
 
         return self._read(read)
 
-    def counts(self) -> list[tuple[int, int]]:
+    def tally(self) -> dict[int, int]:
         """Tell how many sagas there are of each status; there may be millions."""
-        return self._read(lambda connection: connection.execute(QUERIES["counts"]).fetchall())
+        counted = dict(self._read(lambda c: c.execute(QUERIES["tally"]).fetchall()))
+        counted[_COMPLETED] = counted.pop(_ALL) - sum(counted.values())
+        return counted
 
     def counts_by_name(self) -> list[tuple[str | None, int, int]]:
         """Tell how many sagas there are of each name and status."""
@@ -162,14 +174,16 @@ class Reads:
         before: float | None = None,
         after: float | None = None,
         prefix: str | None = None,
+        below: int | None = None,
         limit: int | None = None,
     ) -> Sequence[Summary]:
         """List sagas, newest first: of these statuses if any, changed before and after a time.
 
-        With `prefix`, those whose id begins with it.
+        With `prefix`, those whose id begins with it; with `below`, those whose number is less.
         """
         return self._reader().select(
             statuses,
+            below,
             limit,
             name=name,
             before=None if before is None else before * 1000,
@@ -177,6 +191,10 @@ class Reads:
             first=prefix or None,
             past=past(prefix or ""),
         )
+
+    def tally(self, most: int | None = None) -> Mapping[SagaStatus, int]:
+        """Count sagas by status; `most` is no less work, and told all the same."""
+        return tallied(self._reader().tally(), most)
 
 
 def _faults(connection: sqlite3.Connection, most: int = MOST_FAULTS) -> list[str]:

@@ -26,9 +26,13 @@ CREATE TABLE saga(
 CREATE INDEX saga_open ON saga(number) WHERE status < 2;
 
 -- name: saga_stuck
--- What a person looks for. This one and the next were not there from the beginning: whoever opens a
+-- What a person looks for. This one and the next two were not there from the beginning: whoever opens a
 -- file to write makes them, and whoever can only read a file without them reads all of it.
 CREATE INDEX IF NOT EXISTS saga_stuck ON saga(number) WHERE status = 2;
+
+-- name: saga_compensated
+-- So that nobody has to go through what has completed to count the rest; pays who rolls back.
+CREATE INDEX IF NOT EXISTS saga_compensated ON saga(number) WHERE status = 4;
 
 -- name: saga_named
 -- Sagas by name; by number within it, which is in every index.

@@ -103,9 +103,9 @@ class SQLiteView(Reads):
         """Tell which processes drive open sagas, by number, and how many; 0 is none."""
         return self._read.owners()
 
-    def _counted(self) -> dict[int, int]:
+    def _counted(self) -> Mapping[SagaStatus, int]:
         try:
-            return dict(self._read.counts())
+            return self.tally()
         except JournalError as error:
             message = f"the sagas cannot be counted: {error.__cause__}"
             raise JournalError(message) from error
@@ -140,7 +140,7 @@ class SQLiteView(Reads):
         try:
             damage += self._read.check()
             counted = self._counted()
-            sagas = {status.value: counted.get(number, 0) for number, status in STATUS_OF.items()}
+            sagas = {status.value: number for status, number in counted.items()}
             dead = [n for owner, n in self.owners() if owner and self.lives(owner) is False]
             left = None if self.unsure else sum(dead)
             refuses += [text for text in (mounted_alone(path), self.unsure) if text]
