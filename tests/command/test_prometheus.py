@@ -11,6 +11,7 @@ from typing import Any
 import depot
 import pytest
 from commands import Say
+from paths import ROOT
 from recorded import chain, crashed, stuck
 
 from py_api_saga import SagaAssembler
@@ -152,3 +153,11 @@ def test_without_a_journal_there_are_no_figures(say: Say, tmp_path: Path) -> Non
 
     assert ended == 1
     assert said.startswith("saga: there is no journal")
+
+
+def test_each_is_on_the_page() -> None:
+    """With what it is; and no alert is about another one."""
+    page = (ROOT / "docs" / "howto" / "monitoring.md").read_text()
+
+    assert re.findall(r"^\| `(saga_\w+)`", page, re.MULTILINE) == NAMES
+    assert set(re.findall(r"\bsaga_\w+", page)) - {*NAMES, "saga_name"} == set()

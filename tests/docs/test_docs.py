@@ -86,6 +86,7 @@ COMMANDS = {
     "saga worker --journal sagas.db --modules operations": (
         "tests/command runs one: it does not end by itself"
     ),
+    "saga --journal sagas.db check --prometheus": "tests/command/test_prometheus.py",
     "saga --journal sagas.db dashboard": _DASHBOARD,
     "saga --journal sagas.db dashboard --act": _DASHBOARD,
     "saga --journal sagas.db dashboard --behind-a-proxy --host sagas.example.org": _DASHBOARD,

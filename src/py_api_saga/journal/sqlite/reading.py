@@ -193,7 +193,7 @@ class Reads:
         )
 
     def tally(self, most: int | None = None) -> Mapping[SagaStatus, int]:
-        """Count sagas by status; `most` is no less work, and told all the same."""
+        """Count sagas by status; `most` spares nothing here, and is kept to all the same."""
         return tallied(self._reader().tally(), most)
 
 
