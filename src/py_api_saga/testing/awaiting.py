@@ -19,6 +19,12 @@ def awaited(loop: asyncio.AbstractEventLoop, running: Coroutine[Any, Any, T]) ->
     Raises:
         SagaDefinitionError: A loop runs in this thread already.
     """
+    check_no_loop(running)
+    return loop.run_until_complete(running)
+
+
+def check_no_loop(running: Coroutine[Any, Any, object]) -> None:
+    """Refuse to run a coroutine where a loop runs: see `awaited`."""
     if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the public one raises
         running.close()
         message = (
@@ -26,7 +32,6 @@ def awaited(loop: asyncio.AbstractEventLoop, running: Coroutine[Any, Any, T]) ->
             "call it in a thread, by `await asyncio.to_thread(explore, …)`"
         )
         raise SagaDefinitionError(message)
-    return loop.run_until_complete(running)
 
 
 def looking(

@@ -11,7 +11,7 @@ from py_api_saga.executable import Executable
 from py_api_saga.executors.driving import standing_in
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.stuck import stuck_words
-from py_api_saga.testing.awaiting import awaited
+from py_api_saga.testing.awaiting import awaited, check_no_loop
 from py_api_saga.testing.boundaries import proxied
 from py_api_saga.testing.faults import Place, is_order
 from py_api_saga.testing.keeping import InMemory, OnRecord
@@ -138,6 +138,7 @@ def _called(trial: Try) -> None:
     wishes = trial.wishes
     made: Any = wishes.run(trial.world)
     if asyncio.iscoroutine(made):
+        check_no_loop(made)
         awaited(wishes.loop, _awaited(trial, made))
     elif isinstance(made, Executable) and not trial.sagas:
         _return(trial, made)
