@@ -113,8 +113,9 @@ class CheckoutTest(SagaTestCase):
                 yield
 
         def stands(_: None) -> dict[str, object]:
-            placed = Order.objects.filter(status="placed").values_list("number", flat=True)
-            return {"placed": [*placed], **{what: len(made) for what, made in ledger.items()}}
+            there = Order.objects.exclude(status="failed")
+            orders = [(order.number, order.status, order.payment is None) for order in there]
+            return {"orders": orders, **{what: len(made) for what, made in ledger.items()}}
 
         for path in ("reservations", "charges", "cancellations", "refunds"):
             self.services.post(f"{settings.SERVICES}/{path}", json=asked)

@@ -152,8 +152,9 @@ def test_an_order_is_whole_or_nothing(services: respx.MockRouter) -> None:
         table.clear()
 
     def stands(_: None) -> dict[str, object]:
-        placed = [number for number, row in table.items() if row.status == "placed"]
-        return {"placed": placed, **{what: len(made) for what, made in ledger.items()}}
+        there = [row for row in table.values() if row.status != "failed"]
+        orders = [(order.id, order.status, order.payment is None) for order in there]
+        return {"orders": orders, **{what: len(made) for what, made in ledger.items()}}
 
     for path in ("reservations", "charges", "cancellations", "refunds"):
         services.post(f"/{path}").mock(side_effect=asked)
