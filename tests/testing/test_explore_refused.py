@@ -149,7 +149,7 @@ def test_a_run_that_runs_no_saga_is_refused() -> None:
     """One that returns something else, or nothing."""
     message = (
         "explore: run: expected a function that returns a saga or runs one in this thread, but it "
-        "ran none"
+        "ran none; of one that it only starts, for a worker, return the saga itself"
     )
 
     assert refused(run=lambda _: None) == message

@@ -104,7 +104,7 @@ def _ran(wishes: Wishes) -> Try:
     if not trial.sagas:
         raise SagaDefinitionError(
             "explore: run: expected a function that returns a saga or runs one in this thread, but "
-            "it ran none"
+            "it ran none; of one that it only starts, for a worker, return the saga itself"
         )
     story = "".join(f"\n{line}" for line in told(trial.story))
     outcome, raised = outcome_of(trial), trial.raised
