@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -190,3 +191,37 @@ def test_an_interrupt_leaves_nothing_behind(where: str) -> None:
     assert standing() == before
     assert left or where == "world"
     assert isinstance(explore(order, world=Shop, state=Shop.ledgers), Explored)
+
+
+def names_and_things() -> dict[str, object]:
+    """Give all that modules and classes of the library hold, by name."""
+    things: dict[str, object] = {}
+    for module in [one for name, one in sys.modules.items() if name.startswith("py_api_saga")]:
+        for name, thing in [*vars(module).items()]:
+            things[f"{module.__name__}.{name}"] = thing
+            if isinstance(thing, type) and thing.__module__ == module.__name__:
+                inside = [*vars(thing).items()]
+                things |= {f"{module.__name__}.{thing.__name__}.{key}": it for key, it in inside}
+    return things
+
+
+def test_nothing_of_the_library_is_patched_but_its_clock_and_chance() -> None:
+    """A kit that replaced more would test something else than what users run."""
+    explore(order, world=Shop, state=Shop.ledgers)  # imports what it needs
+    before, during = names_and_things(), dict[str, object]()
+
+    def run(shop: Shop) -> SagaAssembler:
+        during.update(names_and_things())
+        return order(shop)
+
+    explore(run, world=Shop, state=Shop.ledgers, services=["bank"])
+
+    changed = {name for name, thing in during.items() if thing is not before.get(name)}
+    assert changed - {"py_api_saga.loops.looks"} == {
+        *(f"py_api_saga.clock.{name}" for name in ("monotonic", "time", "sleep", "is_stopped")),
+        *(f"py_api_saga.chance.{name}" for name in ("digits", "fraction")),
+    }
+    after = names_and_things()
+    assert {name for name in before if after.get(name) is not before[name]} <= {
+        "py_api_saga.loops.looks"
+    }
