@@ -13,9 +13,10 @@ from py_api_saga.status import SagaStatus, Status
 from py_api_saga.stuck import stuck_words
 from py_api_saga.testing.awaiting import awaited, check_no_loop
 from py_api_saga.testing.boundaries import proxied
+from py_api_saga.testing.driven import Driven
 from py_api_saga.testing.faults import Place, is_order
 from py_api_saga.testing.keeping import InMemory, OnRecord
-from py_api_saga.testing.trying import Crash, Driven, EndlessError, Try
+from py_api_saga.testing.trying import Crash, EndlessError, Try
 from py_api_saga.testing.wishes import Wishes, deepcopied
 from py_api_saga.trouble import Trouble
 from py_api_saga.wording import as_text, in_line
@@ -96,14 +97,14 @@ def _run(trial: Try) -> None:
     """Call the test's function, and bring all sagas to their ends, whatever dies meanwhile."""
     _call(trial)
     while True:
-        interrupts = len(trial.interrupts)
+        interrupts = len(trial.aims.interrupts)
         try:
             _recover(trial)
             _mend(trial)
         except Crash:
             trial.has_crashed = True
             continue
-        if len(trial.interrupts) > interrupts:
+        if len(trial.aims.interrupts) > interrupts:
             continue  # whoever was interrupted as it recovered leaves the rest to others
         if not (trial.has_crashed and any(driven.named for driven in trial.sagas)):
             break
@@ -122,8 +123,8 @@ def _call(trial: Try) -> None:
     except EndlessError:
         raise
     except BaseException as error:
-        ours = error in trial.interrupts or (
-            isinstance(error, asyncio.CancelledError) and bool(trial.interrupts)
+        ours = error in trial.aims.interrupts or (
+            isinstance(error, asyncio.CancelledError) and bool(trial.aims.interrupts)
         )
         if not (ours or isinstance(error, Exception)) or not trial.sagas:
             raise
@@ -176,7 +177,7 @@ def _mend(trial: Try) -> None:
     """Mend what is stuck for a reason, as a person would: what was out of order first."""
     for driven in trial.sagas:
         for _ in range(2 + len(trial.plan)):
-            trial.down.clear()
+            trial.aims.down.clear()
             stuck = _stuck(driven)
             if not stuck or not _is_excused(trial, driven, stuck):
                 break
@@ -187,7 +188,7 @@ def _mend(trial: Try) -> None:
                 break
             trial.story.append(("a person mends what was broken, and says: once more", None))
             trial.keeper.recover(driven)
-    trial.down.clear()
+    trial.aims.down.clear()
 
 
 def _stuck(driven: Driven) -> list[int]:

@@ -18,7 +18,8 @@ from py_api_saga.executors.run import Run
 from py_api_saga.executors.side_loop import OwnLoop
 from py_api_saga.journal.memory import MemoryJournal
 from py_api_saga.journal.protocol import Journal
-from py_api_saga.testing.trying import Driven, Try
+from py_api_saga.testing.driven import Driven
+from py_api_saga.testing.trying import Try
 
 
 class InMemory:
@@ -148,9 +149,9 @@ class OnRecord:
         """Take the saga over, as the next process does; and the one after it, if it is struck."""
         is_struck = True
         while is_struck:
-            before = len(self._trial.interrupts)
+            before = len(self._trial.aims.interrupts)
             self._take_over(driven)
-            is_struck = len(self._trial.interrupts) > before and driven.is_open
+            is_struck = len(self._trial.aims.interrupts) > before and driven.is_open
 
     def _take_over(self, driven: Driven) -> None:
         run = driven.run

@@ -130,7 +130,7 @@ def _unlike_others(trial: Try, label: str, kind: str, site: Site) -> str:
             f"`{label}` comes after the pivot, when nothing is undone any more: it must not "
             f'refuse; if it never does, say so: without=("{site.name}:refuses",)'
         )
-    undo = driven.run.operations[site.index].compensation
+    undo = driven.run.operations[driven.run.names.all().index(site.operation)].compensation
     if undo is None and "undo is called" in hint(kind, site.place, label):
         return (
             f"`{label}` may have happened, and has no undo: it needs one, or is to be the pivot, "

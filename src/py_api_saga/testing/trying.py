@@ -14,23 +14,18 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from functools import partial
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
-from py_api_saga.calls import FUNCTION, IS_ASYNC
+from py_api_saga.calls import IS_ASYNC
 from py_api_saga.current import current
 from py_api_saga.definition import Results
 from py_api_saga.durable import beginning
 from py_api_saga.durable.run import DurableRun
 from py_api_saga.entries import (
-    ACTION,
-    COMPENSATION,
     SUCCEEDED,
     Entry,
-    Kind,
     Setback,
-    attempt_of,
     in_doubt,
     index_of,
     kind_of,
@@ -38,12 +33,12 @@ from py_api_saga.entries import (
     what_of,
 )
 from py_api_saga.executors import driving, event_loop
-from py_api_saga.executors.around import exchanged
 from py_api_saga.executors.attempt import attempt, meant
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.operation import Operation, call_of
-from py_api_saga.status import SagaStatus
+from py_api_saga.testing.aiming import Aims
+from py_api_saga.testing.driven import Driven, Late
 from py_api_saga.testing.faults import FIRST
 from py_api_saga.testing.places import within
 from py_api_saga.testing.wishes import Site, Wishes, deepcopied
@@ -68,8 +63,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 MOST_POINTS = 1000  # in one run
-HEALS_AFTER = 20  # calls of what is out of order, for whoever never gives up
-_GOING = (SagaStatus.RUNNING, SagaStatus.COMPENSATING)
 _LATE = frozenset({"late", "late-effect", "ghost"})
 
 
@@ -79,35 +72,6 @@ class Crash(BaseException):
 
 class EndlessError(BaseException):
     """The run does not end."""
-
-
-class Driven:
-    """A saga that was driven in a run.
-
-    Attributes:
-        run: Its latest run.
-        limit: Calls at once.
-        durable: So many of its entries had been written down.
-        named: The id that it was given, or None.
-        is_known: It has run before, and only what became of it is asked for.
-        is_inner: An operation of another saga runs it.
-    """
-
-    __slots__ = ("durable", "is_inner", "is_known", "limit", "named", "run")
-
-    def __init__(
-        self, run: Run, limit: int | None, named: str | None, *, is_known: bool = False
-    ) -> None:
-        """Begin with nothing written down."""
-        self.run, self.limit, self.named = run, limit or 1, named
-        self.is_known, self.is_inner = is_known, within.get() is not None
-        self.durable = 0
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it was left with something to do."""
-        execution = self.run.execution
-        return not execution.at_rest or execution.saga in _GOING
 
 
 class Here:
@@ -138,15 +102,6 @@ class Here:
         self.trial.die()
 
 
-class _Late:
-    """A call that was given up, and what came of it if it has taken effect."""
-
-    __slots__ = ("intent", "label", "landed")
-
-    def __init__(self, label: str, intent: Entry, landed: Entry | None) -> None:
-        self.label, self.intent, self.landed = label, intent, landed
-
-
 class Try:
     """One run under one schedule; whoever drives the runs of sagas in it.
 
@@ -157,6 +112,7 @@ class Try:
         hits: Those at which something went wrong, each with its site.
         story: What has happened, to be told by `telling`.
         sagas: That were driven.
+        aims: What goes wrong with calls.
         raised: What came out of the test's own function, or None.
         world: The test's.
         keeper: What keeps its sagas.
@@ -180,9 +136,8 @@ class Try:
         self.on_crash = wishes.on_crash
         self.dead: BaseException | None = None
         self.has_crashed = False  # since the test's function was called last
-        self.down: dict[str, int] = {}
+        self.aims = Aims(wishes)
         self.snapshots: list[Any] = []  # of the state, as each saga has ended
-        self.interrupts: list[BaseException] = []
         self.drawn = 0
         self._counts: dict[str, int] = {}
         self._ghosts: list[tuple[Run, Entry, str]] = []
@@ -219,7 +174,7 @@ class Try:
     def check_ours(self, interrupt: BaseException) -> None:
         """Raise an interrupt that no schedule wanted: somebody wants the exploration to end."""
         self.check_alive()
-        if interrupt not in self.interrupts:
+        if interrupt not in self.aims.interrupts:
             raise interrupt
 
     def digits(self, count: int) -> str:
@@ -297,7 +252,7 @@ class Try:
         """Make all calls of a saga, one after the other, in whatever order the schedule says."""
         run = driven.run
         flying: list[Entry] = []
-        late: list[_Late] = []
+        late: list[Late] = []
         while True:
             for turn in turns(run, driven.limit):
                 if turn == WRITE:
@@ -319,7 +274,7 @@ class Try:
                 return
             await self._land(run, late.pop(0))
 
-    def _next(self, run: Run, flying: Sequence[Entry], late: Sequence[_Late]) -> int:
+    def _next(self, run: Run, flying: Sequence[Entry], late: Sequence[Late]) -> int:
         """Say which call is made next, or which answer comes; by default the first call."""
         if len(flying) + len(late) == 1:
             return 0
@@ -328,7 +283,7 @@ class Try:
         fault = self.at(self.wishes.order(labels))
         return 0 if fault is None else labels.index(fault.removeprefix(FIRST))
 
-    async def _make(self, run: Run, intent: Entry, late: list[_Late]) -> None:
+    async def _make(self, run: Run, intent: Entry, late: list[Late]) -> None:
         """Make a call, unless something goes wrong with it, and tell the run what came of it."""
         wishes = self.wishes
         site = wishes.site(run, intent)
@@ -353,13 +308,13 @@ class Try:
             and wishes.clock.passed - began > timeout * (1 + (fault == "twice"))
             and not _in_loop(run, intent)
         ):
-            late.append(_Late(label, intent, entry))
+            late.append(Late(label, intent, entry))
             entry = in_doubt(intent, self._overdue(site, timeout), alive=True)
         self.story.append((site.name, entry))
         run.tell(entry)
 
     async def _give_up(
-        self, run: Run, intent: Entry, site: Site, fault: str, late: list[_Late]
+        self, run: Run, intent: Entry, site: Site, fault: str, late: list[Late]
     ) -> None:
         """Let the time of a call be up, which takes effect before or after that."""
         label, landed = self.trace[-1][0], None
@@ -377,7 +332,7 @@ class Try:
             self._ghosts.append((run, intent, label))
             entry = in_doubt(intent, error)
         else:
-            late.append(_Late(label, intent, landed))
+            late.append(Late(label, intent, landed))
             entry = in_doubt(intent, error, alive=True)
         self.story.append((site.name, entry))
         run.tell(entry)
@@ -386,7 +341,7 @@ class Try:
     def _overdue(site: Site, timeout: float) -> TimeoutError:
         return TimeoutError(f"{site.name} took over {timeout:g} s")
 
-    async def _land(self, run: Run, late: _Late) -> None:
+    async def _land(self, run: Run, late: Late) -> None:
         """Tell the run what became of a call that was given up."""
         landed = late.landed
         if landed is None:
@@ -425,15 +380,11 @@ class Try:
 
     async def _attempt(self, run: Run, intent: Entry, site: Site, fault: str | None) -> Entry:
         """Make a call, or what stands for it if something goes wrong."""
-        name, whole = site.name, run.operations
+        whole = run.operations
         token = within.set(Here(self, site))
         try:
-            if fault is not None or name in self.down or name in self.wishes.sabotaged:
-                i, kind, _, _ = attempt_of(intent)
-                call = call_of(whole[i], kind)
-                aim = partial(self._aimed, run, site, fault, is_async=call[IS_ASYNC])
-                aimed = exchanged(call[FUNCTION], aim)
-                run.operations = _aiming(whole, i, kind, aimed)
+            if self.aims.are_due(site, fault):
+                run.operations = self.aims.operations(run, intent, site, fault)
             entry = await _attempted(run, intent, self._until(run, intent))
             if fault == "twice" and what_of(entry) == SUCCEEDED:
                 within.set(None)  # in one piece: nothing else goes wrong within
@@ -445,70 +396,6 @@ class Try:
         if (error := _interrupt(entry)) is not None:
             self.check_ours(error)
         return entry
-
-    def _aimed(
-        self,
-        run: Run,
-        site: Site,
-        fault: str | None,
-        function: Callable[..., Any],
-        *,
-        is_async: bool,
-    ) -> Callable[..., Any]:
-        """Give what is called in the place of a function in which something goes wrong."""
-        before, after = self._errors(run, site, fault)
-        if site.name in self.wishes.sabotaged:
-            function = _nothing_awaited if is_async else _nothing
-
-        def plain(*args: Any, **keywords: Any) -> Any:
-            if before is not None:
-                raise before
-            value = function(*args, **keywords)
-            if after is not None:
-                raise after
-            return value
-
-        async def awaited(*args: Any, **keywords: Any) -> Any:
-            if before is not None:
-                raise before
-            value = await function(*args, **keywords)
-            if after is not None:
-                raise after
-            return value
-
-        return awaited if is_async else plain
-
-    def _errors(  # noqa: PLR0911 - one for each kind
-        self, run: Run, site: Site, fault: str | None
-    ) -> tuple[BaseException | None, BaseException | None]:
-        """Give what is raised before a function is called, and what after it."""
-        wishes, down = self.wishes, self.down.get(site.name)
-        if down is not None:
-            if down > 1:
-                self.down[site.name] = down - 1
-            else:
-                del self.down[site.name]
-            return wishes.transient(run, site, "it is still out of order"), None
-        match fault:
-            case "refuses":
-                return wishes.refusal(site.operation), None
-            case "flaky":
-                return wishes.transient(run, site, "it failed this once"), None
-            case "down":
-                self.down[site.name] = HEALS_AFTER
-                return wishes.transient(run, site, "it is out of order"), None
-            case "doubt":
-                return ConnectionResetError("the line broke (injected)"), None
-            case "lost":
-                return None, ConnectionResetError("its answer was lost (injected)")
-            case "cancelled":
-                call = call_of(run.operations[site.index], site.kind)
-                interrupt: BaseException = KeyboardInterrupt("injected")
-                if call[IS_ASYNC]:
-                    interrupt = CancelledError("injected")
-                self.interrupts.append(interrupt)
-                return None, interrupt
-        return None, None
 
 
 def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -545,28 +432,3 @@ def _in_loop(run: Run, intent: Entry) -> bool:
 def _has_coroutines(operations: Sequence[Operation]) -> bool:
     calls = [c for one in operations for c in (one.action, one.compensation, one.policy.ask)]
     return any(call is not None and call[IS_ASYNC] for call in calls)
-
-
-def _nothing(*_: object, **__: object) -> None:
-    """Stand for an undo that is left out."""
-
-
-async def _nothing_awaited(*_: object, **__: object) -> None:
-    """Stand for one that is a coroutine function."""
-
-
-def _aiming(
-    operations: tuple[Operation, ...], i: int, kind: Kind, function: Callable[..., Any]
-) -> tuple[Operation, ...]:
-    """Give operations of which one calls another function."""
-    operation = operations[i]
-    call = (function, *call_of(operation, kind)[1:])
-    action, undo, policy = operation.action, operation.compensation, operation.policy
-    if kind == ACTION:
-        action = call
-    elif kind == COMPENSATION:
-        undo = call
-    else:
-        policy = policy.asking(call)
-    aimed = Operation.of(operation.label, action, undo, operation.after, policy, operation.scope)
-    return (*operations[:i], aimed, *operations[i + 1 :])

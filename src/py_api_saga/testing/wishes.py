@@ -39,23 +39,13 @@ class Site:
         operation: The operation, or "".
         place: What kind of place it is.
         kinds: What can go wrong there.
-        index, kind: Of the operation, and of its call, if it is one.
     """
 
-    __slots__ = ("index", "kind", "kinds", "name", "operation", "place")
+    __slots__ = ("kinds", "name", "operation", "place")
 
-    def __init__(
-        self,
-        name: str,
-        operation: str,
-        place: Place,
-        kinds: tuple[str, ...],
-        index: int = -1,
-        kind: Kind = "",
-    ) -> None:
+    def __init__(self, name: str, operation: str, place: Place, kinds: tuple[str, ...]) -> None:
         """Name it."""
         self.name, self.operation, self.place, self.kinds = name, operation, place, kinds
-        self.index, self.kind = index, kind
 
 
 class Wishes:
@@ -122,7 +112,7 @@ class Wishes:
             kinds = self.kinds(shown, place, needs)
             if is_async:  # it is cut off when its time is up, and never lands
                 kinds = tuple([one for one in kinds if one != "late-effect"])
-            site = self._sites[key] = Site(shown, name, place, kinds, i, kind)
+            site = self._sites[key] = Site(shown, name, place, kinds)
         return site
 
     def _needs(self, policy: Policy, run: Run) -> tuple[Need, ...]:
@@ -192,10 +182,9 @@ class Wishes:
             return other or Refused("injected")
         return made_error(kind, name)
 
-    def transient(self, run: Run, site: Site, text: str) -> Exception:
+    def transient(self, policy: Policy, site: Site, text: str) -> Exception:
         """Give an error that the user's policy calls again on, if it names one."""
         text = f"{text} (injected)"
-        policy = run.operations[site.index].policy
         rule = policy.retry if site.place == "action" else policy.compensation_retry
         if rule is None:
             return Refused(text)
