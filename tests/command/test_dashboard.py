@@ -536,28 +536,43 @@ def test_who_reads_for_too_long_is_not_waited_for(
     assert board.answer("", "").status == 200
 
 
-def test_those_that_have_ended_are_counted_once_in_a_while(
+def test_of_those_that_have_completed_no_more_are_counted_than_are_told(
     journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There may be millions of them, and the page asks every two seconds."""
     run(order(), journal, "fine")
-    counted: list[int] = []
-    counts = SQLiteView.counts
+    run(order(), journal, "fine too")
+    monkeypatch.setattr(board_module, "MOST_COUNTED", 1)
+    monkeypatch.setattr(overview, "MOST_COUNTED", 1)
 
-    def counting(view: SQLiteView) -> Any:
-        counted.append(1)
-        return counts(view)
-
-    monkeypatch.setattr(SQLiteView, "counts", counting)
     with serving(journal) as looker:
-        looker.get()
-        looker.get()
-        assert len(counted) == 1
-        monkeypatch.setattr(board_module, "_COUNTED", -1.0)
-        looker.get()
-        assert len(counted) == 2
-        monkeypatch.setattr(overview, "_COUNTED", 1)
         assert "1+ all" in looker.get().says
+
+
+def test_a_monitor_reads_the_same_as_from_the_command(journal: SQLiteJournal, say: Say) -> None:
+    """In the format of Prometheus, and as its type says."""
+    stuck(journal, "bad")
+
+    with serving(journal) as looker:
+        page = looker.get("metrics")
+
+    assert page.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert page.html == say("check", "--prometheus")[1]
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [("status=completed&error=OSError", 0), ("error=OSError", 1), ("below=1&error=OSError", 0)],
+)
+def test_an_error_is_looked_for_among_what_is_stuck(
+    journal: SQLiteJournal, query: str, shown: int
+) -> None:
+    """And nowhere else: what has ended is not read for it."""
+    run(order(), journal, "fine")
+    stuck(journal, "bad")
+
+    with serving(journal) as looker:
+        assert len(json.loads(looker.get(f"api/list?{query}").html)["sagas"]) == shown
 
 
 # --- the command ----------------------------------------------------------------------------------

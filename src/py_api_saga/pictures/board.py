@@ -14,19 +14,18 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from py_api_saga import clock
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.lasting import View
 from py_api_saga.pictures.addresses import HOME, AddressError, Asked, read
 from py_api_saga.pictures.decisions import Hand, asked_many, asked_one, offers, offers_of_all
 from py_api_saga.pictures.document import document, policy, style
 from py_api_saga.pictures.markup import tag
-from py_api_saga.pictures.overview import PAGE, Overview, listed_as_asked
+from py_api_saga.pictures.overview import MOST_COUNTED, PAGE, Overview, listed_as_asked
 from py_api_saga.pictures.page import parts
-from py_api_saga.repair import ENDED, DecisionError
-from py_api_saga.status import SagaStatus
+from py_api_saga.repair import DecisionError
 from py_api_saga.story.attention import attention
 from py_api_saga.story.detail import holder_as_json, in_full
+from py_api_saga.story.gauges import MEASURED, exposition, gauges
 from py_api_saga.story.many import listed
 from py_api_saga.story.saga import Story
 from py_api_saga.story.saga import read as read_story
@@ -35,7 +34,6 @@ from py_api_saga.wording import as_text
 
 HTML, JSON, TEXT = "text/html", "application/json", "text/plain"
 _TURN = 10.0  # seconds for which a request waits for others that read
-_COUNTED = 10.0  # seconds for which those are not counted anew that have ended
 
 # What every answer says: nobody keeps it, frames it, or guesses what it is.
 GUARDED = {
@@ -80,7 +78,6 @@ class Board:
         self._reader, self._command, self._whole = reader, command, whole
         # One reader at a time: those that overlap keep the log of a file from being shortened.
         self._turn = threading.Lock()
-        self._counted: tuple[float, Mapping[SagaStatus, int]] | None = None
 
     def answer(  # noqa: PLR0911 - one for each thing that can be wrong
         self, page: str, query: str, *, hand: Hand | None = None, nonce: str | None = None
@@ -120,7 +117,7 @@ class Board:
     def _overview(self, view: View, asked: Asked, shell: Shell) -> Answer:
         overview = Overview(view, asked, self._command)
         offer = None if shell.hand is None else offers_of_all(asked)
-        return shell.page(overview.title(), overview.parts(self._counts(view), offer))
+        return shell.page(overview.title(), overview.parts(view.tally(MOST_COUNTED), offer))
 
     def _saga(self, view: View, asked: Asked, shell: Shell) -> Answer:
         story = read_story(view, asked.saga_id)
@@ -136,16 +133,6 @@ class Board:
         if asked.saga_id:
             return shell.page(*asked_one(view, asked, shell.hand, self._command))
         return shell.page(*asked_many(view, asked, shell.hand))
-
-    def _counts(self, view: View) -> Mapping[SagaStatus, int]:
-        """Count those that have ended, by status: once in a while, as there may be millions."""
-        if self._counted is None or clock.monotonic() - self._counted[0] > _COUNTED:
-            counts = dict.fromkeys(ENDED, 0)
-            for (_, status), number in view.counts().items():
-                if status in ENDED:
-                    counts[status] += number
-            self._counted = clock.monotonic(), counts
-        return self._counted[1]
 
     # --- the same as data ------------------------------------------------------------------------
 
@@ -165,6 +152,9 @@ class Board:
     def _api_check(self, view: View, _: Asked, __: Shell) -> Answer:
         return _as_json({**attention(view).as_json(), **holder_as_json(view.who_hangs())})
 
+    def _metrics(self, view: View, _: Asked, __: Shell) -> Answer:
+        return Answer(200, MEASURED, exposition(gauges(attention(view))), GUARDED)
+
 
 _PAGES: Mapping[str, Callable[[Board, View, Asked, Shell], Answer]] = {
     "": Board._overview,  # noqa: SLF001 - the table is of this module
@@ -174,6 +164,7 @@ _PAGES: Mapping[str, Callable[[Board, View, Asked, Shell], Answer]] = {
     "api/show": Board._api_show,  # noqa: SLF001
     "api/why": Board._api_why,  # noqa: SLF001
     "api/check": Board._api_check,  # noqa: SLF001
+    "metrics": Board._metrics,  # noqa: SLF001
 }
 
 

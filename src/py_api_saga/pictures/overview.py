@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,7 +24,7 @@ _LOOKED_INTO = 20  # that are stuck; those for the same reason are shown as one
 _LOOKED_AT = 50  # open ones, for those that only try again: the oldest
 _SEARCHED = 500  # stuck ones, for those of an error
 _LONGEST = 200  # characters of a reason in the list
-_COUNTED = 1_000_000
+MOST_COUNTED = 1_000_000
 
 
 class _Need(NamedTuple):
@@ -176,8 +175,6 @@ class Overview:
     # --- how many --------------------------------------------------------------------------------
 
     def _counts(self, counts: Mapping[SagaStatus, int]) -> Markup:
-        counts = {**counts, **Counter(seen.status for seen in self._found.unfinished)}
-        counts[SagaStatus.STUCK] = len(self._found.stuck)
         every = self._count(sum(counts.values()), None)
         each = [self._count(counts.get(status, 0), status) for status in _IN_ORDER]
         return tag("nav", every, *each, class_="counts", aria_label="by status")
@@ -185,7 +182,7 @@ class Overview:
     def _count(self, number: int, status: SagaStatus | None) -> Markup:
         """Give how many there are, as a filter that keeps the others."""
         asked = self._asked
-        most = f"{number:,}" if number < _COUNTED else f"{_COUNTED:,}+"
+        most = f"{number:,}" if number < MOST_COUNTED else f"{MOST_COUNTED:,}+"
         error = asked.error if status is SagaStatus.STUCK else ""
         return tag(
             "a",
@@ -284,19 +281,19 @@ def _amounts(found: Attention) -> Iterator[str]:
 
 def listed_as_asked(journal: View, asked: Asked) -> Sequence[Summary]:
     """Give a page of sagas, newest first, and one more if there are more."""
-    whole = asked.error or asked.below is not None
+    statuses = {asked.status} if asked.status else set[SagaStatus]()
+    if asked.error:  # of what is stuck
+        if statuses - {SagaStatus.STUCK}:
+            return []
+        statuses = {SagaStatus.STUCK}
     found = journal.select(
-        {asked.status} if asked.status else (),
+        statuses,
         asked.name or None,
         prefix=asked.prefix or None,
-        limit=None if whole else PAGE + 1,
+        below=asked.below,
+        limit=_SEARCHED if asked.error else PAGE + 1,
     )
-    if asked.below is not None:
-        found = [seen for seen in found if seen.number < asked.below]
-    if asked.error:
-        stuck = [seen for seen in found if seen.status is SagaStatus.STUCK]
-        return list(of_error(journal, stuck[:_SEARCHED], asked.error))
-    return found[: PAGE + 1]
+    return list(of_error(journal, found, asked.error)) if asked.error else found
 
 
 def _field(name: str, words: str, value: str) -> Markup:

@@ -16,7 +16,7 @@ from py_api_saga.journal.changes import Summary
 from py_api_saga.story.attention import MANY, Attention
 from py_api_saga.wording import in_line
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"  # of what `exposition` gives
+MEASURED = "text/plain; version=0.0.4"  # the type of what `exposition` gives, which is UTF-8
 
 
 _STUCK = "Sagas that are stuck: each needs a person."
