@@ -13,13 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from enum import Enum
 from math import hypot
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
+from unittest import mock
 
 from py_api_saga import (
     JournalError,
@@ -29,12 +30,15 @@ from py_api_saga import (
     recover,
 )
 from py_api_saga.drawing import state_diagram
+from py_api_saga.durable import run
 from py_api_saga.follows import FOLLOWS, SAGA_FOLLOWS, Event
 from py_api_saga.journal import MemoryJournal
 from py_api_saga.journal.changes import Change
+from py_api_saga.journal.format import definitions
 from py_api_saga.pictures.document import badge, style
 from py_api_saga.pictures.markup import tag
 from py_api_saga.pictures.timeline import timeline
+from py_api_saga.release import VERSION
 from py_api_saga.status import LEGAL, SAGA_LEGAL
 from py_api_saga.story.saga import read
 from py_api_saga.testing import Clock
@@ -304,7 +308,7 @@ class Mortal(MemoryJournal):
 def undone() -> str:
     """Draw an order for which there is no courier."""
     shop = steps("book_courier")
-    with at_home(shop) as journal, suppress(SagaException):
+    with at_home(shop) as journal, called("web-1", 4711), suppress(SagaException):
         checkout(shop, "order-7").orchestrator_execute(journal=journal, saga_id="order-7")
     return saga_picture(journal, "order-7", 416)
 
@@ -314,12 +318,23 @@ def recovered() -> str:
     shop = steps()
     with at_home(shop) as journal:
         journal.rows_left = 2
-        with suppress(JournalError):
+        with suppress(JournalError), called("web-1", 4711):
             checkout(shop, "order-9").orchestrator_execute(journal=journal, saga_id="order-9")
         journal.rows_left = 1 << 30
         time.sleep(LOOK_FOR)
-        recover(journal, max_workers=0)
+        with called("web-2", 815):
+            recover(journal, max_workers=0)
     return saga_picture(journal, "order-9", 430)
+
+
+@contextmanager
+def called(host: str, pid: int) -> Iterator[None]:
+    """Have this process write down that it is another one."""
+    with ExitStack() as stack:
+        for module in (definitions, run):
+            named = {"host": host, "pid": pid, "version": VERSION}
+            stack.enter_context(mock.patch.object(module, "identity", lambda named=named: named))
+        yield
 
 
 @contextmanager
@@ -336,7 +351,7 @@ def at_home(shop: ModuleType) -> Iterator[Mortal]:
 def saga_picture(journal: Mortal, saga_id: str, height: int) -> str:
     """Put what a page shows of a saga into an SVG, which a page can show as an image."""
     story = read(journal, saga_id)
-    sheet = re.sub(r"@media\(max-width.*?(?=@media print)", "", style())  # the width is fixed
+    sheet = re.sub(r"@media ?\(max-width.*?(?=@media print)", "", style())  # the width is fixed
     title = tag("div", tag("h1", saga_id), badge(story.seen.status.value), class_="title")
     body = f'<body xmlns="http://www.w3.org/1999/xhtml">{title}{timeline(story)}</body>'
     return (

@@ -209,6 +209,38 @@ def test_a_clock_that_was_set_back_is_said() -> None:
     assert "-5 s" in said(tree.find(".//ol[@class='moments']"))
 
 
+def test_what_a_call_waited_for_is_no_part_of_its_bar() -> None:
+    """Thin lines say that it waited to begin, and then to be written down."""
+    tree = parsed(
+        page(
+            story(
+                (0, started(0)),
+                (1, ended("succeeded", 0, "A", facts=[200, 300])),
+                (1, started(1)),
+                (1.5, ended("succeeded", 1, "B", facts=[1000, 500])),
+            )
+        )
+    )
+
+    assert labels(tree) == [
+        "a, attempt 1: succeeded, from +200 ms, took 300 ms",
+        "b, attempt 1: succeeded, from +1 s, took 500 ms",
+    ]
+    assert [one.get("title") for one in tree.iter("div") if one.get("class") == "queue"] == [
+        "a: waits to begin, 200 ms",
+        "a: waits to be written down, 500 ms",
+    ]
+    body = said(tree.find("body"))
+    assert "waits for its turn" in body
+    assert "is not on record" not in body
+    assert "a succeeded, and returned str (300 ms, written down 500 ms later)" in body
+
+
+def test_lengths_that_are_not_the_calls_own_are_said_to_be_others() -> None:
+    """In journals of before nobody has written them down."""
+    assert "is not on record for all of them" in said(parsed(page(undone())).find("body"))
+
+
 def test_all_kinds_of_ends_have_their_signs() -> None:
     """Also answers to questions, and a call that runs."""
     tree = parsed(

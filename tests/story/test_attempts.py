@@ -186,6 +186,56 @@ def test_a_clock_that_was_set_back_makes_no_length() -> None:
     assert (told.set_back, told.begin, told.end) == (True, BEGIN - 5, BEGIN + 2)
 
 
+def test_a_call_is_as_long_as_it_took_where_that_is_on_record() -> None:
+    """Not as long as it took to write that down; and no matter whether the clock was set back."""
+    told = history(
+        story(
+            (0, started(0)),
+            (0.3, ended("succeeded", 0, "A", facts=[100, 20])),
+            (0.3, started(1)),
+            (-5, ended("in doubt", 1, DOUBT, facts=[310, 50])),
+            (4, ended("failed", 1, error(), facts=[310, 3000])),
+            status=SagaStatus.COMPENSATED,
+        )
+    )
+
+    first, second = told.attempts
+    assert first.length == pytest.approx(0.02)
+    assert (first.announced, first.written) == (BEGIN, BEGIN + 0.3)
+    assert first.start == pytest.approx(BEGIN + 0.1)
+    assert not second.set_back
+    assert second.length == pytest.approx(0.05)
+    assert second.landed == pytest.approx(BEGIN + 3.31)
+    assert (told.is_own, told.set_back) == (True, True)
+
+
+def test_whether_all_lengths_are_the_calls_own_is_known() -> None:
+    """Journals of before do not have them."""
+    rows = [(0, started(0)), (1, ended("succeeded", 0, "A", facts=[0, 900])), (1, started(1))]
+
+    assert history(story(*rows, (2, ended("succeeded", 1, "B")))).is_own is False
+    assert history(story(*rows, status=SagaStatus.RUNNING, driven=True)).is_own is True
+
+
+def test_which_process_took_over_is_told() -> None:
+    """Also one that runs what somebody else has only written down."""
+    who = {"host": "web-3", "pid": 4711, "version": "0.1.0"}
+    told = history(
+        story(
+            (1, [*started(0), None, who]),
+            (9, ["recovered", -1, "", 0, 0, [], who | {"pid": 4712}]),
+            (9, started(0, 2)),
+            (10, ended("succeeded", 0, "A", 2)),
+            operations=["a"],
+        )
+    )
+
+    assert moments(told) == [
+        (1, "takeover", "is called, attempt 1 (process 4711 on web-3)"),
+        (9, "takeover", "recovery took over (process 4712 on web-3)"),
+    ]
+
+
 def test_nothing_is_told_of_what_cannot_be_read() -> None:
     """The story says why."""
     damaged = story((0, ["succeeded", 0, "action", 1, 1, "A"]))

@@ -8,11 +8,11 @@ from typing import Any
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.opening import command, to_read
 from py_api_saga.cli.printing import table, write, write_json, write_page
+from py_api_saga.journal.format.facts import Process
 from py_api_saga.story.detail import call_words, headlines, in_full, picture
 from py_api_saga.story.saga import read
-from py_api_saga.story.words import shown_words, span
-
-_WAITED = 0.05  # seconds from the end of a call to its row of which it is worth to speak
+from py_api_saga.story.timeline import besides
+from py_api_saga.story.words import shown_words
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -90,10 +90,5 @@ def _write_timeline(saga: dict[str, Any]) -> None:
 
 def _known(line: dict[str, Any]) -> str:
     """Say of the end of a call how long it took, and of what a process begins which one it is."""
-    if (process := line["process"]) is not None:
-        return f" (process {process['pid']} on {process['host']})"
-    if line["took"] is None:
-        return ""
-    waited = line["waited"]
-    late = f", written down {span(waited)} later" if waited >= _WAITED else ""
-    return f" ({span(line['took'])}{late})"
+    process = None if line["process"] is None else Process(**line["process"])
+    return besides(line["took"], line["waited"], process)

@@ -69,6 +69,9 @@ class Axis:
         for one in told.attempts:
             end = self.until(one.start, one.end) if one.how == "lost" else one.end
             yield one.start, one.start if end is None else end
+            for at, other in ((one.announced, one.start), (end, one.written)):
+                if at is not None and other is not None:
+                    yield min(at, other), max(at, other)
             if end is not None and one.again is not None:
                 waited = one.again - end
                 if waited < _WAIT * self.usual:

@@ -79,7 +79,8 @@ def style(name: str = "style.css") -> Markup:
     """Give a style sheet, without what only its readers need."""
     read = pkgutil.get_data(__package__, name)
     sheet = re.sub(r"/\*.*?\*/", "", (read or b"").decode(), flags=re.DOTALL)
-    return Markup(re.sub(r"\s*([{};,\n])\s*", r"\1", sheet).replace("\n", "").replace(";}", "}"))
+    sheet = re.sub(r"\s*([{};,>+\n])\s*", r"\1", sheet).replace("\n", "")
+    return Markup(sheet.replace(": ", ":").replace(";}", "}"))
 
 
 def _hash(script: str) -> str:

@@ -13,7 +13,7 @@ from py_api_saga.pictures.timeline import folded, timeline
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import call_words, in_full
 from py_api_saga.story.saga import Story
-from py_api_saga.story.timeline import Chronicler
+from py_api_saga.story.timeline import Chronicler, besides
 from py_api_saga.story.why import explained
 from py_api_saga.story.words import duration, exact, moment, plural, shown_words, span
 
@@ -203,9 +203,11 @@ def _moments(story: Story, *, whole: bool) -> Markup | None:
 
     def row(n: int) -> Markup:
         if n == 0:
-            return _moment(begin, begin, None, f"written down: {operations}")
+            who = besides(None, None, story.process)
+            return _moment(begin, begin, None, f"written down: {operations}{who}")
         line = lines[n - 1]
-        return _moment(line.at, begin, teller.operation(line), teller.tell(line))
+        says = teller.tell(line) + besides(line.took, line.waited, line.process)
+        return _moment(line.at, begin, teller.operation(line), says)
 
     notable = [n <= _FIRST or n > len(lines) - _FIRST for n in range(len(lines) + 1)]
     rows = tag("ol", *folded(notable, row, "moment"), class_="moments")

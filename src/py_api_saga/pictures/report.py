@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from py_api_saga.journal.changes import OPEN
-from py_api_saga.pictures.document import badge, document
+from py_api_saga.pictures.document import badge, document, style
 from py_api_saga.pictures.markup import Markup, join, tag
 from py_api_saga.pictures.page import below, facts, footer
 from py_api_saga.standing import what_is_stuck
@@ -68,7 +68,9 @@ def report(
         for title, sagas in groups.items()
         if sagas
     ]
-    return document(f"Sagas · {moment(now)}", tag("main", head, *sections), footer(now))
+    title = f"Sagas · {moment(now)}"
+    sheet = tag("style", style("report.css"))
+    return document(title, tag("main", head, *sections), footer(now), head=[sheet])
 
 
 def _counts(counts: Counter[SagaStatus]) -> Sequence[Markup]:

@@ -18,6 +18,7 @@ from py_api_saga.story.words import plural, span
 MOST: Final = 200  # lanes, or lines, that are shown; the others are folded
 
 _DENSE: Final = 20  # lanes: more are drawn in less room
+_SEEN: Final = 0.5  # percent of the width: what waits for less is not drawn
 _LEAST: Final = 0.3  # percent of the width: no bar is shorter
 _LATE: Final = 88.0  # percent: a word in the middle of this would not fit, so it ends there
 _BEFORE_LATE: Final = 14.0  # percent: what such a word takes, with half of the one before
@@ -77,6 +78,7 @@ def timeline(story: Story) -> Markup:
         _notes(told),
         _legend(told, axis),
         None if not told.set_back else tag("p", _SET_BACK, class_="soft"),
+        None if told.is_own else tag("p", _NOT_OWN, class_="soft"),
     )
 
 
@@ -87,6 +89,10 @@ def _section(*inside: object) -> Markup:
 _SET_BACK = (
     "The clock that dates this was set back meanwhile: what seems to have taken no time may have "
     "taken some."
+)
+_NOT_OWN = (
+    "How long a call itself took is not on record for all of them: those are drawn from when they "
+    "were announced to when what came of them was written down, which may be longer."
 )
 
 
@@ -135,6 +141,7 @@ def _bar(one: Attempt, name: str, axis: Axis, told: History) -> Iterator[Markup]
         role="img",
         title=_in_words(one, name, told),
     )
+    yield from _waits(one, name, row, axis)
     if one.wait is not None:
         until = min(end + one.wait, told.end) if one.again is None else one.again
         if (width := axis.x(until) - axis.x(end)) > 0:
@@ -150,6 +157,20 @@ def _bar(one: Attempt, name: str, axis: Axis, told: History) -> Iterator[Markup]
             role="img",
             title=says,
         )
+
+
+def _waits(one: Attempt, name: str, row: str, axis: Axis) -> Iterator[Markup]:
+    """Draw for how long a call waited to begin, and what came of it to be written down."""
+    for begin, end, what in (
+        (one.announced, one.start, "waits to begin"),
+        (one.end, one.written, "waits to be written down"),
+    ):
+        if not one.is_own or begin is None or end is None:
+            continue
+        left = axis.x(begin)
+        if (width := axis.x(end) - left) >= _SEEN:
+            says = f"{name}: {what}, {span(end - begin)}"
+            yield tag("div", class_=f"queue{row}", style=_place(left, width), title=says)
 
 
 def _in_words(one: Attempt, name: str, told: History) -> str:
@@ -229,6 +250,8 @@ def _legend(told: History, axis: Axis) -> Markup:
         words.append(tag("span", tag("i", class_="wait"), "waits before it is tried again"))
     if any(one.landed is not None for one in told.attempts):
         words.append(tag("span", tag("i", class_="late"), "landed late: given up, and ended later"))
+    if any(1 for one in told.attempts for _ in _waits(one, "", "", axis)):
+        words.append(tag("span", tag("i", class_="queue"), "waits for its turn"))
     if axis.cuts:
         words.append(tag("span", tag("i", class_="cut"), "nothing happened: left out"))
     return tag("p", *words, class_="legend")

@@ -28,7 +28,7 @@ from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.format.sagas import NOTE, awaited
 from py_api_saga.story.detail import DRIVEN
 from py_api_saga.story.saga import Line, Story
-from py_api_saga.story.timeline import Chronicler
+from py_api_saga.story.timeline import Chronicler, besides
 
 End = Literal[
     "succeeded",
@@ -64,14 +64,18 @@ class Attempt:
         kind: Of the call.
         number: Which attempt of this kind, from 1.
         generation: Of its key.
-        start: When it began.
-        end: When it ended. Of one that was lost, when somebody else took over, and of one that
-            runs, when it was looked at: None if nobody has, or does.
+        start: When it began; if nobody has written that down, when it was announced.
+        end: When it ended; if nobody has written that down, when it was told. Of one that was lost,
+            when somebody else took over, and of one that runs, when it was looked at: None if
+            nobody has, or does.
         how: How it ended. Lost: nobody knows when or how, since its process died or left.
         wait: Seconds until it was to be made again; None if it was not.
         again: When it was made again; None if it was not, or not yet.
         landed: When it ended after all, having been given up.
         set_back: The clock that dates it was set back meanwhile, so its length is not known.
+        announced: When it was written down that it would be made.
+        written: When what came of it was; None if nothing was.
+        is_own: `start` and `end` are those of the call itself.
     """
 
     operation: int
@@ -85,6 +89,9 @@ class Attempt:
     again: float | None = None
     landed: float | None = None
     set_back: bool = False
+    announced: float | None = None
+    written: float | None = None
+    is_own: bool = False
 
     @property
     def length(self) -> float | None:
@@ -111,6 +118,8 @@ class History(NamedTuple):
         begin: When it was begun, seconds since 1970.
         end: When the last of it happened; of an open one, when it was looked at.
         set_back: Whether the clock that dates it was set back, for whatever reason.
+        is_own: Whether all attempts that have ended are as long as their calls were; if not, some
+            may seem longer, by what it took to write down that they began and ended.
     """
 
     attempts: list[Attempt]
@@ -118,6 +127,7 @@ class History(NamedTuple):
     begin: float
     end: float
     set_back: bool
+    is_own: bool = True
 
 
 def history(story: Story) -> History:
@@ -136,7 +146,9 @@ def history(story: Story) -> History:
     if is_open:
         book.moments.append(Moment(end, "now", DRIVEN[story.driven]))
     backwards = any(later < sooner for sooner, later in pairwise(times))
-    return History(book.attempts, book.moments, min(times), end, set_back=backwards)
+    begin = min([*times, *(one.start for one in book.attempts)])
+    own = all(one.is_own for one in book.attempts if one.written is not None)
+    return History(book.attempts, book.moments, begin, end, set_back=backwards, is_own=own)
 
 
 class _Book:
@@ -157,7 +169,7 @@ class _Book:
             left = awaited(line.kind, line.says) is not None
             self._mark(line, "left" if left else "person" if line.kind == NOTE else "gave up")
         elif what in _ENDS:
-            self._end(line.entry, line.at)
+            self._end(line.entry, line)
         elif what == STARTED:
             self._begin(line.entry, line.at)
         elif what == RECOVERED:
@@ -165,6 +177,8 @@ class _Book:
             self._mark(line, "takeover")
         elif what == ABORT:
             self._mark(line, "stop")
+        if line.process is not None and what != RECOVERED:
+            self._mark(line, "takeover")
         # What a person decided has a note beside it, which says who and why.
 
     def close(self, at: float | None, how: End) -> None:
@@ -180,21 +194,28 @@ class _Book:
         before = self._last.get((i, kind))
         if before is not None and before.wait is not None and before.again is None:
             before.again = at
-        self._last[i, kind] = self._open[key] = Attempt(i, kind, number, generation, at)
+        self._last[i, kind] = self._open[key] = Attempt(
+            i, kind, number, generation, at, announced=at
+        )
         self.attempts.append(self._open[key])
 
-    def _end(self, entry: Entry, at: float) -> None:
+    def _end(self, entry: Entry, line: Line) -> None:
         key = attempt_of(entry)
         one = self._open.pop(key, None)
+        ended = line.at if line.began is None or line.took is None else line.began + line.took
         if one is None:
-            self._ended[key].landed = at
+            self._ended[key].landed = ended
             return
         self._ended[key] = one
         what, value = what_of(entry), value_of(entry)
-        one.how = _ENDS[what]
-        one.set_back, one.end = at < one.start, max(at, one.start)
+        one.how, one.written = _ENDS[what], line.at
+        if line.began is not None and line.took is not None:
+            one.start, one.end, one.is_own = line.began, ended, True
+        else:
+            one.set_back, one.end = ended < one.start, max(ended, one.start)
         if what in (RETRY, IN_DOUBT):
             one.wait = value.wait
 
     def _mark(self, line: Line, what: Kinds) -> None:
-        self.moments.append(Moment(line.at, what, self._teller.tell(line)))
+        says = self._teller.tell(line) + besides(None, None, line.process)
+        self.moments.append(Moment(line.at, what, says))

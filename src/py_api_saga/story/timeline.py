@@ -31,7 +31,7 @@ from py_api_saga.journal.format.facts import Process
 from py_api_saga.journal.format.sagas import NOTE, awaited
 from py_api_saga.journal.format.values import Values
 from py_api_saga.status import MISSING
-from py_api_saga.story.words import error_words, exact, plural, shown, shown_words
+from py_api_saga.story.words import error_words, exact, plural, shown, shown_words, span
 
 if TYPE_CHECKING:
     from py_api_saga.story.saga import Line, Story
@@ -80,6 +80,25 @@ def timeline(story: Story, *, whole: bool) -> list[dict[str, Any]]:
 
 
 _OF_A_CALL = ("operation", "kind", "attempt", "generation", "began", "took", "waited")
+
+
+_WAITED = 0.05  # seconds from the end of a call to its row of which it is worth to speak
+
+
+def besides(took: float | None, waited: float | None, process: Process | None) -> str:
+    """Say in brackets what is known of a line besides: who wrote it, how long its call took.
+
+    Args:
+        took: How many seconds that was; None if it speaks of no call that has ended.
+        waited: How many more it had to wait to be written down.
+        process: Which one it is; None if the line is not the first of one.
+    """
+    if process is not None:
+        return f" (process {process.pid} on {process.host})"
+    if took is None:
+        return ""
+    late = waited is not None and waited >= _WAITED
+    return f" ({span(took)}{f', written down {span(waited or 0.0)} later' * late})"
 
 
 def process_tree(process: Process | None) -> dict[str, Any] | None:
