@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -25,6 +25,7 @@ import respx
 import shelf
 import sqlalchemy as sa
 import urllib3
+from asgiref.sync import sync_to_async
 from django.db import models, transaction
 from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, TestCase, override_settings
@@ -415,6 +416,28 @@ def test_a_view_that_runs_its_saga_is_explored_to_its_end() -> None:
 
     run_test(SagaTestCase, test)
     assert statuses == {201, 409}
+
+
+@pytest.mark.usefixtures("tables")
+def test_coroutine_functions_use_the_transaction_of_the_test() -> None:
+    """Those of the ORM, in a view that is one itself."""
+
+    async def hold() -> None:
+        await Hold.objects.using(FILE).aget_or_create(key=key())
+
+    async def let_go() -> None:
+        await Hold.objects.using(FILE).filter(key=key()).adelete()
+
+    async def view(_: object) -> None:
+        with suppress(SagaException):
+            await SagaAssembler.saga().operation(hold, let_go).aorchestrator_execute()
+        await sync_to_async(sum, thread_sensitive=False)([])
+
+    def test(_: Any) -> None:
+        explored = explore(view, world=world, state=rows, without=["cancelled"])
+        assert explored.schedules > 20
+
+    run_test(TestCase, test)
 
 
 class Base(DeclarativeBase):

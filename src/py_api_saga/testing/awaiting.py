@@ -34,6 +34,16 @@ def check_no_loop(running: Coroutine[Any, Any, object]) -> None:
         raise SagaDefinitionError(message)
 
 
+def outside(function: Callable[..., T], *args: Any, **options: Any) -> T:
+    """Call a function as if no loop ran in this thread: some refuse to work where one does."""
+    loop = asyncio._get_running_loop()  # noqa: SLF001 - as a loop of one's own does it
+    asyncio._set_running_loop(None)  # noqa: SLF001 - as above
+    try:
+        return function(*args, **options)
+    finally:
+        asyncio._set_running_loop(loop)  # noqa: SLF001 - as above
+
+
 def looking(
     loop: asyncio.AbstractEventLoop, function: Callable[..., Any] | None
 ) -> Callable[..., Any] | None:

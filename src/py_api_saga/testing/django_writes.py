@@ -3,7 +3,8 @@
 A test is in a transaction, in which what is a transaction for an operation is only a savepoint. So
 what Django would do without that one is done here: the outermost block of `atomic` of an operation
 is undone as a whole, and once it is left, what waits for that is called (`on_commit`); and an error
-outside of such a block does not make the transaction of the test unusable.
+outside of such a block does not make the transaction of the test unusable. Coroutine functions use
+the connection of the test as well.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from contextlib import suppress
 from typing import Any
 
 from py_api_saga.evidence import leaves_doubt
+from py_api_saga.executors.driving import stand_in
+from py_api_saga.testing.awaiting import outside
 from py_api_saga.testing.http_clients import Patch
 from py_api_saga.testing.places import asked, check_alive
 from py_api_saga.testing.statements import UNREACHABLE, write_in
@@ -32,6 +35,23 @@ def writes_of_django() -> Iterator[Patch]:
         yield connection, "on_commit", blocks.waiting(connection)
     yield transaction.Atomic, "__enter__", blocks.entering()
     yield transaction.Atomic, "__exit__", blocks.leaving()
+    asgiref: Any = sys.modules["asgiref.sync"]  # which Django has loaded
+    yield asgiref.SyncToAsync, "__call__", _in_this_thread(asgiref.SyncToAsync.__call__)
+
+
+def _in_this_thread(calls: Callable[..., Any]) -> Callable[..., Any]:
+    """Have what coroutine functions call of the ORM see the transaction of the test.
+
+    That is bound to this thread, and to no loop in it: what Django would call it in has another
+    connection.
+    """
+
+    async def call(made: Any, *args: Any, **options: Any) -> Any:
+        if stand_in.get() is None or not made._thread_sensitive:  # noqa: SLF001 - no public name
+            return await calls(made, *args, **options)
+        return outside(made.func, *args, **options)
+
+    return call
 
 
 class _Blocks:

@@ -38,6 +38,7 @@ from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.operation import Operation, call_of
 from py_api_saga.testing.aiming import Aims
+from py_api_saga.testing.awaiting import outside
 from py_api_saga.testing.driven import Driven, Late
 from py_api_saga.testing.faults import FIRST
 from py_api_saga.testing.places import within
@@ -211,7 +212,7 @@ class Try:
         driven = self.keeper.begun(run, limit)
         await self.go_on(driven)
         if (look := self._looked_at(driven, self.wishes.look)) is not None:
-            seen = look(self.world)
+            seen = outside(look, self.world)
             self.snapshots.append(deepcopied(await seen if asyncio.iscoroutine(seen) else seen))
         return self._ended(driven)
 
