@@ -20,13 +20,15 @@ from boards import Looker, Page, hrefs, serving
 from commands import Process, Say, alter, append, deaf, meanwhile, run
 from depot import do, fail, undo
 from recorded import begin, bodies, order, stuck
+from servers.proxy import proxy
+from servers.shared import Database
 from world import PATIENCE, until
 
 from py_api_saga import Retry, SagaAssembler, SagaStatus, repair
 from py_api_saga.cli import opening
 from py_api_saga.cli.dashboard import server as server_module
 from py_api_saga.cli.dashboard.server import Server
-from py_api_saga.journal import SQLiteJournal
+from py_api_saga.journal import PostgreSQLJournal, SQLiteJournal
 from py_api_saga.journal.changes import Append
 from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.sqlite.view import SQLiteView
@@ -393,6 +395,24 @@ def test_a_journal_that_goes_and_comes_is_said_to(journal: SQLiteJournal, tmp_pa
         for file, content in kept.items():
             file.write_bytes(content)
         assert looker.get("saga?saga=fine").status == 200
+
+
+def test_a_database_that_goes_and_comes_is_said_to(database: Database) -> None:
+    """Each page has a connection of its own: so the next one finds it again."""
+    with proxy(int(database.url.rpartition(":")[2].partition("/")[0])) as network:
+        address = f"@127.0.0.1:{network.port}/"
+        url = database.url[: database.url.rindex("@")] + address + database.url.rpartition("/")[2]
+        journal = PostgreSQLJournal(url, schema=database.schema, modules=["depot"], patience=1)
+        with closing(journal):
+            journal.create_schema()
+            run(order(), journal, "fine")
+            with serving(journal) as looker:
+                assert looker.get("saga?saga=fine").status == 200
+                network.lose("question", 3)
+                gone = looker.get("saga?saga=fine")
+                assert (gone.status, gone.title) == (503, "The journal cannot be read")
+                assert database.url not in gone.html
+                until(lambda: looker.get("saga?saga=fine").status == 200)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from typing import Any
 
 import depot
 import pytest
+from boards import deciding
 from commands import Say, forward, meanwhile, run, stuck_forward, tell, written
 from depot import fail
 from recorded import begin, bodies, order, status, stuck
@@ -258,3 +259,20 @@ def test_a_schema_has_names_that_can_be_names(say: Say) -> None:
 
     assert (ended, "prefix: expected lower case letters" in said) == (2, True)
     assert say("schema", "oracle")[0] == 2
+
+
+def test_pages_of_it_are_served_and_decide(say: Say, kept: Any) -> None:
+    """What needs a person, one saga, and a decision, which recovery then goes on with."""
+    run(order(), kept, "done")
+    stuck(kept, "bad")
+    with deciding(kept, lambda: kept) as looker:
+        page = looker.get()
+        assert page.title == "(1) sagas"
+        assert "b its compensation raised OSError('no bank')" in page.says
+        assert looker.get("saga?saga=done").status == 200
+        assert looker.get("?id=d&below=5").status == 200
+        asked = looker.get("decide?saga=bad&verb=retry")
+        led = looker.post({**asked.form(), "note": "the bank is back"})
+        assert led.headers["Location"] == "saga?saga=bad"
+        assert "ada@here decided: retry: the bank is back" in looker.get("saga?saga=bad").says
+    assert say("recover", "--modules", "depot") == (0, "bad: COMPENSATED\n")
