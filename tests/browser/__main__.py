@@ -183,12 +183,33 @@ def whoever_only_looks_gets_nothing_to_click_and_403(person: Person) -> None:
     assert "shop-9" in [seen.saga_id for seen in journal().select([SagaStatus.STUCK])]
 
 
+def the_pages_are_there_behind_the_login(person: Person) -> None:
+    """Mounted below a path: they keep themselves up to date, and no link leads out of it."""
+    person.driver.delete_all_cookies()
+    person.go("/sagas/saga?saga=shop-9")
+    assert "/accounts/login/?next=/sagas/saga" in person.driver.current_url
+    log_in(person, "vic")
+    person.complaints()
+    person.go("/sagas/")
+    person.picture("mounted")
+    assert "NEEDS A PERSON: 1 STUCK" in person.text
+    order().orchestrator_execute(journal=journal(), saga_id="shop-10")
+    person.until(lambda: "shop-10" in person.text, "a new saga")
+    person.click("#needs li a")
+    assert person.driver.current_url.endswith("/sagas/saga?saga=shop-9")
+    assert person.count("a.act") == 0
+    assert person.complaints() == []
+    person.driver.delete_all_cookies()
+    person.until(lambda: "/accounts/login/" in person.driver.current_url, "the login")
+
+
 CASES: tuple[Callable[[Person], None], ...] = (
     the_list_shows_badges,
     a_saga_is_found_and_shown,
     a_decision_takes_a_note_and_is_written_down,
     many_are_confirmed_and_what_fails_is_listed,
     whoever_only_looks_gets_nothing_to_click_and_403,
+    the_pages_are_there_behind_the_login,
 )
 
 
