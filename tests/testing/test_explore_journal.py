@@ -111,7 +111,7 @@ def careless(_: till.Shop) -> SagaAssembler:
 def found(run: Any, **options: Any) -> list[Any]:
     """Explore, and give what is found."""
     try:
-        explore(run, world=world, state=till.Shop.ledgers, services=["bank", "stock"], **options)
+        explore(run, world=world, state=till.Shop.ledgers, **options)
     except BrokenSagaError as error:
         return [*error.findings]
     return []
@@ -123,7 +123,7 @@ def found(run: Any, **options: Any) -> list[Any]:
 @pytest.mark.parametrize("run", [right, half_async, not_idempotent, careless])
 def test_the_same_is_found_with_a_journal(run: Any, how: str, on_crash: Any) -> None:
     """Entries in memory stand for what is written down, word for word."""
-    options = {"how": how, "on_crash": on_crash}
+    options = {"how": how, "on_crash": on_crash, "services": ["bank"]}
     with_journal = found(run, modules=MODULES, **options)
 
     assert with_journal == found(run, **options)
@@ -232,7 +232,7 @@ def test_a_journal_is_kept_to_or_none_is_written(run: Any, modules: Any, on_cras
     calls.clear()
 
     assert found(run, modules=modules, on_crash=on_crash, blind=False) == []
-    assert len(calls) > 100
+    assert len(calls) > 50
 
 
 def test_no_journal_is_written_without_modules() -> None:
