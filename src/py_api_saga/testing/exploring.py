@@ -103,7 +103,7 @@ def explore(
     if modules is not None:
         listed = asked.names_of(modules, "modules", "names of modules")
     parts = services_of(asked.names_of(services, "services", "names of services"))
-    search = Search(faults, limit, seconds)
+    search = Search(faults, limit, seconds, [*left_out, *([] if ghosts else ["ghost"])])
     clock = Clock()
     with ExitStack() as stack:
         stack.enter_context(in_place(parts))

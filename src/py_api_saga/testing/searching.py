@@ -43,8 +43,14 @@ class Search:
         findings: By operation and message.
     """
 
-    def __init__(self, faults: int, limit: int, seconds: float | None) -> None:
-        """Run schedules of so many faults, so many of more than one, for so long."""
+    def __init__(
+        self, faults: int, limit: int, seconds: float | None, left_out: Collection[str] = ()
+    ) -> None:
+        """Run schedules of so many faults, so many of more than one, for so long.
+
+        What is left out, nobody wants to hear of.
+        """
+        self._left_out = left_out
         self._faults, self._limit, self._seconds = faults, limit, seconds
         self._began = stopwatch()
         self._ran = self._left = self._beyond = 0
@@ -57,7 +63,7 @@ class Search:
         return Explored(
             self._ran,
             stopwatch() - self._began,
-            kinds_reached(self._reached),
+            kinds_reached(self._reached, self._left_out),
             self._left,
             dict(self._persons),
         )

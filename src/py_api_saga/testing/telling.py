@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from py_api_saga.entries import Entry, Setback, value_of, what_of
@@ -23,7 +23,7 @@ class Explored(NamedTuple):
         schedules: How many runs there were.
         seconds: How long they took.
         kinds: How often each kind of fault came to pass, in the order of the table of faults; 0 for
-            those that found no place.
+            those that found no place. Without those that were left out.
         left: How many schedules were not run, since `limit=` or `seconds=` was reached; those that
             would have followed from these are not counted.
         needs_a_person: By operation, in how many schedules it was stuck and a person had to say
@@ -161,6 +161,6 @@ def _outcome(entry: Entry) -> str:
     return f"{what}: {type(error).__name__}" if isinstance(error, BaseException) else what
 
 
-def kinds_reached(reached: Mapping[str, int]) -> dict[str, int]:
-    """Give how often each kind has come to pass, in the order of the table."""
-    return {kind: reached.get(kind, 0) for kind in FAULTS}
+def kinds_reached(reached: Mapping[str, int], left_out: Collection[str]) -> dict[str, int]:
+    """Give how often each kind has come to pass that was wanted, in the order of the table."""
+    return {kind: reached.get(kind, 0) for kind in FAULTS if kind not in left_out}
