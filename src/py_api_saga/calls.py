@@ -196,7 +196,19 @@ def read_call(value: Any, role: str, position: int) -> Call:
         SagaDefinitionError: It can't be called, or not with these arguments.
     """
     function, *args = value if isinstance(value, (tuple, list)) and value else (value,)
-    return plain_call(function, *args) or _read_odd_call(function, tuple(args), role, position)
+    call = plain_call(function, *args) or _method_call(function, tuple(args))
+    return call or _read_odd_call(function, tuple(args), role, position)
+
+
+def _method_call(method: Any, args: tuple[Any, ...]) -> Call | None:
+    """Read a method of an object that is a plain function; None if it is anything else."""
+    if type(method) is not MethodType:
+        return None
+    call = plain_call(method.__func__, None, *args)  # not its object, which might be a list
+    if call is None:
+        return None
+    _, _, keywords, needs, is_async = call
+    return method, args, keywords, needs, is_async
 
 
 def needs_of(args: Iterable[object], more: Iterable[object] = ()) -> Needs:

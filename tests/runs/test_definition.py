@@ -975,3 +975,49 @@ def test_what_a_user_calls_saga_results_is_overwritten() -> None:
     act.saga_results = Odd()  # type: ignore[attr-defined]
 
     assert SagaAssembler.saga().operation(act).orchestrator_execute() == [2]
+
+
+class Shelf(list[Any]):
+    """An object with methods, which holds what looks like an argument of theirs."""
+
+    def put(self, thing: str, times: int = 1) -> str:
+        """Put a thing in."""
+        self.extend([thing] * times)
+        return thing
+
+    async def aput(self, thing: str) -> str:
+        """Put one in later."""
+        return self.put(thing)
+
+
+def test_a_method_is_called_on_its_object(execute: Execute) -> None:
+    """With results in its own arguments; what the object holds is not looked at."""
+    shelf = Shelf([result_of("nobody")])
+    saga = SagaAssembler.saga().operation((shelf.put, "mug"), name="first")
+    saga.operation((shelf.put, result_of("first"), 2), name="second")
+
+    assert execute(saga) == ["mug", "mug"]
+    assert shelf[1:] == ["mug"] * 3
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ((Shelf().put,), "missing a required argument: 'thing'"),
+        ((Shelf().put, "mug", 1, 2), "too many positional arguments"),
+    ],
+)
+def test_a_method_is_refused_like_a_function(call: Any, says: str) -> None:
+    """If it can't be called with these arguments."""
+    with pytest.raises(SagaDefinitionError, match=f"the action cannot be called .*{says}"):
+        SagaAssembler.saga().operation(call)
+
+
+def test_a_method_that_is_a_coroutine_function_is_awaited(execute_async: Execute) -> None:
+    """As one that is none is refused without a loop."""
+    shelf = Shelf()
+    saga = SagaAssembler.saga().operation((shelf.aput, "mug"))
+
+    assert execute_async(saga) == ["mug"]
+    with pytest.raises(SagaDefinitionError, match="expected plain functions"):
+        saga.orchestrator_execute()
