@@ -1,4 +1,4 @@
-"""Count what a saga costs besides, in instructions: asyncio, a journal, its arguments, a start.
+"""Count what a saga costs besides, in instructions: asyncio, a journal, arguments, traces, a start.
 
 Prints Markdown. README.md says how to run it. How busy the machine is does not change what is
 counted, and of a process it is what its own code takes, in all its threads: not the kernel's part.
@@ -140,6 +140,46 @@ def large_text(times: int, _folder: str) -> None:
     _started(times, "x" * 100_000, 450)
 
 
+def _plain(argument: int) -> None:
+    pass
+
+
+def _traced(times: int) -> None:
+    from py_api_saga import Saga  # noqa: PLC0415
+
+    for _ in range(times):
+        saga = Saga()
+        for _ in range(SIZE):
+            saga.operation((_plain, 1), (_plain, 1))
+        saga.orchestrator_execute()
+
+
+def without_traces(times: int, _folder: str) -> None:
+    """In memory, built anew, with nothing turned on."""
+    _traced(times)
+
+
+def traces_of_the_api(times: int, _folder: str) -> None:
+    """The same, traced by the API of OpenTelemetry alone: nobody takes the spans."""
+    from py_api_saga.contrib.opentelemetry import instrument  # noqa: PLC0415
+
+    instrument()
+    _traced(times)
+
+
+def traces_of_the_sdk(times: int, _folder: str) -> None:
+    """The same with the SDK: all spans and metrics, which go nowhere."""
+    from opentelemetry.sdk.metrics import MeterProvider  # noqa: PLC0415
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader  # noqa: PLC0415
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
+
+    from py_api_saga.contrib.opentelemetry import instrument  # noqa: PLC0415
+
+    meters = MeterProvider([InMemoryMetricReader()])
+    instrument(tracer_provider=TracerProvider(), meter_provider=meters)
+    _traced(times)
+
+
 class Piece(NamedTuple):
     """What is counted, so many times, for so many of a unit each."""
 
@@ -164,6 +204,11 @@ PIECES = {
         Piece(nested_arguments, 100, 1, "saga"),
         Piece(long_list, 30, 1, "saga"),
         Piece(large_text, 30, 1, "saga"),
+    ),
+    "traces": (
+        Piece(without_traces, 150, SIZE, "operation"),
+        Piece(traces_of_the_api, 100, SIZE, "operation"),
+        Piece(traces_of_the_sdk, 50, SIZE, "operation"),
     ),
 }
 RECORD = """
