@@ -80,9 +80,7 @@ def test_the_age_is_that_of_the_oldest(say: Say, journal: SQLiteJournal, spans: 
 
     while_it_works(say, look)
 
-    (about, age) = told[0]
-    assert about == {"saga.journal": journal.path}
-    assert age == 0.0
+    assert told == [({"saga.journal": journal.path}, 0.0)]
 
 
 def test_a_journal_that_is_gone_is_not_told_of(

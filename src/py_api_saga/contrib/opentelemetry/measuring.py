@@ -5,25 +5,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from opentelemetry.metrics import Observation
 
 from py_api_saga import clock
 from py_api_saga.contrib.opentelemetry import naming
+from py_api_saga.contrib.opentelemetry.naming import sound
 from py_api_saga.entries import IN_DOUBT
 from py_api_saga.exceptions import SagaError
-from py_api_saga.journal.changes import OPEN
 from py_api_saga.log import complain
-from py_api_saga.status import SagaStatus
+from py_api_saga.story.attention import Attention, attention
+from py_api_saga.story.gauges import gauges
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.metrics import CallbackOptions, Meter
 
-    from py_api_saga.journal.lasting import LastingJournal, View
+    from py_api_saga.journal.lasting import LastingJournal
 
-_FRESH = 0.1  # seconds for which a journal is not read again: there are four that ask
+_FRESH = 0.1  # seconds for which a journal is not read again: there are six that ask
 
 About = Mapping[str, str]
 
@@ -53,8 +54,9 @@ class Meters:
             naming.LATE_LANDINGS, "1", "Calls that were given up, and succeeded after all."
         )
         self._places: list[Place] = []
-        for name, (unit, says) in GAUGES.items():
-            meter.create_observable_gauge(name, [self._observed(name)], unit, says)
+        for name, unit, says, _ in gauges(_NOTHING):
+            observed = [self._observed(name)]
+            meter.create_observable_gauge(naming.GAUGES[name], observed, unit, says)
 
     def run(self, seconds: float, about: About, context: Context) -> None:
         """Count a run."""
@@ -85,18 +87,17 @@ class Meters:
     def _observed(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             for place in self._places.copy():
-                for there, figures in place.figures().items():
-                    yield Observation(figures[name], {naming.JOURNAL: there})
+                there, figures = place.figures()
+                for saga, value in figures.get(name, {}).items():
+                    named = {naming.SAGA_NAME: sound(saga)} if saga else {}
+                    yield Observation(value, {naming.JOURNAL: there, **named})
 
         return observe
 
 
-GAUGES = {
-    naming.STUCK_SAGAS: ("1", "Sagas that need a person."),
-    naming.OPEN_SAGAS: ("1", "Sagas that have not ended."),
-    naming.OLDEST: ("s", "How long ago the oldest open saga was begun."),
-    naming.TRIES: ("1", "How often recovery has tried the open saga that it has tried most."),
-}
+_NOTHING = Attention((), (), (), (), (), {}, {}, 0.0)
+
+Figures: TypeAlias = Mapping[str, Mapping[str, float]]  # by gauge, and by the name of the saga
 
 
 class Place:
@@ -106,32 +107,21 @@ class Place:
         """Read nothing yet."""
         self._journal = journal
         self._lock = threading.Lock()  # whoever asks does so in threads of their own
-        self._figures: Mapping[str, Mapping[str, float]] = {}
+        self._figures: tuple[str, Figures] = "", {}
         self._due = clock.monotonic()
 
-    def figures(self) -> Mapping[str, Mapping[str, float]]:
-        """Give the figures by the place that they are of; empty if it can't be read just now."""
+    def figures(self) -> tuple[str, Figures]:
+        """Give where it is, and its figures; none if it can't be read just now."""
         with self._lock:
             if clock.monotonic() >= self._due:
                 self._due = clock.monotonic() + _FRESH
                 self._figures = self._read()
             return self._figures
 
-    def _read(self) -> Mapping[str, Mapping[str, float]]:
+    def _read(self) -> tuple[str, Figures]:
         try:
             with self._journal.reader() as view:
-                return {view.place: _counted(view)}
+                return view.place, {one.name: one.values for one in gauges(attention(view))}
         except SagaError as error:
             complain("the journal can't be read for its metrics", error=error)
-            return {}
-
-
-def _counted(view: View) -> Mapping[str, float]:
-    sagas, now = view.select({SagaStatus.STUCK, *OPEN}), view.now()
-    open_ones = [seen for seen in sagas if seen.status in OPEN]
-    return {
-        naming.STUCK_SAGAS: len(sagas) - len(open_ones),
-        naming.OPEN_SAGAS: len(open_ones),
-        naming.OLDEST: max((now - seen.created for seen in open_ones), default=0.0),
-        naming.TRIES: max((seen.tries for seen in open_ones), default=0),
-    }
+            return "", {}

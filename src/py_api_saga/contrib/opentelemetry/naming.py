@@ -45,14 +45,23 @@ ATTEMPTS: Final = "saga.attempts"
 IN_DOUBTS: Final = "saga.in_doubt"
 LATE_LANDINGS: Final = "saga.late_landings"
 
-STUCK_SAGAS: Final = "saga.stuck"
-OPEN_SAGAS: Final = "saga.open"
-OLDEST: Final = "saga.open.age"
-TRIES: Final = "saga.recovery.tries"
-JOURNAL: Final = "saga.journal"  # an attribute of these four: where it is
+JOURNAL: Final = "saga.journal"  # an attribute of gauges: where it is
+GAUGES: Final = {  # by their names in `story.gauges`
+    "saga_stuck": "saga.stuck",
+    "saga_open": "saga.open",
+    "saga_open_age_seconds": "saga.open.age",
+    "saga_overdue": "saga.overdue",
+    "saga_tried": "saga.tried",
+    "saga_recovery_tries": "saga.recovery.tries",
+}
 
 # In seconds: those that OpenTelemetry advises for requests, and on to a day.
 BUCKETS: Final = (
     *(0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0),
     *(30.0, 60.0, 300.0, 3600.0, 86400.0),
 )
+
+
+def sound(name: str) -> str:
+    """Give a name as valid Unicode: exporters drop all spans of a batch for one that is not."""
+    return name if name.isascii() else name.encode(errors="replace").decode()

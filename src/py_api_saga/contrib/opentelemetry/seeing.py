@@ -12,6 +12,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from py_api_saga import clock
 from py_api_saga.contrib.opentelemetry import naming
+from py_api_saga.contrib.opentelemetry.naming import sound
 from py_api_saga.entries import (
     HAPPENED,
     SUCCEEDED,
@@ -128,7 +129,7 @@ class SeenRun:
         self._span: Span = INVALID_SPAN
         self._context: Context | None = None
         self._calls: dict[Attempt, SeenCall] = {}
-        self._attributes = {} if run.name is None else {naming.SAGA_NAME: _sound(run.name)}
+        self._attributes = {} if run.name is None else {naming.SAGA_NAME: sound(run.name)}
 
     # --- the span of the run --------------------------------------------------------------------
 
@@ -189,7 +190,7 @@ class SeenRun:
         """Begin the span of a call."""
         i, kind, number, _ = attempt = attempt_of(intent)
         self._calls[attempt] = call
-        name, within = _sound(run.name_of(i)), self.context(run)
+        name, within = sound(run.name_of(i)), self.context(run)
         call.about = {**self._attributes, naming.OPERATION: name, naming.KIND: kind}
         span = self.tracing.tracer.start_span(
             naming.CALLS[kind].format(name),
@@ -206,7 +207,7 @@ class SeenRun:
             if call is not None:
                 call.end(naming.LET_GO if is_unready(entry) else what, _error_of(entry))
             elif what in (SUCCEEDED, UNSTORED):  # it was given up before; others were never made
-                name = _sound(run.name_of(index_of(entry)))
+                name = sound(run.name_of(index_of(entry)))
                 self.tracing.meters.late(
                     {**self._attributes, naming.OPERATION: name, naming.KIND: kind_of(entry)}
                 )
@@ -334,12 +335,7 @@ def _error_of(entry: Entry) -> BaseException | None:
 def _fail(span: Span, error: BaseException) -> None:
     """Have a span say that it went wrong, and of which class the error was; nothing else of it."""
     span.set_status(Status(StatusCode.ERROR))
-    span.set_attribute(naming.ERROR_TYPE, _sound(qualname_of(type(error))))
-
-
-def _sound(name: str) -> str:
-    """Give a name as valid Unicode: exporters drop all spans of a batch for one that is not."""
-    return name if name.isascii() else name.encode(errors="replace").decode()
+    span.set_attribute(naming.ERROR_TYPE, sound(qualname_of(type(error))))
 
 
 def _complain(error: Exception) -> None:
