@@ -53,6 +53,7 @@ OWN_PROCESS = {
     "docs/reference/journal.md": _JOURNAL,
 }
 WITH_DATABASE = {name for name, why in OWN_PROCESS.items() if why is _DATABASE}
+PATIENCE = 300  # seconds after which a page hangs, on the slowest machine
 TUTORIAL = "docs/tutorial.md"  # tests/docs/test_tutorial.py does what it says
 
 _DASHBOARD = "tests/command/test_dashboard.py runs one: it does not end by itself"
@@ -184,7 +185,7 @@ def test_the_code_of_a_page_that_is_to_be_alone_runs_in_a_process_of_its_own(
         [sys.executable, "-W", "error", pages.__file__, name],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         cwd=tmp_path,
         env={

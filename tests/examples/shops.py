@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
-PATIENCE = 120.0  # seconds after which something hangs, on the slowest machine
+PATIENCE = 300.0  # seconds after which something hangs, on the slowest machine
 SHOPS = ("django_shop", "flask_shop", "fastapi_shop")
 
 
