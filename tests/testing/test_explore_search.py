@@ -1,11 +1,12 @@
 """`explore`: in which order, how far, blind spots, grouping, several sagas, what is mended."""
 
+import asyncio
 import contextlib
 import sys
 import time
 import types
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
@@ -582,6 +583,38 @@ def test_coroutine_functions_are_cut_off_when_their_time_is_up(kind: str) -> Non
     assert found.kinds[kind] > 0
     assert found.kinds["late-effect"] == 0
     explored(run, ghosts=True, replay=f"charge:{kind}")
+
+
+def test_what_goes_on_in_the_loop_ends_with_its_process() -> None:
+    """And with its schedule; what the world has begun goes on until that is taken away."""
+    ended: list[str] = []
+
+    async def tick(what: str) -> None:
+        try:
+            await asyncio.sleep(10**6)
+        finally:
+            ended.append(what)
+
+    @contextlib.asynccontextmanager
+    async def world() -> AsyncIterator[Shop]:
+        task = asyncio.create_task(tick("world"))
+        await asyncio.sleep(0)
+        yield Shop()
+        assert not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+
+    def run(shop: Shop) -> SagaAssembler:
+        async def charge() -> None:
+            shop.tasks = asyncio.create_task(tick("run"))  # type: ignore[attr-defined]
+            await asyncio.sleep(1)
+            shop.bank.charge(key(), 1200)
+
+        return order(shop, charge=charge)
+
+    found = explored(run, world=world, services=["bank"], blind=False, replay="charge:crash-after")
+    assert found.schedules == 1
+    assert ended[-3:] == ["run", "run", "world"]
 
 
 def test_a_call_that_sleeps_for_too_long_is_given_up() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from inspect import isasyncgen, iscoroutine
 from typing import Any, Self, TypeVar
@@ -32,6 +33,28 @@ def check_no_loop(running: Coroutine[Any, Any, object]) -> None:
             "call it in a thread, by `await asyncio.to_thread(explore, …)`"
         )
         raise SagaDefinitionError(message)
+
+
+def end_tasks(
+    loop: asyncio.AbstractEventLoop, others: AbstractSet[asyncio.Task[Any]] = frozenset()
+) -> None:
+    """End what is still going on in a loop, but for others, as the end of a process does."""
+    if tasks := asyncio.all_tasks(loop) - others:
+        for task in tasks:
+            task.cancel()
+        loop.run_until_complete(asyncio.wait(tasks))
+        for task in tasks:
+            if not task.cancelled():
+                task.exception()  # which nobody asks for
+
+
+def close(loop: asyncio.AbstractEventLoop) -> None:
+    """Close a loop, once what generators have left undone is done."""
+    try:
+        if asyncio._get_running_loop() is None:  # noqa: SLF001 - else it was not used
+            loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
 
 
 def outside(function: Callable[..., T], *args: Any, **options: Any) -> T:

@@ -12,7 +12,7 @@ from py_api_saga.log import logger
 from py_api_saga.status import SagaStatus
 from py_api_saga.testing import asked
 from py_api_saga.testing.asked import How
-from py_api_saga.testing.awaiting import looking, making
+from py_api_saga.testing.awaiting import close, looking, making
 from py_api_saga.testing.boundaries import in_place, services_of
 from py_api_saga.testing.calm import calm, check_names
 from py_api_saga.testing.searching import Search
@@ -109,7 +109,7 @@ def explore(
         stack.enter_context(in_place(parts))
         begin = stack.enter_context(_quiet(clock))
         loop = clock.new_loop()
-        stack.callback(loop.close)
+        stack.callback(close, loop)
         worlds, looks, checks = making(loop, world), looking(loop, state), looking(loop, check)
         for one in asked.hows_of(how):
             wishes = Wishes(

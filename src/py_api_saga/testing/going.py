@@ -11,7 +11,7 @@ from py_api_saga.executable import Executable
 from py_api_saga.executors.driving import standing_in
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.stuck import stuck_words
-from py_api_saga.testing.awaiting import awaited, check_no_loop
+from py_api_saga.testing.awaiting import awaited, check_no_loop, end_tasks
 from py_api_saga.testing.boundaries import proxied
 from py_api_saga.testing.driven import Driven
 from py_api_saga.testing.faults import Place, is_order
@@ -62,18 +62,26 @@ def go(wishes: Wishes, plan: Mapping[str, str], states: States | None) -> Went:
     trial.keeper = InMemory(trial) if wishes.modules is None else OnRecord(trial)
     wishes.begin()
     with entered(wishes.world) as world:
-        trial.world = world
+        trial.world, trial.others = world, asyncio.all_tasks(wishes.loop)
         try:
-            with standing_in(trial), proxied(wishes.services, world):
-                _run(trial)
-        except EndlessError as error:
-            message = f"it does not end: it came to {len(trial.trace):,} points, at last {error}"
-            return Went(trial, message, trial.trace[-1][1].operation)
-        if wishes.is_calm:
-            if wishes.state is not None:
-                trial.snapshots.append(deepcopied(wishes.state(world)))
-            return Went(trial, None)
-        return _judged(trial, states)
+            return _went(trial, states)
+        finally:
+            end_tasks(wishes.loop, trial.others)
+
+
+def _went(trial: Try, states: States | None) -> Went:
+    wishes, world = trial.wishes, trial.world
+    try:
+        with standing_in(trial), proxied(wishes.services, world):
+            _run(trial)
+    except EndlessError as error:
+        message = f"it does not end: it came to {len(trial.trace):,} points, at last {error}"
+        return Went(trial, message, trial.trace[-1][1].operation)
+    if wishes.is_calm:
+        if wishes.state is not None:
+            trial.snapshots.append(deepcopied(wishes.state(world)))
+        return Went(trial, None)
+    return _judged(trial, states)
 
 
 @contextlib.contextmanager
@@ -166,6 +174,7 @@ def _return(trial: Try, made: Any) -> None:
 def _recover(trial: Try) -> None:
     """Go on with what was left, by a crash or by an interrupt."""
     if trial.dead is not None:
+        end_tasks(trial.wishes.loop, trial.others)
         trial.dead = None
         trial.story.append(("another process goes on", None))
     for driven in trial.sagas:

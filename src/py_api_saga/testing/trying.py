@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from asyncio import CancelledError
 from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
 
 from py_api_saga.calls import IS_ASYNC
@@ -116,6 +117,7 @@ class Try:
         aims: What goes wrong with calls.
         raised: What came out of the test's own function, or None.
         world: The test's.
+        others: Tasks of the world's, which do not die with a process of the saga's.
         keeper: What keeps its sagas.
         mended: Operations that needed a person for a reason that excuses it; in order.
         returned: The test's function has returned a saga, rather than run it.
@@ -143,6 +145,7 @@ class Try:
         self._counts: dict[str, int] = {}
         self._ghosts: list[tuple[Run, Entry, str]] = []
         self.world: Any = None
+        self.others: AbstractSet[asyncio.Task[Any]] = frozenset()
         self.keeper: Keeper
 
     # --- points -----------------------------------------------------------------------------------
