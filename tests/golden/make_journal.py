@@ -2,9 +2,9 @@
 
     PYTHONPATH=tests/golden python tests/golden/make_journal.py tests/golden/journal.1.facts.db
 
-There are two: `journal.1.db` is from before entries had facts. What a released version wrote is
-kept for ever and never written again: when the format changes, a new one is made beside
-it.
+There are two: `journal.1.db` is from before entries had facts. And `journal.1.trace.db`, made in
+the same way, has one saga, which was begun in a trace. What a released version wrote is kept for
+ever and never written again: when the format changes, a new one is made beside it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import golden_shop
 from golden_shop import Parcel, Size, ask, do, is_busy, pair, undo
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from py_api_saga import (
     JournalError,
@@ -30,10 +31,12 @@ from py_api_saga import (
     recover,
     result_of,
 )
+from py_api_saga.contrib.opentelemetry import instrument
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Change, Create
 from py_api_saga.repair import again, purge
 
+SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 VALUES: list[Any] = [
     None, True, 7, 2.5, "ä", [1, [2]], {"k": "v", "l": None}, (1, "x"), {3}, frozenset({4}),
     decimal.Decimal("1.20"), dt.datetime(2026, 11, 25, 12, 30, tzinfo=dt.UTC),
@@ -133,5 +136,19 @@ def park(path: str) -> None:
     recover(only)
 
 
+def trace(path: str) -> None:
+    """Write a saga that was begun in a span."""
+    process.HOST = "warehouse-1"  # type: ignore[misc]  # as above
+    Path(path).unlink(missing_ok=True)
+    instrument()
+    there = SpanContext(int("a1" * 16, 16), int("b2" * 8, 16), is_remote=False, trace_flags=SAMPLED)
+    journal = SQLiteJournal(path, modules=["golden_shop"], journal_mode="delete")
+    with use_span(NonRecordingSpan(there)):
+        pair().start(journal=journal, saga_id="traced")
+    journal.close()
+    for end in ("-gate", "-owners"):
+        Path(path + end).unlink()
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    (trace if sys.argv[1].endswith(".trace.db") else main)(sys.argv[1])

@@ -17,6 +17,7 @@ import pytest
 from golden_shop import pair
 from make_journal import VALUES, everything
 from paths import search_path
+from spans import telling
 from world import unmeasured
 
 from py_api_saga import SagaConflict, SagaException, SagaStatus, SagaStuck, Status, recover
@@ -70,6 +71,24 @@ def ask(path: Path, query: str) -> list[tuple[Any, ...]]:
     """Read a file with nothing but sqlite3, and leave nothing beside it."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
         return database.execute(query).fetchall()
+
+
+def test_a_saga_that_was_begun_in_a_trace_leads_there(tmp_path: Path) -> None:
+    """Whoever goes on with it, however much later; and without a trace, it is gone on with."""
+    golden_shop.broken.clear()
+    for name in ("one.db", "other.db"):
+        shutil.copyfile(HERE / "journal.1.trace.db", tmp_path / name)
+    with closing(SQLiteJournal(tmp_path / "one.db", modules=["golden_shop"])) as opened:
+        assert [done.outcome for done in recover(opened)] == [SagaStatus.COMPLETED]
+    with (
+        telling() as spans,
+        closing(SQLiteJournal(tmp_path / "other.db", modules=["golden_shop"])) as opened,
+    ):
+        recover(opened)
+
+    (run,) = [span for span in spans.all if "saga.outcome" in (span.attributes or {})]
+    (link,) = run.links
+    assert (link.context.trace_id, link.context.span_id) == (int("a1" * 16, 16), int("b2" * 8, 16))
 
 
 def assert_same(one: Any, other: Any) -> None:
