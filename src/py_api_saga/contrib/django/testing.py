@@ -188,12 +188,15 @@ def rolled_back(*aliases: str) -> Iterator[None]:
 
     It is what Django does around each test, so sagas may run in it, and what an operation has in a
     block of `atomic` is a transaction to it. It may be within a test of `TestCase`, or of
-    pytest-django's `db`, which then has what was there before.
+    pytest-django's `db`, which then has what was there before. A journal that the settings name has
+    a new one in memory in its place.
 
     Args:
         aliases: Of the databases; without any "default".
     """
     with ExitStack() as stack:
+        if settled().journal is not None:
+            stack.enter_context(_in_memory())
         for alias in aliases or ("default",):
             block = transaction.atomic(using=alias)
             block._from_testcase = True  # noqa: SLF001 - as in Django's own; it has no public way
@@ -213,10 +216,17 @@ def sagas_in_test() -> Iterator[TestJournal]:
     A plain function with a `timeout=` still has a thread of its own, with a connection of its own.
     Coroutine functions see the transaction in tests that are coroutine functions themselves.
     """
+    with _in_memory() as journal, standing_in(_InTest()):
+        yield journal
+
+
+@contextmanager
+def _in_memory() -> Iterator[TestJournal]:
+    """Put a new journal in the place of the one that the settings name."""
     said = settled()
     aliases, codec = said.options.get("aliases"), said.options.get("codec")
     journal = TestJournal(said.modules, aliases, codec)
-    with in_place_of_the_journal(journal), standing_in(_InTest()):
+    with in_place_of_the_journal(journal):
         yield journal
 
 
