@@ -534,6 +534,10 @@ def test_the_command_is_run_by_code(
 
     call_command("saga", "show", "x")
     assert "COMPLETED" in capsys.readouterr().out
+    call_command("saga", "show", "x", "--html", "-")
+    assert "COMPLETED" in capsys.readouterr().out.partition("<!doctype html>")[2]
+    call_command("saga", "report", "--html", "-")
+    assert "1 saga" in capsys.readouterr().out.partition("<!doctype html>")[2]
     with pytest.raises(CommandError, match="exit status 1") as raised:
         call_command("saga", "show", "nowhere")
     assert raised.value.returncode == 1

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from html import escape
+from typing import cast
 
+from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.lasting import LastingJournal, View
 from py_api_saga.journal.protocol import Journal
 from py_api_saga.pictures.markup import Markup, tag
@@ -59,5 +63,24 @@ def picture(
             codec, or tampered with.
         JournalError: The journal can't be read.
     """
-    story = read(journal, saga_id)
+    with _looked_at(journal) as source:
+        story = read(source, saga_id)
     return Picture(story, page(story, whole=whole))
+
+
+@contextmanager
+def _looked_at(journal: Journal | LastingJournal | View) -> Iterator[Journal | View]:
+    """Give a view of a journal where there is such a thing: it makes nothing, and waits for nobody.
+
+    Raises:
+        JournalError: There is no journal.
+    """
+    reader = getattr(journal, "reader", None)
+    if reader is None:
+        yield journal
+        return
+    lasting = cast("LastingJournal", journal)
+    if why := lasting.missing():
+        raise JournalError(why)
+    with reader() as view:
+        yield view
