@@ -25,7 +25,8 @@ from servers.shared import Database
 from world import PATIENCE, until
 
 from py_api_saga import Retry, SagaAssembler, SagaStatus, repair
-from py_api_saga.cli import opening
+from py_api_saga.cli import main, opening
+from py_api_saga.cli.commands import Project
 from py_api_saga.cli.dashboard import server as server_module
 from py_api_saga.cli.dashboard.server import Server
 from py_api_saga.journal import PostgreSQLJournal, SQLiteJournal
@@ -719,3 +720,17 @@ def test_without_a_journal_it_does_not_begin(say: Say, tmp_path: Path) -> None:
     assert ended == 1
     assert "none.db" in said
     assert not list(tmp_path.iterdir())
+
+
+def test_in_a_project_commands_begin_as_they_do_there(
+    journal: SQLiteJournal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not with the journal that the project names, and with what runs a script."""
+    stuck(journal, "bad")
+    for prog, begins in (("manage.py saga", "python manage.py saga"), ("flask saga", "flask saga")):
+        project = Project(prog, journal.path, (), "")
+        assert main(["why", "bad", "--json"], project) == 0
+        why = json.loads(capsys.readouterr().out)
+        assert why["remedies"][0]["command"] == f"{begins} retry bad"
+        assert main(["why", "bad", "--journal", f"{journal.path}"], project) == 0
+        assert f"  {begins} retry bad\n" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import cached_property
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 from urllib.parse import urlencode
@@ -32,7 +33,7 @@ class Page:
     def __init__(self, status: int, headers: Any, html: str) -> None:
         self.status, self.headers, self.html = status, headers, html
 
-    @property
+    @cached_property
     def tree(self) -> Any:
         """The page as a browser reads it; what is malformed is an error."""
         parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)
