@@ -45,6 +45,33 @@ def test_a_saga_is_shown_without_its_values(say: Say, journal: SQLiteJournal) ->
     ]
 
 
+def test_how_long_a_call_took_is_shown_and_whose_it_was(say: Say, journal: SQLiteJournal) -> None:
+    """And, if that was longer than a moment, how long it waited to be written down."""
+    SagaAssembler.saga().operation((do, "a"), name="a").start(journal=journal, saga_id="x")
+    there = {"host": "web-3", "pid": 4711, "version": "9"}
+    days = -2 * 24 * 3600 * 1000
+    append(
+        journal,
+        dumps(
+            [
+                ["recovered", -1, "", 0, 0, [], there],
+                ["started", 0, "action", 1, 1],
+                ["retry", 0, "action", 1, 1, [["m.Busy", "b"], 1.0], [days, 1250]],
+                ["started", 0, "action", 2, 1],
+                ["succeeded", 0, "action", 2, 1, "A", [3600_000, 17]],
+            ]
+        ),
+    )
+
+    lines = say("show", "x")[1].splitlines()
+
+    assert re.search(r"written down: 1 operation \(process \d+ on \S+\)$", lines[-6])
+    assert lines[-5].endswith("recovery took over (process 4711 on web-3)")
+    assert lines[-4].endswith("is called, attempt 1")
+    assert re.search(r"once more in 1 s \(1.25 s, written down (1 d 23 h|2 d) later\)$", lines[-3])
+    assert lines[-1].endswith("succeeded, and returned str (17 ms)")
+
+
 def test_values_are_shown_if_asked_for(say: Say, journal: SQLiteJournal) -> None:
     """As they are written in the journal."""
     stuck(journal)

@@ -141,6 +141,16 @@ def test_what_a_saga_writes_in_postgresql_is_what_it_may() -> None:
     assert 1_000 < beyond_bodies < 2_400  # bytes; 1,843 of many sagas
 
 
+def test_a_journal_is_looked_at_as_pages_do() -> None:
+    """With so few sagas nothing is judged; each look finds what it should."""
+    done = measure("--quick", "--no-server", script=SCRIPT.with_name("viewing.py"))
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in done.stdout.splitlines()]
+    assert {"counts by status", "what needs a person", "the first page", "one saga"} <= {*rows}
+
+
 def test_a_section_that_there_is_not_is_refused() -> None:
     """It is said before anything is measured, with what there is."""
     done = measure("--only", "nonsense", script=SCRIPT.with_name("durable.py"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mutants import doubt, durable, leased, machine, projects, received, sessions, shut
+from mutants import doubt, durable, facts, leased, machine, projects, received, sessions, shut
 from mutants.mutant import TESTS, Edit, Mutant, NotFoundError, Sources, library
 
 MUTANTS = (
@@ -14,6 +14,7 @@ MUTANTS = (
     *shut.MUTANTS,
     *leased.MUTANTS,
     *received.MUTANTS,
+    *facts.MUTANTS,
 )
 FILES = {
     "one.py": "def f():\n    return 1\n\n\nclass C:\n    def f(self):\n        return 1\n",
