@@ -321,8 +321,8 @@ class DurableRun(Run):
         else:
             changed = None if status is self._standing else status
             self.pending = Append(claim, f"[{','.join(lines)}]", changed)
-            self._standing = status
             self._is_named |= bool(lines)
+            self._standing = status
         return True
 
     @property
