@@ -12,8 +12,10 @@ import pytest
 import shelf
 from asked import Asked, Died, in_operation
 from django.db import IntegrityError, OperationalError, connections, models, transaction
+from django.test import override_settings
 from shelf import Hold, Stock
 
+from py_api_saga.contrib.django.configured import journal_if_any
 from py_api_saga.contrib.django.testing import rolled_back
 from py_api_saga.evidence import leaves_doubt
 from py_api_saga.testing.django_writes import writes_of_django
@@ -245,6 +247,14 @@ def server(whole_database: str) -> Iterator[str]:
     with shelf.tables("default"):
         yield "default"
     connections["default"].close()
+
+
+def test_a_project_without_a_journal_has_none_in_such_a_world() -> None:
+    """Its sagas live in memory, there as elsewhere."""
+    with override_settings(PY_API_SAGA=None), rolled_back(FILE):
+        assert journal_if_any() is None
+        take()
+    assert free() == 10
 
 
 def test_a_server_may_lose_the_answer_to_a_commit(server: str) -> None:
