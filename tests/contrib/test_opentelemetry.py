@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import NoOpTracerProvider
 from paths import ROOT
 from spans import Shop, Spans, telling
-from world import PATIENCE, Watch, World, failure_of, steps, until, until_gone
+from world import HOUR, PATIENCE, Clock, Watch, World, failure_of, steps, until, until_gone
 
 from py_api_saga import (
     NOT_HAPPENED,
@@ -325,18 +325,21 @@ def test_a_saga_is_kept_if_what_it_is_part_of_is(way: Way, shop: Shop, sampled: 
 
 @pytest.mark.parametrize("method", [*WAYS, *AWAITED])
 def test_a_call_whose_time_is_up_ends_then_and_may_land_late(
-    method: str, spans: Spans, world: World
+    method: str, spans: Spans, world: World, clock: Clock
 ) -> None:
     """Its span is in doubt, however long the function goes on; what follows is part of the saga."""
     way, opened = Way(method, coroutines=False), threading.Event()
     saga = (
         SagaAssembler.saga(name="checkout")
-        .operation((world.gate, "a", opened), (world.undo, "a"), name="a", timeout=0.05)
+        .operation((world.gate, "a", opened), (world.undo, "a"), name="a", timeout=HOUR)
         .operation((world.do, "b"), name="b", after="a")
     )
     watch = Watch()
     saga.observers = [watch]
+    passes = threading.Thread(target=pass_once_begun, args=(world, clock))
+    passes.start()
     raised = failure_of(way, saga)
+    passes.join()
 
     assert raised.outcome is not None
     before = spans.tree()
@@ -353,16 +356,28 @@ def test_a_call_whose_time_is_up_ends_then_and_may_land_late(
     assert spans.points("saga.in_doubt") == [(about, 1)]
 
 
-def test_a_call_that_was_given_up_and_fails_has_not_landed(spans: Spans, world: World) -> None:
+def pass_once_begun(world: World, clock: Clock) -> None:
+    """Let more time pass than a call has, once it has begun, however slow the machine is."""
+    world.wait_for("a begins")
+    clock.forward(2 * HOUR)
+
+
+def test_a_call_that_was_given_up_and_fails_has_not_landed(
+    spans: Spans, world: World, clock: Clock
+) -> None:
     """Nothing is counted twice."""
     opened = threading.Event()
 
     def fail() -> NoReturn:
+        world.note("a begins")
         assert opened.wait(PATIENCE)
         world.fail("over", OSError("late"))
 
-    saga = SagaAssembler.saga().operation(fail, (world.undo, "a"), name="a", timeout=0.05)
+    saga = SagaAssembler.saga().operation(fail, (world.undo, "a"), name="a", timeout=HOUR)
+    passes = threading.Thread(target=pass_once_begun, args=(world, clock))
+    passes.start()
     failure_of(lambda saga: saga.orchestrator_execute(), saga)
+    passes.join()
     opened.set()
     world.wait_for("over")
     until(lambda: not [one for one in threading.enumerate() if one.name == "saga a"])
