@@ -105,6 +105,14 @@ def test_why_recovery_gave_up_is_said_first() -> None:
     assert "no module named shop" in said(todo)
 
 
+def test_how_often_recovery_has_tried_is_said() -> None:
+    """It tells whoever looks that waiting alone may not do."""
+    told = story(status=SagaStatus.RUNNING)
+    tried = told._replace(seen=told.seen._replace(tries=3))
+
+    assert "recovery has tried it 3 times" in said(parsed(page(tried)).find(".//header"))
+
+
 # --- the timeline ---------------------------------------------------------------------------------
 
 
@@ -134,6 +142,22 @@ def test_a_bar_is_where_and_as_long_as_its_attempt_was() -> None:
         ("wait", "left:42.86%;width:28.57%"),
         ("bar failed", "left:71.43%;width:14.29%"),
     }
+
+
+def test_a_word_at_the_right_edge_leaves_room_for_the_one_before() -> None:
+    """It ends at its place, so it would lie over one that is near: then it is left out."""
+    near = story(
+        (0, started(0)),
+        (0.1, ended("succeeded", 0, "A")),
+        (100, started(1)),
+        (100.6, ended("succeeded", 1, "B")),
+    )
+
+    ticks = [(one.text, one.get("class")) for one in parsed(page(near)).iter("span")]
+    ticks = [one for one in ticks if one[1] in ("tick", "tick end")]
+
+    assert ticks[0] == ("0", "tick")
+    assert ticks[-1] == ("+1 min 40 s", "tick")
 
 
 def test_what_its_process_left_fades_and_who_took_over_is_a_line() -> None:
