@@ -391,9 +391,9 @@ def test_the_fixture_of_pytest_django(tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
 
     ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--ds", "suite_settings", "-p", "no:xdist"],
+        [sys.executable, "-m", "pytest", "-q", "-p", "django", "--ds", "suite_settings"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(SUPPORT)},
+        env={**os.environ, "PYTHONPATH": str(SUPPORT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
