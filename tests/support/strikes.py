@@ -113,9 +113,9 @@ class Tracer:
         self.within = False  # a function of the user's, which has called ours
 
     def __call__(self, frame: FrameType, _event: str, _arg: object) -> Any:
-        """Trace the functions of the executors."""
+        """Trace the functions of the executors; of them only the one to strike, if there is one."""
         code = frame.f_code
-        if code.co_filename not in PLACES:
+        if code.co_filename not in PLACES or (self.target and code is not self.target[0]):
             return None
         table, last = strikes(code), -2
 
