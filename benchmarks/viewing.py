@@ -31,6 +31,7 @@ ROUNDS = 7
 SECOND = 1000.0  # ms
 MOST = {
     "the first page": {100_000: 50.0, 1_000_000: 100.0},
+    "the first page, counted anew": {100_000: 50.0},
     "one saga": {100_000: 10.0, 1_000_000: 10.0},
 }
 # Each is a copy of a saga that the library has written: the first four, whose number is `kind`.
@@ -124,7 +125,7 @@ def filled(kind: str, place: str, sagas: int) -> Journal:
         journal.create_schema()
         seed(journal)
         with psycopg.connect(place, autocommit=True) as asking:
-            for statement in (*statements(kind, sagas), "VACUUM ANALYZE saga_saga"):
+            for statement in (*statements(kind, sagas), "VACUUM ANALYZE saga_saga, saga_entry"):
                 asking.execute(statement.encode())
     return journal
 
@@ -135,12 +136,12 @@ def looks(journal: Journal, sagas: int) -> dict[str, Callable[[], object]]:
     from py_api_saga.status import SagaStatus  # noqa: PLC0415
     from py_api_saga.story.attention import attention  # noqa: PLC0415
 
-    view, board = journal.reader(), Board(journal.reader)
+    view, board = journal.reader(), Board(journal.onlooker)
     view.drives(view.select(limit=1)[0])
 
-    def page(name: str, query: str) -> Callable[[], object]:
+    def page(name: str, query: str, board: Board | None = board) -> Callable[[], object]:
         def look() -> None:
-            assert board.answer(name, query).status == 200
+            assert (board or Board(journal.onlooker)).answer(name, query).status == 200
 
         return look
 
@@ -152,6 +153,7 @@ def looks(journal: Journal, sagas: int) -> dict[str, Callable[[], object]]:
         "the newest 50 that are stuck": lambda: view.select({SagaStatus.STUCK}, limit=51),
         "the newest 50 of a name": lambda: view.select(name="refund", limit=51),
         "the first page": page("", ""),
+        "the first page, counted anew": page("", "", None),
         "one saga": page("saga", f"saga=order-{sagas // 2500 * 2500}"),
     }
 
@@ -189,8 +191,8 @@ def report(sizes: Sequence[int], served: Sequence[int], scratch: Path) -> str:
     rows = []
     for name in names:
         cells = []
-        for column, (sagas, found) in columns.items():
-            most = MOST.get(name, {}).get(sagas) if column.startswith("a file") else None
+        for sagas, found in columns.values():
+            most = MOST.get(name, {}).get(sagas)
             cells.append(judged(f"{found[name]:.1f}", most, found[name], at_most=True))
         rows.append([name, *cells])
     return table(["", *columns], rows)

@@ -24,8 +24,8 @@ from servers.proxy import proxy
 from servers.shared import Database
 from world import PATIENCE, until
 
-from py_api_saga import Retry, SagaAssembler, SagaStatus, repair
-from py_api_saga.cli import main, opening
+from py_api_saga import Retry, SagaAssembler, SagaStatus, clock, repair
+from py_api_saga.cli import main
 from py_api_saga.cli.commands import Project
 from py_api_saga.cli.dashboard import server as server_module
 from py_api_saga.cli.dashboard.server import Server
@@ -383,7 +383,7 @@ def test_a_journal_that_goes_and_comes_is_said_to(journal: SQLiteJournal, tmp_pa
     run(order(), journal, "fine")
     journal.close()
     path = Path(journal.path)
-    with serving(journal, reader=lambda: opening.there(journal).reader()) as looker:
+    with serving(journal) as looker:
         assert looker.get().status == 200
         kept = {file: file.read_bytes() for file in tmp_path.glob("sagas.db*")}
         for file in kept:
@@ -399,7 +399,7 @@ def test_a_journal_that_goes_and_comes_is_said_to(journal: SQLiteJournal, tmp_pa
 
 
 def test_a_database_that_goes_and_comes_is_said_to(database: Database) -> None:
-    """Each page has a connection of its own: so the next one finds it again."""
+    """And the next page finds it again, on another connection."""
     with proxy(int(database.url.rpartition(":")[2].partition("/")[0])) as network:
         address = f"@127.0.0.1:{network.port}/"
         url = database.url[: database.url.rindex("@")] + address + database.url.rpartition("/")[2]
@@ -414,6 +414,38 @@ def test_a_database_that_goes_and_comes_is_said_to(database: Database) -> None:
                 assert (gone.status, gone.title) == (503, "The journal cannot be read")
                 assert database.url not in gone.html
                 until(lambda: looker.get("saga?saga=fine").status == 200)
+
+
+def test_pages_share_a_connection_and_a_new_one_takes_its_place(database: Database) -> None:
+    """Nothing is open on it between them; and whoever looks does not see that it was ended."""
+    url = f"{database.url}?application_name=pages_{database.schema}"
+    ours = f"FROM pg_stat_activity WHERE application_name = 'pages_{database.schema}'"
+    journal = PostgreSQLJournal(url, schema=database.schema, modules=["depot"])
+    with closing(journal), serving(journal) as looker:
+        journal.create_schema()
+        run(order(), journal, "fine")
+        journal.close()
+        until(lambda: not database.ask(f"SELECT pid {ours}"))
+        assert looker.get().status == 200
+        kept = database.ask(f"SELECT pid {ours}")
+        assert len(kept) == 1
+        assert looker.get("saga?saga=fine").status == 200
+        assert database.ask(f"SELECT pid {ours}") == kept
+        until(lambda: database.ask(f"SELECT state {ours}") == [("idle",)])
+
+        database.ask("SELECT pg_terminate_backend(%s, 5000)", kept[0][0])
+        assert looker.get("saga?saga=fine").status == 200
+        assert database.ask(f"SELECT pid {ours}") not in ([], kept)
+    until(lambda: not database.ask(f"SELECT pid {ours}"))
+
+
+def test_a_look_at_no_tables_says_so_and_sees_them_once_they_are_there(database: Database) -> None:
+    """Though the connection is kept."""
+    journal = PostgreSQLJournal(database.url, schema=database.schema)
+    with closing(journal), serving(journal) as looker:
+        assert "there is no journal" in looker.get().says
+        journal.create_schema()
+        assert "Nothing needs a person" in looker.get().says
 
 
 @pytest.mark.parametrize(
@@ -568,6 +600,32 @@ def test_of_those_that_have_completed_no_more_are_counted_than_are_told(
 
     with serving(journal) as looker:
         assert "1+ all" in looker.get().says
+
+
+def test_those_that_have_ended_are_counted_anew_after_a_while_if_they_are_many(
+    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To count a million takes longer than the rest of a page; what is stuck is told at once."""
+    monkeypatch.setattr(board_module, "_MANY", 2)
+    moment = time.monotonic()
+    monkeypatch.setattr(clock, "monotonic", lambda: moment)
+    board = Board(journal.onlooker)
+
+    def counts() -> list[str]:
+        page = Page(200, {}, board.answer("", "").body)
+        (found,) = page.all("nav", class_="counts")
+        return ["".join(one.itertext()) for one in found.iter("strong")]
+
+    run(order(), journal, "first")
+    assert counts() == ["1", "0", "0", "0", "1", "0"]
+    run(order(), journal, "second")
+    assert counts() == ["2", "0", "0", "0", "2", "0"]
+    run(order(), journal, "third")
+    stuck(journal, "bad")
+    begin(journal, "left")
+    assert counts() == ["4", "1", "1", "0", "2", "0"]
+    moment += 11
+    assert counts() == ["5", "1", "1", "0", "3", "0"]
 
 
 def test_a_monitor_reads_the_same_as_from_the_command(journal: SQLiteJournal, say: Say) -> None:

@@ -110,7 +110,7 @@ def serving(
     journal: Any, *, acts: Acts | None = None, names: tuple[str, ...] = (), **options: Any
 ) -> Iterator[Looker]:
     """Serve the pages of a journal, for the time of a block."""
-    reader: Callable[[], Any] = options.pop("reader", None) or journal.reader
+    reader: Callable[[], Any] = options.pop("reader", None) or journal.onlooker
     port = options.pop("port", 0)
     with Server(port, Board(reader, **options), names, acts) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

@@ -144,9 +144,9 @@ class Sagas:
 
         def reader() -> View:
             journal: Any = self._found()[1].journal
-            if not hasattr(journal, "reader"):
+            if not hasattr(journal, "onlooker"):
                 raise JournalError("SAGA_JOURNAL names none: sagas in memory are not shown")
-            view: View = journal.reader()
+            view: View = journal.onlooker()
             return view
 
         board = Board(reader, command="flask saga", whole=values)

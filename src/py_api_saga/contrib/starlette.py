@@ -197,9 +197,9 @@ def dashboard(
     """
     from py_api_saga.pictures.board import Board  # noqa: PLC0415 - for whoever shows them
 
-    if not hasattr(journal, "reader"):
+    if not hasattr(journal, "onlooker"):
         raise refused("dashboard: journal", "one in a file or a database", journal)
-    board = Board(journal.reader, command=command, whole=values)
+    board = Board(journal.onlooker, command=command, whole=values)
 
     async def page(request: Request) -> Response:
         may = allowed(request)

@@ -94,6 +94,16 @@ class LastingJournal(Journal, Protocol):
             JournalError: There is none, or none of this format.
         """
 
+    def onlooker(self) -> View:
+        """Give a view for whoever looks again and again, and closes the journal in the end.
+
+        What is costly to open may be kept until then.
+
+        Raises:
+            JournalError: There is none, or none of this format.
+        """
+        return self.reader()
+
     def who_hangs(self) -> Holder | None:
         """Tell who has been writing for longer than a moment, so that nobody else can."""
 

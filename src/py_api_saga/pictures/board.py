@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import NamedTuple
 
+from py_api_saga import clock
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.lasting import View
 from py_api_saga.pictures.addresses import HOME, AddressError, Asked, read
@@ -23,6 +24,7 @@ from py_api_saga.pictures.markup import tag
 from py_api_saga.pictures.overview import MOST_COUNTED, PAGE, Overview, listed_as_asked
 from py_api_saga.pictures.page import parts
 from py_api_saga.repair import DecisionError
+from py_api_saga.status import SagaStatus
 from py_api_saga.story.attention import attention
 from py_api_saga.story.detail import holder_as_json, in_full
 from py_api_saga.story.gauges import MEASURED, exposition, gauges
@@ -34,6 +36,8 @@ from py_api_saga.wording import as_text
 
 HTML, JSON, TEXT = "text/html", "application/json", "text/plain"
 _TURN = 10.0  # seconds for which a request waits for others that read
+_FRESH = 10.0  # seconds for which a count of many is good enough
+_MANY = 10_000  # sagas: fewer are counted in no time
 
 # What every answer says: nobody keeps it, frames it, or guesses what it is.
 GUARDED = {
@@ -78,6 +82,7 @@ class Board:
         self._reader, self._command, self._whole = reader, command, whole
         # One reader at a time: those that overlap keep the log of a file from being shortened.
         self._turn = threading.Lock()
+        self._ended: tuple[float, Mapping[SagaStatus, int]] = 0.0, {}
 
     def answer(  # noqa: PLR0911 - one for each thing that can be wrong
         self, page: str, query: str, *, hand: Hand | None = None, nonce: str | None = None
@@ -117,7 +122,16 @@ class Board:
     def _overview(self, view: View, asked: Asked, shell: Shell) -> Answer:
         overview = Overview(view, asked, self._command)
         offer = None if shell.hand is None else offers_of_all(asked)
-        return shell.page(overview.title(), overview.parts(view.tally(MOST_COUNTED), offer))
+        return shell.page(overview.title(), overview.parts(self._counted(view), offer))
+
+    def _counted(self, view: View) -> Mapping[SagaStatus, int]:
+        """Count the sagas by status; if there are many, as they were a moment ago."""
+        until, ended = self._ended
+        if clock.monotonic() >= until:
+            ended = view.tally(MOST_COUNTED)
+            if sum(ended.values()) >= _MANY:
+                self._ended = clock.monotonic() + _FRESH, ended
+        return ended
 
     def _saga(self, view: View, asked: Asked, shell: Shell) -> Answer:
         story = read_story(view, asked.saga_id)

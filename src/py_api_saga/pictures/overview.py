@@ -55,7 +55,8 @@ class Overview:
         """Give what is on the page.
 
         Args:
-            counts: How many sagas there are that have ended, by their status.
+            counts: How many sagas there are, by their status; of those that have not ended it does
+                not matter, as they are all known.
             offer: What may be decided about all that are listed.
         """
         return join(
@@ -175,6 +176,12 @@ class Overview:
     # --- how many --------------------------------------------------------------------------------
 
     def _counts(self, counts: Mapping[SagaStatus, int]) -> Markup:
+        found = self._found
+        counts = {
+            **counts,
+            SagaStatus.STUCK: len(found.stuck),
+            **{status: sum(one.status is status for one in found.unfinished) for status in OPEN},
+        }
         every = self._count(sum(counts.values()), None)
         each = [self._count(counts.get(status, 0), status) for status in _IN_ORDER]
         return tag("nav", every, *each, class_="counts", aria_label="by status")

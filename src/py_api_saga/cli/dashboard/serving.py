@@ -8,14 +8,14 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.dashboard.answering import Acts
 from py_api_saga.cli.dashboard.guarding import Lock
 from py_api_saga.cli.dashboard.server import HERE, Server
 from py_api_saga.cli.deciding import who_decides
-from py_api_saga.cli.opening import command, there, to_look_for, to_read, to_write
+from py_api_saga.cli.opening import command, to_look_for, to_read, to_write
 from py_api_saga.cli.printing import write
 from py_api_saga.exceptions import SagaError
 from py_api_saga.pictures.board import Board
@@ -32,8 +32,12 @@ def main(arguments: argparse.Namespace) -> int:
     _see_usage(arguments)
     with to_read(arguments) as view:  # which says why, if there is no journal
         begins = command(arguments, view.place)
-    journal = to_look_for(arguments)
-    board = Board(lambda: there(journal).reader(), command=begins, whole=arguments.values)
+    with closing(to_look_for(arguments)) as journal:
+        _serve(arguments, Board(journal.onlooker, command=begins, whole=arguments.values))
+    return 0
+
+
+def _serve(arguments: argparse.Namespace, board: Board) -> None:
     lock = Lock() if arguments.act else None
     acts = None
     if lock is not None:
@@ -44,7 +48,6 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.behind_a_proxy:
             _say(_NO_LOGIN)
         server.serve_forever(poll_interval=0.1)
-    return 0
 
 
 def _see_usage(arguments: argparse.Namespace) -> None:

@@ -453,7 +453,7 @@ class SagaAdmin(admin.ModelAdmin):  # type: ignore[misc]  # as above
     def _looking(self, request: Any, show: Callable[[View], Answer]) -> Answer | Any:
         """Show what a view of the journal has; in words if there is none."""
         try:
-            with _journal().reader() as view:
+            with _journal().onlooker() as view:
                 return show(view)
         except JournalError as error:
             return self._unreadable(request, error)

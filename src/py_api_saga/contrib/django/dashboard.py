@@ -67,4 +67,4 @@ def _view() -> View:
     journal = lasting_journal()
     if journal is None:
         raise JournalError("PY_API_SAGA names no journal: sagas in memory are not shown")
-    return journal.reader()
+    return journal.onlooker()

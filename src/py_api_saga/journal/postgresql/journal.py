@@ -29,7 +29,7 @@ from py_api_saga.journal.postgresql.queries import Naming, schema, statements
 from py_api_saga.journal.postgresql.reading import Reads, summaries
 from py_api_saga.journal.postgresql.server import Server
 from py_api_saga.journal.postgresql.trouble import cannot
-from py_api_saga.journal.postgresql.view import View
+from py_api_saga.journal.postgresql.view import Onlooker, View
 from py_api_saga.journal.postgresql.within import Transactional, UsersTransaction, ways
 from py_api_saga.journal.postgresql.writes import array, texts
 from py_api_saga.journal.protocol import Codec, Within
@@ -333,7 +333,17 @@ class DatabaseJournal(Reads):
         Raises:
             JournalError: There is no journal of this format.
         """
-        return View(self._connections, self._naming, self._durability, self.codec)
+        return View(self._connections.apart(), self._naming, self._durability, self.codec)
+
+    def onlooker(self) -> Onlooker:
+        """Give the same for a page that is asked for again and again: see `LastingJournal`.
+
+        It reads by the connection of the journal that reads, which is closed with the journal.
+
+        Raises:
+            JournalError: There is no journal of this format.
+        """
+        return Onlooker(self._connections, self._naming, self._durability, self.codec)
 
     def missing(self) -> str:
         """Say why there is no journal here, or not yet; empty if there is one. Makes none.
@@ -351,6 +361,7 @@ class DatabaseJournal(Reads):
         """Close its connections, also for the other journals on it; made again when needed."""
         if self._bench is not None:
             benches.close(self._bench)
+        self._connections.close()  # by which somebody may have looked on; the bench may have others
 
 
 class PostgreSQLJournal(DatabaseJournal):

@@ -71,7 +71,6 @@ class Reads:
         With `prefix`, those whose id begins with it; with `below`, those whose number is less.
         """
         given: dict[str, Any] = {
-            "statuses": None,
             "name": name,
             "before": None if before is None else milliseconds(before),
             "after": None if after is None else milliseconds(after),
@@ -80,10 +79,11 @@ class Reads:
             "below": _BEYOND if below is None else below,
             "limit": limit,
         }
-        found: list[Summary] = []
-        for query, numbers in _parts({NUMBER_OF[status] for status in statuses}, name, prefix):
-            given["statuses"] = array(numbers) if numbers else None
-            found += summaries(self._server.read(query, given))
+        asked = [
+            (query, {**given, "statuses": array(numbers) if numbers else None})
+            for query, numbers in _parts({NUMBER_OF[one] for one in statuses}, name, prefix)
+        ]
+        found = [seen for part in self._server.read_all(asked) for seen in summaries(part)]
         found.sort(key=lambda seen: -seen.number)
         return found[:limit]
 

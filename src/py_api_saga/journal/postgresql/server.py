@@ -154,9 +154,7 @@ class Server:
         Raises:
             JournalError: There is none, or it can't be read.
         """
-        if not self.read("is_made")[0][0]:
-            raise self.not_made()
-        self._see_format(self.read("version"))
+        self._see_format(self.read("version"))  # which says so if there is no such table
 
     # --- transactions ----------------------------------------------------------------------------
 

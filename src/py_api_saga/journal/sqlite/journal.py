@@ -174,6 +174,16 @@ class SQLiteJournal(Reads):
         """
         return SQLiteView(self.path, self.codec)
 
+    def onlooker(self) -> SQLiteView:
+        """Give the same: a file is opened at once, and may be another one the next time.
+
+        Raises:
+            JournalError: There is no such file, or it is not a journal of this format.
+        """
+        if why := self.missing():
+            raise JournalError(why)
+        return self.reader()
+
     # --- for a person ----------------------------------------------------------------------------
 
     def exists(self) -> bool:
