@@ -4,6 +4,7 @@ import asyncio
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import pytest
@@ -119,6 +120,26 @@ def test_time_stands_still_while_a_thread_of_the_loop_works() -> None:
 
     with Clock() as virtual:
         assert asyncio.run(main()) == "done"
+    assert virtual.passed == 0
+
+
+class Slow(ThreadPoolExecutor):
+    """Takes a while to end."""
+
+    def shutdown(self, *args: Any, **keywords: Any) -> None:
+        threading.Event().wait(0.1)
+        super().shutdown(*args, **keywords)
+
+
+def test_time_stands_still_while_a_loop_ends_its_threads() -> None:
+    """Else the time that `asyncio.run` gives them would have passed, of which it warns."""
+
+    async def main() -> int:
+        asyncio.get_running_loop().set_default_executor(Slow(1))
+        return await asyncio.to_thread(int, 7)
+
+    with Clock() as virtual:
+        assert asyncio.run(main()) == 7
     assert virtual.passed == 0
 
 

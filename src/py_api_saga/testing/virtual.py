@@ -229,7 +229,11 @@ def jumping(loop: asyncio.AbstractEventLoop, virtual: Clock) -> list[Place]:
             f"{type(loop).__qualname__}, whose timers cannot be made to jump"
         )
         raise SagaDefinitionError(message)
-    select, execute = selector.select, loop.run_in_executor
+    select, execute, shut_down = (
+        selector.select,
+        loop.run_in_executor,
+        loop.shutdown_default_executor,
+    )
     ahead = loop.time() - virtual.passed
     at_work = [0]
     files = selector.get_map()
@@ -254,8 +258,16 @@ def jumping(loop: asyncio.AbstractEventLoop, virtual: Clock) -> list[Place]:
         future.add_done_callback(ended)
         return future
 
+    async def shutdown_default_executor(*args: Any) -> None:
+        at_work[0] += 1  # the thread that ends the others; `asyncio.run` gives it 300 s
+        try:
+            await shut_down(*args)
+        finally:
+            at_work[0] -= 1
+
     return [
         (loop, "time", lambda: ahead + virtual.passed),
         (loop, "run_in_executor", run_in_executor),
+        (loop, "shutdown_default_executor", shutdown_default_executor),
         (selector, "select", jump),
     ]
