@@ -170,8 +170,10 @@ def mute(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """
     for name in ("py_api_saga", "asyncio"):
         caplog.set_level(logging.CRITICAL, name)
+    gc.freeze()  # what is older needs no look, and that is the modules of the whole suite
     yield
     gc.collect()
+    gc.unfreeze()
 
 
 @pytest.fixture
