@@ -103,7 +103,7 @@ def test_a_failed_run_is_no_garbage(world: World, before: int) -> None:
             saga.orchestrator_execute()
 
     run()
-    gc.collect()
+    gc.freeze()  # what is older needs no look: ten times faster
     gc.disable()
     try:
         with contextlib.suppress(SagaException):
@@ -111,6 +111,7 @@ def test_a_failed_run_is_no_garbage(world: World, before: int) -> None:
         assert gc.collect() == 0
     finally:
         gc.enable()
+        gc.unfreeze()
 
 
 # --- rare turns -------------------------------------------------------------------------------
