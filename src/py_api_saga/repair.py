@@ -30,7 +30,7 @@ from py_api_saga.journal.format.sealing import SealedError
 from py_api_saga.journal.format.values import Trees, Values
 from py_api_saga.journal.protocol import Journal
 from py_api_saga.status import MISSING, SagaStatus, Status
-from py_api_saga.wording import as_text
+from py_api_saga.wording import as_text, in_line
 
 ENDED = frozenset({SagaStatus.COMPLETED, SagaStatus.COMPENSATED})
 
@@ -243,7 +243,7 @@ def _see_said(text: object, expected: str) -> None:
 def _index(recorded: Recorded, operation: str) -> int:
     names: Sequence[str] = recorded.definition.names.all()
     if operation not in names:
-        message = f"there is no operation {operation!r}; there are {', '.join(names)}"
+        message = f"there is no operation {operation!r}; there are {', '.join(map(in_line, names))}"
         raise LookupError(message)
     return names.index(operation)
 

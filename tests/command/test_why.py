@@ -6,6 +6,8 @@ import importlib
 import json
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 import threading
 from contextlib import closing
@@ -157,6 +159,30 @@ def test_what_why_prints_can_be_typed(say: Say, journal: SQLiteJournal) -> None:
     say("recover", "--modules", "depot")
     type_in(say, "--force", "--compensated")
     assert status(journal, "--force") is SagaStatus.COMPENSATED
+
+
+def test_what_why_prints_can_be_typed_into_a_shell(say: Say, journal: SQLiteJournal) -> None:
+    """Whatever characters the name of an operation is made of: it is one line, and that name."""
+    names = ["it's", "a\nb", "\x1b[31m'\\", "$(id)", "\u202e\xa0e\xe9"]
+    saga = SagaAssembler.saga()
+    for name in names:
+        saga.operation((do, name), (undo, name), name=name)
+        depot.behaviour[f"undo {name}"] = fail(OSError())
+    depot.behaviour["last"] = fail(ValueError())
+    run(saga.operation((do, "last"), name="last"), journal, "x")
+    commands = [one["command"] for one in json.loads(say("why", "--json", "x")[1])["remedies"]]
+    typed = [command for command in commands if "--skipped" in command]
+    assert all(command.isprintable() for command in typed)
+
+    script = "\n".join(f"printf '%s\\0' {command.partition(' x ')[2]}" for command in typed)
+    if (bash := shutil.which("bash")) is None:
+        pytest.skip("there is no bash")
+    read = subprocess.run([bash, "-c", script], check=True, capture_output=True).stdout.decode()
+
+    assert read.split("\0")[:-1:4] == names
+    ended, said = say("resolve", "x", "none", "--skipped", "--note", "none")
+    assert ended == 1
+    assert "a\\nb" in said
 
 
 def type_in(say: Say, saga_id: str, word: str) -> tuple[int, str]:

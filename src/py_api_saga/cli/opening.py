@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from py_api_saga.journal.changes import PATIENCE
 from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.lasting import LastingJournal, View
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
+from py_api_saga.story.words import in_shell
 
 if TYPE_CHECKING:
     from py_api_saga.journal.postgresql.journal import DatabaseJournal
@@ -162,9 +162,9 @@ def command(arguments: argparse.Namespace, place: str) -> str:
     """Give how a command on this journal begins, to be shown and typed; see `typed`."""
     words = [arguments.prog]
     if arguments.journal and arguments.journal != arguments.known_journal:
-        words += ["--journal", shlex.quote(typed(arguments, place))]
+        words += ["--journal", in_shell(typed(arguments, place))]
     if arguments.codec:
-        words += ["--codec", shlex.quote(arguments.codec)]
+        words += ["--codec", in_shell(arguments.codec)]
     return " ".join(words)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -14,8 +13,7 @@ from py_api_saga.pictures.page import below, facts, footer
 from py_api_saga.standing import what_is_stuck
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.saga import Story
-from py_api_saga.story.words import duration, moment, plural
-from py_api_saga.wording import in_line
+from py_api_saga.story.words import duration, in_shell, moment, plural
 
 _MOST: Final = 20_000  # lines of all sagas: of those behind, only the headings are in the page
 _GROUPS: Final = (
@@ -92,7 +90,7 @@ def _saga(story: Story, command: str, *, whole: bool, is_short: bool) -> Markup:
     if (why := _reason(story)) is not None:
         summary.append(tag("span", why, class_="err"))
     if is_short:
-        typed = f"{command} show --html FILE -- {shlex.quote(in_line(seen.saga_id))}"
+        typed = f"{command} show --html FILE -- {in_shell(seen.saga_id)}"
         says = join(["Too much for one page. This draws it: ", tag("code", typed)])
         inside = tag("p", says, class_="soft")
     else:

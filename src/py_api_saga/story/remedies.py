@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -14,8 +13,7 @@ from py_api_saga.journal.format.values import Values
 from py_api_saga.repair import ENDED
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.saga import Story, ahead
-from py_api_saga.story.words import is_sealed, opened
-from py_api_saga.wording import in_line
+from py_api_saga.story.words import in_shell, is_sealed, opened
 
 DOCTOR = "doctor"
 _MOST = 20  # stuck operations for which commands are listed one by one
@@ -58,7 +56,7 @@ def typed(way: Way, saga_id: str, saga: str) -> str:
     if way.verb == DOCTOR:  # it is about the journal as a whole
         return " ".join([saga, way.verb, *way.options])
     names = [saga_id, way.operation] if way.operation else [saga_id]
-    words = [shlex.quote(in_line(name)) for name in names]
+    words = [in_shell(name) for name in names]
     if any(name.startswith("-") for name in names):
         return " ".join([saga, way.verb, *way.options, "--", *words])
     return " ".join([saga, way.verb, *words, *way.options])
@@ -70,7 +68,7 @@ def ways(story: Story) -> Iterator[Way]:
     if seen.status in ENDED or recorded is None or execution is None:
         return
     found, is_left = _modules(recorded, story.opens)
-    modules = [f"--modules {shlex.quote(in_line(name))}" for name in found]
+    modules = [f"--modules {in_shell(name)}" for name in found]
     unseen = "; give the codec, also to see which modules its sealed values name" * is_left
     if seen.status in OPEN:
         if story.driven is None:

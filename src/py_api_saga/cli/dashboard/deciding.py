@@ -19,6 +19,7 @@ from py_api_saga.pictures.decisions import MOST, NOTE, TITLES, Outcome, field_of
 from py_api_saga.status import MISSING, Status
 from py_api_saga.story.remedies import Way
 from py_api_saga.story.saga import read
+from py_api_saga.story.words import in_shell
 from py_api_saga.wording import as_text
 
 LONGEST = 20.0  # seconds after which the rest of many is left, as nobody would wait
@@ -146,9 +147,10 @@ def _result(journal: LastingJournal, seen: Summary, way: Way, text: str) -> Any:
         message = f"what it returned: {error}"
         raise repair.DecisionError(message) from error
     if _MARK in json.dumps(result, separators=(",", ":")):
+        names = f"{in_shell(seen.saga_id)} {in_shell(way.operation)}"
         message = (
             "what it returned: a value of a type of its own takes the command, which imports the "
-            f"modules: saga resolve {seen.saga_id} {way.operation} --succeeded JSON --modules …"
+            f"modules: saga resolve {names} --succeeded JSON --modules …"
         )
         raise repair.DecisionError(message)
     return result
