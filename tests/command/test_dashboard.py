@@ -361,6 +361,26 @@ def test_a_clock_that_was_set_back_makes_no_page_odd(journal: SQLiteJournal) -> 
         assert looker.get("saga?saga=bad").status == 200
 
 
+@pytest.mark.parametrize("at", [9 * 10**18, -9 * 10**18])
+def test_a_time_that_is_no_date_hides_nothing(
+    journal: SQLiteJournal, say: Say, at: int, tmp_path: Path
+) -> None:
+    """As of a damaged row: all else is shown, by the command too."""
+    run(order(), journal, "fine")
+    stuck(journal, "bad")
+    alter(journal, "UPDATE saga SET created = ?, changed = ? WHERE saga_id = 'fine'", at, at)
+    alter(journal, "UPDATE entry SET at = ? WHERE saga = 2 AND n = 2", at)
+
+    with serving(journal) as looker:
+        for address in ("", "saga?saga=fine", "saga?saga=bad", "api/list", "api/check", "metrics"):
+            page = looker.get(address)
+            assert page.status == 200, (address, page.html)
+        assert "b its compensation raised OSError('no bank')" in looker.get().says
+    for words in (["list"], ["show", "fine"], ["show", "bad"], ["why", "bad"], ["stats"]):
+        assert say(*words)[0] in {0, 4}, words
+    assert say("report", "--html", str(tmp_path / "report.html"))[0] in {0, 4}
+
+
 def test_who_keeps_all_others_out_is_said(journal: SQLiteJournal, monkeypatch: Any) -> None:
     """A process that hangs in the gate of a file."""
     monkeypatch.setattr(SQLiteView, "who_hangs", lambda _: Holder(4711, None, ""))

@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable
+from email.message import Message
 from typing import Any
 
 import depot
@@ -19,10 +20,12 @@ from world import PATIENCE
 
 from py_api_saga import JournalError, SagaAssembler, SagaStatus, SagaStuck, recover, repair
 from py_api_saga.cli.dashboard import deciding as deciding_module
-from py_api_saga.cli.dashboard.guarding import Lock
+from py_api_saga.cli.dashboard.answering import Request, answered
+from py_api_saga.cli.dashboard.guarding import LOOPBACK, Lock
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.view import SQLiteView
 from py_api_saga.pictures import decisions
+from py_api_saga.pictures.board import Board
 
 
 def opener(journal: SQLiteJournal) -> Callable[[], SQLiteJournal]:
@@ -143,6 +146,31 @@ def test_a_form_that_makes_no_sense_is_refused_in_words(
         assert says in page.says
         assert looker.post([("a", "b")] * 1000).status == 400
     assert notes(journal) == []
+
+
+def test_a_form_of_which_the_rest_never_comes_is_given_up(
+    journal: SQLiteJournal, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In words; it is nobody's mistake here, so the terminal says nothing, nor the address."""
+    headers = Message()
+    headers["Host"] = "localhost"
+    headers["Origin"] = "http://localhost"
+    headers["Content-Type"] = "application/x-www-form-urlencoded"
+    headers["Content-Length"] = "9999"
+    with board(journal) as looker:
+        acts = looker.acts
+        assert acts is not None
+        headers["Cookie"] = looker.cookie
+        request = Request("POST", f"{acts.lock.place}decide", headers, never)
+        answer = answered(request, Board(journal.reader), LOOPBACK, acts)
+    assert (answer.status, answer.body) == (408, "expected all of the form by now\n")
+    assert capsys.readouterr().err == ""
+
+
+def never(size: int) -> bytes:
+    """Read so many bytes that do not come in time."""
+    del size
+    raise TimeoutError
 
 
 # --- what is decided ------------------------------------------------------------------------------

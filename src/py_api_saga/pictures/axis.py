@@ -98,7 +98,8 @@ class Axis:
 
     def ticks(self) -> Iterator[tuple[float, float]]:
         """Yield places for marks, each with its seconds since the beginning."""
-        step = next((size for size in _STEPS if self._total / size <= _TICKS), _STEPS[-1])
+        many = self._total // (_STEPS[-1] * _TICKS) + 1  # more than 1 where a time is damaged
+        step = next((size for size in _STEPS if self._total / size <= _TICKS), _STEPS[-1] * many)
         last = -_APART
         for start, stop in self._pieces:
             n = round((start - self._begin) / step + 0.499999)

@@ -17,18 +17,27 @@ if TYPE_CHECKING:
 _UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 _MOMENT = 0.0005  # seconds: half of what is the least that is written
 _TYPES = {"decimal": "Decimal", "uuid": "UUID", "missing": "no value", "sealed": "(sealed)"}
+_FIRST, _LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 _NAMED = ("$enum", "$dataclass")  # these say which
 
 
 def moment(at: float) -> str:
     """Write a time, to the second, in UTC."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return f"{_date(at):%Y-%m-%d %H:%M:%SZ}"
 
 
 def exact(at: float) -> str:
     """Write a time, to the millisecond, in UTC, as ISO 8601."""
-    written = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    written = _date(at).isoformat(timespec="milliseconds")
     return written.removesuffix("+00:00") + "Z"
+
+
+def _date(at: float) -> datetime:
+    """Give a time as a date; of a damaged row it may be none, and is the first or the last."""
+    try:
+        return datetime.fromtimestamp(at, UTC)
+    except (ValueError, OverflowError, OSError):
+        return _LAST if at > 0 else _FIRST
 
 
 def age(at: float) -> str:

@@ -157,7 +157,10 @@ def _form(request: Request) -> str:
         raise RefusedError(411, "expected to be told the length of the form")
     if len(length) > len(str(_LARGEST)) or int(length) > _LARGEST:
         raise RefusedError(413, f"expected a form of {_LARGEST:,} bytes at most")
-    return request.body(int(length)).decode(errors="replace")
+    try:
+        return request.body(int(length)).decode(errors="replace")
+    except TimeoutError as error:
+        raise RefusedError(408, "expected all of the form by now") from error
 
 
 def _decided(page: str, body: str, acts: Acts) -> Answer:
