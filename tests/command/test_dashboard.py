@@ -139,7 +139,6 @@ def test_the_list_is_filtered_and_turned_by_its_address(
 ) -> None:
     """Newest first; filters stay as the pages are turned, and in each other's links."""
     monkeypatch.setattr(overview, "PAGE", 2)
-    monkeypatch.setattr(board_module, "PAGE", 2)
     for number in range(5):
         run(order(), journal, f"x-{number}")
     run(order(), journal, "y")
@@ -207,7 +206,9 @@ def test_the_same_is_there_as_data(journal: SQLiteJournal, say: Say) -> None:
         ):
             page = looker.get(address)
             assert page.headers["Content-Type"] == "application/json; charset=utf-8"
-            assert json.loads(page.html) == json.loads(say(*words, "--json")[1]), address
+            shown = json.loads(page.html)
+            assert shown.pop("below", None) is None
+            assert shown == json.loads(say(*words, "--json")[1]), address
 
 
 # --- who may look ---------------------------------------------------------------------------------
@@ -672,6 +673,25 @@ def test_an_error_is_looked_for_among_what_is_stuck(
 
     with serving(journal) as looker:
         assert len(json.loads(looker.get(f"api/list?{query}").html)["sagas"]) == shown
+
+
+def test_an_error_that_only_older_ones_have_is_found_by_going_on(
+    journal: SQLiteJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page looks into so many; it says that there are others, and leads to them."""
+    monkeypatch.setattr(overview, "_SEARCHED", 2)
+    stuck(journal, "old")
+    for number in range(2):
+        depot.behaviour.update({"c": fail(ValueError()), "undo b": fail(TimeoutError())})
+        run(order(), journal, f"new-{number}")
+
+    with serving(journal) as looker:
+        page = looker.get("?status=stuck&error=OSError")
+        assert "There is no such saga among the 2 that were looked into." in page.says
+        older = page.links()["older"].removeprefix("./")
+        assert [one[0].text for one in looker.get(older).all("td", class_="of-id")] == ["old"]
+        data = json.loads(looker.get("api/list?error=OSError").html)
+        assert (data["sagas"], data["more"], data["below"]) == ([], True, 2)
 
 
 # --- the command ----------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from py_api_saga.pictures.addresses import HOME, AddressError, Asked, read
 from py_api_saga.pictures.decisions import Hand, asked_many, asked_one, offers, offers_of_all
 from py_api_saga.pictures.document import document, policy, style
 from py_api_saga.pictures.markup import tag
-from py_api_saga.pictures.overview import MOST_COUNTED, PAGE, Overview, listed_as_asked
+from py_api_saga.pictures.overview import MOST_COUNTED, Overview, listed_as_asked
 from py_api_saga.pictures.page import parts
 from py_api_saga.repair import DecisionError
 from py_api_saga.status import SagaStatus
@@ -153,8 +153,8 @@ class Board:
     def _api_list(self, view: View, asked: Asked, _: Shell) -> Answer:
         found = listed_as_asked(view, asked)
         holder = holder_as_json(view.who_hangs())
-        more = len(found) > PAGE
-        return _as_json({"sagas": listed(view, found[:PAGE]), "more": more, **holder})
+        more = {"more": found.below is not None, "below": found.below}
+        return _as_json({"sagas": listed(view, found.sagas), **more, **holder})
 
     def _api_show(self, view: View, asked: Asked, _: Shell) -> Answer:
         story = read_story(view, asked.saga_id)

@@ -205,9 +205,9 @@ class Overview:
     def _list(self, offer: Markup | None) -> Markup:
         listed, asked = self._listed, self._asked
         reasons = reasons_of(
-            self._journal, [one for one in listed[:PAGE] if one.status is SagaStatus.STUCK]
+            self._journal, [one for one in listed.sagas if one.status is SagaStatus.STUCK]
         )
-        rows = [self._row(seen, reasons.get(seen.number)) for seen in listed[:PAGE]]
+        rows = [self._row(seen, reasons.get(seen.number)) for seen in listed.sagas]
         heads = ("saga", "name", "status", "since", "begun", "why")
         table = tag(
             "table",
@@ -217,13 +217,16 @@ class Overview:
         ways = []
         if asked.below is not None:
             ways.append(tag("a", "newest", href=asked.address(below=None)))
-        if len(listed) > PAGE:
-            ways.append(tag("a", "older", href=asked.address(below=listed[PAGE - 1].number)))
+        if listed.below is not None:
+            ways.append(tag("a", "older", href=asked.address(below=listed.below)))
+        none = "There is no such saga."
+        if listed.below is not None:
+            none = f"There is no such saga among the {_SEARCHED:,} that were looked into."
         return tag(
             "section",
             self._filters(),
             offer,
-            table if rows else tag("p", "There is no such saga.", class_="soft"),
+            table if rows else tag("p", none, class_="soft"),
             tag("nav", *ways, class_="ways", aria_label="pages") if ways else None,
             class_="list",
         )
@@ -286,12 +289,25 @@ def _amounts(found: Attention) -> Iterator[str]:
         yield f"{len(found.unsure):,} of which nobody can tell whether a process drives them"
 
 
-def listed_as_asked(journal: View, asked: Asked) -> Sequence[Summary]:
-    """Give a page of sagas, newest first, and one more if there are more."""
+class Listed(NamedTuple):
+    """A page of sagas.
+
+    Attributes:
+        sagas: Newest first.
+        below: The number from where older ones are listed, or None if there are no more. Those of
+            an error are looked for among so many; so it may be that no older one is of it.
+    """
+
+    sagas: Sequence[Summary]
+    below: int | None
+
+
+def listed_as_asked(journal: View, asked: Asked) -> Listed:
+    """Give a page of sagas."""
     statuses = {asked.status} if asked.status else set[SagaStatus]()
     if asked.error:  # of what is stuck
         if statuses - {SagaStatus.STUCK}:
-            return []
+            return Listed([], None)
         statuses = {SagaStatus.STUCK}
     found = journal.select(
         statuses,
@@ -300,7 +316,11 @@ def listed_as_asked(journal: View, asked: Asked) -> Sequence[Summary]:
         below=asked.below,
         limit=_SEARCHED if asked.error else PAGE + 1,
     )
-    return list(of_error(journal, found, asked.error)) if asked.error else found
+    those = list(of_error(journal, found, asked.error)) if asked.error else found
+    if len(those) > PAGE:
+        return Listed(those[:PAGE], those[PAGE - 1].number)
+    is_all = not asked.error or len(found) < _SEARCHED
+    return Listed(those, None if is_all else found[-1].number)
 
 
 def _field(name: str, words: str, value: str) -> Markup:
