@@ -79,6 +79,26 @@ def test_each_write_is_a_place_and_so_is_a_commit() -> None:
     ]
 
 
+def test_what_a_process_has_left_in_a_block_is_not_of_the_next() -> None:
+    """It has died in there: a block in which another one only reads has nothing to commit."""
+
+    def died() -> None:
+        raise Died
+
+    def die_in_a_block(here: Asked) -> None:
+        with transaction.atomic(using=FILE):
+            take()
+            here.check_alive = died  # type: ignore[method-assign]
+
+    with replaced(writes_of_django()), rolled_back(FILE):
+        with in_operation(None) as here, pytest.raises(Died):
+            die_in_a_block(here)
+        with in_operation(None) as here, transaction.atomic(using=FILE):
+            assert free() == 10
+
+    assert here.places == []
+
+
 def test_a_statement_by_itself_that_fails_has_done_nothing() -> None:
     """And the transaction of the test is as good as before, as it would be without one."""
     with wrong("refuses", "INSERT"):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import sqlalchemy as sa
 from asked import Asked, Died, in_operation
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.pool import StaticPool
@@ -99,6 +99,32 @@ def test_a_transaction_stands_when_the_process_dies_after_its_commit(
         take(make)
 
     assert free(make) == {"mug": 9, "plate": 1}
+
+
+def test_what_one_call_has_left_is_not_of_the_next(make: sessionmaker[Session]) -> None:
+    """A write that was rolled back: whoever only reads afterwards has nothing to commit."""
+    with writes_of_sqlalchemy():
+        with in_operation("refuses", "INSERT"), pytest.raises(OperationalError):
+            take(make)
+        with in_operation("crash-after", "COMMIT") as here, make.begin() as session:
+            session.scalars(sa.select(Stock)).all()
+
+    assert here.places == []
+
+
+def test_whoever_dies_after_a_write_that_fails_does_not_die_of_another(
+    make: sessionmaker[Session],
+) -> None:
+    """The write has its own error, and the next call is of a process that lives."""
+    with writes_of_sqlalchemy():
+        with (
+            in_operation("crash-after", "INSERT"),
+            pytest.raises(IntegrityError),
+            make.begin() as session,
+        ):
+            session.execute(sa.insert(Stock).values(article="mug", free=1))
+        with in_operation(None):
+            assert free(make) == {"mug": 10}
 
 
 def test_a_part_of_a_transaction_is_no_commit(make: sessionmaker[Session]) -> None:

@@ -134,6 +134,9 @@ class _Blocks:
             if not opened:
                 return self._leave(block, kind, raised, trace)
             before = opened.pop()
+            has_written = not opened and connection in self._has_written
+            if not opened:
+                self._has_written.discard(connection)
             try:
                 check_alive()
             except BaseException as dead:  # which somebody has caught in the block
@@ -141,11 +144,8 @@ class _Blocks:
                 raise
             is_kept = kind is None and not connection.needs_rollback
             value = self._leave(block, kind, raised, trace)
-            if not opened:
-                has_written = connection in self._has_written
-                self._has_written.discard(connection)
-                if is_kept:
-                    self._committed(connection, before, has_written=has_written)
+            if is_kept and not opened:
+                self._committed(connection, before, has_written=has_written)
             return value
 
         return leave

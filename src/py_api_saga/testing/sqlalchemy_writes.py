@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from py_api_saga.evidence import leaves_doubt
-from py_api_saga.testing.places import asked, check_alive
+from py_api_saga.testing.places import Asked, asked, check_alive
 from py_api_saga.testing.statements import UNREACHABLE, write_in
 from py_api_saga.testing.virtual import Place, replaced
 
@@ -46,6 +46,7 @@ class _Writes:
 
     def __init__(self) -> None:
         self._error: Exception | None = None  # what a commit may end with, of what was written to
+        self._writer: Asked | None = None  # the call in which that was, which may be rolled back
         self._dies = False
 
     def before(self, connection: Any, _: Any, sql: str, *__: Any) -> None:
@@ -54,7 +55,7 @@ class _Writes:
         here = None if name is None else asked()
         if here is None or name is None:
             return
-        self._error = _error(connection, sql)
+        self._error, self._writer = _error(connection, sql), here
         fault = here.at(name, ("refuses", "crash-after"))
         if fault == "refuses":
             raise here.refusal(name.rpartition(" ")[2], self._error)
@@ -64,9 +65,9 @@ class _Writes:
         """Give what executes a statement. Within it SQLAlchemy would give the connection up."""
 
         def execute(*args: Any, **options: Any) -> Any:
+            self._dies = False
             value = executes(*args, **options)
-            dies, self._dies = self._dies, False
-            if dies and (here := asked()) is not None:
+            if self._dies and (here := asked()) is not None:
                 here.die()
             return value
 
@@ -79,7 +80,7 @@ class _Writes:
             check_alive()
             here, is_whole = asked(), transaction.parent is None
             value = commits(transaction, *args, **options)
-            if is_whole and self._error is not None and here is not None:
+            if is_whole and self._error is not None and here is not None and here is self._writer:
                 error, self._error = self._error, None
                 kinds = ("lost", "crash-after") if leaves_doubt(error) else ("crash-after",)
                 fault = here.at("COMMIT", kinds)
