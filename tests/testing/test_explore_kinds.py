@@ -391,7 +391,7 @@ def test_each_kind_finds_at_each_place_what_only_it_finds(kind: str, place: Any)
     where, found = [*plan.items()][-1]
     met = {(point.partition("#")[0], kind_of(of)): (point, of) for point, of in plan.items()}
     point, of = met[case.where, kind]
-    assert sentence(of, point) in finding.when
+    assert sentence(of, place, point) in finding.when
     if (point, of) == (where, found):
         assert finding.hint == hint(of, place, point)
 

@@ -37,7 +37,10 @@ def never() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"state": None}, "explore: expected state= or check=, which say what is right, got 'neit"),
+        (
+            {"state": None},
+            "explore: expected state= or check=, which say what is right, got neithe",
+        ),
         ({"run": SagaAssembler.saga()}, "explore: run: expected a function, got SagaAssembler"),
         ({"world": Shop()}, "explore: world: expected a function, got Shop"),
         ({"state": "ledgers"}, "explore: state: expected a function or None, got 'ledgers'"),
@@ -48,7 +51,7 @@ def never() -> None:
         ({"limit": -1}, "explore: limit: expected a whole number, not negative, got -1"),
         ({"seconds": "5"}, "explore: seconds: expected seconds"),
         ({"how": "parallel"}, 'explore: how: expected "orchestrator", "choreography", or both'),
-        ({"how": ()}, "explore: how: expected"),
+        ({"how": ()}, 'choreography", or both, got none of them'),
         ({"how": 5}, "explore: how: expected"),
         ({"ghosts": 1}, "explore: ghosts: expected True or False, got 1"),
         ({"on_crash": "forward"}, 'explore: on_crash: expected "resume", "compensate" or None'),
@@ -56,6 +59,10 @@ def never() -> None:
         (
             {"replay": "charge"},
             'explore: replay: expected points and faults, as "charge:lost", g',
+        ),
+        (
+            {"replay": ", "},
+            "explore: replay: expected points and faults, as \"charge:lost\", got ', '",
         ),
         ({"replay": "charge:gone"}, "explore: replay: expected a kind of fault (refuses, lost,"),
         ({"replay": "charge:lost, charge:twice"}, "explore: replay: 'charge' is named twice"),
@@ -179,6 +186,25 @@ def test_a_saga_that_is_stuck_calmly_is_refused() -> None:
         return order(shop, charge=declined, release=declined)
 
     assert "the saga is stuck (Declined('no'))" in refused(run=run)
+
+
+def test_a_saga_that_does_not_end_calmly_is_refused() -> None:
+    """By the point that it came to at last, and not by all of a thousand."""
+
+    def down() -> None:
+        raise ConnectionError
+
+    def calling(_: Shop) -> SagaAssembler:
+        return SagaAssembler.saga(retry_attempts=10_000).operation(down, name="call")
+
+    def looping(shop: Shop) -> None:
+        while True:
+            order(shop).orchestrator_execute()
+
+    ends = "explore: run: it fails although nothing goes wrong: it does not end: it came to 1,000 p"
+    for run, last in ((calling, "call#1000"), (looping, "reserve#334")):
+        assert (said := refused(run=run)).startswith(ends)
+        assert said.endswith(f"points, at last {last}")
 
 
 def test_a_run_that_raises_is_refused() -> None:

@@ -112,3 +112,56 @@ def test_what_a_run_does_after_its_saga_is_not_done_by_recovery() -> None:
         "what a run does besides its saga is not done by whoever goes on with that: make it an "
         "operation, or give the saga an id and call again"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "end"), [(None, "end of the saga"), ("order", "end of order")], ids=str
+)
+def test_a_crash_behind_a_saga_is_told_of_its_end(name: str | None, end: str) -> None:
+    """Nothing is to be written down there: the next line of the view is not come to."""
+
+    def view(shop: Shop) -> None:
+        SagaAssembler.saga(name=name).operation(lambda: None, name="go").orchestrator_execute()
+        shop.bank.charge("view", 1200)
+
+    finding = first_finding(view, without=("go:crash-before", "go:crash-after"), blind=False)
+
+    assert finding.replay == f"{end}:crash-after"
+    assert finding.when == [f"the process dies just after the {end}, before the next line"]
+    assert f"! {finding.when[0]}" in finding.story
+
+
+def held(shop: Shop, _: object) -> None:
+    """Fail by more than a line."""
+    if shop.stock.free != 10:
+        raise AssertionError(f"free is {shop.stock.free}\nwhich is too few")
+
+
+def test_the_first_line_of_a_report_sums_it_up() -> None:
+    """It is all that pytest's summary shows of a test that fails."""
+    with pytest.raises(BrokenSagaError) as raised:
+        explore(reserving, world=Shop, check=held)
+
+    lines = ["1 finding: completed, but free is 8", "", "1. completed, but free is 8"]
+    assert str(raised.value).splitlines()[:3] == lines
+
+
+def test_what_pytest_has_failed_is_a_finding() -> None:
+    """Its failures are not AssertionErrors, and end a test where they are raised."""
+
+    def check(shop: Shop, _: object) -> None:
+        if shop.bank.charges:
+            pytest.fail("it was charged")
+
+    finding = first_finding(lambda shop: charging(shop, after="reserve"), check=check)
+
+    assert finding.message == "completed, but it was charged"
+
+
+def test_the_middle_of_a_long_story_is_left_out() -> None:
+    """A run without an end has a thousand lines, of which few say more than one."""
+    story = [f"  line {number}" for number in range(100)]
+    text = str(Finding("wrong", "", ["nothing goes wrong"], story, "", ""))
+
+    assert "     line 29\n     … 40 more lines\n     line 70\n" in text
+    assert "line 30" not in text

@@ -29,7 +29,9 @@ def check_functions(run: Any, world: Any, state: Any, check: Any) -> None:
         if function is not None and not callable(function):
             raise refused(f"explore: {name}", "a function or None", function)
     if state is None and check is None:
-        raise refused("explore", "state= or check=, which say what is right", "neither")
+        raise SagaDefinitionError(
+            "explore: expected state= or check=, which say what is right, got neither"
+        )
 
 
 def check_numbers(faults: object, limit: object, budget: object) -> None:
@@ -71,7 +73,7 @@ def hows_of(how: Any) -> tuple[How, ...]:
         if one not in HOWS:
             raise refused("explore: how", expected, one)
     if not hows:
-        raise refused("explore: how", expected, "none")
+        raise SagaDefinitionError(f"explore: how: expected {expected}, got none of them")
     return tuple(dict.fromkeys(hows))
 
 
@@ -123,12 +125,13 @@ def plan_of(replay: str) -> dict[str, str]:
                 raise SagaDefinitionError(f"explore: replay: {point!r} is named twice")
             plan[point] = kind
             part = ""
-    if part:
+    if part or (replay.strip() and not plan):
         point, _, kind = part.rpartition(":")
         if point:
             check_kind(kind.strip(), "replay")
+        wrong = part or replay
         raise SagaDefinitionError(
-            f'explore: replay: expected points and faults, as "charge:lost", got {part!r}'
+            f'explore: replay: expected points and faults, as "charge:lost", got {wrong!r}'
         )
     return plan
 

@@ -98,9 +98,11 @@ def _same(one: Any, other: Any) -> bool:
 
 def _ran(wishes: Wishes) -> Try:
     try:
-        trial = go(wishes, {}, None).trial
+        trial, endless, _ = go(wishes, {}, None)
     except Exception as error:
         raise _fails(as_text(error)) from error
+    if endless is not None:
+        raise _fails(endless)
     if not trial.sagas:
         raise SagaDefinitionError(
             "explore: run: expected a function that returns a saga or runs one in this thread, but "

@@ -19,10 +19,12 @@ class At(NamedTuple):
     Attributes:
         need: What the operation, or its run, must have.
         hint: What the fault calls for, with the name of the place as {site}.
+        says: What happens there, where that is not what the fault says.
     """
 
     need: Need
     hint: str
+    says: str = ""
 
 
 class Fault(NamedTuple):
@@ -146,6 +148,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
                 "",
                 "what a run does besides its saga is not done by whoever goes on with that: make "
                 "it an operation, or give the saga an id and call again",
+                "the process dies just after the {site}, before the next line",
             ),
         },
     ),
@@ -208,11 +211,12 @@ def cost(kind: str, place: Place) -> int:
     return 0 if place in FAULTS[kind_of(kind)].free else 1
 
 
-def sentence(kind: str, label: str) -> str:
+def sentence(kind: str, place: Place, label: str) -> str:
     """Say what happens at a point."""
     if is_order(kind):
         label = kind.removeprefix(FIRST)
-    return FAULTS[kind_of(kind)].says.format(site=label)
+    fault = FAULTS[kind_of(kind)]
+    return (fault.at[place].says or fault.says).format(site=label)
 
 
 def hint(kind: str, place: Place, label: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -257,12 +258,18 @@ def _looked(trial: Try, states: States | None) -> Went:
             wanted = _wanted(trial, states)
             if wanted and not bool((got := wishes.state(trial.world)) == wanted[0]):
                 return Went(trial, f"{said}, but {difference(wanted[0], got)}")
-    except AssertionError as error:
+    except _failures() as error:
         text = str(error).partition("\n")[0]
         return Went(trial, f"{said}, but {text or 'the check fails'}")
     except Exception as error:  # noqa: BLE001 - of the test's
         return Went(trial, f"{said}, but the check raises {as_text(error, _short)}")
     return _failed_by_order(trial)
+
+
+def _failures() -> tuple[type[BaseException], ...]:
+    """Give what fails a test: `pytest.fail` and `pytest.raises` raise an exception of their own."""
+    fail: Any = getattr(sys.modules.get("pytest"), "fail", None)
+    return (AssertionError,) if fail is None else (AssertionError, fail.Exception)
 
 
 def _failed_by_order(trial: Try) -> Went:

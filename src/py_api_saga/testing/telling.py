@@ -14,6 +14,7 @@ from py_api_saga.testing.trying import Try
 from py_api_saga.testing.wishes import Site
 
 MOST_SHOWN = 5  # findings
+MOST_LINES = 30  # of a story, at its beginning and at its end
 
 
 class Explored(NamedTuple):
@@ -71,7 +72,7 @@ class Finding(NamedTuple):
 
     def __str__(self) -> str:
         lines = [self.message, "", f"   when {', and '.join(self.when)}", ""]
-        lines += [f"   {line}" for line in self.story]
+        lines += [f"   {line}" for line in _in_short(self.story)]
         lines += ["", f"   {self.hint}"] if self.hint else [""]
         if self.replay:
             lines.append(f'   replay="{self.replay}"')
@@ -79,7 +80,7 @@ class Finding(NamedTuple):
 
 
 class BrokenSagaError(AssertionError):
-    """What `explore` has found; its text is the report.
+    """What `explore` has found; its text is the report, and the first line of that sums it up.
 
     Attributes:
         findings: Each of them, the smallest schedule of each cause.
@@ -93,7 +94,9 @@ class BrokenSagaError(AssertionError):
         parts = [f"{number}. {finding}" for number, finding in enumerate(shown, 1)]
         if len(findings) > MOST_SHOWN:
             parts.append(f"and {plural(len(findings) - MOST_SHOWN, 'more finding')}")
-        super().__init__("\n\n".join(["", *parts, str(explored)]))
+        worst = findings[0].message.partition("\n")[0]
+        headline = f"{plural(len(findings), 'finding')}: {worst}"  # all that a summary shows
+        super().__init__("\n\n".join([headline, *parts, str(explored)]))
 
     def __reduce__(self) -> tuple[Any, ...]:  # to another process, as test runners with several do
         return BrokenSagaError, (self.findings, self.explored)
@@ -103,7 +106,7 @@ def found(went: Went) -> Finding:
     """Tell of a schedule after which something is wrong."""
     trial = went.trial
     plan = [(label, trial.plan[label], site) for label, site in trial.hits.items()]
-    when = [sentence(kind, label) for label, kind, _ in plan] or ["nothing goes wrong"]
+    when = [sentence(kind, site.place, label) for label, kind, site in plan]
     operation, advice = went.operation, ""
     if plan:
         label, kind, site = plan[-1]
@@ -111,7 +114,9 @@ def found(went: Went) -> Finding:
         advice = _unlike_others(trial, label, kind, site) or hint(kind, site.place, label)
     replay = ", ".join(f"{label}:{kind}" for label, kind in trial.plan.items())
     message = went.message or "nothing is wrong"
-    return Finding(message, operation, when, told(trial.story), advice, replay)
+    return Finding(
+        message, operation, when or ["nothing goes wrong"], told(trial.story), advice, replay
+    )
 
 
 def _unlike_others(trial: Try, label: str, kind: str, site: Site) -> str:
@@ -139,6 +144,14 @@ def _unlike_others(trial: Try, label: str, kind: str, site: Site) -> str:
     return ""
 
 
+def _in_short(story: Sequence[str]) -> list[str]:
+    """Leave out the middle of what is too long to be read, as that of a run without an end is."""
+    if len(story) <= 2 * MOST_LINES:
+        return [*story]
+    left_out = f"  … {plural(len(story) - 2 * MOST_LINES, 'more line')}"
+    return [*story[:MOST_LINES], left_out, *story[-MOST_LINES:]]
+
+
 def told(story: Sequence[tuple[str, Any]]) -> list[str]:
     """Tell what happened in a run, line by line."""
     return [_line(*event) for event in story]
@@ -146,8 +159,7 @@ def told(story: Sequence[tuple[str, Any]]) -> list[str]:
 
 def _line(name: str, event: Any) -> str:
     if name == "!":
-        kind, label = event
-        return f"! {sentence(kind, label)}"
+        return f"! {sentence(*event)}"
     if event is None:
         return f"  {name}"
     return f"  {name:<24} {_outcome(event)}"

@@ -162,7 +162,7 @@ class Try:
         if not self.plan or (fault := self.plan.get(label)) is None or fault not in site.kinds:
             return None
         self.hits[label] = site
-        self.story.append(("!", (fault, label)))
+        self.story.append(("!", (fault, site.place, label)))
         return fault
 
     def die(self) -> NoReturn:

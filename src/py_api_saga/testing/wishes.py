@@ -156,7 +156,7 @@ class Wishes:
 
     def end(self, saga: str | None) -> Site:
         """Give the site just behind a saga."""
-        name = f"end of {saga}" if saga else "end"
+        name = f"end of {saga or 'the saga'}"
         site = self._sites.get(name)
         if site is None:
             site = self._sites[name] = Site(name, "", "end", self.kinds(name, "end"))
