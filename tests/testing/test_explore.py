@@ -6,15 +6,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import Token
 from typing import Any
 
 import pytest
 from till import Shop, action_key, key, order
 
 from py_api_saga import SagaAssembler, SagaException, chance, clock
+from py_api_saga.current import current
 from py_api_saga.executors import driving
 from py_api_saga.log import logger
-from py_api_saga.testing import Explored, explore
+from py_api_saga.testing import Explored, explore, operation, trying
+from py_api_saga.testing.places import Asked, within
 from py_api_saga.testing.telling import BrokenSagaError, Finding
 
 
@@ -191,6 +194,27 @@ def test_an_interrupt_leaves_nothing_behind(where: str) -> None:
     assert standing() == before
     assert left or where == "world"
     assert isinstance(explore(order, world=Shop, state=Shop.ledgers), Explored)
+
+
+def test_an_interrupt_between_two_lines_leaves_no_call_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Just as a call begins, say: else what a world writes later on would be taken for its."""
+
+    class Interrupted:
+        def set(self, here: Asked | None) -> Token[Asked | None]:
+            token = within.set(here)
+            current.set(None)
+            if here is not None:
+                raise KeyboardInterrupt
+            return token
+
+    monkeypatch.setattr(trying, "within", Interrupted())
+    with operation():
+        before = current.get()
+        with pytest.raises(KeyboardInterrupt):
+            explore(order, world=Shop, state=Shop.ledgers)
+        assert (within.get(), current.get()) == (None, before)
 
 
 def names_and_things() -> dict[str, object]:

@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 from py_api_saga import chance
+from py_api_saga.current import current
 from py_api_saga.executors.driving import stand_in
 from py_api_saga.log import logger
 from py_api_saga.status import SagaStatus
@@ -15,6 +16,7 @@ from py_api_saga.testing.asked import How
 from py_api_saga.testing.awaiting import close, looking, making
 from py_api_saga.testing.boundaries import in_place, services_of
 from py_api_saga.testing.calm import calm, check_names
+from py_api_saga.testing.places import within
 from py_api_saga.testing.searching import Search
 from py_api_saga.testing.telling import BrokenSagaError, Explored
 from py_api_saga.testing.trying import Try
@@ -106,6 +108,8 @@ def explore(
     search = Search(faults, limit, seconds, [*left_out, *([] if ghosts else ["ghost"])])
     clock = Clock()
     with ExitStack() as stack:
+        stack.callback(current.set, current.get())  # whatever an interrupt has left
+        stack.callback(within.set, None)
         stack.enter_context(in_place(parts))
         begin = stack.enter_context(_quiet(clock))
         loop = clock.new_loop()
