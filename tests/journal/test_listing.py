@@ -15,6 +15,7 @@ from py_api_saga import journal as journals
 from py_api_saga.durable.recovery import recover
 from py_api_saga.journal.changes import Append, Create, Row
 from py_api_saga.journal.format.sagas import awaited_in
+from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.journal.sqlite.connecting import ADDED
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
 from py_api_saga.journal.sqlite.reading import Reader
@@ -213,6 +214,14 @@ def test_a_reader_sees_what_was_written(journal: SQLiteJournal) -> None:
     with journal.reader() as view:
         assert [one.saga_id for one in view.select()] == ["w1", "w0"]
         assert view.place == journal.place
+
+
+def test_whoever_looks_on_has_a_reader_where_nothing_is_kept(journal: SQLiteJournal) -> None:
+    """So a journal of the user's own need not say more."""
+    waits(journal, 1)
+
+    with LastingJournal.onlooker(journal) as view:
+        assert [one.saga_id for one in view.select()] == ["w0"]
 
 
 def test_what_is_not_a_journal_is_not_offered_as_one() -> None:
