@@ -501,7 +501,7 @@ def test_an_intent_is_synced_before_its_call(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )
     if "PTRACE" in ran.stderr or "ptrace" in ran.stderr:
         pytest.skip("processes may not be traced here")

@@ -62,7 +62,7 @@ def noted() -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=180,
         env={**unmeasured(), "PYTHONPATH": search_path(ROOT / "src")},
     )
     found: dict[str, Any] = json.loads(ran.stdout)

@@ -66,7 +66,7 @@ class Reader:
             [sys.executable, *words],
             capture_output=True,
             encoding="utf-8",
-            timeout=60,
+            timeout=180,
             check=False,
             cwd=folder,
             env={

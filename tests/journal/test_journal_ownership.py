@@ -448,7 +448,7 @@ if os.getpid() != parent:
 say(*sorted(seen.saga_id for seen in journal.select()))
 """
     with worker(tmp_path / "journal", script, measured=True) as process:
-        said = process.communicate(timeout=60)[0].splitlines()
+        said = process.communicate(timeout=180)[0].splitlines()
 
     assert said == ["a", "JournalError  is not ours any more", "a b c"]
 
@@ -508,7 +508,7 @@ remove = lambda: (os.remove(sys.argv[1]), begin("b"))
 strike(reading, "_summary", lambda: attempt(remove), lambda: say(journal.find("a").saga_id))
 """
     with worker(tmp_path / "journal", script, measured=True) as process:
-        said = process.communicate(timeout=60)[0].splitlines()
+        said = process.communicate(timeout=180)[0].splitlines()
 
     refused = "JournalError set a flag there, or raise SystemExit"
     assert said[:5] == [refused, refused, refused, "None", "None"]

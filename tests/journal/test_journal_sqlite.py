@@ -1208,7 +1208,7 @@ print(hung, wrong[:2], len(told - done), journal.check(), journal.gate_holder(),
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=180,
         env=unmeasured(),
     )
     assert output.stdout.strip() == "0 [] 0 [] None True", output

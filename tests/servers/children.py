@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO, Any
 
-PATIENCE = 60.0  # seconds after which a server is taken for one that hangs
+PATIENCE = 180.0  # seconds after which a server is taken for one that hangs
 SUPERVISOR = Path(__file__).parent / "supervisor.py"
 MEMORY = "/dev/shm"  # noqa: S108 - only folders of our own are made there
 ROOM = 1 << 30  # bytes that a server may need; a container may have 64 MB there

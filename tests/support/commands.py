@@ -188,7 +188,7 @@ class Process:
 
     def end(self) -> tuple[int, str]:
         """Wait for the end; give the status, and all that was written."""
-        self.said += self.process.communicate(timeout=60)[0]
+        self.said += self.process.communicate(timeout=180)[0]
         return self.process.returncode, self.said
 
 

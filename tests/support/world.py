@@ -23,7 +23,7 @@ from py_api_saga import Event, SagaAssembler, SagaException
 
 # Seconds after which a test gives up. None of them waits that long when all is well, and none gives
 # up too soon on a machine that has ten times as much to do as it can.
-PATIENCE = 60.0
+PATIENCE = 180.0
 HOUR = 3600.0  # seconds
 Execute = Callable[..., Any]
 
