@@ -24,6 +24,7 @@ from world import PATIENCE, Clock, World
 
 import py_api_saga
 from py_api_saga import clock as clock_of_ours
+from py_api_saga.current import current
 from py_api_saga.journal.sqlite import owners
 from py_api_saga.journal.sqlite.descriptors import give_back
 
@@ -121,6 +122,16 @@ def _executor(method: str) -> Execute:
 
     execute.__name__ = method
     return execute
+
+
+@pytest.fixture(autouse=True)
+def no_operation_left() -> Iterator[None]:
+    """Let a test fail that leaves an operation behind, and not another one of its process."""
+    before = current.get()
+    yield
+    left = current.get()
+    current.set(before)
+    assert left is before, "after the test, code is taken for that of an operation"
 
 
 @pytest.fixture(params=[*CHAINS, *GRAPHS])

@@ -1,5 +1,6 @@
 """The one loop: what it asks for, turn by turn; who does that is told nothing else."""
 
+from contextvars import copy_context
 from typing import Any
 
 import depot
@@ -28,7 +29,7 @@ def asked(run: Run, limit: int = 1) -> list[Any]:
         else:
             found.append([f"{kind_of(intent)} {run.name_of(index_of(intent))}" for intent in turn])
             for intent in turn:
-                run.tell(attempt(run, intent))
+                run.tell(copy_context().run(attempt, run, intent))
     return found
 
 
