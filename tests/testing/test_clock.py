@@ -61,7 +61,7 @@ def test_a_retry_waits_virtually(execute: Any, world: World) -> None:
     with Clock() as virtual, pytest.raises(SagaException):
         execute(saga)
 
-    assert 2 * HOUR <= virtual.passed < 2 * HOUR + 2
+    assert virtual.passed == pytest.approx(2 * HOUR + 1, abs=1.001)  # which a loop counts in floats
 
 
 def test_a_deadline_passes_virtually(execute: Any, world: World) -> None:
@@ -71,7 +71,7 @@ def test_a_deadline_passes_virtually(execute: Any, world: World) -> None:
     with Clock() as virtual, pytest.raises(SagaException) as raised:
         execute(saga, deadline=HOUR / 2)
 
-    assert virtual.passed == HOUR / 2
+    assert virtual.passed == pytest.approx(HOUR / 2)
     assert isinstance(raised.value.__cause__, (ConnectionError, TimeoutError))
 
 
@@ -89,7 +89,7 @@ def test_timeouts_of_coroutines_are_virtual(how: str) -> None:
         asyncio.run(getattr(saga, how)())
 
     assert isinstance(raised.value.__cause__, TimeoutError)
-    assert virtual.passed == HOUR / 2
+    assert virtual.passed == pytest.approx(HOUR / 2)
 
 
 def test_the_loop_that_runs_jumps_as_well() -> None:
