@@ -47,6 +47,15 @@ def test_sleeping_takes_no_time() -> None:
         assert (time.monotonic() - began[0], clock.monotonic() - began[1]) == (2 * HOUR, 2 * HOUR)
 
 
+def test_what_was_slept_is_what_has_passed_to_the_bit() -> None:
+    """Else a fake that waits for an hour would find that it has not, on some machines' clocks."""
+    with Clock():
+        began = time.time(), time.monotonic()
+        time.sleep(HOUR)
+
+        assert (time.time() - began[0], time.monotonic() - began[1]) == (HOUR, HOUR)
+
+
 def test_it_begins_at_the_real_time() -> None:
     """What a fake compares with a date of today goes on to be true."""
     before = time.time()

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import partial
+from math import ceil
 from types import MemberDescriptorType
 from typing import Any, Self, TypeAlias
 
@@ -102,7 +103,8 @@ class Clock:
     a thread of its own all the same, and is not cut off by a time that passes only virtually.
 
     Args:
-        start: What time it is at the beginning, seconds since 1970; by default what it really is.
+        start: What time it is at the beginning, seconds since 1970; by default what it really is,
+            to the next whole second.
 
     Attributes:
         passed: Seconds that have passed in the block.
@@ -113,8 +115,9 @@ class Clock:
     """
 
     def __init__(self, start: float | None = None) -> None:
-        self._start = clock.time() if start is None else _moment(start)
-        self._began = clock.monotonic()
+        # Of whole seconds, so that what is slept and then subtracted is not 7199.999999999993.
+        self._start = ceil(clock.time()) if start is None else _moment(start)
+        self._began = ceil(clock.monotonic())
         self._lock = threading.Lock()
         self._left: AbstractContextManager[Any] | None = None
         self.passed = 0.0
@@ -234,7 +237,7 @@ def jumping(loop: asyncio.AbstractEventLoop, virtual: Clock) -> list[Place]:
         loop.run_in_executor,
         loop.shutdown_default_executor,
     )
-    ahead = loop.time() - virtual.passed
+    ahead = ceil(loop.time() - virtual.passed)  # as in `Clock`
     at_work = [0]
     files = selector.get_map()
     own = len(files)  # by which the loop is woken up
