@@ -60,6 +60,11 @@ def write_entry(entry: Entry, values: Values, facts: str = "") -> str:
     return f"{head},{dumps(tree)}{end}"
 
 
+# No call begins before its saga. By less than this, in milliseconds, one seems to where the clock
+# is another machine's, and known to within a round trip; by more, where a clock was set back.
+_ESTIMATED = 1000
+
+
 def span_text(created: float, began: float, length: float) -> str:
     """Write down when a call began and how many seconds it took, for `facts.span_of`.
 
@@ -68,7 +73,10 @@ def span_text(created: float, began: float, length: float) -> str:
         began: When the call began, by the same clock; rounded as journals do with a time.
         length: Seconds.
     """
-    return f"[{milliseconds(began) - round(created * 1000)},{round(length * 1000)}]"
+    after = milliseconds(began) - round(created * 1000)
+    if -_ESTIMATED < after < 0:
+        after = 0
+    return f"[{after},{round(length * 1000)}]"
 
 
 def read_entry(tree: Any, values: Values, operations: int) -> Entry:
