@@ -393,7 +393,12 @@ def test_the_fixture_of_pytest_django(tmp_path: Path) -> None:
     ran = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "django", "--ds", "suite_settings"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(SUPPORT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SUPPORT),
+            "PYTEST_ADDOPTS": "",  # such as --cov, which no plugin here would know
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         capture_output=True,
         text=True,
         timeout=PATIENCE,
