@@ -20,6 +20,7 @@ from coverage import Coverage
 from recorded import KINDS, opening
 from servers import shared
 from servers.children import Missing
+from ways import LATER, PLAIN, Way
 from world import PATIENCE, Clock, World
 
 import py_api_saga
@@ -132,6 +133,19 @@ def no_operation_left() -> Iterator[None]:
     left = current.get()
     current.set(before)
     assert left is before, "after the test, code is taken for that of an operation"
+
+
+@pytest.fixture(
+    params=[
+        *((method, False) for method in (*PLAIN, *LATER)),
+        *((method, True) for method in LATER),
+    ],
+    ids=lambda way: f"{way[0]}{' of coroutines' * way[1]}",
+)
+def way(request: pytest.FixtureRequest) -> Way:
+    """Run a saga in each of four ways, and those under asyncio with functions of either kind."""
+    method, coroutines = request.param
+    return Way(method, coroutines=coroutines)
 
 
 @pytest.fixture(params=[*CHAINS, *GRAPHS])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import subprocess
 import sys
 import textwrap
@@ -24,6 +23,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from opentelemetry.trace import NoOpTracerProvider
 from paths import ROOT
 from spans import Shop, Spans, telling
+from ways import LATER, PLAIN, Way
 from world import HOUR, PATIENCE, Clock, Watch, World, failure_of, steps, until, until_gone
 
 from py_api_saga import (
@@ -39,52 +39,7 @@ from py_api_saga import (
 from py_api_saga.contrib.opentelemetry import instrument, uninstrument
 from py_api_saga.executors import driving
 
-WAYS = ("orchestrator_execute", "choreography_execute")
-AWAITED = ("aorchestrator_execute", "achoreography_execute")
 AT_ONCE = Retry(ConnectionRefusedError, attempts=2, wait_initial=0, wait_jitter=0)
-
-
-class Way:
-    """A way to run a saga, and functions of the kind that it is to call."""
-
-    def __init__(self, method: str, *, coroutines: bool) -> None:
-        self.method, self.coroutines = method, coroutines
-
-    def __call__(self, saga: SagaAssembler, **options: Any) -> Any:
-        """Run a saga."""
-        if self.method in WAYS:
-            return getattr(saga, self.method)(**options)
-
-        async def main() -> Any:
-            return await getattr(saga, self.method)(**options)
-
-        return asyncio.run(main())
-
-    def of(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Give a function, or a coroutine function that does the same."""
-        if not self.coroutines:
-            return function
-
-        @functools.wraps(function)
-        async def later(*args: Any) -> Any:
-            await asyncio.sleep(0)
-            return function(*args)
-
-        del later.__wrapped__
-        return later
-
-
-@pytest.fixture(
-    params=[
-        *((method, False) for method in (*WAYS, *AWAITED)),
-        *((method, True) for method in AWAITED),
-    ],
-    ids=lambda way: f"{way[0]}{' of coroutines' * way[1]}",
-)
-def way(request: pytest.FixtureRequest) -> Way:
-    """Run a saga in each of four ways, and those under asyncio with functions of either kind."""
-    method, coroutines = request.param
-    return Way(method, coroutines=coroutines)
 
 
 @pytest.fixture
@@ -159,7 +114,7 @@ def test_each_request_is_part_of_the_attempt_that_sent_it(
     A saga that was undone as it should be has not failed, as far as a trace goes.
     """
     with spans.tracer.start_as_current_span("GET /checkout"), pytest.raises(SagaException):
-        way(checkout(way, shop, timeout=timeout))
+        way.execute(checkout(way, shop, timeout=timeout))
 
     assert spans.tree() == ALL_OF_IT
     sent = {span.context.span_id for span in spans.named("POST") if span.context is not None}
@@ -171,7 +126,7 @@ def test_a_span_says_which_call_it_is_and_nothing_that_is_the_users(
 ) -> None:
     """All attributes there are; and no text of an error, where arguments often are."""
     with pytest.raises(SagaException):
-        way(checkout(way, shop), saga_id="order-1")
+        way.execute(checkout(way, shop), saga_id="order-1")
 
     assert spans.one("saga checkout").attributes == {
         "saga.id": "order-1",
@@ -206,7 +161,7 @@ def test_a_span_says_which_call_it_is_and_nothing_that_is_the_users(
 def test_what_was_raised_is_said_in_full_if_asked_for(way: Way, shop: Shop) -> None:
     """With its text and its traceback, as other libraries do it."""
     with telling(record_exceptions=True) as spans, pytest.raises(SagaException):
-        way(checkout(way, shop))
+        way.execute(checkout(way, shop))
 
     (event,) = spans.one("book").events
     assert (event.attributes or {})["exception.message"] == "no van for KASIMIR"
@@ -214,7 +169,7 @@ def test_what_was_raised_is_said_in_full_if_asked_for(way: Way, shop: Shop) -> N
 
 def test_a_saga_without_a_name_is_called_a_saga(way: Way, spans: Spans, world: World) -> None:
     """And has no name for an attribute either."""
-    way(SagaAssembler.saga().operation(way.of(lambda: world.do("a")), name="a"))
+    way.execute(SagaAssembler.saga().operation(way.of(lambda: world.do("a")), name="a"))
 
     assert spans.tree() == ["saga (completed)", "  a (succeeded)"]
     assert "saga.name" not in (spans.one("a").attributes or {})
@@ -232,7 +187,7 @@ def test_a_stuck_saga_has_failed(way: Way, spans: Spans, world: World) -> None:
         .operation((way.of(fail), "b"), name="b", after="a")
     )
     with pytest.raises(SagaStuck):
-        way(saga)
+        way.execute(saga)
 
     assert spans.tree() == [
         "saga checkout (stuck) SagaStuck ERROR",
@@ -262,7 +217,7 @@ def test_a_question_has_a_span_of_its_own(
         (way.of(lost), "a"), (way.of(world.undo), "a"), name="a", on_doubt=way.of(ask)
     )
     with pytest.raises(SagaException):
-        way(saga)
+        way.execute(saga)
 
     undone = [] if answer is NOT_HAPPENED else ["  undo a (succeeded)"]
     assert spans.tree() == [
@@ -279,7 +234,7 @@ def test_a_saga_in_an_operation_is_part_of_it(way: Way, spans: Spans, world: Wor
     def inner() -> None:
         steps(world, "b", name="inner").choreography_execute()
 
-    way(SagaAssembler.saga(name="outer").operation(way.of(inner), name="a"))
+    way.execute(SagaAssembler.saga(name="outer").operation(way.of(inner), name="a"))
 
     assert spans.tree() == [
         "saga outer (completed)",
@@ -294,7 +249,7 @@ def test_what_a_request_carries_along_its_calls_carry(way: Way, spans: Spans) ->
     carried: list[object] = []
     token = context.attach(baggage.set_baggage("tenant", "acme"))
     try:
-        way(
+        way.execute(
             SagaAssembler.saga().operation(
                 way.of(lambda: carried.append(baggage.get_baggage("tenant"))), name="a"
             )
@@ -314,7 +269,7 @@ def test_a_saga_is_kept_if_what_it_is_part_of_is(way: Way, shop: Shop, sampled: 
     root = ALWAYS_ON if sampled else ALWAYS_OFF
     with telling(ParentBased(root)) as spans:  # noqa: SIM117
         with spans.tracer.start_as_current_span("GET /checkout"), pytest.raises(SagaException):
-            way(checkout(way, shop))
+            way.execute(checkout(way, shop))
 
     assert spans.tree() == (ALL_OF_IT if sampled else [])
     assert {int(str(trace)[-2:], 16) & 1 for trace in shop.traces.values()} == {sampled}
@@ -323,7 +278,7 @@ def test_a_saga_is_kept_if_what_it_is_part_of_is(way: Way, shop: Shop, sampled: 
 # --- calls that are given up ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", [*WAYS, *AWAITED])
+@pytest.mark.parametrize("method", [*PLAIN, *LATER])
 def test_a_call_whose_time_is_up_ends_then_and_may_land_late(
     method: str, spans: Spans, world: World, clock: Clock
 ) -> None:
@@ -338,7 +293,7 @@ def test_a_call_whose_time_is_up_ends_then_and_may_land_late(
     saga.observers = [watch]
     passes = threading.Thread(target=pass_once_begun, args=(world, clock))
     passes.start()
-    raised = failure_of(way, saga)
+    raised = failure_of(way.execute, saga)
     passes.join()
 
     assert raised.outcome is not None
@@ -411,7 +366,7 @@ def test_runs_and_calls_are_counted(way: Way, shop: Shop, spans: Spans) -> None:
     """By names and outcomes, never by ids."""
     for _ in range(2):
         with pytest.raises(SagaException):
-            way(checkout(way, shop))
+            way.execute(checkout(way, shop))
 
     named: dict[str, Any] = {"saga.name": "checkout"}
     assert spans.points("saga.duration") == [({**named, "saga.outcome": "compensated"}, 2)]
@@ -458,7 +413,7 @@ def test_a_saga_runs_as_without_it_whatever_is_wrong_there(
     provider.add_span_processor(processor())
     instrument(tracer_provider=provider)
     try:
-        way(SagaAssembler.saga().operation((way.of(world.do), "a"), name="a"))
+        way.execute(SagaAssembler.saga().operation((way.of(world.do), "a"), name="a"))
     finally:
         uninstrument()
 
@@ -526,7 +481,7 @@ def test_a_run_is_freed_as_it_ends(way: Way, spans: Spans) -> None:
 
     def run() -> list[weakref.ref[Any]]:
         large = Large()
-        way(SagaAssembler.saga().operation((way.of(lambda _: None), large), name="a"))
+        way.execute(SagaAssembler.saga().operation((way.of(lambda _: None), large), name="a"))
         return [weakref.ref(large)]
 
     until_gone(run)

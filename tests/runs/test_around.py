@@ -12,13 +12,14 @@ import gc
 import logging
 import threading
 import weakref
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, NoReturn
 
 import pytest
+from ways import LATER, PLAIN, Way
 from world import PATIENCE, Watch, World, failure_of, in_time, statuses, until_gone
 
 from py_api_saga import (
@@ -39,62 +40,6 @@ from py_api_saga.executors.passage import is_strike
 from py_api_saga.testing import operation
 
 AT_ONCE = Retry(Exception, attempts=3, wait_initial=0, wait_max=0, wait_jitter=0)
-PLAIN = ("orchestrator_execute", "choreography_execute")
-LATER = ("aorchestrator_execute", "achoreography_execute")
-
-
-class Way:
-    """A way to run a saga, and functions of the kind that it is to call."""
-
-    def __init__(self, method: str, *, coroutines: bool) -> None:
-        self.method = method
-        self.coroutines = coroutines
-
-    def execute(self, saga: SagaAssembler, **options: Any) -> Any:
-        """Run a saga, under an event loop of its own where the method needs one."""
-        if self.method in PLAIN:
-            return getattr(saga, self.method)(**options)
-
-        async def main() -> Any:
-            return await getattr(saga, self.method)(**options)
-
-        return asyncio.run(main())
-
-    def of(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Give a function, or a coroutine function that does the same."""
-        if not self.coroutines:
-            return function
-
-        @functools.wraps(function)
-        async def later(*args: Any) -> Any:
-            await asyncio.sleep(0)
-            return function(*args)
-
-        del later.__wrapped__
-        return later
-
-    def steps(self, world: World, *names: str, **options: Any) -> SagaAssembler:
-        """Make a saga of operations that take effect one after the other."""
-        saga = SagaAssembler.saga(**options)
-        for index, name in enumerate(names):
-            after = names[index - 1 : index] if index else ()
-            saga.operation(
-                (self.of(world.do), name), (self.of(world.undo), name), name=name, after=after
-            )
-        return saga
-
-
-@pytest.fixture(
-    params=[
-        *((method, False) for method in (*PLAIN, *LATER)),
-        *((method, True) for method in LATER),
-    ],
-    ids=lambda way: f"{way[0]}{' of coroutines' * way[1]}",
-)
-def way(request: pytest.FixtureRequest) -> Way:
-    """Run a saga in each of four ways, and those under asyncio with functions of either kind."""
-    method, coroutines = request.param
-    return Way(method, coroutines=coroutines)
 
 
 @pytest.fixture(params=LATER)
