@@ -352,7 +352,7 @@ COMMANDS = (
                 help="where it listens (default: %(default)s); 0: any that is free",
             ),
             _flag("--act", "let whoever opens the address that is printed decide on the pages"),
-            _flag("--values", "show arguments and results; they may be secrets"),
+            _VALUES,
             _flag(
                 "--behind-a-proxy",
                 "a proxy of this machine passes requests on, and lets in whoever may look: there "

@@ -97,9 +97,8 @@ class DurableRun(Run):
         # By attempt: when it began, seconds since 1970, and how many it took.
         self._spans: dict[Attempt, tuple[float, float]] = {}
         self._held: dict[Attempt, tuple[float, float]] | None = None  # those that begin anew
-        self._is_named = (
-            recorder.claim is None
-        )  # the definition names this process, or an entry has
+        # The definition names this process, or an entry has.
+        self._is_named = recorder.claim is None
         self.lost: SagaError | None = None
         self.unready: BaseException | None = None
         self.times: Sequence[float] = ()

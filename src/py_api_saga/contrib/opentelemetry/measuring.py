@@ -120,7 +120,7 @@ class Place:
 
     def _read(self) -> tuple[str, Figures]:
         try:
-            with self._journal.reader() as view:
+            with self._journal.onlooker() as view:
                 return view.place, {one.name: one.values for one in gauges(attention(view))}
         except SagaError as error:
             complain("the journal can't be read for its metrics", error=error)
