@@ -286,7 +286,7 @@ def _amounts(found: Attention) -> Iterator[str]:
     if found.tried:
         yield f"{len(found.tried):,} tried in vain"
     if found.unsure:
-        yield f"{len(found.unsure):,} of which nobody can tell whether a process drives them"
+        yield f"{len(found.unsure):,} that a process may drive or not: nobody can tell"
 
 
 class Listed(NamedTuple):

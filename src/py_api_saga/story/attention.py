@@ -30,7 +30,7 @@ class Attention(NamedTuple):
         overdue: Open ones that nobody drives, and that have waited for longer than the grace; or
             whose times are ahead, as a clock was set back since.
         tried: Open ones that recovery has tried three times or more.
-        unsure: Those of which nobody can tell whether a process drives them, if that is unknown.
+        unsure: Those that a process may drive or not, where nobody can tell.
         unfinished: All that are open, newest first.
         driven: By number, whether a living process drives it; None if that is unknown.
         waits: By number, for what an overdue one waits that says so: a module, say.

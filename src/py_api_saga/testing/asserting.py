@@ -39,7 +39,7 @@ def assert_completed(subject: Any, /, *saga_id: str) -> None:
 
     Raises:
         AssertionError: It has not, or there is no such saga; it says why, as `saga why` does.
-        TypeError: The subject is neither, or there is no id.
+        TypeError: The subject is something else, or a journal was given without an id.
     """
     end, more = _end_of("assert_completed", subject, saga_id)
     if more:
@@ -71,7 +71,7 @@ def assert_compensated(subject: Any, /, *names: str) -> None:
     Raises:
         AssertionError: It stands otherwise, others were undone, or there is no such saga; it says
             why, as `saga why` does.
-        TypeError: The subject is neither, or there is no id.
+        TypeError: The subject is something else, or a journal was given without an id.
     """
     end, operations = _end_of("assert_compensated", subject, names)
     undone = frozenset({Status.COMPENSATED})
@@ -97,7 +97,7 @@ def assert_stuck(subject: Any, /, *names: str) -> None:
     Raises:
         AssertionError: It stands otherwise, others are stuck, or there is no such saga; it says
             why, as `saga why` does.
-        TypeError: The subject is neither, or there is no id.
+        TypeError: The subject is something else, or a journal was given without an id.
     """
     end, operations = _end_of("assert_stuck", subject, names)
     _see(end, SagaStatus.STUCK, "stuck", operations, UNSETTLED)
