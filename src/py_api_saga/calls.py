@@ -248,19 +248,28 @@ def _read_odd_call(function: Any, args: tuple[Any, ...], role: str, position: in
         raise error
     if _is(function, inspect.isgeneratorfunction) or _is(function, inspect.isasyncgenfunction):
         raise refused(where, "a function that returns", "a generator function")
-    try:
-        signature = inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):  # many builtins have none
-        pass
-    else:
-        try:
-            signature.bind(*args, **keywords)
-        except TypeError as error:
-            message = f"{where} cannot be called with these arguments: {error}"
-            raise SagaDefinitionError(message) from None
+    if fault := misfit(function, args, keywords):
+        raise SagaDefinitionError(f"{where} cannot be called with these arguments: {fault}")
     if type(function) is FunctionType:  # of a partial
         function.saga_results = SagaResults(function)  # type: ignore[attr-defined]
     return function, args, keywords, needs_of(args, keywords.values()), is_async(function)
+
+
+def misfit(function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> str:
+    """Say why a callable can't be called with these arguments; empty if it can, or can't tell."""
+    import inspect  # noqa: PLC0415 - as above
+
+    # Many builtins have no signature. Of one that has, `ast` parses the text, which in some
+    # releases of 3.11 and 3.12 fails where two threads do so at once (python/cpython#106905).
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError, SystemError):
+        return ""
+    try:
+        signature.bind(*args, **keywords)
+    except TypeError as error:
+        return str(error)
+    return ""
 
 
 def is_async(function: Any) -> bool:

@@ -27,6 +27,17 @@ def double(number: int, times: int = 2) -> int:
     return number * times
 
 
+class Unparsed:
+    """Callable, but what reads its signature fails, as `ast` did where two threads used it."""
+
+    @property
+    def __signature__(self) -> None:
+        raise SystemError("AST constructor recursion depth mismatch")
+
+    def __call__(self) -> int:
+        return 7
+
+
 class Shop:
     """A thing with methods of each kind."""
 
@@ -178,6 +189,7 @@ def test_action_and_compensation_are_keywords_too(
         pytest.param((cached, 6), 7, id="lru_cache function"),
         pytest.param(Shop.founded, "Shop", id="classmethod"),
         pytest.param(operator.methodcaller("sell"), None, id="methodcaller"),
+        pytest.param(Unparsed(), 7, id="signature that Python fails to read"),
     ],
 )
 def test_any_callable_is_accepted(execute: Execute, action: Any, expected: object) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from py_api_saga.calls import Call
+from py_api_saga.calls import Call, misfit
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import to_read
@@ -92,21 +91,8 @@ def _misfits(recorded: Recorded, execution: Execution) -> Iterator[str]:
             judges = operation.policy.doubtful.predicates
             calls += [("doubtful function", (one, (Exception(),), {}, (), False)) for one in judges]
         for role, call in calls:
-            if call is not None and (fault := _misfit(call)):
+            if call is not None and (fault := misfit(*call[:3])):
                 yield f"operation {names[i]!r}: the {role} cannot be called any more: {fault}"
-
-
-def _misfit(call: Call) -> str:
-    function, args, keywords, *_ = call
-    try:
-        signature = inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):  # many builtins have none
-        return ""
-    try:
-        signature.bind(*args, **keywords)
-    except TypeError as error:
-        return str(error)
-    return ""
 
 
 def _write(go_on: int, stranded: Sequence[dict[str, Any]]) -> None:
