@@ -15,10 +15,11 @@ from py_api_saga.exceptions import (
     SagaError,
     SagaException,
     SagaInProgress,
+    SagaPending,
     SagaStuck,
 )
 from py_api_saga.observer import Observer
-from py_api_saga.operation import NOT_HAPPENED, UNKNOWN, happened
+from py_api_saga.operation import NOT_HAPPENED, UNKNOWN, Later, happened, later
 from py_api_saga.placeholder import given, result_of
 from py_api_saga.retry import Retry
 from py_api_saga.status import SagaStatus, Status
@@ -33,6 +34,7 @@ __all__ = [
     "BoundSaga",
     "Event",
     "JournalError",
+    "Later",
     "Observer",
     "Recovered",
     "Results",
@@ -44,6 +46,7 @@ __all__ = [
     "SagaError",
     "SagaException",
     "SagaInProgress",
+    "SagaPending",
     "SagaStanding",
     "SagaStatus",
     "SagaStuck",
@@ -52,6 +55,7 @@ __all__ = [
     "current_operation",
     "given",
     "happened",
+    "later",
     "leaves_doubt",
     "recover",
     "result_of",

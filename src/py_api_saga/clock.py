@@ -17,7 +17,9 @@ import time as _time
 from time import monotonic, sleep, time
 from types import BuiltinFunctionType
 
-__all__ = ["boottime", "is_stopped", "monotonic", "sleep", "time"]
+__all__ = ["NEVER", "boottime", "is_stopped", "monotonic", "sleep", "time"]
+
+NEVER = 253_402_300_799.0  # seconds since 1970, the end of the year 9999: what is due then never is
 
 # Linux stops the other one while it sleeps, macOS this one: there the other goes on.
 _BOOTTIME: int | None = getattr(_time, "CLOCK_BOOTTIME", getattr(_time, "CLOCK_MONOTONIC", None))

@@ -9,6 +9,9 @@ An entry is a plain tuple (a named one costs more than the rest of a turn):
     SUCCEEDED      it returned value
     UNSTORED       it returned value[0], which the journal can't keep; value[1] says why
     FAILED         it raised value, and is not called again
+    LATER          it has only begun something, whose answer comes later; value is an `Awaited`
+    ANSWERED       from elsewhere: the call took effect, with the result value
+    DENIED         from elsewhere: it did not, for the reason value
     RETRY          it ended with a `Setback`, and is called again
     IN_DOUBT       nobody knows what came of the action; value is a `Setback`
     HAPPENED       asked: the action took effect, with the result value
@@ -37,8 +40,8 @@ from py_api_saga.status import Status
 
 Kind: TypeAlias = Literal["action", "compensation", "ask", ""]  # of a call; "" of none
 Word: TypeAlias = (
-    'Literal["started", "succeeded", "unstored", "failed", "retry", "in doubt", "happened", '
-    '"not happened", "unknown", "abort", "recovered", "resolved", "again"]'
+    'Literal["started", "succeeded", "unstored", "failed", "later", "answered", "denied", "retry", '
+    '"in doubt", "happened", "not happened", "unknown", "abort", "recovered", "resolved", "again"]'
 )
 Entry: TypeAlias = tuple[Word, int, Kind, int, int, Any]
 Attempt: TypeAlias = tuple[int, Kind, int, int]  # operation, kind, attempt, generation
@@ -51,6 +54,9 @@ STARTED: Final = "started"
 SUCCEEDED: Final = "succeeded"
 UNSTORED: Final = "unstored"
 FAILED: Final = "failed"
+LATER: Final = "later"
+ANSWERED: Final = "answered"
+DENIED: Final = "denied"
 RETRY: Final = "retry"
 IN_DOUBT: Final = "in doubt"
 HAPPENED: Final = "happened"
@@ -63,8 +69,8 @@ AGAIN: Final = "again"
 
 KINDS: Final[tuple[Kind, ...]] = (ACTION, COMPENSATION, ASK)
 WORDS: Final[tuple[Word, ...]] = (
-    STARTED, SUCCEEDED, UNSTORED, FAILED, RETRY, IN_DOUBT, HAPPENED, NOT_HAPPENED, UNKNOWN, ABORT,
-    RECOVERED, RESOLVED, AGAIN,
+    STARTED, SUCCEEDED, UNSTORED, FAILED, LATER, ANSWERED, DENIED, RETRY, IN_DOUBT, HAPPENED,
+    NOT_HAPPENED, UNKNOWN, ABORT, RECOVERED, RESOLVED, AGAIN,
 )  # fmt: skip
 
 # Told of a call to a run with a journal, never to the machine; so it is none of its words.
@@ -97,6 +103,23 @@ class Setback:
         self.alive, self.interrupted = alive, interrupted
 
 
+class Awaited:
+    """What a call waits for that has only begun something: the value of LATER.
+
+    Attributes:
+        due: When the answer is too late, seconds since 1970 by the clock of the journal; None for
+            never.
+        is_timer: It then succeeds by itself.
+        result: With this, if it does.
+    """
+
+    __slots__ = ("due", "is_timer", "result")
+
+    def __init__(self, due: float | None, *, is_timer: bool = False, result: object = None) -> None:
+        """Wait until then."""
+        self.due, self.is_timer, self.result = due, is_timer, result
+
+
 # --- what came of a call: of its intent ----------------------------------------------------------
 
 
@@ -121,6 +144,22 @@ def failed(intent: Entry, error: BaseException) -> Entry:
     """Say that a call raised an error and is not made again."""
     _, i, kind, attempt, generation, _ = intent
     return (FAILED, i, kind, attempt, generation, error)
+
+
+def later(intent: Entry, awaited: Awaited) -> Entry:
+    """Say that a call has only begun something, and what it waits for."""
+    _, i, kind, attempt, generation, _ = intent
+    return (LATER, i, kind, attempt, generation, awaited)
+
+
+def answered(call: Attempt, result: object) -> Entry:
+    """Say from elsewhere that a call took effect, with a result."""
+    return (ANSWERED, *call, result)
+
+
+def denied(call: Attempt, error: BaseException) -> Entry:
+    """Say from elsewhere that a call took no effect, and why."""
+    return (DENIED, *call, error)
 
 
 def retry(intent: Entry, error: BaseException, wait: float, *, interrupted: bool = False) -> Entry:

@@ -6,6 +6,7 @@
     │   └── SagaDefinitionError   … it was never run, since it can't be run as it is written
     ├── LeavingError              what an operation has ended with: see `around=`
     ├── SagaInProgress            somebody else drives it
+    ├── SagaPending               it waits for answers
     ├── SagaConflict              its id belongs to another saga
     └── JournalError              its journal can't be read or written
 
@@ -257,6 +258,16 @@ class SagaDefinitionError(SagaException):
     """The saga can't be run as it is written. Nothing was changed, nothing has run."""
 
 
+class LaterError(SagaDefinitionError):
+    """A call has begun something and returned what nobody can wait for: a wrong `later(...)`.
+
+    Unlike whatever else is defined wrongly, it is found when the call has been made: an action is
+    in doubt, a compensation is stuck, and neither is tried again.
+    """
+
+    saga_outcome = "in doubt"  # also to a saga whose action has run this one
+
+
 class SagaInProgress(SagaError):
     """Somebody else drives the saga: another process or thread, or one that has taken it over.
 
@@ -264,6 +275,29 @@ class SagaInProgress(SagaError):
     """
 
     _may_stand = True
+
+
+class SagaPending(SagaError):
+    """Nothing is wrong, and nothing is decided: the saga waits in its journal for answers.
+
+    Nobody drives it, and no thread waits. Whoever answers (`answer`), or recovers it once it is
+    due, goes on with it; run it once more with the same `saga_id` to have its results.
+
+    Attributes:
+        saga_id: Its id.
+        awaited: The idempotency keys of the calls that are to be answered, in operation order.
+        due: When the first of them is too late, or the deadline of the saga, whichever is sooner,
+            seconds since 1970; None for never.
+    """
+
+    _may_stand = True
+
+    def __init__(self, saga_id: str, awaited: Sequence[str], due: float | None) -> None:
+        super().__init__(saga_id, tuple(awaited), due)
+        self.saga_id, self.awaited, self.due = saga_id, tuple(awaited), due
+
+    def __str__(self) -> str:
+        return f"saga {self.saga_id!r} waits for {', '.join(self.awaited)}"
 
 
 class SagaConflict(SagaError):

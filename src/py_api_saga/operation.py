@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Awaitable, Callable
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from py_api_saga.calls import Call
+from py_api_saga.clock import NEVER
 from py_api_saga.entries import ACTION, COMPENSATION
 from py_api_saga.evidence import DOUBTFUL, DoubtfulErrors
+from py_api_saga.exceptions import LaterError, SagaDefinitionError, seconds
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain
 from py_api_saga.retry import Retry
+from py_api_saga.status import MISSING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # --- asking what came of a call in doubt -----------------------------------------------------
 
@@ -44,6 +50,74 @@ NOT_HAPPENED = _Answer("NOT_HAPPENED")
 UNKNOWN = _Answer("UNKNOWN")
 Answer: TypeAlias = Happened | _Answer
 OnDoubt: TypeAlias = Literal["proceed", "park"] | Callable[..., Answer | Awaitable[Answer]]
+
+
+# --- an answer that comes later ------------------------------------------------------------------
+
+
+class Later(namedtuple("Later", "timeout until result")):  # noqa: PYI024 - likewise
+    """The call has only begun something; its answer comes later, from elsewhere: see `later`.
+
+    Attributes:
+        timeout: Seconds from now until the answer is too late; None for never.
+        until: When it succeeds by itself, seconds since 1970, or None if it has a timeout.
+        result: With this.
+    """
+
+    __slots__ = ()
+    # What would have to be awaited is looked at by itself already, so that this costs nothing to
+    # calls which return anything else; a test of its own would cost each of them 15 ns.
+    __await__ = None
+
+
+@overload
+def later(*, timeout: float | None) -> Later: ...
+@overload
+def later(*, until: float | datetime, result: object = None) -> Later: ...
+def later(
+    *,
+    timeout: Any = MISSING,
+    until: Any = None,
+    result: object = None,
+) -> Later:
+    """Say, as what an action or a compensation returns, that it has only begun something.
+
+    A saga with a journal then waits there, without a thread and without a process, until somebody
+    gives the answer (`answer`) or its time has come. What else is ready goes on meanwhile. The
+    operation's own `timeout=` limits only how long it takes to begin.
+
+    Args:
+        timeout: Seconds from now after which the answer is too late; None for never, which is to
+            be said aloud. An action is then asked about, if it has `on_doubt=`, and else undone; a
+            compensation is stuck.
+        until: Instead: when the call succeeds by itself, seconds since 1970 or a datetime with a
+            time zone. An answer may come sooner.
+        result: What it returns then.
+
+    Raises:
+        LaterError: It has both, or neither; the seconds are negative, or no number; the datetime
+            has no time zone. The call has begun something by then: an action is in doubt.
+    """
+    if (timeout is MISSING) == (until is None):
+        got = "neither" if until is None else "both"
+        message = f"later: expected either timeout= or until=, got {got}"
+        raise LaterError(message)
+    if until is None:
+        try:
+            return Later(seconds(timeout, "later: timeout"), None, result)
+        except SagaDefinitionError as error:
+            raise LaterError(str(error)) from None
+    at: Any = until
+    if hasattr(at, "utcoffset"):  # a datetime, whose module takes 1 ms to import
+        if at.utcoffset() is None:
+            message = "later: until: expected a time with a time zone, got one without"
+            raise LaterError(message)
+        at = at.timestamp()
+    if type(at) is bool or not isinstance(at, int | float) or not 0 <= at <= NEVER:
+        expected = "later: until: expected seconds since 1970 or a datetime with a time zone"
+        message = f"{expected}, got {type(until).__name__}"
+        raise LaterError(message)
+    return Later(None, float(at), result)
 
 
 # --- operations --------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ it, which each of its changes carries: once another process has claimed the saga
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from py_api_saga import clock
+from py_api_saga.clock import NEVER
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.status import SagaStatus
 
@@ -178,19 +179,61 @@ class Create(Change):
         return super().check()
 
 
+class Letter(namedtuple("Letter", "key body")):  # noqa: PYI024 - as above
+    """An answer to a call, in the mail of its saga.
+
+    Attributes:
+        key: The idempotency key of the call.
+        body: JSON, `["answered", value]` or `["denied", error]`.
+    """
+
+    __slots__ = ()
+
+
+class Mailing:
+    """What an append does with the mail of its saga: in its own transaction, once its row is there.
+
+    First what it has taken is marked as taken; then what nobody has taken is read, into `mail`. If
+    there is none, and it suspends, the saga is driven by nobody from this commit on, its count of
+    tries is 0, and it is due then. If there is some, the claim stays as it is, also in the row that
+    ends the saga: whoever has it is to look into the mail first.
+
+    Attributes:
+        took: Keys of letters of which the rows up to this one say all.
+        suspends: The saga waits for answers, and for nothing else.
+        due: When something is to be done all the same, seconds since 1970; `NEVER` if never.
+        mail: What the journal has found, oldest first; None until it has written.
+    """
+
+    __slots__ = ("due", "mail", "suspends", "took")
+
+    def __init__(
+        self, took: Sequence[str] = (), *, suspends: bool = False, due: float = NEVER
+    ) -> None:
+        self.took, self.suspends, self.due = took, suspends, due
+        self.mail: Sequence[Letter] | None = None
+
+    @property
+    def has_suspended(self) -> bool:
+        """Whether the saga waits now, and nobody drives it."""
+        return self.suspends and self.mail is not None and not self.mail
+
+
 class Append(Change):
     """One more row, and where the saga stands since; one that is not open is not driven any more.
 
-    `status` is None if it has not changed; `rested` starts the count of tries anew.
+    `status` is None if it has not changed; `rested` starts the count of tries anew. `mailing` is
+    None if it has nothing to do with the mail, as most have not.
     """
 
-    __slots__ = ("body", "rested", "status")
+    __slots__ = ("body", "mailing", "rested", "status")
 
     def __init__(
         self, claim: Claim, body: str, status: SagaStatus | None, *, rested: bool = False
     ) -> None:
         Change.__init__(self, claim)  # `super` is a call more, and there is one for each commit
         self.body, self.status, self.rested = body, status, rested
+        self.mailing: Mailing | None = None
 
 
 class Take(Change):
@@ -208,6 +251,22 @@ class Take(Change):
     ) -> None:
         super().__init__(Claim(seen.saga_id))
         self.seen, self.force, self.counted, self.delay = seen, force, counted, delay
+
+
+class Mail(Change):
+    """An answer to a call, from whoever has it: no claim is needed, and none is got.
+
+    It is put into the mail of its saga unless there is one of the same key, which `there` then is.
+    Of a saga that was purged it is refused with a `SagaConflict`, of one that is gone with a
+    `LookupError`; so is whatever else `check` raises.
+    """
+
+    __slots__ = ("letter", "number", "there")
+
+    def __init__(self, saga_id: str, number: int, letter: Letter) -> None:
+        super().__init__(Claim(saga_id))
+        self.number, self.letter = number, letter
+        self.there: Letter | None = None
 
 
 class Leave(Change):

@@ -17,6 +17,7 @@ from py_api_saga.journal.changes import (
     Claim,
     Create,
     Leave,
+    Letter,
     Purge,
     Row,
     SagaExistsError,
@@ -212,6 +213,10 @@ class MemoryJournal:
         with self._lock:
             saga = self._sagas.get(seen.number)
             return saga is not None and saga.driver is not None
+
+    def mail(self, number: int) -> Sequence[Letter]:  # noqa: ARG002
+        """Give the answers that have come for a saga and that nobody has taken, oldest first."""
+        return ()
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""

