@@ -132,8 +132,11 @@ class Journal(Vocabulary, Protocol):
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
 
-    def mail(self, number: int) -> Sequence[Letter]:
-        """Give the answers that have come for a saga and that nobody has taken, oldest first."""
+    def mail(self, numbers: Collection[int]) -> Mapping[int, Sequence[Letter]]:
+        """Give the answers to sagas that nobody has taken, oldest first; by number, as `rows`.
+
+        All of them in one read: recovery asks of many at once, and most have none.
+        """
 
     def now(self) -> float:
         """Tell the time, seconds since 1970, by the clock by which this journal dates everything.

@@ -48,9 +48,9 @@ class Reads:
         found = summaries(self._server.read("find", {"id": saga_id}))
         return found[0] if found else None
 
-    def mail(self, number: int) -> Sequence[Letter]:  # noqa: ARG002
-        """Give the answers that have come for a saga and that nobody has taken, oldest first."""
-        return ()
+    def mail(self, numbers: Collection[int]) -> Mapping[int, Sequence[Letter]]:
+        """Give the answers to sagas, by number, that nobody has taken; oldest first."""
+        return {number: () for number in numbers}
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
