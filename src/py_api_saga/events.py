@@ -20,6 +20,8 @@ EventKind: TypeAlias = Literal[
     "compensated",
     "stuck",
     "landed late",
+    "waiting",
+    "answered",
     "let go",
     "saga ended",
 ]
@@ -36,6 +38,8 @@ _LEVELS: dict[EventKind, int] = {
     "compensated": INFO,
     "stuck": ERROR,
     "landed late": WARNING,
+    "waiting": INFO,
+    "answered": INFO,
     "let go": WARNING,
     "saga ended": INFO,
 }
@@ -50,7 +54,8 @@ class Event(NamedTuple):
         saga_name: The name of the saga, if it has one.
         operation: The name of the operation; None for the saga as a whole.
         attempt: The number of the attempt, from 1, where there is one.
-        error: What was raised, with "attempt failed", "failed", "in doubt", "stuck" and "let go".
+        error: What was raised, with "attempt failed", "failed", "in doubt", "stuck" and "let go";
+            with "answered" what the answer is, if it is that the call failed.
         wait: Seconds until the next attempt, with "attempt failed".
         outcome: How it ended, with "saga ended".
         direction: Which call of the operation it is about, as `CurrentOperation.direction` has it:
