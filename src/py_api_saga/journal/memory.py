@@ -216,7 +216,7 @@ class MemoryJournal:
 
     def mail(self, numbers: Collection[int]) -> Mapping[int, Sequence[Letter]]:
         """Give the answers to sagas, by number, that nobody has taken; oldest first."""
-        return {number: () for number in numbers}
+        return dict.fromkeys(numbers, ())
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
