@@ -18,7 +18,9 @@ from py_api_saga import (
     SagaError,
     SagaException,
     SagaInProgress,
+    SagaPending,
     SagaStuck,
+    clock,
 )
 from py_api_saga.contrib.answers import Answers
 from py_api_saga.journal import MemoryJournal
@@ -71,6 +73,7 @@ def stuck() -> SagaError:
 @pytest.mark.parametrize(
     ("make", "status", "headers", "is_logged"),
     [
+        (lambda: SagaPending(TOLD, [TOLD], None), 202, {"Retry-After": "60"}, False),
         (lambda: SagaInProgress(TOLD), 409, {"Retry-After": "2"}, False),
         (stuck, 500, {}, True),
         (lambda: SagaConflict(TOLD), 500, {}, True),
@@ -83,6 +86,7 @@ def stuck() -> SagaError:
         (lambda: failing(ConnectionError(TOLD)), 502, {}, False),
     ],
     ids=[
+        "waiting",
         "in progress",
         "stuck",
         "conflict",
@@ -113,6 +117,18 @@ def test_each_end_of_a_saga_has_its_answer(
     logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert len(logged) == is_logged
     assert (TOLD in caplog.text) is is_logged
+
+
+@pytest.mark.parametrize(
+    ("due", "seconds"), [(1000.0, "2"), (1003.2, "4"), (1030.0, "30"), (1e9, "60"), (None, "60")]
+)
+def test_a_saga_that_waits_is_asked_about_when_it_is_due_or_within_a_minute(
+    due: float | None, seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is due long ago may be gone on with at any moment; an answer may come at any too."""
+    monkeypatch.setattr(clock, "time", lambda: 1000.0)
+
+    assert Answers().to(SagaPending("x", ["x:a:action"], due)).headers["Retry-After"] == seconds
 
 
 def test_without_refusals_nothing_counts_as_one() -> None:

@@ -14,7 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.test import AsyncClient, Client, override_settings
 from django.urls import path
 
-from py_api_saga import SagaInProgress, SagaStuck
+from py_api_saga import SagaInProgress, SagaPending, SagaStuck
 from py_api_saga.contrib.django import saga
 
 django_project.set_up()
@@ -37,6 +37,7 @@ ERRORS: dict[str, Exception] = {
     "refused": Refused("card 4242"),
     "failed": OSError("10.0.0.7"),
     "in-progress": SagaInProgress("x"),
+    "waiting": SagaPending("x", ["x:a:action"], None),
     "none-of-a-saga": KeyError("x"),
 }
 
@@ -47,7 +48,7 @@ def view(_: Any, kind: str) -> Any:
         made = saga().operation(lambda: None, fail(OSError("a")), name="a")
         made.operation(fail(OSError("b")), name="b").orchestrator_execute()
     error = ERRORS[kind]
-    if kind in ("in-progress", "none-of-a-saga"):
+    if kind in ("in-progress", "waiting", "none-of-a-saga"):
         raise error
     return saga().operation(fail(error)).orchestrator_execute()
 
@@ -67,6 +68,7 @@ ANSWERS = {
     "refused": (409, "this was refused"),
     "failed": (502, "this could not be done"),
     "in-progress": (409, "this is being worked on"),
+    "waiting": (202, "this waits for an answer"),
     "stuck": (500, "this has failed"),
 }
 
@@ -77,8 +79,9 @@ def test_a_saga_error_is_answered(kind: str, caplog: pytest.LogCaptureFixture) -
     with override_settings(**SETTINGS):
         answer = Client().get(f"/sync/{kind}")
 
-    assert (answer.status_code, json.loads(answer.content)["error"]) == ANSWERS[kind]
-    assert answer.headers.get("Retry-After") == ("2" if kind == "in-progress" else None)
+    [said] = json.loads(answer.content).values()
+    assert (answer.status_code, said) == ANSWERS[kind]
+    assert answer.headers.get("Retry-After") == {"in-progress": "2", "waiting": "60"}.get(kind)
     assert answer.headers.get("Saga-Answer") == ("final" if kind == "refused" else None)
     assert ("a request ran: answered 500" in caplog.text) is (kind == "stuck")
 

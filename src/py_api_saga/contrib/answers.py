@@ -2,6 +2,7 @@
 
 | raised                                                              | answer                 |
 |---------------------------------------------------------------------|------------------------|
+| `SagaPending`                                                       | 202 with `Retry-After` |
 | `SagaInProgress`                                                    | 409 with `Retry-After` |
 | `SagaStuck`, `SagaConflict`, `SagaDefinitionError`, `JournalError`  | 500, logged            |
 | any other `SagaException` whose error is one of `refusals`          | 409                    |
@@ -9,21 +10,26 @@
 | whatever else the library raises                                    | 500, logged            |
 
 A 409 says `Saga-Answer: final` if no effect stands: the saga of a caller would take a bare one for
-an earlier request that is still in flight. What is answered holds no text of an error, no name of
-an operation and no id: all that is in the log, or in the exception.
+an earlier request that is still in flight. A 202 says that nothing is decided yet: to ask again is
+to run the saga under the same `saga_id`, at the latest after a minute, since what it waits for may
+come sooner than it is due. What is answered holds no text of an error, no name of an operation and
+no id: all that is in the log, or in the exception.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import ceil
 from typing import NamedTuple
 
+from py_api_saga import clock
 from py_api_saga.exceptions import (
     RecordedError,
     SagaDefinitionError,
     SagaError,
     SagaException,
     SagaInProgress,
+    SagaPending,
     SagaStuck,
     refused,
 )
@@ -31,7 +37,10 @@ from py_api_saga.log import complain
 from py_api_saga.status import SagaStatus, Status
 
 FINAL = "Saga-Answer"
-_SECONDS = "2"  # until somebody else may be through with a saga
+_SOON, _AT_LAST = (
+    2,
+    60,
+)  # seconds: until somebody else may be through with a saga; until it is looked at
 _NOTHING = frozenset({Status.PENDING, Status.FAILED, Status.COMPENSATED})  # of which nothing stands
 
 
@@ -74,9 +83,12 @@ class Answers:
         return answer
 
     def _found(self, error: SagaError) -> Answer:
+        if isinstance(error, SagaPending):
+            words = {"status": "this waits for an answer"}
+            return Answer(202, {"Retry-After": _wait(error.due)}, words, is_logged=False)
         if isinstance(error, SagaInProgress):
             words = {"error": "this is being worked on"}
-            return Answer(409, {"Retry-After": _SECONDS}, words, is_logged=False)
+            return Answer(409, {"Retry-After": str(_SOON)}, words, is_logged=False)
         if not isinstance(error, SagaException) or isinstance(
             error, (SagaStuck, SagaDefinitionError)
         ):
@@ -92,6 +104,12 @@ class Answers:
         if isinstance(error, BaseExceptionGroup):
             return all(map(self._is_refused, error.exceptions))
         return isinstance(error, self.refusals)
+
+
+def _wait(due: float | None) -> str:
+    """Give the seconds after which to ask about a saga again that is due then, or never."""
+    left = _AT_LAST if due is None else ceil(due - clock.time())
+    return str(max(_SOON, min(left, _AT_LAST)))
 
 
 def _is_void(error: SagaException) -> bool:
