@@ -86,11 +86,14 @@ from py_api_saga.entries import (
     ABORT,
     ACTION,
     AGAIN,
+    ANSWERED,
     ASK,
     COMPENSATION,
+    DENIED,
     FAILED,
     HAPPENED,
     IN_DOUBT,
+    LATER,
     NOT_HAPPENED,
     RECOVERED,
     RESOLVED,
@@ -104,10 +107,15 @@ from py_api_saga.entries import (
     Kind,
     Word,
     attempt_of,
+    failed,
     index_of,
     kind_of,
     started,
+    succeeded,
+    value_of,
+    what_of,
 )
+from py_api_saga.heard import doubted_keys, is_open
 from py_api_saga.placeholder import OWN
 from py_api_saga.status import LEGAL, MISSING, SAGA_LEGAL, SagaStatus, Status
 from py_api_saga.stuck import StuckReason
@@ -119,6 +127,7 @@ _LIVES = (
     "process, say so: ended=True, or --ended"
 )
 _NO_ANSWER = "a question ends with happened, not happened or unknown"
+_AWAITED = "is awaited: answer it"
 # Looking up a member of an Enum costs 60 ns, a global 5.
 _PENDING, _RUNNING, _SUCCEEDED, _FAILED, _IN_DOUBT = (
     Status.PENDING, Status.RUNNING, Status.SUCCEEDED, Status.FAILED, Status.IN_DOUBT,
@@ -139,6 +148,7 @@ class IllegalMoveError(Exception):
 # One for all chains, and for all runs until they move: nothing is ever added to these.
 _UNBLOCKED: Final[dict[int, int]] = {}
 _UNMOVED: Final[list[tuple[int, Status]]] = []
+_UNAWAITED: Final[dict[int, Entry]] = {}
 
 
 class Execution:
@@ -149,6 +159,7 @@ class Execution:
         status, results, tries: By operation index; `tries` counts attempts of actions.
         saga: Where the saga as a whole stands.
         flying: The intents of the calls that were started and have not ended, by operation.
+        awaited: What was told (LATER) of the calls whose answers are to come, by operation.
         backward: A rollback was decided; `rolling`: it has begun; `passed`: the pivot is behind.
         trouble: What went wrong, or None.
         TAKE: What takes in each word that is told of anything but a start or a success.
@@ -158,8 +169,9 @@ class Execution:
     """
 
     __slots__ = (
-        "_blockers", "_firsts", "_heap", "_owed", "backward", "definition", "entries", "flying",
-        "moves", "passed", "results", "rolling", "saga", "status", "tries", "trouble", "watched",
+        "_blockers", "_firsts", "_heap", "_owed", "awaited", "backward", "definition", "entries",
+        "flying", "moves", "passed", "results", "rolling", "saga", "status", "tries", "trouble",
+        "watched",
     )  # fmt: skip
 
     def __init__(
@@ -177,6 +189,7 @@ class Execution:
         self.tries = [0] * size
         self.saga = _SAGA_RUNNING
         self.flying: dict[int, Entry] = {}
+        self.awaited = _UNAWAITED
         self.backward = self.rolling = self.passed = False
         self.trouble: Trouble | None = None
         self.watched = watched
@@ -338,6 +351,15 @@ class Execution:
     @property
     def at_rest(self) -> bool:
         """Whether there is nothing to call and nothing to wait for: `saga` is the outcome."""
+        return self._calls_nothing and not self.awaited
+
+    @property
+    def suspended(self) -> bool:
+        """Whether there is nothing to call, and nothing to wait for but answers."""
+        return bool(self.awaited) and self._calls_nothing
+
+    @property
+    def _calls_nothing(self) -> bool:
         return not (self.flying or self._heap or (self.trouble and self.trouble.waiting))
 
     def returned(self) -> Results:
@@ -350,13 +372,38 @@ class Execution:
         return Results.of(results, self.definition.names)
 
     def is_flying(self, entry: Entry) -> bool:
-        """Tell whether an entry speaks of a call that is in flight, and not of a straggler."""
+        """Tell whether an entry speaks of a call in flight or awaited, and not of a straggler."""
         _, i, kind, attempt, generation, _ = entry
         flight = self.flying.get(i)
         if flight is None:
-            return False
+            return bool(self.awaited) and self._is_awaited(entry)
         _, _, of, number, key, _ = flight
         return of == kind and number == attempt and key == generation
+
+    def _is_awaited(self, entry: Entry) -> bool:
+        """Tell whether an entry speaks of the attempt that has begun what is awaited."""
+        later = self.awaited.get(index_of(entry))
+        return later is not None and attempt_of(later) == attempt_of(entry)
+
+    def awaits(self, i: int, kind: str, generation: int) -> bool:
+        """Tell whether a call under this key is awaited."""
+        later = self.awaited.get(i)
+        if later is None:
+            return False
+        _, _, of, _, key, _ = later
+        return of == kind and key == generation
+
+    def expects(self, i: int, kind: str, generation: int) -> bool:
+        """Tell whether an answer under a key would be taken in, though none is awaited.
+
+        It was called and nobody has heard for good what came of it; or it failed, which whoever
+        answers may know better. While a call of it runs, what that returns comes first.
+        """
+        flight = self.flying.get(i)
+        if flight is not None and kind_of(flight) in (kind, ASK):
+            return False
+        is_awaited = self.awaits(i, kind, generation)
+        return not is_awaited and is_open(self.entries, i, kind, generation)
 
     def generation(self, i: int, kind: str) -> int:
         """Give the generation of the key of an operation's action or compensation, from 1."""
@@ -394,6 +441,11 @@ class Execution:
             return
         if kind == ASK:
             raise IllegalMoveError(_NO_ANSWER)
+        if self.awaited and i in self.awaited:
+            self._check_ends(self.awaited[i], entry)
+            self._call_again(i)
+            if kind == ACTION:
+                self._trouble().overdue |= {i}
         trouble = self.trouble
         if trouble is None:  # `_trouble()`, in fewer steps
             trouble = self.trouble = Trouble()
@@ -426,7 +478,8 @@ class Execution:
         if i in trouble.doubted:
             self._move(i, _IN_DOUBT)
             trouble.asked -= {i}
-            if self.passed or i == self.definition.pivot:
+            asks = i in trouble.overdue and self.definition.operations[i].policy.ask is not None
+            if self.passed or i == self.definition.pivot or (asks and not self.backward):
                 self._list_or_settle(i)
             else:
                 self.backward = True
@@ -451,9 +504,11 @@ class Execution:
                 self._move(pivot, _FAILED)
             open_pivot = pivot >= 0 and self.status[pivot] in _OPEN
             self._heap = [pivot] if open_pivot and pivot in self._heap else []
-            if not open_pivot and not self.flying:
+            if not open_pivot and not self.flying and pivot not in self.awaited:
                 self._roll_back(trouble)
         if self.flying or self._heap or (self.trouble is not None and self.trouble.waiting):
+            return
+        if self.awaited:
             return
         if not self.rolling and self.status.count(_SUCCEEDED) == len(self.status):
             self._move_saga(_SAGA_COMPLETED)
@@ -467,19 +522,38 @@ class Execution:
         return i not in self._trouble().doubted and i not in self.flying
 
     def _roll_back(self, trouble: Trouble) -> None:
+        if self.awaited:
+            self._stop_awaiting(trouble)
         self.rolling = True
         self._move_saga(_SAGA_COMPENSATING)
         if trouble.asked:  # they may be asked again, since the answer decides something else now
             for i in trouble.asked - trouble.doubted:  # "not happened", and not called since
                 if self.status[i] is _IN_DOUBT:
                     self._move(i, _FAILED)
-            trouble.asked = frozenset()
+            trouble.asked &= trouble.overdue  # a moment ago, and in vain
         self._owed, self._blockers, first = debts(self.definition, self.status)
         for i in first:
             if self.status[i] is _SUCCEEDED and self.definition.operations[i].compensation:
                 heappush(self._heap, ~i)
             else:
                 self._list_or_settle(i)
+        for i in trouble.landed:  # when it had failed, and nothing was undone yet
+            if self.status[i] is _FAILED:
+                self._undone(i)
+
+    def _stop_awaiting(self, trouble: Trouble) -> None:
+        """Await no action any more: a rollback begins. An answer may still come."""
+        awaited, self.awaited = self.awaited, _UNAWAITED
+        for i, later in sorted(awaited.items()):
+            _, _, _, _, _, value = later
+            if value.is_timer:
+                self.results[i] = value.result
+                self._move(i, _SUCCEEDED)
+                trouble.errors.pop(i, None)
+                trouble.doubted -= {i}
+            else:
+                trouble.doubted |= {i}
+                self._move(i, _IN_DOUBT)
 
     def _settle(self, i: int) -> None:
         """Note that nothing is owed for an operation: what it was built on may be undone."""
@@ -664,25 +738,188 @@ class Execution:
                 self._give_up(i, trouble)
         else:
             trouble.asked |= {i}
-            self._list_or_settle(i)
+            turns = not (self.rolling or self.passed or i == self.definition.pivot)
+            if turns and i in trouble.overdue:
+                self.backward = True
+            else:
+                self._list_or_settle(i)
         self._roll_back_or_end()
 
-    def _take_landing(self, entry: Entry, value: Any) -> None:
-        """Take in that an abandoned attempt has succeeded after all."""
-        # A compensation that lands helps only where nothing has come since: a person may have
-        # decided, or it was called again. An action that lands ends its doubt; behind its undo it
-        # is an effect that nobody has undone.
+    # --- answers that come later ------------------------------------------------------------------
+
+    def _take_later(self, entry: Entry) -> None:
+        """Take in that a call has only begun something."""
         _, i, kind, _, _, _ = entry
-        self._forget_straggler(attempt_of(entry))
-        trouble, status = self._trouble(), self.status[i]
+        if not self.is_flying(entry):  # of a straggler: it has ended
+            self._forget_straggler(attempt_of(entry))
+            return
+        if kind == ASK:
+            raise IllegalMoveError(_NO_ANSWER)
+        if i in self.awaited:
+            message = f"{self._name(i)} {_AWAITED}"
+            raise IllegalMoveError(message)
+        del self.flying[i]
+        self.awaited = {**self.awaited, i: entry}
+        self._roll_back_or_end()
+
+    def _call_again(self, i: int) -> Entry:
+        """Put what is awaited in flight, as if its call had not returned yet."""
+        later = self.awaited[i]
+        self.awaited = {j: other for j, other in self.awaited.items() if j != i}
+        self.flying[i] = later
+        return later
+
+    def _check_ends(self, later: Entry, entry: Entry) -> None:
+        """Refuse what does not end a call that is awaited."""
+        timer, what, value = value_of(later).is_timer, what_of(entry), value_of(entry)
+        if timer:
+            ends = what == SUCCEEDED
+        elif what == IN_DOUBT:
+            ends = value.wait is None and not value.alive
+        else:
+            ends = what == FAILED and kind_of(entry) == COMPENSATION
+        if not ends:
+            message = f"{self._name(index_of(entry))} {_AWAITED}"
+            raise IllegalMoveError(message)
+
+    def _take_word(self, entry: Entry) -> None:
+        """Take in ANSWERED or DENIED, which beat what anybody else knows."""
+        what, i, kind, _, generation, value = entry
+        if self.awaits(i, kind, generation):
+            later = self._call_again(i)
+            if what == ANSWERED:
+                self.tell(succeeded(later, value))
+            else:
+                self._forget_doubt(i, kind, generation)
+                self.tell(failed(later, value))
+            self.entries.pop()  # the word is what is kept
+            return
+        if not self.expects(i, kind, generation):
+            message = f"{self._name(i)}: no answer is expected"
+            raise IllegalMoveError(message)
         if kind == COMPENSATION:
-            if status is _STUCK:
+            self._end_undo(i, generation, what, value)
+        elif what == ANSWERED:
+            self._confirm(i, value)
+        else:
+            self._deny(i, generation, value)
+        self._roll_back_or_end()
+
+    def _end_undo(self, i: int, generation: int, what: Word, value: Any) -> None:
+        """Take in an answer to a compensation that is not awaited, if it is the latest."""
+        trouble, status = self._trouble(), self.status[i]
+        if generation != self.generation(i, COMPENSATION) or i in self.awaited:
+            return
+        if status is _COMPENSATING or status is _STUCK:  # lost, between two attempts, or given up
+            self._unlist(i)
+            trouble.waiting.pop(i, None)
+            if what == ANSWERED:
                 trouble.undone[i] = value
                 trouble.undo_errors.pop(i, None)
                 self._move(i, _COMPENSATED)
                 self._undone(i)
-                self._roll_back_or_end()
+            else:
+                trouble.undo_errors[i] = value
+                if status is _COMPENSATING:
+                    self._move(i, _STUCK)
+                    self._settle(i)
+
+    def _confirm(self, i: int, value: Any) -> None:
+        """Take in that an action took effect which is not awaited, or not under that key."""
+        trouble, status = self._trouble(), self.status[i]
+        if status is _RUNNING or self._is_stuck_itself(i):
+            if status is _RUNNING:  # between two attempts, or under another key
+                trouble.waiting.pop(i, None)
+                if i in self.awaited:
+                    self.awaited = {j: it for j, it in self.awaited.items() if j != i}
+            else:
+                self._unlist(i)
+            trouble.doubted -= {i}
+            self._succeed(i, value)
+            if self.rolling:
+                self._list_or_settle(i)
+            elif not self.backward:
+                trouble.errors.pop(i, None)
+        else:
+            goes_forward = status is _IN_DOUBT and not self.backward
+            self._land(i, value)
+            if goes_forward:
+                trouble.errors.pop(i, None)
+
+    def _is_stuck_itself(self, i: int) -> bool:
+        """Tell whether an operation is stuck for what its action did or may have done."""
+        return self.status[i] is _STUCK and i not in self._trouble().undo_tries
+
+    def _deny(self, i: int, generation: int, error: BaseException) -> None:
+        """Take in that an action took no effect which is not awaited, or not under that key."""
+        trouble, status = self._trouble(), self.status[i]
+        if not self._forget_doubt(i, ACTION, generation):
             return
+        waits = i in trouble.waiting and not self.rolling
+        if waits:
+            if generation != self.generation(i, ACTION):
+                return
+        elif status is not _IN_DOUBT and not self._is_stuck_itself(i):
+            return
+        if i in trouble.errors or not self.backward:  # else something else is the cause
+            trouble.errors[i] = error
+        if waits:
+            del trouble.waiting[i]
+            self._give_up(i, trouble)
+            return
+        self._unlist(i)
+        if self.passed:
+            if status is _IN_DOUBT:
+                self._move(i, _STUCK)
+            return
+        self._move(i, _FAILED)
+        if self.rolling:
+            self._settle(i)
+        else:
+            self.backward = True
+
+    def _forget_doubt(self, i: int, kind: str, generation: int) -> bool:
+        """Note that what was called under a key has no effect; tell whether no doubt is left."""
+        trouble = self.trouble
+        if kind != ACTION or trouble is None:
+            return True
+        if trouble.generations and doubted_keys(self.entries, i) - {generation}:
+            return False
+        trouble.doubted -= {i}
+        return True
+
+    # --- stragglers -------------------------------------------------------------------------------
+
+    def _take_landing(self, entry: Entry, value: Any) -> None:
+        """Take in that an abandoned attempt has succeeded after all, or what was awaited has."""
+        _, i, kind, _, generation, _ = entry
+        if self.awaited and self._is_awaited(entry):
+            self._check_ends(self.awaited[i], entry)
+            self.tell(succeeded(self._call_again(i), value))
+            self.entries.pop()  # it is kept by whoever asked
+            return
+        self._forget_straggler(attempt_of(entry))
+        if kind == COMPENSATION:
+            self._land_undo(i, value)
+        elif is_open(self.entries, i, kind, generation):  # else its answer has come
+            self._land(i, value)
+        self._roll_back_or_end()
+
+    def _land_undo(self, i: int, value: Any) -> None:
+        """Take in that a compensation has landed, which helps only where nothing has come since."""
+        trouble = self._trouble()  # a person may have decided, or it was called again
+        if self.status[i] is _STUCK:
+            trouble.undone[i] = value
+            trouble.undo_errors.pop(i, None)
+            self._move(i, _COMPENSATED)
+            self._undone(i)
+
+    def _land(self, i: int, value: Any) -> None:
+        """Take in that an action has taken effect after all.
+
+        That ends its doubt; behind its undo it is an effect that nobody has undone.
+        """
+        trouble, status = self._trouble(), self.status[i]
         if status is _IN_DOUBT:
             self._unlist(i)
             self._succeed(i, value)
@@ -690,7 +927,6 @@ class Execution:
             followers = self.definition.followers[i]
             if self.rolling and i not in self.flying and self._owed.isdisjoint(followers):
                 self._list_or_settle(i)
-            self._roll_back_or_end()
             return
         self.results[i] = value
         undoing = status in (_COMPENSATING, _COMPENSATED, _FAILED)
@@ -698,7 +934,6 @@ class Execution:
             trouble.landed |= {i}
             if self.rolling and status is not _COMPENSATING:
                 self._undone(i)
-        self._roll_back_or_end()
 
     def _forget_straggler(self, straggler: Attempt) -> None:
         """Forget an abandoned attempt, which has ended."""
@@ -728,7 +963,7 @@ class Execution:
     def _take_unstored(self, entry: Entry) -> None:
         """Take in a success that nobody could go on from in another process."""
         _, i, _, _, _, (value, error) = entry
-        if not self.is_flying(entry):
+        if not self.is_flying(entry) or i in self.awaited:
             self._take_landing(entry, value)
             return
         trouble = self._trouble()
@@ -787,7 +1022,7 @@ class Execution:
             self.backward = True
         for i, status in enumerate(self.status):
             if status is _IN_DOUBT and not self.rolling:
-                trouble.recallable |= {i}
+                trouble.recallable |= {i} - trouble.overdue
                 if not self.backward or i == self.definition.pivot:
                     self._unlist(i)
                     self._list_or_settle(i)
@@ -828,6 +1063,8 @@ class Execution:
             allowed |= {_COMPENSATED, _SKIPPED}
         if self.passed:
             allowed -= {_FAILED}
+        if i in self.awaited:
+            return _AWAITED
         if self.status[i] is not _STUCK or i in self.flying:
             stands = self.status[i].value.replace("_", " ")
             return f"is {stands}, and only what is stuck can be resolved"
@@ -844,7 +1081,9 @@ class Execution:
         """Take in that a person wants a stuck operation to be called, whatever spoke against it."""
         _, i, _, _, _, new_key = entry
         trouble, wrong = self.trouble, ""
-        if trouble is None or self.status[i] is not _STUCK or i in self.flying:
+        if i in self.awaited:
+            wrong = _AWAITED
+        elif trouble is None or self.status[i] is not _STUCK or i in self.flying:
             wrong = "is not stuck"
         elif (~i if self.rolling else i) in self._heap:
             wrong = "is already due to be called again"
@@ -855,6 +1094,8 @@ class Execution:
         if wrong:
             message = f"{self._name(i)} {wrong}"
             raise IllegalMoveError(message)
+        assert trouble is not None  # noqa: S101 - it is stuck
+        trouble.overdue -= {i}
         if new_key:
             self._next_generation(i, COMPENSATION if self.rolling else ACTION)
         self._list(i)
@@ -877,7 +1118,8 @@ class Execution:
     def pivot_in_doubt(self) -> bool:
         """Whether the pivot may have happened: until that is known, nothing is undone."""
         pivot, trouble = self.definition.pivot, self.trouble
-        return pivot in self.flying or (trouble is not None and pivot in trouble.doubted)
+        runs = pivot in self.flying or pivot in self.awaited
+        return runs or (trouble is not None and pivot in trouble.doubted)
 
     def may_be_called(self, i: int) -> bool:
         """Tell whether a call of a stuck operation would not lack what nobody knows."""
@@ -914,6 +1156,9 @@ class Execution:
         FAILED: _take_failure,
         RETRY: _take_failure,
         IN_DOUBT: _take_failure,
+        LATER: _take_later,
+        ANSWERED: _take_word,
+        DENIED: _take_word,
         HAPPENED: _take_answer,
         NOT_HAPPENED: _take_answer,
         UNKNOWN: _take_answer,

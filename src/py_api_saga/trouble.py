@@ -54,6 +54,10 @@ class Trouble:
         too_old: Never to be called again under their old keys, which services may have forgotten;
             set anew by each crash, and cleared for what is known not to have happened.
 
+        overdue: Those whose answer was awaited and has not come in time: asked about before
+            anything is undone, and never called again by themselves; cleared when a person has
+            them called again.
+
     Abandoned:
         stragglers: Attempts whose time is up and that may still land; cleared by their end, in
             whatever way, and by a crash, which ends all of them.
@@ -70,6 +74,7 @@ class Trouble:
         self.recallable: frozenset[int] = _NOBODY
         self.asked: frozenset[int] = _NOBODY
         self.too_old: frozenset[int] = _NOBODY
+        self.overdue: frozenset[int] = _NOBODY
         self.stragglers: frozenset[Attempt] = _NO_ATTEMPT
         self.landed: frozenset[int] = _NOBODY
         self.generations: dict[tuple[int, str], int] = {}

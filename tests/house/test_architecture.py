@@ -40,7 +40,7 @@ HOUSE = (
     ("operation", "observer"),
     ("definition",),
     ("filling",),
-    ("trouble", "follows"),
+    ("trouble", "follows", "heard"),
     ("outcome",),
     ("execution",),
     # What runs it, which knows of no journal.
