@@ -11,7 +11,8 @@ import pytest
 from recorded import SERVED, bodies, seen, served
 from world import PATIENCE
 
-from py_api_saga.exceptions import JournalError, SagaInProgress
+from py_api_saga.clock import NEVER
+from py_api_saga.exceptions import JournalError, SagaConflict, SagaInProgress
 from py_api_saga.journal.changes import (
     LONGEST_WAIT,
     Append,
@@ -19,6 +20,9 @@ from py_api_saga.journal.changes import (
     Claim,
     Create,
     Leave,
+    Letter,
+    Mail,
+    Mailing,
     Purge,
     SagaExistsError,
     Take,
@@ -403,7 +407,7 @@ def test_what_is_due_later_than_any_wait_of_ours_is_due(
     claim = begin()
     for delay, is_due in ((LONGEST_WAIT - 1, False), (LONGEST_WAIT + 60, True)):
         journal.leave(claim)
-        write(take := Take(seen(journal), delay=delay))
+        write(take := Take(seen(journal), counted=True, delay=delay))
         write(Leave(claim := take.check()))
 
         assert [waiting.saga_id for waiting in journal.waiting()] == ["a"] * is_due
@@ -458,6 +462,296 @@ def test_sagas_are_selected_by_what_their_ids_begin_with(journal: Journal, write
         running = journal.select({SagaStatus.RUNNING}, prefix=prefix, limit=1)
         assert [one.saga_id for one in running] == found.split()[-1:]
         assert journal.select({SagaStatus.STUCK}, prefix=prefix) == []
+
+
+# --- answers that come later ----------------------------------------------------------------------
+
+FIRST, SECOND = Letter("a:pay:action", '["answered", 1]'), Letter("a:ask:action", '["denied", []]')
+
+
+def mailing(claim: Claim, *took: str, body: str = "[]", status: Any = None, **what: Any) -> Append:
+    """Make a row that looks into the mail."""
+    append = Append(claim, body, status)
+    append.mailing = Mailing(took, **what)
+    return append
+
+
+def post(write: Write, journal: Journal, letter: Letter = FIRST, saga_id: str = "a") -> Mail:
+    """Give an answer to a saga that is there."""
+    write(mail := Mail(saga_id, seen(journal, saga_id).number, letter))
+    mail.check()
+    return mail
+
+
+def keys(append: Append) -> list[str]:
+    """Give the keys of what a row has found in the mail."""
+    append.check()
+    assert append.mailing is not None
+    assert append.mailing.mail is not None
+    return [letter.key for letter in append.mailing.mail]
+
+
+def letters(journal: Journal, number: int) -> list[Letter]:
+    """Give the answers to a saga that nobody has taken."""
+    return [*journal.mail([number])[number]]
+
+
+def ids(journal: Journal, limit: int | None = None) -> list[str]:
+    """Tell which sagas are to be gone on with."""
+    return [found.saga_id for found in journal.waiting(limit)]
+
+
+def test_a_saga_that_waits_for_an_answer_is_nobodys(
+    journal: Journal, write: Write, begin: Any
+) -> None:
+    """Nobody drives it, it is not due, and whoever had it can write no more."""
+    claim = begin()
+    write(suspended := mailing(claim, body="[2]", suspends=True))
+    late = Append(claim, "[3]", None)
+    write(late)
+
+    assert keys(suspended) == []
+    assert suspended.mailing is not None
+    assert suspended.mailing.has_suspended
+    found = seen(journal)
+    assert (found.status, found.owner, found.tries) == (SagaStatus.RUNNING, 0, 0)
+    assert (found.epoch, found.due) == (claim.epoch, NEVER)
+    assert claim.over
+    assert not journal.drives(found)
+    assert ids(journal) == []
+    with pytest.raises(SagaInProgress):
+        late.check()
+    assert bodies(journal) == ["[1]", "[2]"]
+
+
+def test_a_saga_that_waits_is_due_when_it_says(
+    journal: Any, write: Write, begin: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far that is, since no recovery has put it off; and then it is taken like any."""
+    for days in (1, 400):
+        due = journal.now() + days * 86_400
+        write(mailing(begin(f"{days}"), suspends=True, due=due))
+        assert abs(seen(journal, f"{days}").due - due) < 0.01
+    assert ids(journal) == []
+    for days, waiting in ((1, {"1"}), (400, {"1", "400"})):
+        with monkeypatch.context() as later:
+            later.setattr(journal, "now", lambda days=days: time.time() + days * 86_400 + 1)
+            assert {*ids(journal)} == waiting
+
+    write(take := Take(seen(journal, "1"), counted=True, delay=60.0))
+    write(mailing(take.check(), suspends=True))
+    found = seen(journal, "1")
+    assert (found.tries, found.due, found.epoch) == (0, NEVER, 2)
+
+
+def test_an_answer_needs_no_claim(journal: Journal, write: Write, begin: Any) -> None:
+    """Neither while somebody drives the saga, nor while nobody does; and it makes that due."""
+    claim = begin()
+    assert post(write, journal).there is None
+    assert journal.drives(seen(journal))
+    assert not claim.over
+    assert letters(journal, claim.number) == [FIRST]
+    assert ids(journal) == []
+    journal.leave(claim)
+    assert ids(journal) == ["a"]
+
+    write(take := Take(seen(journal)))
+    write(mailing(take.check(), FIRST.key, suspends=True))
+    assert (letters(journal, claim.number), ids(journal)) == ([], [])
+    assert post(write, journal, SECOND).there is None
+    assert letters(journal, claim.number) == [SECOND]
+    assert ids(journal) == ["a"]
+    assert ids(journal, 0) == []
+
+
+def test_an_answer_is_given_once(journal: Journal, write: Write, begin: Any) -> None:
+    """What comes again under its key finds the first one, also once that was taken."""
+    claim = begin()
+    assert post(write, journal).there is None
+    other = Letter(FIRST.key, '["denied", []]')
+    assert post(write, journal).there == FIRST
+    assert post(write, journal, other).there == FIRST
+    write(mailing(claim, FIRST.key))
+
+    assert post(write, journal, other).there == FIRST
+    assert letters(journal, claim.number) == []
+
+
+def test_a_saga_with_an_answer_does_not_begin_to_wait(
+    journal: Journal, write: Write, begin: Any
+) -> None:
+    """Whoever would suspend it finds what has come, oldest first, and goes on driving it."""
+    claim = begin()
+    for letter in (FIRST, SECOND):
+        post(write, journal, letter)
+    write(row := mailing(claim, body="[2]", suspends=True))
+    assert keys(row) == [FIRST.key, SECOND.key]
+    assert row.mailing is not None
+    assert not row.mailing.has_suspended
+    assert not claim.over
+    assert journal.drives(seen(journal))
+    write(row := mailing(claim, FIRST.key, body="[3]", suspends=True))
+    assert keys(row) == [SECOND.key]
+    write(row := mailing(claim, SECOND.key, body="[4]", suspends=True))
+
+    assert keys(row) == []
+    assert row.mailing is not None
+    assert row.mailing.has_suspended
+    assert bodies(journal) == ["[1]", "[2]", "[3]", "[4]"]
+    assert letters(journal, claim.number) == []
+
+
+def test_a_row_may_look_into_the_mail_and_go_on(journal: Journal, write: Write, begin: Any) -> None:
+    """Without an answer as well: it suspends nothing unless it says so."""
+    claim = begin()
+    for letter in ((), (FIRST,)):
+        for one in letter:
+            post(write, journal, one)
+        write(row := mailing(claim, status=SagaStatus.COMPENSATING))
+        assert keys(row) == [one.key for one in letter]
+        assert journal.drives(seen(journal))
+        assert not claim.over
+
+
+@pytest.mark.parametrize("status", [SagaStatus.STUCK, SagaStatus.COMPLETED, SagaStatus.COMPENSATED])
+def test_a_saga_that_ends_over_an_answer_stays_with_its_driver(
+    journal: Journal, write: Write, begin: Any, status: SagaStatus
+) -> None:
+    """Its status is on record; the claim ends with the first row that finds no mail."""
+    claim = begin()
+    post(write, journal)
+    write(row := mailing(claim, body="[2]", status=status))
+    assert keys(row) == [FIRST.key]
+    assert seen(journal).status is status
+    assert seen(journal).owner == claim.owner
+    assert journal.drives(seen(journal))
+    assert not claim.over
+    write(row := mailing(claim, FIRST.key, body="[3]", status=status))
+
+    assert keys(row) == []
+    assert claim.over
+    assert seen(journal).owner == 0
+    assert ids(journal) == []
+
+
+def test_a_saga_that_ends_in_time_is_over(journal: Journal, write: Write, begin: Any) -> None:
+    """With a look into an empty mail as without one."""
+    claim = begin()
+    write(row := mailing(claim, status=SagaStatus.COMPLETED))
+
+    assert keys(row) == []
+    assert claim.over
+    assert seen(journal).owner == 0
+
+
+def test_an_ended_saga_with_an_answer_is_gone_on_with(
+    journal: Journal, write: Write, begin: Any
+) -> None:
+    """One that comes late may have to be undone: recovery finds it until it was taken."""
+    write(Append(begin(), "[2]", SagaStatus.COMPENSATED))
+    begin("driven")
+    assert ids(journal) == []
+    post(write, journal)
+    assert ids(journal) == ["a"]
+    write(take := Take(seen(journal)))
+    assert ids(journal) == []
+    write(mailing(take.check(), FIRST.key, status=SagaStatus.COMPENSATED))
+
+    assert ids(journal) == []
+
+
+def test_each_saga_is_listed_once(journal: Journal, write: Write, begin: Any) -> None:
+    """Also one that is due and has several answers."""
+    for saga_id in ("due", "waits", "far"):
+        claim = begin(saga_id)
+        for i in range(2):
+            write(Mail(saga_id, claim.number, Letter(f"{saga_id}:{i}", "[]")))
+    due, waits, far = (seen(journal, saga_id) for saga_id in ("due", "waits", "far"))
+    for found in (due, waits, far):
+        write(Take(found, force=True))
+        write(take := Take(seen(journal, found.saga_id), force=True))
+        took = [letter.key for letter in letters(journal, found.number)]
+        write(mailing(take.check(), *took, suspends=True, due=0.0 if found is due else NEVER))
+        for i in range(2, 4):
+            write(Mail(found.saga_id, found.number, Letter(f"{found.saga_id}:{i}", "[]")))
+    write(take := Take(seen(journal, "far"), counted=True, delay=LONGEST_WAIT + 60))
+    write(Leave(take.check()))
+
+    assert sorted(ids(journal)) == ["due", "far", "waits"]
+    assert len(ids(journal, 2)) == 2
+
+
+def test_mail_goes_with_its_saga(journal: Journal, write: Write, begin: Any) -> None:
+    """A saga is not purged over an answer that nobody has taken, and takes its answers with it."""
+    for saga_id, forget in (("a", False), ("b", True)):
+        write(Append(claim := begin(saga_id), "[2]", SagaStatus.COMPLETED))
+        letter = Letter(f"{saga_id}:pay:action", '["answered", 1]')
+        post(write, journal, letter, saga_id)
+        write(refused := Purge(seen(journal, saga_id), "digest", forget=forget))
+        with pytest.raises(SagaInProgress, match="has an answer in its mail"):
+            refused.check()
+        assert bodies(journal, saga_id) == ["[1]", "[2]"]
+        write(take := Take(seen(journal, saga_id)))
+        write(mailing(take.check(), letter.key, status=SagaStatus.COMPLETED))
+        write(purge := Purge(seen(journal, saga_id), "digest", forget=forget))
+        purge.check()
+
+        write(late := Mail(saga_id, claim.number, letter))
+        with pytest.raises(LookupError if forget else SagaConflict, match=f"'{saga_id}'"):
+            late.check()
+        assert letters(journal, claim.number) == []
+    assert ids(journal) == []
+    number = begin("b").number
+    write(again := Mail("b", number, Letter("b:pay:action", "[]")))
+    again.check()
+    assert again.there is None
+
+
+def test_an_answer_to_no_saga_is_refused(journal: Journal, write: Write) -> None:
+    """It is kept for nobody, and spoils nothing that is written with it."""
+    create = Create("a", "x", "[1]")
+    mail = Mail("never", 999, Letter("never:pay:action", "[]"))
+    write(mail, create)
+
+    assert create.check().number
+    with pytest.raises(LookupError, match="'never'"):
+        mail.check()
+    assert dict(journal.mail([999, create.claim.number])) == {999: [], create.claim.number: []}
+
+
+def test_answers_and_rows_of_one_saga_are_written_in_order(
+    journal: Journal, write: Write, begin: Any
+) -> None:
+    """One batch may have both: what was posted before a row is found by it."""
+    claim, other = begin(), begin("b")
+    mails = [Mail("a", claim.number, letter) for letter in (FIRST, SECOND, FIRST)]
+    rows = [mailing(claim, suspends=True), mailing(claim, FIRST.key, SECOND.key, suspends=True)]
+    elsewhere = mailing(other, suspends=True)
+    write(mails[0], rows[0], elsewhere, mails[1], mails[2])
+    assert keys(rows[0]) == [FIRST.key]
+    assert keys(elsewhere) == []
+    assert [mail.there for mail in mails if mail.check() is mail.claim] == [None, None, FIRST]
+    write(rows[1])
+
+    assert keys(rows[1]) == []
+    assert ids(journal) == []
+
+
+def test_one_of_two_answers_is_first(journal: Journal, write: Write, begin: Any) -> None:
+    """Many at once, each of its own: all but one find that one."""
+    number = begin().number
+    said = [f'["answered", {i}]' for i in range(8)]
+    mails = [Mail("a", number, Letter(FIRST.key, body)) for body in said]
+    workers = [threading.Thread(target=write, args=(mail,)) for mail in mails]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(PATIENCE)
+
+    first = [mail for mail in mails if mail.error is None and mail.there is None]
+    assert len(first) == 1
+    assert {mail.there for mail in mails} == {None, first[0].letter}
+    assert letters(journal, number) == [first[0].letter]
 
 
 # --- purging --------------------------------------------------------------------------------------

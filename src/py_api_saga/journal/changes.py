@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from py_api_saga import clock
 from py_api_saga.clock import NEVER
-from py_api_saga.exceptions import JournalError, SagaInProgress
+from py_api_saga.exceptions import JournalError, SagaConflict, SagaInProgress
 from py_api_saga.status import SagaStatus
 
 # How statuses are stored; those below 2 are open, which is what recovery looks for.
@@ -218,6 +218,10 @@ class Mailing:
         """Whether the saga waits now, and nobody drives it."""
         return self.suspends and self.mail is not None and not self.mail
 
+    def lets_go(self, *, ended: bool) -> bool:
+        """Tell whether nobody drives the saga any more, which this row has ended or not."""
+        return (self.suspends or ended) and not self.mail
+
 
 class Append(Change):
     """One more row, and where the saga stands since; one that is not open is not driven any more.
@@ -303,6 +307,25 @@ def in_progress(saga_id: str) -> SagaInProgress:
         f"saga {saga_id!r} is being driven by somebody else: wait for it; if that one hangs, take "
         f"it over by `saga takeover --force`"
     )
+
+
+def unread(saga_id: str) -> SagaInProgress:
+    """The saga has an answer that it has not taken in, so it is not over yet."""
+    return SagaInProgress(
+        f"saga {saga_id!r} has an answer in its mail that nobody has taken in: recover it first"
+    )
+
+
+def purged(saga_id: str) -> SagaConflict:
+    """Nobody can use an answer to the saga any more."""
+    return SagaConflict(
+        f"saga {saga_id!r} has ended and was purged: nobody can use an answer to it any more"
+    )
+
+
+def gone(saga_id: str) -> LookupError:
+    """The saga was forgotten."""
+    return LookupError(f"saga {saga_id!r} is not in the journal any more: it was forgotten")
 
 
 def changed(seen: Summary) -> SagaInProgress:

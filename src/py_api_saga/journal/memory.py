@@ -18,14 +18,19 @@ from py_api_saga.journal.changes import (
     Create,
     Leave,
     Letter,
+    Mail,
+    Mailing,
     Purge,
     Row,
     SagaExistsError,
     Summary,
     Take,
+    gone,
     in_progress,
     milliseconds,
+    purged,
     tallied,
+    unread,
 )
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sealing import check_codec
@@ -42,6 +47,8 @@ class _Saga:
     summary: Summary
     rows: list[Row] = field(default_factory=list)
     driver: Claim | None = None  # who is at it
+    mail: dict[str, Letter] = field(default_factory=dict)  # by key, all that has ever come
+    untaken: dict[str, Letter] = field(default_factory=dict)
 
 
 class MemoryJournal:
@@ -98,6 +105,8 @@ class MemoryJournal:
                 self._take(change)
             case Leave():
                 self._leave(change.claim)
+            case Mail():
+                self._post(change)
             case _:
                 assert isinstance(change, Purge)  # noqa: S101 - there are no others
                 self._purge(change)
@@ -140,10 +149,34 @@ class MemoryJournal:
         claim.rows = len(saga.rows)
         if change.status is not None:
             saga.summary = saga.summary._replace(status=change.status, changed=now)
-            if change.status not in OPEN:
-                self._leave(claim)
         if change.rested:
             saga.summary = saga.summary._replace(tries=0, due=0.0)
+        has_ended = change.status is not None and change.status not in OPEN
+        if change.mailing is not None:
+            has_ended = self._look_into_mail(saga, change.mailing, ended=has_ended)
+        if has_ended:
+            self._leave(claim)
+
+    @staticmethod
+    def _look_into_mail(saga: _Saga, mailing: Mailing, *, ended: bool) -> bool:
+        """Note what the saga has taken in, see what is left, and tell whether to let it go."""
+        for key in mailing.took:
+            saga.untaken.pop(key, None)
+        mailing.mail = list(saga.untaken.values())
+        if mailing.has_suspended:
+            saga.summary = saga.summary._replace(tries=0, due=mailing.due)
+        return mailing.lets_go(ended=ended)
+
+    def _post(self, change: Mail) -> None:
+        saga, letter = self._sagas.get(change.number), change.letter
+        if saga is None:
+            change.error = gone(change.claim.saga_id)
+        elif saga.summary.digest is not None:
+            change.error = purged(change.claim.saga_id)
+        else:
+            change.there = saga.mail.get(letter.key)
+            if change.there is None:
+                saga.mail[letter.key] = saga.untaken[letter.key] = letter
 
     def _take(self, change: Take) -> None:
         claim, seen = change.claim, change.seen
@@ -175,7 +208,9 @@ class MemoryJournal:
         saga = self._sagas.get(seen.number)
         if saga is None or saga.driver is not None or saga.summary.epoch != seen.epoch:
             raise in_progress(seen.saga_id)
-        saga.rows = []
+        if saga.untaken:
+            raise unread(seen.saga_id)
+        saga.rows, saga.mail = [], {}
         if saga.summary.digest is None:
             saga.summary = saga.summary._replace(digest=change.digest)
         if change.forget:
@@ -216,7 +251,9 @@ class MemoryJournal:
 
     def mail(self, numbers: Collection[int]) -> Mapping[int, Sequence[Letter]]:
         """Give the answers to sagas, by number, that nobody has taken; oldest first."""
-        return dict.fromkeys(numbers, ())
+        with self._lock:
+            sagas = {number: self._sagas.get(number) for number in numbers}
+            return {n: list(saga.untaken.values()) if saga else [] for n, saga in sagas.items()}
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
@@ -232,14 +269,20 @@ class MemoryJournal:
         return clock.time()
 
     def waiting(self, limit: int | None = None) -> Sequence[Summary]:
-        """List the open sagas that nobody drives and that are due, oldest first."""
+        """List the sagas that are to be gone on with and that nobody drives, oldest first."""
         now = self.now()
+        far = now + LONGEST_WAIT
         with self._lock:
-            sagas = [saga.summary for saga in self._sagas.values() if saga.driver is None]
-            barred = self._barred.copy()
-        later = now + LONGEST_WAIT
-        due = [s for s in sagas if s.status in OPEN and not now < s.due <= later]
-        return [s for s in due if s.number not in barred][:limit]
+            return [
+                s
+                for saga in self._sagas.values()
+                if saga.driver is None
+                and (s := saga.summary).number not in self._barred
+                and (
+                    saga.untaken
+                    or (s.status in OPEN and (s.due <= now or (s.tries > 0 and s.due > far)))
+                )
+            ][:limit]
 
     def select(
         self,

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import SagaExistsError
-from py_api_saga.journal.sqlite.queries import SCHEMA
+from py_api_saga.journal.sqlite.queries import QUERIES, SCHEMA
 
 Durability: TypeAlias = Literal["power", "process"]
 JournalMode: TypeAlias = Literal["wal", "delete"]
@@ -21,11 +21,10 @@ Place: TypeAlias = tuple[str, tuple[int, int]]  # a real path, and what is there
 
 APPLICATION_ID = 0x73616761  # "saga"
 VERSION = 1  # of the format
-ADDED = (
-    "saga_stuck",
-    "saga_compensated",
-    "saga_named",
-)  # to it since; releases without these read and write it as well
+# Added to it since; releases without these read and write it as well.
+ADDED = ("saga_stuck", "saga_compensated", "saga_named", "saga_later", "saga_tried")
+MAIL = ("mail", "mail_saga", "mail_new")
+ANEW = {"saga_open": "INDEX", "needs_attention": "VIEW"}  # with it, as they must know who waits
 BUSY = 5  # seconds for which SQLite itself waits for a lock; other programs may hold one
 
 # Where locks or shared memory are not what they are on one machine.
@@ -294,7 +293,14 @@ def _create(connection: sqlite3.Connection) -> None:
 
 
 def _complete(connection: sqlite3.Connection) -> None:
-    """Add what a file of an earlier release lacks, and can do without."""
+    """Add what a file of an earlier release lacks: mail, and indexes, which it can do without."""
+    if connection.execute(QUERIES["has_mail"]).fetchone() is None:
+        connection.execute("BEGIN IMMEDIATE")
+        for name, kind in ANEW.items():
+            connection.execute(f"DROP {kind} IF EXISTS {name}")
+        for name in (*ANEW, *MAIL):
+            connection.execute(SCHEMA[name])
+        connection.execute("COMMIT")
     with suppress(sqlite3.OperationalError):  # the disk is full: what is written next says so
         for name in ADDED:
             connection.execute(SCHEMA[name])

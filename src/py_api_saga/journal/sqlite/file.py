@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import Append
+from py_api_saga.journal.changes import Append, Mail
 from py_api_saga.journal.reentry import is_held
 from py_api_saga.journal.sqlite.connecting import (
     BUSY,
@@ -56,7 +56,7 @@ PAUSE = 0.02  # seconds before the second, twice that before the third
 BIG_WAL = 16 << 20  # bytes above which the leader tries to begin it anew
 EACH = 64  # commits after which it looks how big that is
 CHECKPOINT_PATIENCE = 100  # milliseconds that this may wait for readers
-_GOING_ON = {Append}  # what a saga writes that was begun or claimed before
+_GOING_ON = {Append, Mail}  # what is written of a saga that was begun or claimed before
 
 
 class JournalFile:

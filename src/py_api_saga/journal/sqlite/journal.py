@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import LONGEST_WAIT, Change, Claim, Summary, milliseconds
+from py_api_saga.journal.changes import Change, Claim, Summary
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.sealing import check_codec
 from py_api_saga.journal.holder import Holder
@@ -156,9 +156,8 @@ class SQLiteJournal(Reads):
         return seen.saga_id in shared.desk.running or shared.file.lives(seen.owner)
 
     def waiting(self, limit: int | None = None) -> Sequence[Summary]:
-        """List the open sagas that nobody drives and that are due, oldest first; see `Journal`."""
-        waiting = self._opened().waiting(milliseconds(self.now()), milliseconds(LONGEST_WAIT))
-        return list(islice(waiting, limit))
+        """List the sagas that are to be gone on with and that nobody drives; see `Journal`."""
+        return list(islice(self._opened().waiting(self.now()), limit))
 
     def _opened(self) -> Shared:
         shared = self.shared

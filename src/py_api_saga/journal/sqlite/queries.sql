@@ -26,6 +26,30 @@ UPDATE saga SET status = ?, owner = ?, changed = ? WHERE number = ? AND owner = 
 -- The same, and recovery counts anew.
 UPDATE saga SET tries = 0, due = 0 WHERE number = ? AND epoch = ?;
 
+-- name: suspend
+-- The same, and nobody drives it until an answer comes or it is due.
+UPDATE saga SET owner = 0, tries = 0, due = ? WHERE number = ? AND owner = ? AND epoch = ?;
+
+-- name: post
+-- An answer, unless there is one: then no row is affected.
+INSERT INTO mail(key, saga, at, taken, body) VALUES(?, ?, ?, 0, ?) ON CONFLICT(key) DO NOTHING;
+
+-- name: posted
+-- … which this is.
+SELECT key, body, at FROM mail WHERE key = ?;
+
+-- name: take_in
+-- The rows of a saga say all of an answer.
+UPDATE mail SET taken = 1 WHERE key = ? AND saga = ?;
+
+-- name: mail
+-- The answers that a saga has not taken in, oldest first.
+SELECT key, body FROM mail INDEXED BY mail_new WHERE taken = 0 AND saga = ? ORDER BY rowid;
+
+-- name: has_mail
+-- Whether there can be any: not in a file of an earlier release that nobody has written to since.
+SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'mail';
+
 -- name: take
 -- A claim: nothing happens unless the saga is as it was seen, or was left since.
 UPDATE saga SET owner = ?, epoch = epoch + 1, tries = tries + ?, changed = ?, due = ?
@@ -44,6 +68,10 @@ WHERE number = ? AND owner = ? AND epoch = ?;
 -- name: clear
 -- A purge begins with the rows of a saga.
 DELETE FROM entry WHERE saga = ?;
+
+-- name: mail_gone
+-- … and the answers to it.
+DELETE FROM mail WHERE saga = ?;
 
 -- name: digest
 -- … and keeps what came of it.
@@ -92,12 +120,28 @@ FROM saga WHERE saga_id = ?;
 -- All rows of a saga, in order; what is of another type, as somebody may have made it, is cast.
 SELECT n, CAST(at AS INTEGER), CAST(body AS TEXT) FROM entry WHERE saga = ? ORDER BY n;
 
--- name: open
--- A page of the open sagas but those that are due between two times, oldest first: later than the
--- second one, a clock was set back. Reads the partial index, whatever else there is.
+-- name: due
+-- A page of the open sagas that are due, after one of them; by when they are, the oldest first within it.
+-- Reads the partial index, whatever else there is.
 SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
-FROM saga INDEXED BY saga_open
-WHERE status < 2 AND NOT (due > ? AND due <= ?) AND number > ? ORDER BY number LIMIT ?;
+FROM saga INDEXED BY saga_open WHERE status < 2 AND due = :due AND number > :number
+UNION ALL
+SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+FROM saga INDEXED BY saga_open WHERE status < 2 AND due > :due AND due <= :now
+ORDER BY due, number LIMIT :size;
+
+-- name: far
+-- Those that recovery has put off for so long that a clock was set back since.
+SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+FROM saga WHERE status < 2 AND tries > 0 AND due > ? ORDER BY due, number;
+
+-- name: answered
+-- A page of the sagas that have not taken in an answer, after one of them, oldest first.
+SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+FROM saga WHERE number IN (
+  SELECT DISTINCT saga FROM mail INDEXED BY mail_new WHERE taken = 0 AND saga > ? ORDER BY saga LIMIT ?
+)
+ORDER BY number;
 
 -- name: select
 -- Summaries; statuses are the bits of one number. In place of {which} stands what an index is for.
@@ -135,3 +179,11 @@ SELECT name, status, count(*) FROM saga GROUP BY name, status;
 -- name: owners
 -- Who drives open sagas, and how many.
 SELECT owner, count(*) FROM saga INDEXED BY saga_open WHERE status < 2 GROUP BY owner;
+
+-- name: idle
+-- … of those that are to be gone on with, or that recovery has put off: not of what waits.
+SELECT owner, count(*) FROM (
+  SELECT number, owner FROM saga INDEXED BY saga_open WHERE status < 2 AND due <= ?
+  UNION SELECT number, owner FROM saga WHERE status < 2 AND tries > 0
+)
+GROUP BY owner;

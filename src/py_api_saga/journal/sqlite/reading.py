@@ -23,10 +23,11 @@ from py_api_saga.status import SagaStatus
 
 T = TypeVar("T")
 
-_ROWS = QUERIES["rows"]
+_ROWS, _MAIL = QUERIES["rows"], QUERIES["mail"]
 _STUCK, _COMPLETED = NUMBER_OF[SagaStatus.STUCK], NUMBER_OF[SagaStatus.COMPLETED]
 _COMPENSATED = NUMBER_OF[SagaStatus.COMPENSATED]
 _ALL = -1  # what `tally` calls them
+_OPEN = ["status < 2 AND due = 0", "status < 2 AND due > 0"]  # each by an index, newest first
 _BEYOND = (1 << 63) - 1  # the largest number that there could be
 _PREFIXED = "saga_id >= :first AND saga_id < coalesce(:past, x'')"  # no text is as great as a blob
 MOST_FAULTS = 1000  # that SQLite is to list; 100 unless it is told
@@ -78,7 +79,7 @@ class Reader:
             if filters["first"] is not None:
                 parts, order = [_PREFIXED], "newest_found"
         else:
-            parts = ["status < 2"] * (min(numbers) < _STUCK) + ["status = 2"] * (_STUCK in numbers)
+            parts = _OPEN * (min(numbers) < _STUCK) + ["status = 2"] * (_STUCK in numbers)
         queries = (QUERIES["select"].replace("{which}", part) for part in parts)
         return self._summaries(f"{' UNION ALL '.join(queries)} {QUERIES[order]}", filters)
 
@@ -111,6 +112,24 @@ class Reader:
     def owners(self) -> list[tuple[int, int]]:
         """Tell who drives open sagas, and how many."""
         return self._read(lambda connection: connection.execute(QUERIES["owners"]).fetchall())
+
+    def idle(self, now: int) -> list[tuple[int, int]]:
+        """Tell the same of those that are not left alone, as they wait for answers."""
+        return self._read(lambda connection: connection.execute(QUERIES["idle"], (now,)).fetchall())
+
+    def mail(self, numbers: Collection[int]) -> Mapping[int, list[Letter]]:
+        """Give the answers that sagas have not taken in, all as they were at one moment."""
+
+        def read(connection: sqlite3.Connection) -> Mapping[int, list[Letter]]:
+            connection.execute("BEGIN")
+            if connection.execute(QUERIES["has_mail"]).fetchone() is None:
+                return {number: [] for number in numbers}
+            return {
+                number: [Letter(*letter) for letter in connection.execute(_MAIL, (number,))]
+                for number in numbers
+            }
+
+        return self._read(read)
 
     def check(self) -> list[str]:
         """Give what SQLite finds wrong with the file, a fault each; reads all of it."""
@@ -164,7 +183,7 @@ class Reads:
 
     def mail(self, numbers: Collection[int]) -> Mapping[int, Sequence[Letter]]:
         """Give the answers to sagas, by number, that nobody has taken; oldest first."""
-        return dict.fromkeys(numbers, ())
+        return self._reader().mail(numbers)
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""

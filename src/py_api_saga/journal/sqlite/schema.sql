@@ -22,11 +22,12 @@ CREATE TABLE saga(
 );
 
 -- name: saga_open
--- What recovery looks through: its cost is that of the sagas that are open.
-CREATE INDEX saga_open ON saga(number) WHERE status < 2;
+-- What recovery looks through: its cost is that of the sagas that are due. By number within it, which is
+-- in every index. Before sagas could wait for answers it was by number alone.
+CREATE INDEX saga_open ON saga(due) WHERE status < 2;
 
 -- name: saga_stuck
--- What a person looks for. This one and the next two were not there from the beginning: whoever opens a
+-- What a person looks for. This one and the next four were not there from the beginning: whoever opens a
 -- file to write makes them, and whoever can only read a file without them reads all of it.
 CREATE INDEX IF NOT EXISTS saga_stuck ON saga(number) WHERE status = 2;
 
@@ -37,6 +38,15 @@ CREATE INDEX IF NOT EXISTS saga_compensated ON saga(number) WHERE status = 4;
 -- name: saga_named
 -- Sagas by name; by number within it, which is in every index.
 CREATE INDEX IF NOT EXISTS saga_named ON saga(name) WHERE name IS NOT NULL;
+
+-- name: saga_later
+-- Those that wait for answers or were put off, by number: with it, all that are open are found newest first,
+-- since those that are due from the beginning are so in the first index. Pays who waits.
+CREATE INDEX IF NOT EXISTS saga_later ON saga(number) WHERE status < 2 AND due > 0;
+
+-- name: saga_tried
+-- Those that recovery has claimed: for how long it leaves them alone is not believed if that is far.
+CREATE INDEX IF NOT EXISTS saga_tried ON saga(due) WHERE status < 2 AND tries > 0;
 
 -- name: entry
 -- A row for each commit of a saga. With a rowid, so rows lie in the order of the commits: pages fill
@@ -50,6 +60,24 @@ CREATE TABLE entry(
   PRIMARY KEY(saga, n)
 );
 
+-- name: mail
+-- Answers to calls whose results come later, each for good: what comes again is known.
+CREATE TABLE IF NOT EXISTS mail(
+  key   TEXT PRIMARY KEY, -- the idempotency key of the call
+  saga  INTEGER NOT NULL,
+  at    INTEGER NOT NULL,
+  taken INTEGER NOT NULL, -- 1: the rows of its saga say all of it
+  body  TEXT NOT NULL     -- ["answered", value] or ["denied", error]
+);
+
+-- name: mail_saga
+-- So that they go with their saga.
+CREATE INDEX IF NOT EXISTS mail_saga ON mail(saga);
+
+-- name: mail_new
+-- What a saga is to be gone on with for.
+CREATE INDEX IF NOT EXISTS mail_new ON mail(saga) WHERE taken = 0;
+
 -- name: counter
 -- Numbers of owners are never used again, nor are those of sagas that were forgotten.
 CREATE TABLE counter(next_owner INTEGER NOT NULL, next_number INTEGER NOT NULL);
@@ -59,7 +87,8 @@ CREATE TABLE counter(next_owner INTEGER NOT NULL, next_number INTEGER NOT NULL);
 INSERT INTO counter VALUES(1, 1);
 
 -- name: needs_attention
--- For a person with nothing but sqlite3: what is stuck, and what recovery tries in vain.
+-- For a person with nothing but sqlite3: what is stuck, and what recovery tries in vain. What waits for an
+-- answer is here once that is overdue.
 CREATE VIEW needs_attention AS
 SELECT
   saga_id,
@@ -69,7 +98,9 @@ SELECT
   tries,
   (SELECT body FROM entry WHERE saga = number ORDER BY n DESC LIMIT 1) AS last
 FROM saga
-WHERE status = 2 OR (status < 2 AND (tries > 0 OR due > 0));
+WHERE status = 2 OR (
+  status < 2 AND (tries > 0 OR due BETWEEN 1 AND CAST(strftime('%s', 'now') AS INTEGER) * 1000)
+);
 
 -- name: timeline
 -- For people, too: what was written down, line by line. What is not JSON is one line of its own, and what

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from py_api_saga import clock
+from py_api_saga.clock import NEVER
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import Claim, Leave, Summary, latest
+from py_api_saga.journal.changes import (
+    LONGEST_WAIT,
+    OPEN,
+    Claim,
+    Leave,
+    Summary,
+    latest,
+    milliseconds,
+)
 from py_api_saga.journal.reentry import interrupted
 from py_api_saga.journal.sql.desk import Desk
 from py_api_saga.journal.sql.group_commit import GroupCommit, RetiredError
 from py_api_saga.journal.sqlite.connecting import BUSY, Options, Place, mounted_alone
 from py_api_saga.journal.sqlite.file import JournalFile
 
-PAGE = 256  # open sagas that are listed at first; each page is four times as long as the one before
+PAGE = 256  # sagas that are listed at first; each page is four times as long as the one before
 
 
 class Shared:
@@ -89,15 +98,12 @@ class Shared:
             self.open()
         return self.file.lives(owner)
 
-    def waiting(self, now: int, longest: int) -> Iterator[Summary]:
-        """Give the open sagas that are due and that nobody drives, oldest first."""
+    def waiting(self, now: float) -> Iterator[Summary]:
+        """Give the sagas that are to be gone on with and that nobody drives; see `Journal`."""
         if self.file.may_only_read:
             raise JournalError(self.file.may_only_read)
         lives: dict[int, bool] = {}
-        last, size = 0, PAGE
-        while size:
-            page = self.file.reader.summaries("open", (now, now + longest, last, size))
-            last, size = page[-1].number if page else 0, 4 * size if len(page) == size else 0
+        for page in self._pages(now):
             for seen in page:
                 if seen.owner not in lives:
                     lives[seen.owner] = self._lives(seen.owner)
@@ -105,10 +111,33 @@ class Shared:
                 if is_free and seen.number not in self.desk.barred:
                     yield seen
 
+    def _pages(self, now: float) -> Iterator[Iterable[Summary]]:
+        """Give what is due, then what has an answer; each page when it is asked for."""
+        reader, size = self.file.reader, PAGE
+        far = now + LONGEST_WAIT
+        after: Summary | None = None
+        while size:
+            due, number = (0, 0) if after is None else (milliseconds(after.due), after.number)
+            where = {"due": due, "number": number, "now": milliseconds(now), "size": size}
+            yield (page := reader.summaries("due", where))
+            after, size = page[-1] if page else None, 4 * size if len(page) == size else 0
+        yield reader.summaries("far", (milliseconds(far),))
+        last, size = 0, PAGE
+        while size:
+            page = reader.summaries("answered", (last, size))
+            # the others were given before
+            yield [
+                s
+                for s in page
+                if s.status not in OPEN or now < s.due <= (far if s.tries else NEVER)
+            ]
+            last, size = page[-1].number if page else 0, 4 * size if len(page) == size else 0
+
     def check(self) -> list[str]:
         """List what is wrong with the file, and what nobody goes on with."""
         problems = self.file.reader.check()
-        dead = [count for owner, count in self.file.reader.owners() if not self._drives_any(owner)]
+        idle = self.file.reader.idle(milliseconds(clock.time()))
+        dead = [count for owner, count in idle if not self._drives_any(owner)]
         if dead:
             problems.append(f"{sum(dead)} open sagas have nobody who drives them: recover them")
         return problems

@@ -15,6 +15,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 
 from py_api_saga import clock
+from py_api_saga.clock import NEVER
 from py_api_saga.exceptions import JournalError, SagaInProgress
 from py_api_saga.journal.changes import (
     NUMBER_OF,
@@ -23,21 +24,31 @@ from py_api_saga.journal.changes import (
     Change,
     Claim,
     Create,
+    Leave,
+    Letter,
+    Mail,
+    Mailing,
     Purge,
     SagaExistsError,
     Take,
     changed,
+    gone,
     in_progress,
     milliseconds,
+    purged,
     taken_over,
+    unread,
 )
 from py_api_saga.journal.sqlite.connecting import has_struck
 from py_api_saga.journal.sqlite.queries import QUERIES
 
-_CREATE, _FIRST, _APPEND, _MOVE, _REST, _TAKE, _RELEASE, _LAST_ROW = (
+_CREATE, _FIRST, _APPEND, _MOVE, _REST, _TAKE, _RELEASE, _LAST_ROW, _POST, _TAKE_IN, _MAIL = (
     QUERIES[name]
-    for name in ("create", "first", "append", "move", "rest", "take", "release", "last_row")
-)
+    for name in (
+        "create", "first", "append", "move", "rest", "take", "release", "last_row", "post",
+        "take_in", "mail",
+    )
+)  # fmt: skip
 
 
 class RowWriter:
@@ -76,6 +87,7 @@ class RowWriter:
         creates: list[Create] = []
         appends: list[Append] = []
         takes: list[Take] = []
+        others: list[Change] = []
         for change in changes:
             if type(change) is Append:
                 appends.append(change)
@@ -83,10 +95,12 @@ class RowWriter:
                 creates.append(change)
             elif type(change) is Take:
                 takes.append(change)
-            elif type(change) is Purge:  # rare, and of several statements
-                return False
+            elif type(change) is not Leave:
+                others.append(change)
         now = milliseconds(clock.time())
         try:
+            for other in others:
+                self._write_one(connection, other, now)
             return (
                 (not creates or self._create_all(connection, creates, now))
                 and (not appends or self._append_all(connection, appends, now))
@@ -113,16 +127,18 @@ class RowWriter:
     def _append_all(
         self, connection: sqlite3.Connection, appends: Sequence[Append], now: int
     ) -> bool:
-        rows, moves, rests = [], [], []
+        rows, moves, rests, mailings = [], [], [], []
         for change in appends:
             claim = change.claim
             number, owner, epoch = claim.number, claim.owner, claim.epoch
             if change.tried is None:
                 change.tried = claim.rows + 1
             rows.append((change.tried, now, change.body, number, owner, epoch))
-            status = change.status
+            status, mailing = change.status, change.mailing
+            if mailing is not None:
+                mailings.append((change, mailing))
             if status is not None:
-                left = owner if status in OPEN else 0
+                left = owner if status in OPEN or mailing is not None else 0
                 moves.append((NUMBER_OF[status], left, now, number, owner, epoch))
             if change.rested:
                 rests.append((number, epoch))
@@ -132,6 +148,8 @@ class RowWriter:
             connection.executemany(_MOVE, moves)
         if rests:
             connection.executemany(_REST, rests)
+        for change, mailing in mailings:
+            self._look_into_mail(connection, change, mailing)
         return True
 
     def _take_all(self, connection: sqlite3.Connection, takes: Sequence[Take], now: int) -> bool:
@@ -180,6 +198,8 @@ class RowWriter:
                 self._create(connection, change, now)
             case Take():
                 self._take(connection, change, now)
+            case Mail():
+                self._post(connection, change, now)
             case Purge():
                 self._purge(connection, change)
 
@@ -200,12 +220,14 @@ class RowWriter:
         connection.execute(_FIRST, (claim.number, now, change.body))
 
     def _append(self, connection: sqlite3.Connection, change: Append, now: int) -> None:
-        claim = change.claim
+        claim, mailing = change.claim, change.mailing
+        number, owner, epoch = claim.number, claim.owner, claim.epoch
         if change.tried is None:
             change.tried = claim.rows + 1
         if self._is_there(connection, change):
+            if mailing is not None:
+                self._look_again(connection, change, mailing)
             return
-        number, owner, epoch = claim.number, claim.owner, claim.epoch
         if (
             connection.execute(
                 _APPEND, (change.tried, now, change.body, number, owner, epoch)
@@ -214,11 +236,13 @@ class RowWriter:
         ):
             raise taken_over(claim)
         if change.status is not None:
-            left = owner if change.status in OPEN else 0
+            left = owner if change.status in OPEN or mailing is not None else 0
             move = (NUMBER_OF[change.status], left, now, number, owner, epoch)
             connection.execute(_MOVE, move)
         if change.rested:
             connection.execute(_REST, (number, epoch))
+        if mailing is not None:
+            self._look_into_mail(connection, change, mailing)
 
     def _is_there(self, connection: sqlite3.Connection, change: Append) -> bool:
         """Tell whether a row is there since a commit of ours seemed to fail.
@@ -230,10 +254,13 @@ class RowWriter:
         row = connection.execute(QUERIES["body"], (claim.number, change.tried)).fetchone()
         if row is None:
             return False
+        is_ours = row[0] == change.body
+        if is_ours and change.mailing is not None:  # it may have let the saga go
+            return True
         whose = connection.execute(QUERIES["whose"], (claim.number,)).fetchone()
         if whose is None or whose[1] != claim.epoch or whose[0] not in (0, claim.owner):
             raise taken_over(claim)
-        if row[0] == change.body:
+        if is_ours:
             return True
         change.tried = self._last_row(connection, claim.number) + 1
         return False
@@ -249,6 +276,51 @@ class RowWriter:
                 raise changed(seen)
         self._taken(connection, change)
 
+    # --- mail ------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _post(connection: sqlite3.Connection, change: Mail, now: int) -> None:
+        """Put an answer into the mail, or see what is there."""
+        change.error, change.there = None, None
+        letter, saga_id = change.letter, change.claim.saga_id
+        whose = connection.execute(QUERIES["whose"], (change.number,)).fetchone()
+        if whose is None or whose[2] is not None:
+            change.error = gone(saga_id) if whose is None else purged(saga_id)
+        elif connection.execute(_POST, (letter.key, change.number, now, letter.body)).rowcount == 1:
+            change.tried = now  # by which it is known if the commit only seems to fail
+        else:
+            key, body, at = connection.execute(QUERIES["posted"], (letter.key,)).fetchone()
+            there = Letter(key, body)
+            change.there = None if there == letter and at == change.tried else there
+
+    @staticmethod
+    def _look_into_mail(connection: sqlite3.Connection, change: Append, mailing: Mailing) -> None:
+        """Note what the saga has taken in, see what is left, and let it go if that is nothing."""
+        claim = change.claim
+        which = (claim.number, claim.owner, claim.epoch)
+        connection.executemany(_TAKE_IN, [(key, claim.number) for key in mailing.took])
+        left = connection.execute(_MAIL, (claim.number,))
+        mailing.mail = [Letter(*letter) for letter in left]
+        if mailing.has_suspended:
+            due = milliseconds(max(0.0, min(mailing.due, NEVER)))
+            connection.execute(QUERIES["suspend"], (due, *which))
+        elif mailing.lets_go(ended=change.status is not None and change.status not in OPEN):
+            connection.execute(_RELEASE, which)
+
+    def _look_again(self, connection: sqlite3.Connection, change: Append, mailing: Mailing) -> None:
+        """Do so after a commit that only seemed to fail.
+
+        If that has let the saga go, it had found no mail, whatever has come or been done since.
+        """
+        claim = change.claim
+        whose = connection.execute(QUERIES["whose"], (claim.number,)).fetchone()
+        if whose is not None and whose[:2] == (claim.owner, claim.epoch):
+            self._look_into_mail(connection, change, mailing)
+        elif mailing.lets_go(ended=change.status is not None and change.status not in OPEN):
+            mailing.mail = ()
+        else:
+            raise taken_over(claim)
+
     def _purge(self, connection: sqlite3.Connection, change: Purge) -> None:
         seen = change.seen
         if seen.status in OPEN:
@@ -256,6 +328,8 @@ class RowWriter:
             raise JournalError(message)
         if self._lives(seen.owner):
             raise in_progress(seen.saga_id)
+        if connection.execute(_MAIL, (seen.number,)).fetchone() is not None:
+            raise unread(seen.saga_id)
         which = (seen.number, seen.saga_id, seen.owner, seen.epoch, NUMBER_OF[seen.status])
         if change.forget:
             done = connection.execute(QUERIES["forget"], which).rowcount
@@ -264,6 +338,7 @@ class RowWriter:
             done = connection.execute(QUERIES["digest"], (change.digest, *which)).rowcount
         if done:
             connection.execute(QUERIES["clear"], (seen.number,))
+            connection.execute(QUERIES["mail_gone"], (seen.number,))
         elif not change.tried and (change.forget or seen.digest is None):
             raise changed(seen)  # else it was purged before, and stays so
 
