@@ -25,12 +25,14 @@ from py_api_saga.retry import Retry
 from py_api_saga.status import SagaStatus, Status
 
 if TYPE_CHECKING:
+    from py_api_saga.durable.answering import Answered, aanswer, answer
     from py_api_saga.durable.recovery import Recovered, arecover, recover, takeover
     from py_api_saga.standing import SagaStanding, saga_status
 
 __all__ = [
     "NOT_HAPPENED",
     "UNKNOWN",
+    "Answered",
     "BoundSaga",
     "Event",
     "JournalError",
@@ -51,6 +53,8 @@ __all__ = [
     "SagaStatus",
     "SagaStuck",
     "Status",
+    "aanswer",
+    "answer",
     "arecover",
     "current_operation",
     "given",
@@ -65,8 +69,11 @@ __all__ = [
 
 
 _LATE = {  # name -> its module
+    "Answered": "durable.answering",
     "Recovered": "durable.recovery",
     "SagaStanding": "standing",
+    "aanswer": "durable.answering",
+    "answer": "durable.answering",
     "arecover": "durable.recovery",
     "recover": "durable.recovery",
     "saga_status": "standing",

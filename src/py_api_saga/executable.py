@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Never
 from py_api_saga import loops
 from py_api_saga.calls import FUNCTION, label_of
 from py_api_saga.definition import Definition, Names, Results, chained
-from py_api_saga.exceptions import SagaDefinitionError, refused
+from py_api_saga.exceptions import SagaDefinitionError, refused, seconds
 from py_api_saga.executors.driving import executor
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
@@ -71,6 +71,7 @@ class Executable:
         deadline: float | None = None,
         saga_id: str | None = None,
         journal: Journal | None = None,
+        wait: float | None = None,
     ) -> Results:
         """Run the operations one after the other, in this thread.
 
@@ -85,11 +86,16 @@ class Executable:
                 nothing runs a second time.
             journal: Where the run is recorded, so that it survives the process; by default the
                 saga's own.
+            wait: Seconds for which to wait, in this thread, for answers to calls that returned
+                `later(…)`, before `SagaPending` is raised; by default none. It is not a limit for
+                the calls themselves.
 
         Returns:
             What the actions returned, in operation order, also by name.
 
         Raises:
+            SagaPending: It waits for answers (`later`), and nobody drives it meanwhile; call this
+                once more with its id to have its results. Nothing is decided.
             SagaException: An operation failed, or the deadline passed; what was done is undone.
             SagaStuck: What was done can be neither finished nor undone without a person.
             SagaDefinitionError: There are no operations, a coroutine function is among them, or
@@ -109,7 +115,9 @@ class Executable:
         if loops.looks:
             loops.say_if_blocked("orchestrator_execute")
         run = self._run(self._chain(), saga_id, deadline, make_calls, journal)
-        return executor(None)(run) if type(run) is Run else _durably(run, None)
+        if type(run) is Run and wait is None:
+            return executor(None)(run)
+        return _durably(run, None, wait)
 
     def choreography_execute(
         self,
@@ -118,6 +126,7 @@ class Executable:
         saga_id: str | None = None,
         max_workers: int | None = None,
         journal: Journal | None = None,
+        wait: float | None = None,
     ) -> Results:
         """Run the operations at once, in threads, each when those it comes after have succeeded.
 
@@ -129,6 +138,7 @@ class Executable:
             saga_id: As in `orchestrator_execute`.
             max_workers: Calls at once; by default as many as there are operations, at most 256.
             journal: As in `orchestrator_execute`.
+            wait: As there.
 
         Returns:
             What the actions returned, in operation order, also by name.
@@ -140,7 +150,7 @@ class Executable:
             SagaDefinitionError: As there; or the pivot has operations neither before nor after
                 it, or a compensation needs the result of an operation that its own does not
                 come after.
-            SagaInProgress, SagaConflict, JournalError, BaseException: As there.
+            SagaPending, SagaInProgress, SagaConflict, JournalError, BaseException: As there.
         """
         if self._async:
             self._refuse_async("choreography")
@@ -148,7 +158,9 @@ class Executable:
             loops.say_if_blocked("choreography_execute")
         limit = self._limit(max_workers)
         run = self._run(self._graph(), saga_id, deadline, make_calls, journal, limit)
-        return executor(limit)(run) if type(run) is Run else _durably(run, limit)
+        if type(run) is Run and wait is None:
+            return executor(limit)(run)
+        return _durably(run, limit, wait)
 
     async def aorchestrator_execute(
         self,
@@ -156,13 +168,14 @@ class Executable:
         deadline: float | None = None,
         saga_id: str | None = None,
         journal: Journal | None = None,
+        wait: float | None = None,
     ) -> Results:
         """Run the operations one after the other under asyncio, plain functions in threads.
 
         Cancelling it cancels the coroutine that runs, undoes what was done, and raises the
         `CancelledError` again. All else is as in `orchestrator_execute`.
         """
-        running = self._run_async(saga_id, deadline, journal)
+        running = self._run_async(saga_id, deadline, journal, None, wait)
         del self  # built for this run alone, as most are, it takes memory until the run has ended
         return await running
 
@@ -173,6 +186,7 @@ class Executable:
         saga_id: str | None = None,
         max_workers: int | None = None,
         journal: Journal | None = None,
+        wait: float | None = None,
     ) -> Results:
         """Run the operations at once under asyncio, plain functions in threads.
 
@@ -180,7 +194,7 @@ class Executable:
         `CancelledError` again. All else is as in `choreography_execute`.
         """
         limit = self._limit(max_workers)
-        running = self._run_async(saga_id, deadline, journal, limit)
+        running = self._run_async(saga_id, deadline, journal, limit, wait)
         del self  # as above
         return await running
 
@@ -251,17 +265,19 @@ class Executable:
         saga_id: str | None,
         deadline: float | None,
         journal: Journal | None,
-        limit: int | None = None,
+        limit: int | None,
+        wait: float | None,
     ) -> Coroutine[Any, Any, Results]:
         loops.check_loop("aorchestrator_execute" if limit is None else "achoreography_execute")
         loop = _event_loop()
         definition = self._chain() if limit is None else self._graph()
         run = self._run(definition, saga_id, deadline, loop.finish_late, journal, limit)
         running: Coroutine[Any, Any, Results]
-        if type(run) is Run:
+        if type(run) is Run and wait is None:
             running = loop.execute(run, limit)
         else:
-            running = durable().aexecute(run, limit, loop.execute)
+            check_wait(run, wait)
+            running = durable().aexecute(run, limit, loop.execute, wait)
         return running
 
     def _limit(self, max_workers: int | None) -> int:
@@ -302,10 +318,23 @@ class Executable:
         return shown
 
 
-def _durably(run: Run, limit: int | None) -> Results:
+def _durably(run: Run, limit: int | None, wait: float | None) -> Results:
     """Run a saga that has a journal; who has none does not pay for importing what that needs."""
-    results: Results = durable().execute(run, limit)
+    check_wait(run, wait)
+    results: Results = durable().execute(run, limit, wait)
     return results
+
+
+def check_wait(run: Run, wait: object) -> None:
+    """Refuse what can't be waited for.
+
+    Raises:
+        SagaDefinitionError: It is not a number of seconds, or the run has no journal.
+    """
+    if wait is not None and type(run) is Run:
+        expected = "a journal (journal=...): without one a saga cannot wait for answers"
+        raise refused("wait", expected, None)
+    seconds(wait, "wait")
 
 
 # What few need is imported by whoever needs it first. Afterwards an `import` in a function would

@@ -15,16 +15,31 @@ from py_api_saga.journal.changes import SagaExistsError
 __all__ = ["DurableRun", "aexecute", "astart", "begin", "execute", "in_thread", "start"]
 
 
-def execute(run: DurableRun, limit: int | None) -> Results:
+def execute(run: DurableRun, limit: int | None, wait: float | None = None) -> Results:
     """Run a saga that has a journal or, if its id is there, give what became of it.
 
+    Args:
+        run: The run.
+        limit: Of calls at once; None for one after the other.
+        wait: Seconds to wait for answers from elsewhere, if it is for these that it waits.
+
     Raises:
+        SagaPending: It waits for answers.
         SagaConflict: The id is that of another saga.
         SagaInProgress: Somebody else drives it.
         JournalError: The journal can't be written or read.
         SagaException: It did not complete, now or when it was run.
         BaseException: The interrupt that ended it, once all is undone.
     """
+    if wait is not None:
+        results: Results = _waiting().wait_for(
+            run.recorder.journal,
+            run.saga_id,
+            wait,
+            partial(execute, run, limit),
+            partial(_known_results, run),
+        )
+        return results
     try:
         return executor(limit)(run)
     except SagaExistsError:
@@ -33,15 +48,31 @@ def execute(run: DurableRun, limit: int | None) -> Results:
         run.leave()
     if run.interrupt is not None:
         raise run.interrupt
+    return _known_results(run)
+
+
+def _known_results(run: DurableRun) -> Results:
     there = _knowing().known(run)
     results: Results = there if isinstance(there, Results) else _knowing().go_on(*there)
     return results
 
 
 def aexecute(
-    run: DurableRun, limit: int | None, in_loop: Callable[..., Coroutine[Any, Any, Results]]
+    run: DurableRun,
+    limit: int | None,
+    in_loop: Callable[..., Coroutine[Any, Any, Results]],
+    wait: float | None = None,
 ) -> Coroutine[Any, Any, Results]:
     """Like `execute`, under asyncio, by what runs a saga there."""
+    if wait is not None:
+        waited: Coroutine[Any, Any, Results] = _waiting().await_for(
+            run.recorder.journal,
+            run.saga_id,
+            wait,
+            partial(aexecute, run, limit, in_loop),
+            partial(_answer_known, run),
+        )
+        return waited
     return in_loop(run, limit, SagaExistsError, partial(_answer_known, run))
 
 
@@ -50,6 +81,14 @@ async def _answer_known(run: DurableRun) -> Results:
         raise run.interrupt
     there = await in_thread(_knowing().known, run, undo=_give_back)
     return there if isinstance(there, Results) else await _knowing().ago_on(*there)
+
+
+@cache
+def _waiting() -> Any:
+    """Give the module that waits for answers."""
+    from py_api_saga.durable import waiting  # noqa: PLC0415 - few wait
+
+    return waiting
 
 
 @cache

@@ -15,13 +15,14 @@ from typing import Any, NoReturn
 from py_api_saga.calls import IS_ASYNC
 from py_api_saga.definition import Definition, Results
 from py_api_saga.durable.recorder import Recorder
-from py_api_saga.durable.run import DurableRun, Unready, recovering
+from py_api_saga.durable.run import DurableRun, Unready, pending_of, recovering
 from py_api_saga.durable.unready import unready
 from py_api_saga.entries import ACTION, COMPENSATION, STARTED, recovered
 from py_api_saga.exceptions import (
     JournalError,
     SagaConflict,
     SagaException,
+    SagaPending,
 )
 from py_api_saga.execution import Execution
 from py_api_saga.executors.around import surround
@@ -35,6 +36,7 @@ from py_api_saga.journal.changes import (
     Change,
     Claim,
     Leave,
+    Letter,
     Row,
     Summary,
     Take,
@@ -62,14 +64,17 @@ from py_api_saga.trouble import Trouble
 
 
 def namesake(recorder: Recorder) -> tuple[Summary, Sequence[Row]]:
-    """Find the saga that has the id of another, and see that it is the same."""
+    """Find the saga that has the id of another, and see that it is the same.
+
+    Which it surely is if that other one has written it down itself.
+    """
     journal, saga_id = recorder.journal, recorder.saga_id
     seen = journal.find(saga_id)
     if seen is None:
         message = f"saga {saga_id!r} was purged while it was being read; try again"
         raise JournalError(message)
     if seen.digest is not None:
-        if digest(recorder.given, recorder.values) != seen.digest:
+        if recorder.head and digest(recorder.given, recorder.values) != seen.digest:
             _conflict(saga_id, "its name or its arguments differ")
         message = (
             f"saga {saga_id!r} has run before and was {seen.status.value}; what became of each "
@@ -79,10 +84,11 @@ def namesake(recorder: Recorder) -> tuple[Summary, Sequence[Row]]:
         conflict._may_stand = True  # noqa: SLF001 - what has run before is on no record
         raise conflict
     rows = journal.rows([seen.number])[seen.number]
-    with reading(f"saga {saga_id!r}"):
-        reason = argument_conflict(read_lines(rows)[0], recorder.given, recorder.values)
-    if reason is not None:
-        _conflict(saga_id, reason)
+    if recorder.head:
+        with reading(f"saga {saga_id!r}"):
+            reason = argument_conflict(read_lines(rows)[0], recorder.given, recorder.values)
+        if reason is not None:
+            _conflict(saga_id, reason)
     return seen, rows
 
 
@@ -100,6 +106,8 @@ def known(run: DurableRun) -> Results | tuple[DurableRun, int | None]:
     seen, rows = namesake(recorder)
     if seen.status not in OPEN:
         return _answer(seen, read_rows(rows, values))
+    if (pending := waits(journal, values, seen, rows)) is not None:
+        raise pending
     claim = claim_of(journal, Take(seen), recorder.deadline)
     try:
         going_on, limit = taken(journal, values, claim, seen, run.observers)
@@ -109,6 +117,22 @@ def known(run: DurableRun) -> Results | tuple[DurableRun, int | None]:
         journal.leave(claim)
         raise
     return going_on, limit
+
+
+def waits(
+    journal: Journal, values: Values, seen: Summary, rows: Sequence[Row]
+) -> SagaPending | None:
+    """Say for what a saga waits that nobody drives, if that is so, and nobody has to go on."""
+    if seen.tries or seen.due <= journal.now() or journal.drives(seen):
+        return None
+    if journal.mail([seen.number])[seen.number]:
+        return None
+    recorded = read_rows(rows, values)
+    with folding(f"the entries of saga {seen.saga_id!r}"):
+        execution = Execution(recorded.definition, recorded.entries)
+    if not execution.suspended:
+        return None
+    return pending_of(seen.saga_id, recorded.definition, execution, seen.due)
 
 
 def claim_of(journal: Journal, take: Take, deadline: float | None = None) -> Claim:
@@ -148,12 +172,15 @@ def taken(
     seen: Summary,
     observers: tuple[Observer, ...],
     rows: Sequence[Row] | None = None,
+    mail: Sequence[Letter] | None = None,
 ) -> tuple[DurableRun, int | None]:
-    """Go on with a saga that was claimed; its rows may have been read since."""
+    """Go on with a saga that was claimed; its rows and its mail may have been read since."""
     if rows is None:
         rows = journal.rows([claim.number])[claim.number]
+    if mail is None:
+        mail = journal.mail([claim.number])[claim.number]
     recorded = read_rows(rows, values, values.names.callee)
-    return _resume(journal, values, claim, seen, recorded, observers), recorded.plan.limit
+    return _resume(journal, values, claim, seen, recorded, observers, mail), recorded.plan.limit
 
 
 def _answer(seen: Summary, recorded: Recorded) -> Results:
@@ -196,6 +223,7 @@ def _resume(
     seen: Summary,
     recorded: Recorded,
     observers: tuple[Observer, ...],
+    mail: Sequence[Letter],
 ) -> DurableRun:
     """Fold what is recorded and tell that another process takes over.
 
@@ -221,7 +249,10 @@ def _resume(
         )
     run.times, run.trace = recorded.times, recorded.tree.get("trace")
     execution = run.execution
-    if execution.entries and not execution.at_rest:  # else it was never begun, or needs nobody
+    if mail or execution.awaited:
+        run.take_over_mail(mail)
+    # Else it was never begun, or needs nobody; or it waits, and nothing was lost.
+    if execution.entries and not (execution.at_rest or execution.suspended):
         execution.tell(recovered(_too_old(recorded, execution, journal.now())))
     return run
 

@@ -47,6 +47,7 @@ from py_api_saga.journal.changes import (
     Change,
     Claim,
     Leave,
+    Letter,
     Row,
     Summary,
     Take,
@@ -131,6 +132,7 @@ class Finisher:
 
     Attributes:
         rows: Of those that were read already, by number.
+        mail: Likewise.
     """
 
     def __init__(
@@ -143,6 +145,7 @@ class Finisher:
         """Go on with sagas of this journal, and park those that were tried so often."""
         self.journal, self.values = journal, Values(journal)
         self.rows: dict[int, Sequence[Row]] = {}
+        self.mail: dict[int, Sequence[Letter]] = {}
         self._observers, self._around = tuple(observers), around
         self._max_tries = max_tries
 
@@ -173,7 +176,8 @@ class Finisher:
         if rows is None:
             rows = self.journal.rows([claim.number])[claim.number]
         try:
-            opened = taken(self.journal, self.values, claim, seen, self._observers, rows)
+            mail = self.mail.pop(claim.number, None)
+            opened = taken(self.journal, self.values, claim, seen, self._observers, rows, mail)
         except SealedError:  # the journal was opened without its key, say: nothing is wrong with it
             raise
         except Exception as error:
@@ -319,7 +323,9 @@ class Recovery(Finisher):
             finally:
                 self._take_in([take for take in takes if take.settled])
             with suppress(JournalError):  # else each is read alone, and says why it can't be
-                self.rows.update(self.journal.rows([claim.number for claim, _ in self._claimed]))
+                numbers = [claim.number for claim, _ in self._claimed]
+                self.mail.update(self.journal.mail(numbers))
+                self.rows.update(self.journal.rows(numbers))
         return self._claimed.popleft() if self._claimed and not self._stopped else None
 
     def work(self) -> None:
@@ -399,7 +405,7 @@ def backoff(tries: int) -> float:
     return min(LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(tries, 30))
 
 
-def _tell_if_in_a_loop() -> None:
+def tell_if_in_a_loop() -> None:
     """Say so once if this thread has a loop, which we keep from running."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001 - as in `knowing`
@@ -465,7 +471,7 @@ def recover(
     recovery = Recovery(
         journal, limit=limit, max_tries=max_tries, observers=observers, around=around
     )
-    _tell_if_in_a_loop()
+    tell_if_in_a_loop()
     run_recovery(recovery, workers)
     return recovery.in_order()
 
@@ -631,6 +637,14 @@ class Crowd:
         self._news.set()
 
 
+def check_who(where: str, who: object, why: object) -> None:
+    """Refuse a reason of nobody, and a name that is none."""
+    if (who is not None or why) and not (isinstance(who, str) and who.strip()):
+        raise refused(f"{where}: who", "the name of whoever decides", who)
+    if not isinstance(why, str):
+        raise refused(f"{where}: why", "a text", why)
+
+
 def takeover(
     journal: Journal,
     saga_id: str,
@@ -669,10 +683,7 @@ def takeover(
     """
     check_journal(journal, "takeover")
     around = check_around(around, "takeover")
-    if (who is not None or why) and not (isinstance(who, str) and who.strip()):
-        raise refused("takeover: who", "the name of whoever decides", who)
-    if not isinstance(why, str):
-        raise refused("takeover: why", "a text", why)
+    check_who("takeover", who, why)
     seen = journal.find(saga_id)
     if seen is None:
         message = f"there is no saga {saga_id!r} in the journal"
@@ -690,5 +701,5 @@ def takeover(
         except BaseException:
             journal.leave(claim)
             raise
-    _tell_if_in_a_loop()
+    tell_if_in_a_loop()
     return Finisher(journal, observers, around).finish(claim, seen)

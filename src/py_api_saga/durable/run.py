@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 from py_api_saga import clock
+from py_api_saga.clock import NEVER
 from py_api_saga.definition import Definition, Results
+from py_api_saga.durable.mailbox import Mailbox
 from py_api_saga.durable.recorder import Recorder
 from py_api_saga.entries import (
     ACTION,
+    ANSWERED,
+    ASK,
     COMPENSATION,
+    DENIED,
     HAPPENED,
+    LATER,
     STARTED,
     SUCCEEDED,
     Attempt,
+    Awaited,
     Entry,
     Setback,
     attempt_of,
     failed,
+    in_doubt,
     index_of,
     is_unready,
     kind_of,
     not_made,
+    succeeded,
     unstored,
+    value_of,
     what_of,
 )
-from py_api_saga.exceptions import JournalError, SagaError
+from py_api_saga.entries import later as told_later
+from py_api_saga.exceptions import JournalError, LaterError, SagaError, SagaPending
+from py_api_saga.execution import Execution
 from py_api_saga.executors.around import surround
 from py_api_saga.executors.run import Run, put_behind
-from py_api_saga.journal.changes import Append, Change, Create, SagaExistsError, latest
+from py_api_saga.journal.changes import (
+    OPEN,
+    Append,
+    Change,
+    Create,
+    Letter,
+    Mailing,
+    SagaExistsError,
+    latest,
+)
 from py_api_saga.journal.format.entries import span_text, write_entry
-from py_api_saga.journal.format.functions import NotStorableError
+from py_api_saga.journal.format.functions import NotStorableError, UnknownNameError
 from py_api_saga.journal.format.json_text import dumps
+from py_api_saga.journal.format.letters import read_letter
+from py_api_saga.keys import key_of
 from py_api_saga.log import complain
 from py_api_saga.observer import Observer
+from py_api_saga.operation import Later
 from py_api_saga.process import identity
 from py_api_saga.status import SagaStatus
 
@@ -47,8 +72,9 @@ recovering: ContextVar[tuple[Any, Unready] | None] = ContextVar(
     "py_api_saga_recovering", default=None
 )
 
+_LONG = 86_400.0  # seconds; clocks that we wait on overflow, and looking once a day is nothing
 _STUCK = SagaStatus.STUCK  # looking up a member of an Enum costs 60 ns, a global 5
-_VALUED = frozenset({SUCCEEDED, HAPPENED})  # with a value that the journal has to keep
+_VALUED = frozenset({SUCCEEDED, HAPPENED, ANSWERED})  # with a value that the journal has to keep
 
 
 class DurableRun(Run):
@@ -63,12 +89,13 @@ class DurableRun(Run):
         lets_go: It goes on with what another process has left: an `Exception` that strikes it
             between two lines of ours decides nothing, and leaves the saga to the next one.
         trace: What its definition says that it is part of: whatever another process has written.
+        mailbox: Answers from elsewhere; None while nothing has waited for any, and none has come.
     """
 
     __slots__ = (
         "_begun", "_held", "_is_named", "_is_refused", "_is_resumed", "_spans", "_standing",
-        "_texts", "_unanswered", "_unmade", "_upto", "_written", "lets_go", "lost", "pending",
-        "recorder", "times", "trace", "unready",
+        "_texts", "_unanswered", "_unmade", "_upto", "_written", "lets_go", "lost", "mailbox",
+        "pending", "recorder", "times", "trace", "unready",
     )  # fmt: skip
     keeps_time = True
 
@@ -90,7 +117,8 @@ class DurableRun(Run):
         self.recorder = recorder
         self.pending: Change | None = None
         self._written = self._upto = len(self.execution.entries)
-        self._standing = standing  # on record
+        self._standing: SagaStatus | None = standing  # on record; None: it is to be said again
+        self.mailbox: Mailbox | None = None
         # By what an entry speaks of. None while a call runs: there may be many, and an empty dict
         # takes 64 bytes.
         self._texts: dict[tuple[Any, ...], str] | None = None
@@ -181,7 +209,9 @@ class DurableRun(Run):
             if self.witness is not None:
                 self.witness.told(self, accepted)
             return
-        if is_unready(entry):
+        if what == LATER:
+            entry = self._awaiting(entry)
+        elif is_unready(entry):
             if self.witness is not None:
                 self.witness.told(self, entry)
             if execution.is_flying(entry):
@@ -208,6 +238,32 @@ class DurableRun(Run):
         if self._texts is None:
             self._texts = {}
         self._texts[what, i, kind, attempt, generation] = text
+        return entry
+
+    def begun(self, intent: Entry, later: Later) -> Entry:
+        """Say of a call that returned `later(…)` what it waits for, by the clock of the journal."""
+        if later.until is not None:
+            return told_later(intent, Awaited(later.until, is_timer=True, result=later.result))
+        if later.timeout is None:
+            return told_later(intent, Awaited(None))
+        return told_later(intent, Awaited(self.recorder.journal.lately() + later.timeout))
+
+    def _awaiting(self, entry: Entry) -> Entry:
+        """Write down what a call waits for; if that can't be kept, say what comes of the call."""
+        what, i, kind, attempt, generation, _ = entry
+        try:
+            text = write_entry(entry, self.recorder.values, self._span_of(entry))
+        except NotStorableError as error:
+            message = (
+                f"the {kind} of operation {self.name_of(i)!r} returned later(..., result=...), "
+                f"and this result cannot be kept: {error}"
+            )
+            wrong = LaterError(message)
+            return in_doubt(entry, wrong) if kind == ACTION else failed(entry, wrong)
+        self._texts = {**(self._texts or {}), (what, i, kind, attempt, generation): text}
+        self.mailbox = self.mailbox or Mailbox()
+        if self._watched:
+            self.mailbox.news.append(("waiting", entry))
         return entry
 
     def _is_unasked(self, entry: Entry) -> bool:
@@ -253,6 +309,176 @@ class DurableRun(Run):
         """Whether a call is in flight that will have an answer."""
         return len(self.execution.flying) > len(self._unanswered)
 
+    # --- answers from elsewhere -------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Note all that other threads have told, what is in the mail, and what is due."""
+        box = self.mailbox
+        if box is not None and box.is_suspended and not self._is_woken():
+            return
+        super().look()
+        if box is not None and not self.left:
+            self._read_mail(box)
+
+    def take_over_mail(self, mail: Sequence[Letter]) -> None:
+        """Begin with what has come since the saga was driven last."""
+        self.mailbox = Mailbox(mail, self.recorder.journal.now())
+        if self._standing not in OPEN:
+            self._standing = None  # to be driven no longer, its end has to be said again
+
+    def _is_woken(self) -> bool:
+        """Claim the saga again if a straggler has landed since nobody drives it."""
+        entries = deque[Entry]() if self.inbox is None else self.inbox.entries
+        if entries and not self.claim_again(entries[0]):
+            entries.clear()
+        return bool(entries)
+
+    def close(self) -> bool:
+        """End the run, unless another thread has told something meanwhile, or mail has come."""
+        box = self.mailbox
+        if box is None or self.left or box.is_suspended:
+            return super().close()
+        if box.letters or box.took or box.looks or self._overdue():
+            return False
+        return super().close()
+
+    def _overdue(self) -> list[Entry]:
+        """List what has waited long enough for an answer."""
+        if not self.execution.awaited:
+            return []
+        now = self.recorder.journal.lately()
+        return [later for later in self.execution.awaited.values() if _due_of(later) <= now]
+
+    def _read_mail(self, box: Mailbox) -> None:
+        """Tell what the letters say, but for those whose call is in flight; then what is due."""
+        if box.letters:
+            calls = self._started_calls()
+            for key, body in [*box.letters.items()]:
+                call = calls.get(key)
+                if call is None or not self._is_in_flight(call):
+                    if call is not None and self._is_waited_for(call):
+                        self._hear(box, call, body)
+                        if self.left:
+                            return
+                    box.take(key)
+        if self.execution.awaited:
+            self._look_for_due(box)
+
+    def _started_calls(self) -> dict[str, Attempt]:
+        """Give the last attempt under each key of an action or a compensation."""
+        calls: dict[str, Attempt] = {}
+        for entry in self.execution.entries:
+            what, i, kind, attempt, generation, _ = entry
+            if what == STARTED and kind != ASK:
+                calls[self.key(i, kind, generation)] = (i, kind, attempt, generation)
+        return calls
+
+    def _is_in_flight(self, call: Attempt) -> bool:
+        """Tell whether a call runs, or it is just being asked what came of it."""
+        i, kind, _, generation = call
+        flight = self.execution.flying.get(i)
+        if flight is None:
+            return False
+        of, key = kind_of(flight), attempt_of(flight)[3]
+        return (ACTION if of == ASK else of) == kind and key == generation
+
+    def _is_waited_for(self, call: Attempt) -> bool:
+        i, kind, _, generation = call
+        later = self.execution.awaited.get(i)
+        if later is not None and kind_of(later) == kind and attempt_of(later)[3] == generation:
+            return True
+        return self.execution.expects(i, kind, generation)
+
+    def _hear(self, box: Mailbox, call: Attempt, body: str) -> None:
+        """Tell what a letter says."""
+        try:
+            entry, note = read_letter(body, call, self.recorder.values)
+        except (ValueError, LookupError, JournalError, UnknownNameError) as error:
+            self._be_unready(error)  # another process may be able to read it
+            return
+        if note is not None and note not in box.notes:
+            box.notes += (note,)
+        if self._watched:
+            box.news.append(("answered", entry))
+        self.tell(entry)
+
+    def _look_for_due(self, box: Mailbox) -> None:
+        """Tell which calls have waited long enough; but first the mail is to be read once more."""
+        due = self._overdue()
+        if not due:
+            return
+        if box.looked < max(map(_due_of, due)):
+            box.looks = True
+            return
+        for later in due:
+            if self.execution.awaited.get(index_of(later)) is not later:
+                continue  # what was told of another one has given it up
+            awaited: Awaited = value_of(later)
+            if awaited.is_timer:
+                self.tell(succeeded(later, awaited.result))
+            else:
+                i, kind, _, _ = attempt_of(later)
+                late = TimeoutError(
+                    f"the {kind} of operation {self.name_of(i)!r} was not answered in time"
+                )
+                self.tell(in_doubt(later, late))
+
+    def patience(self) -> float | None:
+        """Give the seconds until something is to be done if nothing happens; None for never."""
+        seconds = super().patience()
+        if self.mailbox is None or self.left:
+            return seconds
+        times = [] if seconds is None else [seconds]
+        now = self.recorder.journal.lately()
+        times += [
+            max(0.0, min(_due_of(later) - now, _LONG)) for later in self.execution.awaited.values()
+        ]
+        return min(times, default=None)
+
+    @property
+    def pending_until(self) -> float:
+        """When something is to be done though nobody answers, seconds since 1970; or NEVER."""
+        execution = self.execution
+        dues = [_due_of(later) for later in execution.awaited.values()]
+        reasons = execution.trouble is not None and execution.trouble.reasons
+        if self.deadline is not None and execution.saga is SagaStatus.RUNNING and not reasons:
+            left = self.deadline - clock.monotonic()
+            dues.append(self.recorder.journal.lately() + left)
+        return min(dues, default=NEVER)
+
+    def _mailing(self, status: SagaStatus | None) -> Mailing | None:
+        """Say what the next row does with the mail, if there may be any.
+
+        Without having waited a saga may have some whose call was lost, or fails at this moment.
+        """
+        trouble, box = self.execution.trouble, self.mailbox
+        ends = status is not None and status not in OPEN
+        if box is None:
+            if trouble is None or not (ends or trouble.doubted):
+                return None
+            return Mailing()
+        suspends = self.execution.suspended and not (self.left or box.looks)
+        return Mailing(box.took, suspends=suspends, due=self.pending_until if suspends else NEVER)
+
+    def _take_mail(self, mailing: Mailing) -> None:
+        """Take what a row has found in the mail; harmless if done again."""
+        found = mailing.mail or ()
+        if self.mailbox is None:
+            if not found:
+                return
+            self.mailbox = Mailbox()
+        box = self.mailbox
+        box.took = tuple([key for key in box.took if key not in mailing.took])
+        box.letters |= {letter.key: letter.body for letter in found if letter.key not in box.took}
+        box.looks, box.looked = False, self.recorder.journal.lately()
+        box.is_suspended = mailing.has_suspended
+        if found and self._standing not in OPEN:
+            self._standing = None  # it is said again, once nothing is in the mail
+
+    def waiting_error(self) -> SagaPending:
+        """Say for what the saga waits."""
+        return pending_of(self.saga_id, self.definition, self.execution, self.pending_until)
+
     # --- the journal ----------------------------------------------------------------------------
 
     def prepare_write(self, intents: list[Entry]) -> bool:
@@ -269,7 +495,9 @@ class DurableRun(Run):
             except SagaError as error:
                 self.lose(error)
             else:
-                if self._begun and not self.execution.moves:  # nobody is to hear of anything
+                # Nobody is to hear of anything.
+                has_news = self.mailbox is not None and self.mailbox.news
+                if self._begun and not (self.execution.moves or has_news):
                     self._unmade = ()
                     return False
         self._note_written(intents)
@@ -283,46 +511,66 @@ class DurableRun(Run):
             SagaInProgress: Another process has taken it over.
             JournalError: It could not be written.
         """
-        recorder, execution, change = self.recorder, self.execution, self.pending
-        if change is not None:
-            if not change.settled:
-                return True
-            if change.error is not None:
-                self.pending, self._is_refused = None, change.withdrawn
-                change.check()
-            recorder.claim, self._written = change.claim, self._upto
-            recorder.head = ""  # it is in the journal, and large
-            self.pending = None  # last: an interrupt before repeats all this
+        if self.pending is not None and not self._settle(self.pending):
+            return True
+        recorder, execution = self.recorder, self.execution
         entries, status, claim = execution.entries, execution.saga, recorder.claim
         if status is _STUCK:
             status = execution.standing
         if len(entries) == self._written and status is self._standing and claim is not None:
-            return False
+            box = self.mailbox
+            if box is None or not box.is_to_say(suspends=execution.suspended and not self.left):
+                return False
         self._upto = len(entries)
-        lines: list[str] = []
-        texts = self._texts or {}
-        for entry in entries[self._written :]:
-            what, i, kind, attempt, generation, _ = entry
-            if not (self._is_named or lines):
-                lines.append(write_entry(entry, recorder.values, dumps(identity())))
-            elif what is STARTED:
-                lines.append(f'["started",{i},"{kind}",{attempt},{generation}]')
-            else:
-                text = texts.get((what, i, kind, attempt, generation))
-                lines.append(text or write_entry(entry, recorder.values, self._span_of(entry)))
-                self._spans.pop(attempt_of(entry), None)
-        self._texts = None
+        lines = self._lines(entries[self._written :])
         if claim is None:  # if all is over already, the next change says so
             body = f"{','.join([recorder.head[:-1], *lines])}]"
             self.pending = Create(self.saga_id, recorder.name, body)
             self.pending.until = latest(recorder.deadline)
             recorder.head = body  # not before: an interrupt would have the lines added twice
-        else:
-            changed = None if status is self._standing else status
-            self.pending = Append(claim, f"[{','.join(lines)}]", changed)
-            self._is_named |= bool(lines)
-            self._standing = status
+            return True
+        changed = None if status is self._standing else status
+        self.pending = append = Append(claim, f"[{','.join(lines)}]", changed)
+        if execution.trouble is not None or self.mailbox is not None:
+            append.mailing = self._mailing(changed)
+        self._is_named |= self._upto > self._written
+        self._standing = status
         return True
+
+    def _settle(self, change: Change) -> bool:
+        """Take in that a change is settled, if it is; raises why it was not made durable."""
+        if not change.settled:
+            return False
+        if change.error is not None:
+            self.pending, self._is_refused = None, change.withdrawn
+            change.check()
+        recorder = self.recorder
+        recorder.claim, self._written = change.claim, self._upto
+        if type(change) is Append and change.mailing is not None:
+            self._take_mail(change.mailing)
+        recorder.head = ""  # it is in the journal, and large
+        self.pending = None  # last: an interrupt before repeats all this
+        return True
+
+    def _lines(self, entries: Sequence[Entry]) -> list[str]:
+        """Write down what was told, and what persons have noted with it."""
+        values, texts = self.recorder.values, self._texts or {}
+        lines: list[str] = []
+        for entry in entries:
+            what, i, kind, attempt, generation, _ = entry
+            if not (self._is_named or lines):
+                lines.append(write_entry(entry, values, dumps(identity())))
+            elif what is STARTED:
+                lines.append(f'["started",{i},"{kind}",{attempt},{generation}]')
+            else:
+                text = texts.get((what, i, kind, attempt, generation))
+                lines.append(text or write_entry(entry, values, self._span_of(entry)))
+                self._spans.pop(attempt_of(entry), None)
+        self._texts = None
+        if self.mailbox is not None and self.mailbox.notes:
+            lines += self.mailbox.notes
+            self.mailbox.notes = ()
+        return lines
 
     @property
     def unwritten(self) -> Change:
@@ -364,6 +612,16 @@ class DurableRun(Run):
                 self._emit("saga resumed" if self._is_resumed else "saga started")
         if self.execution.moves:
             super()._announce()
+        if self.mailbox is not None:
+            self._tell_news(self.mailbox)
+
+    def _tell_news(self, box: Mailbox) -> None:
+        """Let observers hear for what the saga waits, and what was answered: each once."""
+        while box.news:
+            kind, entry = box.news.pop(0)
+            i, direction, attempt, _ = attempt_of(entry)
+            error = value_of(entry) if what_of(entry) == DENIED else None
+            self._emit(kind, i, direction, attempt=attempt, error=error)
 
     def leave(self) -> None:
         """Drive the saga no longer, however that came; once: what lands late may have it then."""
@@ -405,6 +663,8 @@ class DurableRun(Run):
         try:
             if (seen := self.recorder.claim_again()) is not None:
                 self._standing = seen.status
+                if self.mailbox is not None:
+                    self.mailbox.is_suspended = False
                 return True
         except SagaError as error:
             complain("saga %s: a late landing was not recorded", self.saga_id, error=error)
@@ -428,7 +688,8 @@ class DurableRun(Run):
             super().stop(interrupt, kind)
 
     def _heed(self, interrupt: BaseException, kind: str) -> None:
-        if self._has_let_go or self.unready is not None:
+        has_suspended = self.mailbox is not None and self.mailbox.is_suspended
+        if self._has_let_go or self.unready is not None or has_suspended:
             return  # nothing is decided here any more
         if not kind and self.goes(interrupt):
             self.left = True
@@ -513,4 +774,23 @@ class DurableRun(Run):
                 raise interrupt
         finally:
             del lost, interrupt
+        if self.execution.suspended and not self.left:
+            raise self.waiting_error()
         return super().finish(alone=True)
+
+
+def _due_of(later: Entry) -> float:
+    awaited: Awaited = value_of(later)
+    return NEVER if awaited.due is None else awaited.due
+
+
+def pending_of(
+    saga_id: str, definition: Definition, execution: Execution, until: float
+) -> SagaPending:
+    """Say for what a saga waits that nobody drives, until when."""
+    names = definition.names.all()
+    keys = [
+        key_of(saga_id, names[i], kind_of(later), attempt_of(later)[3])
+        for i, later in sorted(execution.awaited.items())
+    ]
+    return SagaPending(saga_id, keys, None if until >= NEVER else until)

@@ -36,7 +36,7 @@ from py_api_saga.entries import (
     what_of,
 )
 from py_api_saga.error_details import traceback_of
-from py_api_saga.exceptions import LeavingError, SagaError
+from py_api_saga.exceptions import LaterError, LeavingError, SagaError
 from py_api_saga.executors.around import Surrounded
 from py_api_saga.executors.calling import NEVER_AWAITABLE, filled, not_awaited
 from py_api_saga.executors.inbox import GLANCE
@@ -47,7 +47,7 @@ from py_api_saga.executors.running import Running, at_home
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.interrupts import is_interrupt, is_limit
 from py_api_saga.log import complain
-from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Happened, Operation, call_of
+from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Happened, Later, Operation, call_of
 
 
 def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
@@ -96,6 +96,8 @@ def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
                 if kind == ASK:
                     return read_answer(intent, value)
                 return (SUCCEEDED, i, kind, number, generation, value)
+            if returned is Later:  # which pretends to be awaitable: see there
+                return begun(run, intent, value)
             problem, called = not_awaited(run, i, kind, value), None
     try:
         return judged(run, intent, problem, called)  # out here only what the caller handles is
@@ -138,6 +140,17 @@ def read_answer(intent: Entry, answer: object) -> Entry:
             type(answer).__name__,
         )
     return unknown(intent)
+
+
+def begun(run: Run, intent: Entry, later: Later) -> Entry:
+    """Say of a call that it has only begun something, or what it means that it can't."""
+    if kind_of(intent) == ASK:
+        return read_answer(intent, later)
+    try:
+        return run.begun(intent, later)
+    except LaterError as error:
+        problem = error
+    return meant(run, intent, problem)  # out here, as in `attempt`
 
 
 def note_start(run: Run, operation: Operation, i: int, kind: str) -> None:

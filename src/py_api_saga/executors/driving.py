@@ -76,6 +76,9 @@ may_be = False
 # server, a pool or a test client may run the saga in a thread that has another one.
 _changes: tuple[Callable[[Run], object], ...] = ()
 onlooker: Onlooker | None = None  # of this process
+# What says why no saga may be gone on with in this thread now, or None: what frameworks know of, as
+# an open transaction of the caller's. Asked by whoever could as well leave it to another process.
+holds: list[Callable[[], str | None]] = []
 
 
 @contextmanager

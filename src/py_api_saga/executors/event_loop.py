@@ -33,6 +33,7 @@ from py_api_saga.executors import driving
 from py_api_saga.executors.around import Surrounded
 from py_api_saga.executors.attempt import (
     attempting,
+    begun,
     judged,
     judged_by,
     meant,
@@ -47,7 +48,7 @@ from py_api_saga.executors.choreography import POOL
 from py_api_saga.executors.passage import ENTERING
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
-from py_api_saga.operation import PLAIN, call_of
+from py_api_saga.operation import PLAIN, Later, call_of
 
 
 async def execute(  # noqa: C901, PLR0912 - a coroutine more takes room in each run
@@ -96,7 +97,7 @@ async def execute(  # noqa: C901, PLR0912 - a coroutine more takes room in each 
                         await _outlast_rollback(run, driver)
                     else:
                         await driver.drive()
-                    if (run.left or run.execution.at_rest) and driver.idle and run.close():
+                    if (run.left or run.is_calm) and driver.idle and run.close():
                         break
                 break
             except GeneratorExit:  # the loop throws us away
@@ -572,6 +573,8 @@ async def _attempt(  # noqa: C901, PLR0912 - a coroutine more takes room in each
     else:
         if began is not None:
             run.ended(intent, began)
+        if type(value) is Later:
+            return begun(run, intent, value)
         return read_answer(intent, value) if kind == ASK else succeeded(intent, value)
     if began is not None and called is not None:
         run.ended(intent, began)

@@ -30,22 +30,22 @@ from py_api_saga.entries import (
 )
 from py_api_saga.error_details import traceback_of
 from py_api_saga.events import Event, EventKind, emit
-from py_api_saga.exceptions import SagaError
+from py_api_saga.exceptions import LaterError, SagaError
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.executors.inbox import PARTING, Inbox
 from py_api_saga.executors.passage import ENTERING, Passage
 from py_api_saga.executors.running import Noted, Notes, at_home
 from py_api_saga.interrupts import is_interrupt
+from py_api_saga.keys import key_of
 from py_api_saga.log import complain, is_heard
 from py_api_saga.observer import Observer
-from py_api_saga.operation import call_of
+from py_api_saga.operation import Later, call_of
 from py_api_saga.outcome import failure
 from py_api_saga.process import OwnLock
 from py_api_saga.status import MISSING, SagaStatus, Status
 from py_api_saga.stuck import StuckReason
 from py_api_saga.trouble import Trouble
 
-MAX_KEY = 255  # characters
 _FEW = 16  # notes that are not looked through for what is over
 _TROUBLES = frozenset({FAILED, RETRY, IN_DOUBT, UNKNOWN})
 _EVENTS: dict[Status, EventKind | None] = {  # of which observers hear; None of nothing
@@ -208,6 +208,12 @@ class Run:
         """Whether a call is in flight that will have an answer."""
         return bool(self.execution.flying)
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing is left to do here, and no call has to end."""
+        execution = self.execution
+        return execution.at_rest or execution.suspended
+
     def lacks(self, error: BaseException) -> BaseException | None:  # noqa: ARG002 - others look
         """Give what says in an error that this process is not set up for a call, or None."""
         return None
@@ -296,6 +302,19 @@ class Run:
     def ended(self, intent: Entry, began: Any) -> None:
         """Note that a call has ended, just now, however that was; from any thread."""
         raise NotImplementedError  # pragma: no cover - as above
+
+    def begun(self, intent: Entry, later: Later) -> Entry:  # noqa: ARG002 - others wait
+        """Say of a call that returned `later(…)` what it waits for.
+
+        Raises:
+            LaterError: Nobody can answer, or not with such a result.
+        """
+        _, i, kind, _, _, _ = intent
+        message = (
+            f"the {kind} of operation {self.name_of(i)!r} returned later(...), and without a "
+            "journal nobody can answer: give the saga one (journal=...)"
+        )
+        raise LaterError(message)
 
     # --- around its calls -----------------------------------------------------------------------
 
@@ -677,15 +696,7 @@ class Run:
 
     def key(self, i: int, kind: str, generation: int) -> str:
         """Give the idempotency key of an operation's action or compensation."""
-        run = self._unique_id
-        end = f":{kind}" if generation == 1 else f":{kind}:{generation}"
-        name = self.name_of(i)
-        key = f"{run}:{name}{end}"
-        if len(key) > MAX_KEY:  # child sagas of child sagas
-            import hashlib  # noqa: PLC0415 - rare, and 1 ms to import
-
-            key = f"{run}:{hashlib.sha256(name.encode()).hexdigest()[:32]}{end}"
-        return key
+        return key_of(self._unique_id, self.name_of(i), kind, generation)
 
     def _emit(
         self,

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from py_api_saga.contrib.django.atomic import SagaInAtomicBlock
     from py_api_saga.contrib.django.configured import get_journal
-    from py_api_saga.contrib.django.recovering import arecover, recover
+    from py_api_saga.contrib.django.recovering import aanswer, answer, arecover, recover
     from py_api_saga.contrib.django.sagas import DjangoSaga, saga
 
 __all__ = [
     "DjangoSaga",
     "SagaInAtomicBlock",
+    "aanswer",
+    "answer",
     "arecover",
     "get_journal",
     "recover",
@@ -24,6 +26,8 @@ __all__ = [
 _LATE = {  # name -> its module
     "DjangoSaga": "sagas",
     "SagaInAtomicBlock": "atomic",
+    "aanswer": "recovering",
+    "answer": "recovering",
     "arecover": "recovering",
     "get_journal": "configured",
     "recover": "recovering",

@@ -37,6 +37,18 @@ def refuse_atomic() -> None:
             raise SagaInAtomicBlock(message)
 
 
+def why_held() -> str | None:
+    """Say why no saga may be gone on with in this thread now, or None."""
+    try:
+        refuse_atomic()
+    except SagaInAtomicBlock:
+        return (
+            "a database is in an atomic block, or its autocommit is off: what operations write "
+            "there would be wiped if that is rolled back"
+        )
+    return None
+
+
 def _is_a_tests(connection: Any) -> bool:
     """Tell whether the innermost block is one that a `TestCase` has around each of its tests."""
     blocks = connection.atomic_blocks
