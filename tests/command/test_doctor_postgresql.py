@@ -43,7 +43,7 @@ def test_the_doctor_tells_of_the_server_and_of_who_lives(kept: PostgreSQLJournal
     facts, said = health.facts, dict(health.says)
     assert said["server"].startswith("PostgreSQL 1")
     assert facts["synchronous_commit"] in ("on", "off", "local", "remote_write", "remote_apply")
-    assert (facts["pooler"], facts["standby"], facts["format"]) == (False, False, 1)
+    assert (facts["pooler"], facts["standby"], facts["format"]) == (False, False, 2)
     [process] = facts["processes"]
     assert process["pid"] == os.getpid()
     assert 0 < process["lease"] <= 30

@@ -331,7 +331,7 @@ def test_a_journal_that_cannot_be_read_is_told_in_words(journal: DjangoJournal) 
     fields = asked(browser, "retry", "x")
     journal.close()
     with ddl("UPDATE saga_format SET version = 99, readable_from = 98",
-             "UPDATE saga_format SET version = 1, readable_from = 1"):  # fmt: skip
+             "UPDATE saga_format SET version = 2, readable_from = 2"):  # fmt: skip
         for url in (LIST, page("x"), f"{LIST}_decide/retry/?saga=x"):
             assert "has format 99" in shown(browser, url, 503)
         refused = browser.post(f"{LIST}_decide/retry/", fields | NOTE)

@@ -473,13 +473,13 @@ def test_a_later_migration_adds_the_indexes_that_are_lacking(
     assert [line.split()[2] for line in lacking] == ["saga_stuck", "saga_compensated"]
 
     for _ in range(2):
-        journal.add_indexes(connection)
-    make("file").add_indexes(connections["file"])
+        journal.upgrade(connection)
+    make("file").upgrade(connections["file"])
 
     assert advice() == []
     database.ask(f"DROP INDEX {database.schema}.saga_saga_stuck")
     with transaction.atomic():
-        message = told(lambda: journal.add_indexes(connection))
+        message = told(lambda: journal.upgrade(connection))
     assert "the journal" in message
 
 

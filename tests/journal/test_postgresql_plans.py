@@ -27,6 +27,9 @@ GIVEN: dict[str, Any] = {
     "bodies": texts(["[2]", "[2]"]),
     "statuses": array([None, None]),
     "rested": array([False, False]),
+    "keys": texts(["s5:a:action", "s70000:a:action"]),
+    "suspends": array([True, True]),
+    "taken": array([5, 70000]),
     "tries": array([None, None]),
     "dues": array([None, None]),
     "changed": array([None, None]),
@@ -70,7 +73,7 @@ def test_no_table_is_read_from_end_to_end(database: Database) -> None:
         queries = journal.bench.server.queries
     with psycopg.connect(database.url, autocommit=True) as connection:
         connection.execute(f"SET search_path = {database.schema}")
-        for table in ("saga_saga", "saga_entry"):
+        for table in ("saga_saga", "saga_entry", "saga_mail"):
             connection.execute(f"ALTER TABLE {table} SET (autovacuum_enabled = off)")
         connection.execute(
             "INSERT INTO saga_saga"
@@ -81,11 +84,15 @@ def test_no_table_is_read_from_end_to_end(database: Database) -> None:
         connection.execute(
             "INSERT INTO saga_entry(saga, n, at, body) SELECT number, 1, 0, '[1]' FROM saga_saga"
         )
+        connection.execute(
+            "INSERT INTO saga_mail(saga, at, taken, key, body)"
+            " SELECT number, 0, number % 1000 > 0, saga_id || ':a:action', '[]' FROM saga_saga"
+        )
         wrong = {
             (plans, name): plan
             for plans in ("force_custom_plan", "force_generic_plan")
             for name, plan in planned(connection, queries, plans).items()
-            if "Seq Scan on saga_saga" in plan or "Seq Scan on saga_entry" in plan
+            if any(f"Seq Scan on saga_{table}" in plan for table in ("saga", "entry", "mail"))
         }
 
     assert wrong == {}

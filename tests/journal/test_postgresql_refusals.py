@@ -94,7 +94,7 @@ def test_tables_that_go_while_they_are_in_use(
 
 @pytest.mark.parametrize(
     ("version", "readable_from", "words"),
-    [(2, 2, "has format 2.*update py-api-saga"), (0, 0, "has format 0.*update the tables")],
+    [(3, 3, "has format 3.*update py-api-saga"), (99, 98, "has format 99.*update py-api-saga")],
 )
 def test_another_format(
     journal: PostgreSQLJournal, database: Database, version: int, readable_from: int, words: str
@@ -114,8 +114,11 @@ def test_a_newer_format_that_this_release_can_use(
 ) -> None:
     """Two releases overlap in a deployment."""
     journal.create_schema()
-    database.ask("UPDATE saga_format SET version = 2")
+    database.ask("UPDATE saga_format SET version = 3")
     begin(journal)
+    journal.create_schema()
+
+    assert database.ask("SELECT version, readable_from FROM saga_format") == [(3, 2)]
 
 
 @pytest.mark.parametrize(

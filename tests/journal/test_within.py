@@ -467,9 +467,10 @@ def test_a_connection_that_is_lost_says_so_itself(
     [
         ("ALTER TABLE saga_entry RENAME TO saga_other", r"create_schema\(\)"),
         (
-            "UPDATE saga_format SET version = 3, readable_from = 2",
-            "format 3, .* update py-api-saga",
+            "UPDATE saga_format SET version = 4, readable_from = 3",
+            "format 4, .* update py-api-saga",
         ),
+        ("UPDATE saga_format SET version = 1, readable_from = 1", r"has format 1.*--upgrade"),
         ("DELETE FROM saga_format", "has format 0"),
     ],
 )

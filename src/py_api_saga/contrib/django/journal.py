@@ -202,8 +202,8 @@ class DjangoJournal(DatabaseJournal):
             with self._making(connection):
                 self._create(connection.connection, self._server)
 
-    def add_indexes(self, connection: Any) -> None:
-        """Add the indexes that tables of an earlier release lack, in the same way.
+    def upgrade(self, connection: Any) -> None:
+        """Make of tables of an earlier release those of this one, in the same way.
 
         Outside of a transaction, so that nobody is kept from writing meanwhile.
 

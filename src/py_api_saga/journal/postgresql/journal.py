@@ -115,7 +115,7 @@ class DatabaseJournal(Reads):
         return bench
 
     def create_schema(self) -> None:
-        """Make the tables, unless they are there; safe to be called by several at once.
+        """Make the tables, or what those of an earlier release lack; several may do so at once.
 
         Raises:
             JournalError: There is no connection, the role may not do that, or there are tables of
@@ -309,9 +309,10 @@ class DatabaseJournal(Reads):
         return bool(self._server.read("lives", {"owners": array([seen.owner])}))
 
     def waiting(self, limit: int | None = None) -> Sequence[Summary]:
-        """List the open sagas that are due and that nobody drives; see `Journal`.
+        """List the sagas that are to be gone on with and that nobody drives; see `Journal`.
 
-        Those first that have been due for longest, and of these the oldest.
+        Those first that have been due for longest, and of these the oldest; those last for which
+        there is mail alone.
         """
         desk = self.bench.desk
         with desk.lock:
@@ -325,7 +326,8 @@ class DatabaseJournal(Reads):
             "limit": limit,
         }
         found = summaries(self._server.read("waiting", given))
-        return [seen for seen in found if seen.saga_id not in desk.running][:limit]
+        those = {seen.number: seen for seen in found if seen.saga_id not in desk.running}
+        return [*those.values()][:limit]
 
     def reader(self) -> View:
         """Give a view for whoever drives nothing: it registers nobody.
@@ -346,13 +348,22 @@ class DatabaseJournal(Reads):
         return Onlooker(self._connections, self._naming, self._durability, self.codec)
 
     def missing(self) -> str:
-        """Say why there is no journal here, or not yet; empty if there is one. Makes none.
+        """Say why there is no journal of this format here, or not yet; empty if there is one.
+
+        Makes none.
 
         Raises:
             JournalError: The database can't be asked.
         """
         server = self._server
-        return "" if server.read("is_made")[0][0] else str(server.not_made())
+        try:
+            server.look()
+        except JournalError as error:
+            if error.__cause__ is not None:  # of the driver's
+                raise
+            server.read("is_made")  # raises if there is nobody to be asked
+            return str(error)
+        return ""
 
     def who_hangs(self) -> None:
         """Tell who keeps all others from writing: nobody can."""

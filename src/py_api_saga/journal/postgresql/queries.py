@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from py_api_saga.journal.sql.statements import read
 
-VERSION = 1  # of the format
+VERSION = 2  # of the format; the first one had no mail
 
 _SCHEMA = read(globals(), "schema.sql")
 _QUERIES = read(globals(), "queries.sql")
@@ -34,6 +34,7 @@ _WHICH = {
 LOCK_TIMEOUT = 1.0  # seconds; of what waits, which is rare
 STATEMENT_TIMEOUT = 10.0
 
+_CHANGED = ("mail", "needs_attention", "renewed")  # since the first format, beside indexes
 _INDEX = "CREATE INDEX IF NOT EXISTS"
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _SCHEMA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
@@ -90,14 +91,15 @@ def schema(naming: Naming) -> Mapping[str, str]:
 
 
 def upgrade(naming: Naming) -> Sequence[str]:
-    """Give what adds the indexes that tables of an earlier release lack, and keeps nobody waiting.
+    """Give what makes of the tables of an earlier release those of this one.
 
-    Each is to be run by itself, outside of a transaction.
+    Each is to be run by itself, outside of a transaction; it keeps nobody waiting, and may be run
+    again. The last one says that all is there.
     """
     return [
         text.replace(_INDEX, "CREATE INDEX CONCURRENTLY IF NOT EXISTS", 1)
-        for text in schema(naming).values()
-        if text.startswith(_INDEX)
+        for name, text in schema(naming).items()
+        if text.startswith(_INDEX) or name in _CHANGED
     ]
 
 

@@ -105,6 +105,54 @@ WITH given AS (
 )
 SELECT saga FROM written;
 
+-- name: post
+-- Answers to calls, each once. The lock is that of an append: whoever lets a saga wait has it from before
+-- it looks into the mail until its commit. So either that finds what is written here, or this process finds
+-- afterwards that nobody drives the saga. What is locked is passed over, else a row that one person holds
+-- would stop all that this process writes, and two journals might wait for each other.
+WITH given AS (
+  SELECT * FROM unnest(%(numbers)s::bigint[], %(ids)s::text[], %(keys)s::text[], %(bodies)s::text[])
+    AS given(number, saga_id, key, body)
+), held AS (
+  SELECT given.number, given.key, given.body
+  FROM given JOIN {p}saga s ON s.number = given.number AND s.saga_id = given.saga_id
+  WHERE s.digest IS NULL
+  ORDER BY s.number FOR NO KEY UPDATE OF s SKIP LOCKED
+)
+INSERT INTO {p}mail(saga, at, taken, key, body)
+SELECT number, greatest({now}, (SELECT max(at) + 1 FROM {p}mail WHERE saga = number)), false, key, body FROM held
+ON CONFLICT (saga, key) DO NOTHING RETURNING saga;
+
+-- name: mailing
+-- What rows of this transaction have said of the mail of their sagas. A statement of its own after `append`,
+-- as what that one sees may be older than its locks. Of the mail that is left all is told; a saga without
+-- any that is to wait is let go, and one with some is kept by whoever has ended it.
+WITH given AS (
+  SELECT * FROM unnest(%(numbers)s::bigint[], %(ns)s::integer[], %(suspends)s::boolean[], %(dues)s::bigint[])
+    AS given(number, n, suspends, due)
+), written AS (
+  SELECT given.* FROM given JOIN {p}entry e ON e.saga = given.number AND e.n = given.n
+  WHERE e.xmin = pg_current_xact_id()::xid
+), taken AS (
+  SELECT took.saga, took.key FROM unnest(%(taken)s::bigint[], %(keys)s::text[]) AS took(saga, key)
+  JOIN written ON written.number = took.saga
+), marked AS (
+  UPDATE {p}mail m SET taken = true FROM taken WHERE m.saga = taken.saga AND m.key = taken.key
+), left_over AS (
+  SELECT m.saga, m.at, m.key, m.body FROM written JOIN {p}mail m ON m.saga = written.number
+  WHERE NOT m.taken AND NOT EXISTS (SELECT FROM taken WHERE taken.saga = m.saga AND taken.key = m.key)
+), known AS (
+  SELECT written.*, EXISTS (SELECT FROM left_over WHERE saga = number) AS has_mail FROM written
+), moved AS (
+  UPDATE {p}saga s SET
+    owner = CASE WHEN has_mail THEN %(owner)s::bigint ELSE 0 END,
+    tries = CASE WHEN has_mail THEN s.tries ELSE 0 END,
+    due = CASE WHEN has_mail THEN s.due ELSE known.due END
+  FROM known
+  WHERE s.number = known.number AND CASE WHEN has_mail THEN s.owner = 0 ELSE suspends END
+)
+SELECT number, key, body FROM written LEFT JOIN left_over ON saga = number ORDER BY number, at, key;
+
 -- name: release
 -- Nobody drives these any more, except those that were claimed since. What recovery came to nothing with
 -- gets back what it had before.
@@ -194,13 +242,26 @@ SELECT given, (SELECT max(n) FROM {p}entry WHERE saga = given) FROM unnest(%(num
 -- name: look
 -- What became of sagas with which something was not done; and a row of each.
 SELECT s.number, s.owner, s.epoch, s.digest, (SELECT body FROM {p}entry WHERE saga = s.number AND n = given.n),
-  (SELECT max(n) FROM {p}entry WHERE saga = s.number)
+  (SELECT max(n) FROM {p}entry WHERE saga = s.number),
+  EXISTS (SELECT FROM {p}mail WHERE saga = s.number AND NOT taken)
 FROM unnest(%(numbers)s::bigint[], %(ns)s::integer[]) AS given(number, n)
 JOIN {p}saga s ON s.number = given.number;
 
 -- name: look_for
 -- The same by id, of those that were not created.
 SELECT saga_id, number, owner, epoch, created FROM {p}saga WHERE saga_id = ANY(%(ids)s::text[]);
+
+-- name: look_mail
+-- What became of answers that were not written: the saga, and the one of the same key.
+SELECT given.number, s.number IS NOT NULL, s.digest IS NOT NULL, m.key, m.body
+FROM unnest(%(numbers)s::bigint[], %(ids)s::text[], %(keys)s::text[]) AS given(number, saga_id, key)
+LEFT JOIN {p}saga s ON s.number = given.number AND s.saga_id = given.saga_id
+LEFT JOIN {p}mail m ON m.saga = s.number AND m.key = given.key;
+
+-- name: hold
+-- Locks sagas that are to be purged, so that the next statement sees all mail that there is.
+SELECT s.number FROM unnest(%(numbers)s::bigint[]) AS given JOIN {p}saga s ON s.number = given
+ORDER BY s.number FOR UPDATE OF s SKIP LOCKED;
 
 -- name: purge
 -- Ended sagas without their rows. Whoever had one, and comes back to life, has it no more.
@@ -212,12 +273,13 @@ WITH given AS (
   SELECT given.number, given.digest
   FROM given JOIN {p}saga s ON s.number = given.number AND s.saga_id = given.saga_id
     AND s.epoch = given.epoch AND s.status = given.status
-  WHERE s.digest IS NULL
+  WHERE s.digest IS NULL AND s.xmax = pg_current_xact_id()::xid
     AND (s.owner = 0 OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
-  ORDER BY s.number FOR NO KEY UPDATE OF s SKIP LOCKED
+    AND NOT EXISTS (SELECT FROM {p}mail m WHERE m.saga = s.number AND NOT m.taken)
 ), gone AS (
   UPDATE {p}saga s SET digest = held.digest, owner = 0 FROM held WHERE s.number = held.number RETURNING s.number
-), cleared AS (DELETE FROM {p}entry USING gone WHERE saga = gone.number)
+), cleared AS (DELETE FROM {p}entry USING gone WHERE saga = gone.number
+), emptied AS (DELETE FROM {p}mail USING gone WHERE saga = gone.number)
 SELECT number FROM gone;
 
 -- name: forget
@@ -229,11 +291,13 @@ WITH given AS (
   SELECT given.number
   FROM given JOIN {p}saga s ON s.number = given.number AND s.saga_id = given.saga_id
     AND s.epoch = given.epoch AND s.status = given.status
-  WHERE s.owner = 0 OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now})
-  ORDER BY s.number FOR UPDATE OF s SKIP LOCKED
+  WHERE s.xmax = pg_current_xact_id()::xid
+    AND (s.owner = 0 OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
+    AND NOT EXISTS (SELECT FROM {p}mail m WHERE m.saga = s.number AND NOT m.taken)
 ), gone AS (
   DELETE FROM {p}saga s USING held WHERE s.number = held.number RETURNING s.number
-), cleared AS (DELETE FROM {p}entry USING gone WHERE saga = gone.number)
+), cleared AS (DELETE FROM {p}entry USING gone WHERE saga = gone.number
+), emptied AS (DELETE FROM {p}mail USING gone WHERE saga = gone.number)
 SELECT number FROM gone;
 
 -- name: take_in
@@ -269,18 +333,29 @@ SELECT number FROM {p}owner WHERE number = ANY(%(owners)s::bigint[]) AND expires
 -- All rows of sagas, in order.
 SELECT saga, n, at, body FROM unnest(%(numbers)s::bigint[]) AS given JOIN {p}entry ON saga = given ORDER BY saga, n;
 
+-- name: mail
+-- The answers to sagas that nobody has taken.
+SELECT saga, key, body FROM {p}mail WHERE saga = ANY(%(numbers)s::bigint[]) AND NOT taken ORDER BY saga, at, key;
+
 -- name: waiting
--- Open sagas that are due and that nobody drives, those first that have been due for longest; in the end
--- those that are due so late that a clock was set back since.
+-- Open sagas that are due and that nobody drives, those first that have been due for longest; then those
+-- that were tried and are due so late that a clock was set back since; and then those whose mail has what
+-- nobody has taken, also if they have ended.
 (SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
  FROM {p}saga s WHERE status < 2 AND due <= %(now)s AND number <> ALL(%(skip)s::bigint[])
    AND (owner IN (0, %(owner)s) OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
  ORDER BY due, number LIMIT %(limit)s::bigint)
 UNION ALL
 (SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
- FROM {p}saga s WHERE status < 2 AND due > %(late)s AND number <> ALL(%(skip)s::bigint[])
+ FROM {p}saga s WHERE status < 2 AND tries > 0 AND due > %(late)s AND number <> ALL(%(skip)s::bigint[])
    AND (owner IN (0, %(owner)s) OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
- ORDER BY due, number LIMIT %(limit)s::bigint);
+ ORDER BY due, number LIMIT %(limit)s::bigint)
+UNION ALL
+(SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+ FROM {p}saga s WHERE number = ANY(ARRAY(SELECT DISTINCT saga FROM {p}mail WHERE NOT taken))
+   AND number <> ALL(%(skip)s::bigint[])
+   AND (owner IN (0, %(owner)s) OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
+ ORDER BY number LIMIT %(limit)s::bigint);
 
 -- name: select
 -- Summaries, newest first. In place of {which} stands what an index is for; there is one of each.
@@ -327,18 +402,19 @@ SELECT current_setting('server_version') AS server_version,
   pg_is_in_recovery() AS standby,
   (SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'async') AS asynchronous_standbys,
   pg_backend_pid() AS backend,
-  pg_total_relation_size('{p}saga') + pg_total_relation_size('{p}entry') AS size,
+  pg_total_relation_size('{p}saga') + pg_total_relation_size('{p}entry') + pg_total_relation_size('{p}mail') AS size,
   (SELECT extract(epoch FROM clock_timestamp() - min(xact_start))::bigint FROM pg_stat_activity
    WHERE datname = current_database() AND pid <> pg_backend_pid()) AS oldest_transaction;
 
 -- name: lacking_indexes
 -- Which of these are not there.
-SELECT name FROM unnest(ARRAY['saga_open', 'saga_stuck', 'saga_compensated', 'saga_named']) AS name
+SELECT name FROM unnest(ARRAY['saga_open', 'saga_tried', 'saga_stuck', 'saga_compensated', 'saga_named',
+  'mail_untaken']) AS name
 WHERE to_regclass('{p}' || name) IS NULL;
 
 -- name: slow_vacuum
 -- Tables so large that the defaults of autovacuum leave many dead rows.
 SELECT c.oid::regclass::text FROM pg_class c
-WHERE c.oid IN ('{p}saga'::regclass, '{p}entry'::regclass) AND c.reltuples > 100000
+WHERE c.oid IN ('{p}saga'::regclass, '{p}entry'::regclass, '{p}mail'::regclass) AND c.reltuples > 100000
   AND NOT coalesce(c.reloptions::text LIKE '%autovacuum_vacuum_scale_factor%', false)
 ORDER BY 1;

@@ -28,6 +28,10 @@ CREATE TABLE IF NOT EXISTS {p}saga(
 -- What recovery looks through: its cost is that of the sagas that are due.
 CREATE INDEX IF NOT EXISTS {n}saga_open ON {p}saga(due, number) WHERE status < 2;
 
+-- name: saga_tried
+-- What was put off, beside what waits: of that alone a due far ahead is not believed.
+CREATE INDEX IF NOT EXISTS {n}saga_tried ON {p}saga(due, number) WHERE status < 2 AND tries > 0;
+
 -- name: saga_stuck
 -- What a person looks for.
 CREATE INDEX IF NOT EXISTS {n}saga_stuck ON {p}saga(number) WHERE status = 2;
@@ -50,6 +54,22 @@ CREATE TABLE IF NOT EXISTS {p}entry(
   body text NOT NULL,    -- [[what, operation, kind, attempt, generation, value], ...]
   PRIMARY KEY (saga, n)
 );
+
+-- name: mail
+-- Answers to calls of sagas that wait, from whoever has them; gone with the rows of the saga. Who writes
+-- here has the row of the saga locked.
+CREATE TABLE IF NOT EXISTS {p}mail(
+  saga  bigint NOT NULL,
+  at    bigint NOT NULL,
+  taken boolean NOT NULL,             -- the rows of the saga say what came of it
+  key   text COLLATE "C" NOT NULL,    -- of the call
+  body  text NOT NULL,                -- ["answered", value] or ["denied", error]
+  PRIMARY KEY (saga, key)
+);
+
+-- name: mail_untaken
+-- What recovery looks through, also for sagas that have ended.
+CREATE INDEX IF NOT EXISTS {n}mail_untaken ON {p}mail(saga) WHERE NOT taken;
 
 -- name: owner
 -- The processes that drive sagas. Their numbers are random: those of a sequence come back once the
@@ -93,7 +113,8 @@ EXCEPTION WHEN others THEN
 END $$;
 
 -- name: needs_attention
--- For a person with nothing but psql: what is stuck, and what recovery tries in vain.
+-- For a person with nothing but psql: what is stuck, and what recovery tries in vain or was to try. What
+-- waits for an answer, and is not too late, is as it should be.
 CREATE OR REPLACE VIEW {p}needs_attention AS
 SELECT
   saga_id,
@@ -103,7 +124,7 @@ SELECT
   tries,
   (SELECT body FROM {p}entry WHERE saga = number ORDER BY n DESC LIMIT 1) AS last
 FROM {p}saga
-WHERE status = 2 OR (status < 2 AND (tries > 0 OR due > 0));
+WHERE status = 2 OR (status < 2 AND (tries > 0 OR (due > 0 AND due < {now})));
 
 -- name: timeline
 -- For people, too: what was written down, line by line. What is not JSON is one line of its own, and what
@@ -144,3 +165,7 @@ FROM (
   ) AS item
 ) AS lines
 ORDER BY number, n, place;
+
+-- name: renewed
+-- All that an earlier format lacks is there by now.
+UPDATE {p}format SET version = {version}, readable_from = {version} WHERE version < {version};

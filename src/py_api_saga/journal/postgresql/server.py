@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
@@ -146,7 +147,10 @@ class Server:
 
     def _see_format(self, found: Found) -> None:
         if (problem := format_problem(*(found[0] if found else (0, 0)))) is not None:
-            raise JournalError(f"the journal {self.place} ({self.naming}…) {problem}")
+            raise self._unfit(problem)
+
+    def _unfit(self, problem: str) -> JournalError:
+        return JournalError(f"the journal {self.place} ({self.naming}…) {problem}")
 
     def look(self) -> None:
         """See that there is a journal that this release can read.
@@ -243,10 +247,19 @@ class Server:
 
     def _unread(self, problem: Exception) -> JournalError:
         if code_of(problem) == "42P01":
-            return self.not_made()
+            return self._lacking()
         error = cannot("read", self.place, problem)
         error.__cause__ = problem
         return error
+
+    def _lacking(self) -> JournalError:
+        """Say what is wrong where a table is not there: it is of a later format, or none is."""
+        with suppress(Exception):  # if it can't be asked: what is known is said
+            with self.connections.reading(self.patience) as connection:
+                found = self.ask(connection, "version") if self.is_made(connection) else []
+            if found and (problem := format_problem(*found[0])) is not None:
+                return self._unfit(problem)
+        return self.not_made()
 
     def now(self) -> float:
         """Tell the time by its clock, seconds since 1970; it is asked every few seconds."""
@@ -263,6 +276,9 @@ def format_problem(version: int, readable_from: int) -> str | None:
     """Say of a journal, by the format that it has, why it can't be used; None if it can."""
     if version == VERSION or version > VERSION >= readable_from:
         return None
-    return f"has format {version}, and this release of py-api-saga uses {VERSION}: update " + (
-        "py-api-saga" if version > VERSION else "the tables: see `saga schema postgresql`"
+    return f"has format {version}, and this release of py-api-saga uses {VERSION}: " + (
+        "update py-api-saga"
+        if version > VERSION
+        else "end the processes of the earlier release, then call journal.create_schema() once, "
+        "run what `saga schema postgresql --upgrade` prints, or with Django `manage.py migrate`"
     )

@@ -7,13 +7,16 @@ sagas it was done; of the others it is looked up, in a second transaction, what 
 - it can't be done, and why;
 - somebody's transaction holds the row, or the id: nobody waits for that here. It is tried again.
 
-The order is appends, releases, creates, claims. An append that was on its way is written before its
-saga is released; and a create comes after, for which what was left is nobody's.
+The order is appends, answers, the mail of what was appended, releases, creates, claims, purges. An
+append that was on its way is written before its saga is released; a create comes after, for which
+what was left is nobody's. Of mail a later statement speaks than the one that has locked the saga:
+it sees all that was committed before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from py_api_saga.exceptions import JournalError, SagaInProgress
@@ -24,13 +27,19 @@ from py_api_saga.journal.changes import (
     Change,
     Claim,
     Create,
+    Letter,
+    Mail,
+    Mailing,
     Purge,
     SagaExistsError,
     Take,
     changed,
+    gone,
     in_progress,
     milliseconds,
+    purged,
     taken_over,
+    unread,
 )
 from py_api_saga.journal.postgresql.exchange import Found
 from py_api_saga.journal.postgresql.server import Asked
@@ -88,6 +97,7 @@ class Script:
         self._creates: list[Create] = []
         self._appends: list[Append] = []
         self._takes: list[Take] = []
+        self._mail: list[Mail] = []
         self._purges: list[Purge] = []
         for change in changes:
             change.error = None  # what was found before the connection was lost
@@ -97,9 +107,12 @@ class Script:
                 self._creates.append(change)
             elif type(change) is Take:
                 self._takes.append(change)
+            elif type(change) is Mail:
+                change.there = None
+                self._mail.append(change)
             elif type(change) is Purge:
                 self._add_purge(change)
-        self._before = {id(c) for c in (*self._creates, *self._takes, *self._purges) if c.tried}
+        self._before = {id(c) for c in chain(self._appends, self._noted()) if c.tried}
         self._unread: list[Change] = []
 
     def _add_purge(self, change: Purge) -> None:
@@ -114,6 +127,10 @@ class Script:
         """Whether it makes claims, so that this process needs a number."""
         return bool(self._takes) or any(create.driven for create in self._creates)
 
+    def _noted(self) -> Iterator[Change]:
+        """Give the changes of which it is noted that they were tried, and no more than that."""
+        return chain(self._creates, self._takes, self._mail, self._purges)
+
     # --- asking ----------------------------------------------------------------------------------
 
     def before_claims(self) -> list[Asked]:
@@ -121,6 +138,10 @@ class Script:
         asked: list[Asked] = []
         if self._appends:
             asked.append(("append", self._appending()))
+        if self._mail:
+            asked.append(("post", self._posting()))
+        if mailed := [c for c in self._appends if c.mailing is not None]:
+            asked.append(("mailing", self._mailing(mailed)))
         if self._releases:
             asked.append(("release", self._releasing()))
         return asked
@@ -134,6 +155,8 @@ class Script:
         if self._takes:
             asked.append(("take", self._taking()))
             asked.append(("last_rows", {"numbers": array(c.seen.number for c in self._takes)}))
+        if self._purges:
+            asked.append(("hold", {"numbers": array(c.seen.number for c in self._purges)}))
         for name, forget in (("purge", False), ("forget", True)):
             purges = [c for c in self._purges if c.forget is forget]
             if purges:
@@ -142,7 +165,7 @@ class Script:
 
     def note_commit(self) -> None:
         """Note what will be on record if the commit that comes now only seems to fail."""
-        for change in (*self._creates, *self._takes, *self._purges):
+        for change in self._noted():
             change.tried = True
 
     def _appending(self) -> Mapping[str, Any]:
@@ -158,6 +181,22 @@ class Script:
             "bodies": texts(c.body for c in appends),
             "statuses": array(None if c.status is None else NUMBER_OF[c.status] for c in appends),
             "rested": array(c.rested for c in appends),
+        }
+
+    def _posting(self) -> Mapping[str, Any]:
+        return {**_asking_for(self._mail), "bodies": texts(c.letter.body for c in self._mail)}
+
+    def _mailing(self, appends: Sequence[Append]) -> Mapping[str, Any]:
+        mailings = [_mailing_of(c) for c in appends]
+        took = [(c.claim.number, key) for c in appends for key in _mailing_of(c).took]
+        return {
+            "owner": self._owner,
+            "numbers": array(c.claim.number for c in appends),
+            "ns": array(_row_of(c) for c in appends),
+            "suspends": array(mailing.suspends for mailing in mailings),
+            "dues": array(milliseconds(mailing.due) for mailing in mailings),
+            "taken": array(number for number, _ in took),
+            "keys": texts(key for _, key in took),
         }
 
     def _releasing(self) -> Mapping[str, Any]:
@@ -207,6 +246,12 @@ class Script:
         self._unread = []
         written = {number for (number,) in found.get("append", ())}
         self._unread += [c for c in self._appends if c.claim.number not in written]
+        letters = _letters(found.get("mailing", ()))
+        for append in self._appends:
+            if append.mailing is not None and append.claim.number in written:
+                append.mailing.mail = letters.get(append.claim.number, ())
+        posted = {number for (number,) in found.get("post", ())}
+        self._unread += [c for c in self._mail if c.number not in posted]
         created = {saga_id: made for saga_id, *made in found.get("create", ())}
         for create in self._creates:
             made = created.get(create.claim.saga_id)
@@ -221,8 +266,8 @@ class Script:
                 self._took(take, rows[take.seen.number])
             else:
                 self._unread.append(take)
-        gone = {number for name in ("purge", "forget") for (number,) in found.get(name, ())}
-        self._unread += [c for c in self._purges if c.seen.number not in gone]
+        cleared = {number for name in ("purge", "forget") for (number,) in found.get(name, ())}
+        self._unread += [c for c in self._purges if c.seen.number not in cleared]
         released = {number for (number,) in found.get("release", ())}
         self.kept = [claim for claim in self._releases if claim.number not in released]
 
@@ -230,14 +275,24 @@ class Script:
         """Give what is to be asked of that with which nothing was done; nothing if all was."""
         ids = [c.claim.saga_id for c in self._unread if type(c) is Create]
         rows = {claim.number: 0 for claim in self.kept}
+        mailed: list[int] = []
+        mail: list[Mail] = []
         for change in self._unread:
             if type(change) is Append:
                 rows[change.claim.number] = _row_of(change)
+                if change.mailing is not None:
+                    mailed.append(change.claim.number)
+            elif type(change) is Mail:
+                mail.append(change)
             elif isinstance(change, Take | Purge):
                 rows.setdefault(change.seen.number, 0)
         asked: list[Asked] = []
         if rows:
             asked.append(("look", {"numbers": array(rows), "ns": array(rows.values())}))
+        if mailed:
+            asked.append(("mail", {"numbers": array(mailed)}))
+        if mail:
+            asked.append(("look_mail", _asking_for(mail)))
         if ids:
             asked.append(("look_for", {"ids": texts(ids)}))
         return asked
@@ -246,13 +301,18 @@ class Script:
         """Say of the rest what it has come to."""
         sagas = {row[0]: row[1:] for row in found.get("look", ())}
         ids = {row[0]: row[1:] for row in found.get("look_for", ())}
+        mail = {row[0]: row[1:] for row in found.get("look_mail", ())}
+        letters = _letters(found.get("mail", ()))
         for change in self._unread:
             if type(change) is Append:
-                self._judge_append(change, sagas.get(change.claim.number))
+                number = change.claim.number
+                self._judge_append(change, sagas.get(number), letters.get(number, ()))
             elif type(change) is Create:
                 self._judge_create(change, ids.get(change.claim.saga_id))
             elif type(change) is Take:
                 self._judge_take(change, sagas.get(change.seen.number))
+            elif type(change) is Mail:
+                self._judge_mail(change, mail[change.number])
             elif type(change) is Purge:  # pragma: no branch - nothing else is looked up
                 self._judge_purge(change, sagas.get(change.seen.number))
         self.kept = [
@@ -261,21 +321,38 @@ class Script:
             if (sagas.get(claim.number) or (0, 0))[:2] == (self._owner, claim.epoch)
         ]
 
-    def _judge_append(self, change: Append, there: tuple[Any, ...] | None) -> None:
-        claim = change.claim
-        if there is None or there[1] != claim.epoch or there[0] not in (0, claim.owner):
+    def _judge_append(
+        self, change: Append, there: tuple[Any, ...] | None, mail: Sequence[Letter]
+    ) -> None:
+        claim, mailing = change.claim, change.mailing
+        if there is None:
             change.error = taken_over(claim)
             return
-        owner, _, _, body, last = there
-        if body == change.body:
-            return  # our own commit, which seemed to fail
-        if owner == 0:  # left, and another row is the last one
+        owner, epoch, _, body, last, _ = there
+        stands = epoch == claim.epoch and owner in (0, claim.owner)
+        # One that lets its saga wait is there whoever has claimed that since.
+        lets_go = mailing is not None and mailing.suspends and id(change) in self._before
+        if body == change.body and (stands or lets_go):  # our own commit, which seemed to fail
+            if mailing is not None:
+                mailing.mail = mail if stands and owner else ()
+        elif not stands or owner == 0:  # left, and another row is the last one
             change.error = taken_over(claim)
         elif body is None:
             self.busy.append(change)
         else:  # the last word of a commit that seemed to fail, and that nobody tried again
             change.tried = last + 1
             self.busy.append(change)
+
+    def _judge_mail(self, change: Mail, there: tuple[Any, ...]) -> None:
+        is_there, is_purged, key, body = there
+        if not is_there:
+            change.error = gone(change.claim.saga_id)
+        elif is_purged:
+            change.error = purged(change.claim.saga_id)
+        elif key is None:
+            self.busy.append(change)
+        elif id(change) not in self._before or body != change.letter.body:  # else our own commit
+            change.there = Letter(key, body)
 
     def _judge_create(self, change: Create, there: tuple[Any, ...] | None) -> None:
         claim, saga_id = change.claim, change.claim.saga_id
@@ -319,6 +396,8 @@ class Script:
         if there is not None and there[2] is not None and not change.forget:
             if seen.digest is None:
                 change.error = changed(seen)
+        elif there is not None and there[1] == seen.epoch and there[5]:
+            change.error = unread(seen.saga_id)
         elif there is not None and there[1] == seen.epoch and there[0] == 0:
             self.busy.append(change)
         elif there is not None and there[1] == seen.epoch:
@@ -334,6 +413,28 @@ def _note_made(claim: Claim, number: int, created: int) -> None:
 def _row_of(change: Append) -> int:
     assert isinstance(change.tried, int)  # noqa: S101 - noted before it is written
     return change.tried
+
+
+def _mailing_of(change: Append) -> Mailing:
+    assert change.mailing is not None  # noqa: S101 - only those are asked for that have one
+    return change.mailing
+
+
+def _letters(found: Iterable[tuple[Any, ...]]) -> Mapping[int, Sequence[Letter]]:
+    """Give the mail of sagas by number; of one without any there may be a line without a key."""
+    letters: dict[int, list[Letter]] = {}
+    for saga, key, body in found:
+        if key is not None:
+            letters.setdefault(saga, []).append(Letter(key, body))
+    return letters
+
+
+def _asking_for(mail: Sequence[Mail]) -> Mapping[str, Any]:
+    return {
+        "numbers": array(c.number for c in mail),
+        "ids": texts(c.claim.saga_id for c in mail),
+        "keys": texts(c.letter.key for c in mail),
+    }
 
 
 def _purging(purges: Sequence[Purge]) -> Mapping[str, Any]:
