@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from py_api_saga import entries
 from py_api_saga.durable.knowing import claim_of, note_of
-from py_api_saga.entries import Entry
+from py_api_saga.entries import COMPENSATION, Entry, kind_of
 from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, check_journal
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import (
@@ -25,7 +25,14 @@ from py_api_saga.journal.changes import (
 )
 from py_api_saga.journal.format.entries import write_entry
 from py_api_saga.journal.format.functions import NotStorableError
-from py_api_saga.journal.format.sagas import Recorded, digest, folding, read_lines, read_rows
+from py_api_saga.journal.format.sagas import (
+    PARKED,
+    Recorded,
+    digest,
+    folding,
+    read_lines,
+    read_rows,
+)
 from py_api_saga.journal.format.sealing import SealedError
 from py_api_saga.journal.format.values import Trees, Values
 from py_api_saga.journal.protocol import Journal
@@ -52,6 +59,8 @@ def resolve(
     why: str,
 ) -> SagaStatus:
     """Say what came of a stuck operation.
+
+    One that waits for an answer is answered instead: see `answer`.
 
     Args:
         journal: Where the saga is.
@@ -87,6 +96,7 @@ def resolve(
 
     def decide(recorded: Recorded, execution: Execution) -> list[Entry]:
         i = _index(recorded, operation)
+        _see_unawaited(saga_id, operation, execution, i)
         if status is Status.FAILED and execution.succeeded_late(i):
             message = (
                 f"saga {saga_id!r}: {operation} cannot be resolved as failed: it was given up, but "
@@ -131,6 +141,11 @@ def again(
     def decide(recorded: Recorded, execution: Execution) -> list[Entry]:
         stuck = [i for i, status in enumerate(execution.status) if status is Status.STUCK]
         chosen = stuck if operation is None else [_index(recorded, operation)]
+        for i in chosen:
+            _see_unawaited(saga_id, recorded.definition.names.all()[i], execution, i)
+        if not chosen and execution.suspended and not _is_parked(recorded):
+            message = f"saga {saga_id!r} has no operation that is stuck: it waits for an answer"
+            raise DecisionError(message)
         if not chosen and execution.at_rest:
             message = f"saga {saga_id!r} has no operation that is stuck"
             raise DecisionError(message)
@@ -238,6 +253,22 @@ def _see_said(text: object, expected: str) -> None:
         got = repr(text) if isinstance(text, str) else type(text).__name__
         message = f"{expected}, got {got}"
         raise DecisionError(message)
+
+
+def _see_unawaited(saga_id: str, operation: str, execution: Execution, i: int) -> None:
+    """See that an operation does not wait for an answer, which beats what a person decides."""
+    if i in execution.awaited:
+        undo = " --compensation" * (kind_of(execution.awaited[i]) == COMPENSATION)
+        message = (
+            f"saga {saga_id!r}: {operation} waits for an answer: answer it, by "
+            f"`saga answer {saga_id} {in_line(operation)}{undo}` with --result JSON or --error TEXT"
+        )
+        raise DecisionError(message)
+
+
+def _is_parked(recorded: Recorded) -> bool:
+    """Tell whether recovery has given up on a saga, and nobody has decided since."""
+    return bool(recorded.notes) and recorded.notes[-1][1] == PARKED
 
 
 def _index(recorded: Recorded, operation: str) -> int:

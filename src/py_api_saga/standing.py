@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from py_api_saga.entries import attempt_of, value_of
 from py_api_saga.exceptions import JournalError, check_journal
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.format.sagas import NOTE, PARKED, Recorded, folding, read_rows
 from py_api_saga.journal.format.values import Values
 from py_api_saga.journal.protocol import Journal
+from py_api_saga.keys import key_of
 from py_api_saga.report import OperationReport
 from py_api_saga.status import MISSING, SagaStatus
 from py_api_saga.stuck import stuck_words
@@ -28,6 +30,10 @@ class SagaStanding(NamedTuple):
         reason: Why it is stuck, in words; None if it is not.
         operations: What became of each, by name, in order, like the `operations` of an exception;
             empty if its details were purged.
+        awaited: The idempotency keys of the calls that have only begun something, and that are to
+            be answered, in operation order; empty if it waits for none.
+        due: When the first of them is too late, or its deadline, whichever is sooner, seconds since
+            1970; None for never, and if it waits for none.
     """
 
     saga_id: str
@@ -35,6 +41,8 @@ class SagaStanding(NamedTuple):
     status: SagaStatus
     reason: str | None
     operations: dict[str, OperationReport]
+    awaited: tuple[str, ...] = ()
+    due: float | None = None
 
 
 def saga_status(journal: Journal, saga_id: str) -> SagaStanding | None:
@@ -71,7 +79,31 @@ def saga_status(journal: Journal, saga_id: str) -> SagaStanding | None:
         raise JournalError(message) from error
     is_stuck = seen.status is SagaStatus.STUCK
     reason = what_is_stuck(recorded, execution) if is_stuck else None
-    return SagaStanding(saga_id, seen.name, seen.status, reason, _operations(recorded, execution))
+    operations = _operations(recorded, execution)
+    awaited = keys_awaited(saga_id, recorded, execution)
+    due = due_of(recorded, execution) if awaited else None
+    return SagaStanding(saga_id, seen.name, seen.status, reason, operations, awaited, due)
+
+
+def keys_awaited(saga_id: str, recorded: Recorded, execution: Execution) -> tuple[str, ...]:
+    """Give the idempotency keys of the calls that wait for an answer, in operation order."""
+    names, keys = recorded.definition.names.all(), []
+    for _, entry in sorted(execution.awaited.items()):
+        i, kind, _, generation = attempt_of(entry)
+        keys.append(key_of(saga_id, names[i], kind, generation))
+    return tuple(keys)
+
+
+def due_of(recorded: Recorded, execution: Execution) -> float | None:
+    """Tell when something is to be done about a saga that waits, seconds since 1970; None: never.
+
+    When the first answer is too late or its deadline has passed, whichever is sooner.
+    """
+    dues = [value_of(entry).due for entry in execution.awaited.values()]
+    is_told_to_stop = execution.trouble is not None and execution.trouble.reasons
+    if execution.saga is SagaStatus.RUNNING and not is_told_to_stop:
+        dues.append(recorded.plan.until)
+    return min((due for due in dues if due is not None), default=None)
 
 
 def _operations(recorded: Recorded, execution: Execution) -> dict[str, OperationReport]:

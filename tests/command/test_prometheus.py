@@ -26,8 +26,8 @@ SAMPLE = re.compile(
 )
 ESCAPED = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 NAMES = [
-    "saga_stuck", "saga_open", "saga_open_age_seconds", "saga_overdue", "saga_tried",
-    "saga_recovery_tries",
+    "saga_stuck", "saga_open", "saga_open_age_seconds", "saga_waiting", "saga_waiting_age_seconds",
+    "saga_overdue", "saga_tried", "saga_recovery_tries",
 ]  # fmt: skip
 
 

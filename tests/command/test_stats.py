@@ -36,11 +36,11 @@ def test_what_is_unfinished_is_counted_by_name(say: Say, journal: SQLiteJournal)
 
     assert ended == 0
     assert [line.split() for line in said.splitlines()] == [
-        ["NAME", "RUNNING", "COMPENSATING", "STUCK", "OLDEST", "IN", "DOUBT", "RETRIES"],
-        ["depot", "1", "0", "1", "2h", "0", "0"],
-        ["forward", "1", "0", "0", "0s", "0", "0"],
-        ["-", "1", "0", "0", "0s", "0", "0"],
-        ["(all)", "3", "0", "1", "2h", "0", "0"],
+        ["NAME", "RUNNING", "COMPENSATING", "STUCK", "WAITING", "OLDEST", "IN", "DOUBT", "RETRIES"],
+        ["depot", "1", "0", "1", "0", "2h", "0", "0"],
+        ["forward", "1", "0", "0", "0", "0s", "0", "0"],
+        ["-", "1", "0", "0", "0", "0s", "0", "0"],
+        ["(all)", "3", "0", "1", "0", "2h", "0", "0"],
     ]
     counts = found(say)
     assert counts["oldest_open"]["saga_id"] == "old"
@@ -93,7 +93,7 @@ def test_doubts_and_retries_of_what_is_unfinished_are_counted(
 def test_an_empty_journal_has_nothing_to_count(say: Say) -> None:
     """All is zero."""
     assert found(say)["running"] == 0
-    assert say("stats")[1].splitlines()[1].split() == ["(all)", "0", "0", "0", "-", "0", "0"]
+    assert say("stats")[1].splitlines()[1].split() == ["(all)", "0", "0", "0", "0", "-", "0", "0"]
 
 
 def test_what_cannot_be_read_is_counted_all_the_same(say: Say, journal: SQLiteJournal) -> None:

@@ -114,6 +114,7 @@ HOUSE = (
     ("assembler",),
     ("story", "story.words"),
     ("story.saga",),
+    ("story.waits",),
     ("story.timeline", "story.remedies"),
     ("story.detail", "story.why"),
     ("story.many",),

@@ -30,6 +30,7 @@ PARTIAL = {
     "execution._TAKE": "the two that are most often told are taken in by `tell` itself",
     "pictures.decisions._SAID": "only these can be said of what is stuck",
     "story.attempts._ENDS": "only these are told of a call that has ended",
+    "story.remedies._SAYS": "an answer is that it took effect, or not",
     "story.remedies._OPTIONS": "only these can be said of what is stuck",
     "story.why._ENDS": "of sagas that have ended",
 }

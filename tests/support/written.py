@@ -62,9 +62,9 @@ def story(
     bodies = [(0.0, ["defined", defined]), *rows]
     written = [Row(n, BEGIN + at, json.dumps([entry])) for n, (at, entry) in enumerate(bodies, 1)]
     changed = BEGIN + bodies[-1][0]
-    seen = Summary(1, saga_id, name, status, 0, 1, 0, BEGIN, changed, changed, None)
+    seen = Summary(1, saga_id, name, status, 0, 1, 0, BEGIN, changed, 0.0, None)
     journal = Looked(BEGIN + now, driven=driven)
-    return told(journal, seen, written, Trees(journal))
+    return told(journal, seen, written, Trees(journal), [])
 
 
 # --- entries --------------------------------------------------------------------------------------

@@ -29,13 +29,14 @@ class _Of:
     def __init__(self) -> None:
         self.statuses = dict.fromkeys(_UNFINISHED + _ENDS, 0)
         self.oldest: Summary | None = None
-        self.in_doubt = self.retries = 0
+        self.in_doubt = self.retries = self.waiting = 0
 
     def take_in(self, seen: Summary, in_doubt: int, retries: int) -> None:
         """Count an unfinished saga."""
         self.statuses[seen.status] += 1
         self.in_doubt += in_doubt
         self.retries += retries
+        self.waiting += seen.suspended
         oldest = self.oldest
         if seen.status in OPEN and (oldest is None or seen.created < oldest.created):
             self.oldest = seen
@@ -50,6 +51,7 @@ class _Of:
         return {
             **counts,
             "oldest_open": oldest and {"saga_id": oldest.saga_id, "created": exact(oldest.created)},
+            "waiting": self.waiting,
             "in_doubt": self.in_doubt,
             "retries": self.retries,
         }
@@ -58,7 +60,8 @@ class _Of:
         """Give it as a line of a table."""
         counts = [self.statuses[status] for status in _UNFINISHED + _ENDS * ended]
         oldest = "-" if self.oldest is None else age(self.oldest.created)
-        return [*(f"{n:,}" for n in counts), oldest, f"{self.in_doubt:,}", f"{self.retries:,}"]
+        rest = (self.in_doubt, self.retries)
+        return [*(f"{n:,}" for n in (*counts, self.waiting)), oldest, *(f"{n:,}" for n in rest)]
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -74,7 +77,7 @@ def main(arguments: argparse.Namespace) -> int:
     else:
         heads = ["NAME", "RUNNING", "COMPENSATING", "STUCK"]
         heads += ["COMPLETED", "COMPENSATED"] * ended
-        rows = [[*heads, "OLDEST", "IN DOUBT", "RETRIES"]]
+        rows = [[*heads, "WAITING", "OLDEST", "IN DOUBT", "RETRIES"]]
         rows += [[name or "-", *by_name[name].cells(ended=ended)] for name in _order(by_name)]
         write(*table([*rows, ["(all)", *everything.cells(ended=ended)]]))
         if unread:
@@ -109,7 +112,7 @@ def _look_into(
         execution: Execution = fold(rows or (), values)[1]
     except JournalError:
         return None
-    if is_left and execution.entries:
+    if is_left and execution.entries and not execution.suspended:
         execution.tell(recovered())
     undone = () if execution.trouble is None else execution.trouble.undo_tries.values()
     tries = [*execution.tries, *undone]

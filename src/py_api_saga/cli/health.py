@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import platform
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from py_api_saga import clock
@@ -47,6 +48,7 @@ def check(arguments: argparse.Namespace) -> int:
             f"{len(found.overdue):,} overdue (open, undriven for {duration(arguments.grace)}), "
             f"{len(found.tried):,} tried {MANY} times or more, "
             f"{len(found.unfinished):,} open in all"
+            + f", {len(found.waiting):,} of them waiting for answers" * bool(found.waiting)
             + "; which processes live is unknown" * bool(journal.unsure)
             + "".join(
                 f"; {n:,} overdue: waits for {name}"
@@ -80,10 +82,12 @@ def doctor(arguments: argparse.Namespace) -> int:
 
 def examine(journal: View) -> tuple[Health, dict[str, Any]]:
     """Give how a journal does, and all that there is to know of it as JSON has it."""
-    health = journal.health()
+    health, waiting = journal.health(), 0
     if health.sagas:  # else nothing can be read
         try:
-            health.damage.extend(_unreadable(journal))
+            unfinished = journal.select({SagaStatus.STUCK, *OPEN})
+            waiting = sum(seen.suspended for seen in unfinished)
+            health.damage.extend(_unreadable(journal, unfinished))
         except JournalError as error:
             health.damage.append(str(error))
     found: dict[str, Any] = {
@@ -92,16 +96,16 @@ def examine(journal: View) -> tuple[Health, dict[str, Any]]:
         "python": platform.python_version(),
         **health.facts,
         **health._asdict(),
+        "waiting": waiting,
     }
     del found["facts"], found["says"]
     return health, found
 
 
-def _unreadable(journal: View) -> list[str]:
+def _unreadable(journal: View, unfinished: Sequence[Summary]) -> list[str]:
     """List the unfinished sagas whose entries make no sense."""
     faults = []
     values = Trees(journal)
-    unfinished: list[Summary] = [*journal.select({SagaStatus.STUCK, *OPEN})]
     for batch in batches(unfinished):
         rows = journal.rows([seen.number for seen in batch])
         for seen in batch:
@@ -117,6 +121,7 @@ def _write(health: Health, found: dict[str, Any]) -> None:
         *health.says,
         ("versions", f"py-api-saga {found['library']}, Python {found['python']}"),
         ("sagas", ", ".join(f"{n:,} {status}" for status, n in health.sagas.items()) or "?"),
+        ("waiting", f"{plural(found['waiting'], 'saga')}, for answers"),
         ("left", _left(health.left_by_dead)),
     ]
     write(*table(rows))

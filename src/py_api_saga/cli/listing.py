@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from py_api_saga import clock
 from py_api_saga.cli.opening import tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
 from py_api_saga.journal.changes import OPEN, Summary
@@ -14,6 +15,7 @@ from py_api_saga.journal.lasting import View
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import holder_as_json
 from py_api_saga.story.many import listed
+from py_api_saga.story.waits import at_a_glance
 from py_api_saga.story.words import age
 from py_api_saga.wording import in_line
 
@@ -62,6 +64,8 @@ def write_sagas(sagas: Sequence[Summary], told: Sequence[dict[str, Any]]) -> Non
     rows = [["ID", "NAME", "STATUS", "AGE", "TRIES", "DRIVEN"]]
     for seen, saga in zip(sagas, told, strict=True):
         driven = "-" if seen.status not in OPEN else _DRIVEN[saga["driven"]]
+        if saga["waits"]:
+            driven = at_a_glance(seen, clock.time(), is_answered=saga["answered"])
         rows.append(
             [
                 in_line(seen.saga_id),

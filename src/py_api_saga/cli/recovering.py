@@ -16,13 +16,13 @@ from py_api_saga.cli.setting_up import around_of, import_modules
 from py_api_saga.current import Around
 from py_api_saga.durable.recovery import Readiness, Recovered, Recovery, run_recovery, takeover
 from py_api_saga.durable.unready import LackingError, unready
-from py_api_saga.exceptions import SagaError, SagaException
+from py_api_saga.exceptions import SagaError, SagaException, SagaPending
 from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.journal.changes import OPEN, Summary
 from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.many import batches
-from py_api_saga.story.words import error_words
+from py_api_saga.story.words import error_words, moment
 from py_api_saga.wording import as_text
 
 
@@ -46,7 +46,7 @@ def recover(arguments: argparse.Namespace) -> int:
         write("nothing to recover")
     if recovery.problem is not None:
         print(f"saga: {begins_nothing(recovery.problem)}", file=sys.stderr)
-    return _status(done) or (1 if sealed else 0)
+    return status_of(done) or (1 if sealed else 0)
 
 
 def prepare(
@@ -91,7 +91,7 @@ def take_over(arguments: argparse.Namespace) -> int:
         write(f"{line(done)}: it was left as it is")
     else:
         write(line(done))
-    return _status([done])
+    return status_of([done])
 
 
 def left_alone(seen: Summary) -> str:
@@ -103,6 +103,9 @@ def line(done: Recovered) -> str:
     """Say what became of a saga."""
     error = done.error
     words = f"{done.saga_id}: {done.outcome.name}"
+    if isinstance(error, SagaPending):
+        until = "" if error.due is None else f", until {moment(error.due)}"
+        return f"{words}, waits for an answer to {', '.join(error.awaited)}{until}"
     if error is not None and done.outcome in OPEN and unready(error) is not None:
         return f"{words}, left as it was: this process is not set up for it: {_first_line(error)}"
     if done.outcome in OPEN:
@@ -132,8 +135,9 @@ def _in_short(error: SagaException) -> str:
     return "; ".join(text.strip() for text in str(error).splitlines())
 
 
-def _status(done: Sequence[Recovered]) -> int:
-    outcomes = {recovered.outcome for recovered in done}
+def status_of(done: Sequence[Recovered]) -> int:
+    """Give the exit status: 4 if one is stuck, 1 if one is left to be tried again."""
+    outcomes = {one.outcome for one in done if not isinstance(one.error, SagaPending)}
     if SagaStatus.STUCK in outcomes:
         return ATTENTION
     return 1 if outcomes & OPEN else 0

@@ -84,6 +84,11 @@ class Summary(
 
     __slots__ = ()
 
+    @property
+    def suspended(self) -> bool:
+        """Whether it was left to wait for answers, and nobody has tried anything with it since."""
+        return self.due > 0 and not (self.owner or self.tries) and self.status in OPEN
+
 
 class Row(namedtuple("Row", "n at body")):  # noqa: PYI024 - as above
     """What one commit made durable."""

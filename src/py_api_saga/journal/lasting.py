@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol, Self
 
-from py_api_saga.journal.changes import Row, Summary
+from py_api_saga.journal.changes import Letter, Row, Summary
 from py_api_saga.journal.health import Health
 from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.protocol import Journal, Vocabulary
@@ -40,6 +40,9 @@ class View(Vocabulary, Protocol):
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
+
+    def mail(self, numbers: Collection[int]) -> Mapping[int, Sequence[Letter]]:
+        """Give the answers to sagas, by number, that nobody has taken; oldest first."""
 
     def select(
         self,

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from py_api_saga.story.attempts import History
+from py_api_saga.story.attempts import Attempt, History
 
 _CUT: Final = 5.0  # percent of the width for a piece that is cut out
 _MOST_CUT: Final = 40.0  # percent for all of them
@@ -28,6 +28,7 @@ class Cut(NamedTuple):
     x: float  # where it is drawn, percent
     width: float  # how wide, percent
     seconds: float  # how long it was
+    waits: bool  # something waited for an answer all the while
 
 
 class Axis:
@@ -42,6 +43,7 @@ class Axis:
         lengths = sorted(one.length for one in told.attempts if one.length is not None)
         self.usual = max(lengths[len(lengths) // 2] if lengths else 0.1, _LEAST)
         self._begin = told.begin
+        awaits = [span for one in told.attempts if (span := awaited(one, told)) is not None]
         self._pieces = _merged(sorted(self._busy(told)), _LONG * self.usual)
         gaps = len(self._pieces) - 1
         width = min(_CUT, _MOST_CUT / gaps) if gaps else 0.0
@@ -56,7 +58,9 @@ class Axis:
             self._starts.append(x)
             x += (stop - start) * self._scale
             if n < gaps:
-                self.cuts.append(Cut(x, width, self._pieces[n + 1][0] - stop))
+                begins = self._pieces[n + 1][0]
+                waits = any(since <= stop and begins <= until for since, until in awaits)
+                self.cuts.append(Cut(x, width, begins - stop, waits))
                 x += width
 
     def _added(self) -> float:
@@ -72,10 +76,14 @@ class Axis:
             for at, other in ((one.announced, one.start), (end, one.written)):
                 if at is not None and other is not None:
                     yield min(at, other), max(at, other)
-            if end is not None and one.again is not None:
-                waited = one.again - end
-                if waited < _WAIT * self.usual:
-                    yield end, max(end, one.again)
+            again = end if one.again is None else one.again
+            if end is not None and again is not None and again - end < _WAIT * self.usual:
+                yield end, max(end, again)
+            if (wait := awaited(one, told)) is not None:
+                since, until = wait
+                yield until, until
+                if until - since < _WAIT * self.usual:
+                    yield since, until
             if one.landed is not None:
                 yield one.landed, one.landed
         for moment in told.moments:
@@ -109,6 +117,13 @@ class Axis:
                     yield x, n * step
                     last = x
                 n += 1
+
+
+def awaited(one: Attempt, told: History) -> tuple[float, float] | None:
+    """Give from when to when an attempt has waited for an answer, or None if it did not."""
+    if not one.waits or one.end is None:
+        return None
+    return one.end, max(one.end, told.end if one.answered is None else one.answered)
 
 
 def _merged(spans: list[tuple[float, float]], least: float) -> list[tuple[float, float]]:

@@ -13,8 +13,9 @@ from py_api_saga.pictures.document import badge
 from py_api_saga.pictures.markup import Markup, join, tag, text
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.attention import Attention, Retrying, attention, retrying
-from py_api_saga.story.many import kinds_of_error, of_error, reasons_of, stories
+from py_api_saga.story.many import answered_of, kinds_of_error, of_error, reasons_of, stories
 from py_api_saga.story.saga import Story
+from py_api_saga.story.waits import at_a_glance
 from py_api_saga.story.why import explained
 from py_api_saga.story.words import duration, moment, plural
 
@@ -45,6 +46,7 @@ class Overview:
         self._now = journal.now()
         self._found = attention(journal, most=_SHOWN)
         self._listed = listed_as_asked(journal, asked)
+        self._answered = answered_of(journal, self._listed.sagas)
 
     def title(self) -> str:
         """Give the title, with how many need a person."""
@@ -65,6 +67,7 @@ class Overview:
                 self._held(self._journal.who_hangs()),
                 self._needs(),
                 self._retrying(),
+                self._waiting(),
                 self._counts(counts),
                 self._list(offer),
             ]
@@ -140,6 +143,8 @@ class Overview:
         if seen.status not in OPEN:
             return f"for {age}"
         words = f"open for {duration(max(0.0, self._now - seen.created))}"
+        if seen.suspended:
+            return f"{words}, {at_a_glance(seen, self._now)}"
         if seen.tries:
             words += f", recovery has tried it {plural(seen.tries, 'time')}"
         if (name := self._found.waits.get(seen.number)) is not None:
@@ -163,6 +168,22 @@ class Overview:
             class_="todo",
             id="retrying",
         )
+
+    def _waiting(self) -> Markup | None:
+        """Say how many wait for answers, and show those that are due first, folded."""
+        waiting = self._found.waiting
+        if not waiting:
+            return None
+        first = sorted(waiting, key=lambda seen: seen.due)[:_SHOWN]
+        says = [tag("li", self._heading(seen, at_a_glance(seen, self._now))) for seen in first]
+        more = len(waiting) - len(first)
+        fold = tag(
+            "details",
+            tag("summary", f"{plural(len(waiting), 'saga')} waiting for answers"),
+            tag("ul", *says, class_="plain"),
+            tag("p", f"and {more:,} more, due later", class_="soft") if more else None,
+        )
+        return tag("section", fold, class_="todo", id="waiting")
 
     def _one_retrying(self, one: Retrying) -> Markup:
         age = duration(max(0.0, self._now - one.seen.created))
@@ -252,7 +273,9 @@ class Overview:
 
     def _row(self, seen: Summary, reason: str | None) -> Markup:
         why = reason or ""
-        if seen.status in OPEN and not self._journal.drives(seen):
+        if seen.suspended:
+            why = at_a_glance(seen, self._now, is_answered=seen.number in self._answered)
+        elif seen.status in OPEN and not self._journal.drives(seen):
             why = "no process drives it"
         if seen.status in OPEN and seen.tries:
             why += f"{', ' * bool(why)}tried {plural(seen.tries, 'time')}"

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from py_api_saga.entries import ASK, COMPENSATION
-from py_api_saga.pictures.axis import Axis
+from py_api_saga.pictures.axis import Axis, awaited
 from py_api_saga.pictures.markup import Markup, join, tag
 from py_api_saga.status import Status
 from py_api_saga.story.attempts import Attempt, End, History, Moment, history
@@ -40,6 +40,7 @@ LOOKS: Final[dict[End, Look]] = {
     "in doubt": Look("doubt", "?", "in doubt"),
     "lost": Look("lost", "?", "nobody knows when, or how, it ended"),
     "running": Look("running", "▶", "runs"),
+    "begun": Look("begun", "…", "begun, and its answer comes later"),
     "happened": Look("asked", "✓", "asked: it happened"),
     "did not happen": Look("asked", "✗", "asked: it did not happen"),
     "nobody could say": Look("doubt", "?", "asked: nobody could say"),
@@ -60,15 +61,22 @@ def timeline(story: Story) -> Markup:
     for one in told.attempts:
         of[one.operation].append(one)
     undone = any(one.kind == COMPENSATION for one in told.attempts)
+    awaits = story.execution.awaited
     names, status = story.recorded.definition.names.all(), story.execution.status
 
     def lane(i: int) -> Markup:
-        return _lane(names[i], status[i], of[i], axis, told)
+        return _lane(names[i], status[i], of[i], axis, told, waits=i in awaits)
 
     notable = [status[i] not in _QUIET or len(of[i]) > 1 + undone for i in range(len(names))]
+    is_tall = undone or len(names) > 1
     over = [
         tag("ol", *folded(notable, lane, "operation"), class_="lanes"),
-        tag("div", *_cuts(axis), *_rules(told, axis), class_="over"),
+        tag(
+            "div",
+            *_cuts(axis, is_tall=is_tall),
+            *_rules(told, axis),
+            class_="over",
+        ),
         tag("div", *_ticks(axis), class_="axis", aria_hidden="true"),
     ]
     style = f"gantt{' flat' * (not undone)}{' marked' * bool(told.moments)}"
@@ -116,10 +124,16 @@ def folded(
 
 
 def _lane(
-    name: str, status: Status, attempts: Iterable[Attempt], axis: Axis, told: History
+    name: str,
+    status: Status,
+    attempts: Iterable[Attempt],
+    axis: Axis,
+    told: History,
+    *,
+    waits: bool,
 ) -> Markup:
     bars = [join(_bar(one, name, axis, told)) for one in attempts]
-    word = tag("small", status.value.replace("_", " "))
+    word = tag("small", status.value.replace("_", " "), ", waits" * waits)
     style = f"lane{' is-stuck' * (status is Status.STUCK)}"
     return tag("li", tag("b", name, " ", word), tag("div", *bars, class_="track"), class_=style)
 
@@ -142,6 +156,7 @@ def _bar(one: Attempt, name: str, axis: Axis, told: History) -> Iterator[Markup]
         title=_in_words(one, name, told),
     )
     yield from _waits(one, name, row, axis)
+    yield from _awaits(one, name, row, axis, told)
     if one.wait is not None:
         until = min(end + one.wait, told.end) if one.again is None else one.again
         if (width := axis.x(until) - axis.x(end)) > 0:
@@ -157,6 +172,21 @@ def _bar(one: Attempt, name: str, axis: Axis, told: History) -> Iterator[Markup]
             role="img",
             title=says,
         )
+
+
+def _awaits(one: Attempt, name: str, row: str, axis: Axis, told: History) -> Iterator[Markup]:
+    """Draw for how long an attempt has waited for its answer, and what that was."""
+    if (waited := awaited(one, told)) is None:
+        return
+    since, until = waited
+    says, style = f"{name}: waits for an answer, {span(until - since)} so far", ""
+    if one.answer is not None:
+        look = LOOKS[one.answer]
+        says = f"{name}: has waited for an answer, {span(until - since)}; then: {look.words}"
+        style = f" {look.style}"
+    left = axis.x(since)
+    place = _place(left, max(axis.x(until) - left, _LEAST))
+    yield tag("div", class_=f"await{row}{style}", style=place, role="img", title=says)
 
 
 def _waits(one: Attempt, name: str, row: str, axis: Axis) -> Iterator[Markup]:
@@ -189,13 +219,15 @@ def _place(left: float, width: float | None = None) -> str:
 # --- what lies across all lanes -------------------------------------------------------------------
 
 
-def _cuts(axis: Axis) -> Iterator[Markup]:
+def _cuts(axis: Axis, *, is_tall: bool) -> Iterator[Markup]:
     for cut in axis.cuts:
-        says = f"nothing happened for {span(cut.seconds)}"
+        long = span(cut.seconds)
+        says = f"waits for an answer, {long}" if cut.waits else f"nothing happened for {long}"
+        word = f"waits {long}" if cut.waits and is_tall else long
         yield tag(
             "div",
-            tag("span", span(cut.seconds)) if cut.width >= _ROOM else None,
-            class_="cut",
+            tag("span", word) if cut.width >= _ROOM else None,
+            class_=f"cut{' waits' * cut.waits}",
             style=_place(cut.x, cut.width),
             role="img",
             title=says,
@@ -248,11 +280,15 @@ def _legend(told: History, axis: Axis) -> Markup:
     ]
     if any(one.wait is not None for one in told.attempts):
         words.append(tag("span", tag("i", class_="wait"), "waits before it is tried again"))
+    if any(one.waits for one in told.attempts):
+        words.append(tag("span", tag("i", class_="await"), "waits for an answer"))
     if any(one.landed is not None for one in told.attempts):
         words.append(tag("span", tag("i", class_="late"), "landed late: given up, and ended later"))
     if any(1 for one in told.attempts for _ in _waits(one, "", "", axis)):
         words.append(tag("span", tag("i", class_="queue"), "waits for its turn"))
-    if axis.cuts:
+    if any(cut.waits for cut in axis.cuts):
+        words.append(tag("span", tag("i", class_="cut waits"), "waits for an answer: left out"))
+    if not all(cut.waits for cut in axis.cuts):
         words.append(tag("span", tag("i", class_="cut"), "nothing happened: left out"))
     return tag("p", *words, class_="legend")
 
@@ -265,5 +301,6 @@ _MEANINGS = (
     ("doubt", False, "in doubt"),
     ("lost", False, "nobody knows when, or how, it ended"),
     ("running", False, "runs"),
+    ("begun", False, "begun, and its answer comes later"),
     ("asked", False, "asked whether it happened"),
 )

@@ -8,9 +8,14 @@ from typing import Final, Literal, NamedTuple
 
 from py_api_saga.entries import (
     ABORT,
+    ACTION,
+    ANSWERED,
+    COMPENSATION,
+    DENIED,
     FAILED,
     HAPPENED,
     IN_DOUBT,
+    LATER,
     NOT_HAPPENED,
     RECOVERED,
     RETRY,
@@ -18,6 +23,7 @@ from py_api_saga.entries import (
     SUCCEEDED,
     UNKNOWN,
     UNSTORED,
+    Awaited,
     Entry,
     Kind,
     attempt_of,
@@ -26,7 +32,7 @@ from py_api_saga.entries import (
 )
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.format.sagas import NOTE, awaited
-from py_api_saga.story.detail import DRIVEN
+from py_api_saga.story.detail import stands_open
 from py_api_saga.story.saga import Line, Story
 from py_api_saga.story.timeline import Chronicler, besides
 
@@ -37,6 +43,7 @@ End = Literal[
     "in doubt",
     "lost",
     "running",
+    "begun",
     "happened",
     "did not happen",
     "nobody could say",
@@ -47,6 +54,9 @@ _ENDS: Final[dict[str, End]] = {
     SUCCEEDED: "succeeded",
     UNSTORED: "succeeded",
     FAILED: "failed",
+    LATER: "begun",
+    ANSWERED: "succeeded",
+    DENIED: "failed",
     RETRY: "failed, tried again",
     IN_DOUBT: "in doubt",
     HAPPENED: "happened",
@@ -68,7 +78,10 @@ class Attempt:
         end: When it ended; if nobody has written that down, when it was told. Of one that was lost,
             when somebody else took over, and of one that runs, when it was looked at: None if
             nobody has, or does.
-        how: How it ended. Lost: nobody knows when or how, since its process died or left.
+        how: How it ended. Lost: nobody knows when or how, since its process died or left. Begun:
+            it has only begun something, and waits for an answer.
+        answered: Of one that was begun, when it waited no longer; None if it does.
+        answer: Of one that was begun, what came of it then.
         wait: Seconds until it was to be made again; None if it was not.
         again: When it was made again; None if it was not, or not yet.
         landed: When it ended after all, having been given up.
@@ -85,6 +98,8 @@ class Attempt:
     start: float
     end: float | None = None
     how: End = "running"
+    answered: float | None = None
+    answer: End | None = None
     wait: float | None = None
     again: float | None = None
     landed: float | None = None
@@ -92,6 +107,11 @@ class Attempt:
     announced: float | None = None
     written: float | None = None
     is_own: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has only begun something, and its answer came later, or comes."""
+        return self.how == "begun"
 
     @property
     def length(self) -> float | None:
@@ -144,7 +164,9 @@ def history(story: Story) -> History:
     end = max(story.now if is_open else times[0], *times)
     book.close(end if story.driven else None, "running" if story.driven else "lost")
     if is_open:
-        book.moments.append(Moment(end, "now", DRIVEN[story.driven]))
+        book.moments.append(Moment(end, "now", stands_open(story)))
+    else:
+        book.give_up_waiting(end)
     backwards = any(later < sooner for sooner, later in pairwise(times))
     begin = min([*times, *(one.start for one in book.attempts)])
     own = all(one.is_own for one in book.attempts if one.written is not None)
@@ -161,6 +183,7 @@ class _Book:
         self._open: dict[tuple[int, Kind, int, int], Attempt] = {}
         self._ended: dict[tuple[int, Kind, int, int], Attempt] = {}
         self._last: dict[tuple[int, Kind], Attempt] = {}
+        self._waiting: dict[tuple[int, Kind, int], tuple[Attempt, Awaited]] = {}
 
     def take(self, line: Line) -> None:
         """Take in one thing that was written down."""
@@ -189,8 +212,17 @@ class _Book:
         self._ended |= self._open
         self._open.clear()
 
+    def give_up_waiting(self, at: float) -> None:
+        """Note that no action waits any more, since a rollback has begun, or all is over."""
+        for call, (one, waits) in [*self._waiting.items()]:
+            if one.kind == ACTION:
+                del self._waiting[call]
+                one.answered, one.answer = at, "succeeded" if waits.is_timer else "in doubt"
+
     def _begin(self, entry: Entry, at: float) -> None:
         i, kind, number, generation = key = attempt_of(entry)
+        if kind == COMPENSATION:
+            self.give_up_waiting(at)
         before = self._last.get((i, kind))
         if before is not None and before.wait is not None and before.again is None:
             before.again = at
@@ -201,13 +233,20 @@ class _Book:
 
     def _end(self, entry: Entry, line: Line) -> None:
         key = attempt_of(entry)
+        i, kind, _, generation = key
+        what, value = what_of(entry), value_of(entry)
+        waiting = self._waiting.pop((i, kind, generation), None)
+        if waiting is not None:
+            waiting[0].answered, waiting[0].answer = line.at, _ENDS[what]
+            return
         one = self._open.pop(key, None)
         ended = line.at if line.began is None or line.took is None else line.began + line.took
         if one is None:
             self._ended[key].landed = ended
             return
         self._ended[key] = one
-        what, value = what_of(entry), value_of(entry)
+        if what == LATER:
+            self._waiting[i, kind, generation] = one, value
         one.how, one.written = _ENDS[what], line.at
         if line.began is not None and line.took is not None:
             one.start, one.end, one.is_own = line.began, ended, True

@@ -25,6 +25,8 @@ _PIECE = 20  # sagas whose rows are read together where a few are enough
 class Attention(NamedTuple):
     """What is unfinished in a journal, and what of it needs a person.
 
+    What waits for an answer, and is not due, needs nobody.
+
     Attributes:
         stuck: Those that are stuck, newest first.
         overdue: Open ones that nobody drives, and that have waited for longer than the grace; or
@@ -33,6 +35,7 @@ class Attention(NamedTuple):
         unsure: Those that a process may drive or not, where nobody can tell.
         unfinished: All that are open, newest first.
         driven: By number, whether a living process drives it; None if that is unknown.
+        waiting: Open ones that wait for answers, and are not due, newest first.
         waits: By number, for what an overdue one waits that says so: a module, say.
         now: When that was, by the journal's clock.
     """
@@ -43,6 +46,7 @@ class Attention(NamedTuple):
     unsure: Sequence[Summary]
     unfinished: Sequence[Summary]
     driven: Mapping[int, bool | None]
+    waiting: Sequence[Summary]
     waits: Mapping[int, str]
     now: float
 
@@ -59,6 +63,7 @@ class Attention(NamedTuple):
             "overdue": len(self.overdue),
             "tried": len(self.tried),
             "open": len(self.unfinished),
+            "waiting": len(self.waiting),
             "sagas": [
                 at_a_glance(seen, driven=self.driven[seen.number])
                 | {"waits_for": self.waits.get(seen.number)}
@@ -81,10 +86,15 @@ def attention(journal: View, grace: float = GRACE, most: int | None = None) -> A
     sagas = journal.select({SagaStatus.STUCK, *OPEN})  # all as they are at one moment
     driven = {seen.number: journal.drives(seen) for seen in sagas}
     unfinished = [seen for seen in sagas if seen.status in OPEN]
-    waiting = [seen for seen in unfinished if not driven[seen.number]]
-    late = [seen for seen in waiting if max(seen.changed, seen.due) < latest]
-    # Told by a clock that was set back since, which hid from recovery that they are due.
-    ahead = [seen for seen in waiting if max(seen.changed, seen.due) > now + LONGEST_WAIT]
+    lying = [seen for seen in unfinished if not driven[seen.number]]
+    late = [seen for seen in lying if max(seen.changed, seen.due) < latest]
+    # Told by a clock that was set back since, which hid from recovery that they are due; what waits
+    # for an answer is believed.
+    ahead = [
+        seen
+        for seen in lying
+        if max(seen.changed, 0.0 if seen.suspended else seen.due) > now + LONGEST_WAIT
+    ]
     silent, waits = _silent(journal, late, latest, most)
     return Attention(
         [seen for seen in sagas if seen.status is SagaStatus.STUCK],
@@ -93,6 +103,7 @@ def attention(journal: View, grace: float = GRACE, most: int | None = None) -> A
         [seen for seen in unfinished if journal.unsure and seen.owner],
         unfinished,
         driven,
+        [seen for seen in unfinished if seen.suspended and seen.due > now],
         waits,
         now,
     )

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from py_api_saga.clock import NEVER
 from py_api_saga.drawing import flowchart
+from py_api_saga.entries import COMPENSATION
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.changes import OPEN, Summary
 from py_api_saga.journal.holder import Holder
 from py_api_saga.status import MISSING
 from py_api_saga.story.timeline import timeline
+from py_api_saga.story.waits import Wait, is_suspended, waits
 from py_api_saga.story.words import (
     age,
     exact,
@@ -41,7 +44,8 @@ def at_a_glance(seen: Summary, *, driven: bool | None) -> dict[str, Any]:
         "tries": seen.tries,
         "created": exact(seen.created),
         "changed": exact(seen.changed),
-        "due": exact(seen.due) if seen.due and seen.status in OPEN else None,
+        "due": exact(seen.due) if 0 < seen.due < NEVER and seen.status in OPEN else None,
+        "waits": seen.suspended,
         "purged": seen.digest is not None,
     }
 
@@ -57,6 +61,7 @@ def in_full(story: Story, *, whole: bool) -> dict[str, Any]:
     saga |= {
         "parked": story.parked,
         "fault": story.fault,
+        "awaited": [wait.as_json() for wait in waits(story)],
         "operations": _operations(story, whole=whole),
         "timeline": timeline(story, whole=whole),
     }
@@ -124,7 +129,10 @@ def picture(story: Story) -> str:
         message = f"saga {story.seen.saga_id!r} cannot be drawn: {why}"
         raise SagaError(message)
     definition = story.recorded.definition
-    notes = [status.name for status in story.execution.status]
+    notes = [
+        f"{status.name} - waits" if i in story.execution.awaited else status.name
+        for i, status in enumerate(story.execution.status)
+    ]
     names = definition.names.all()
     return flowchart(list(zip(names, notes, strict=True)), definition.after)
 
@@ -139,6 +147,18 @@ DRIVEN = {
 }
 
 
+def stands_open(story: Story) -> str:
+    """Say of an open saga who drives it, or what it waits for in place of that."""
+    if is_suspended(story):
+        return f"it waits for {', '.join(map(_in_short, waits(story)))}"
+    return DRIVEN[story.driven]
+
+
+def _in_short(wait: Wait) -> str:
+    which = f"the undo of {wait.name}" if wait.kind == COMPENSATION else wait.name
+    return which if wait.due is None else f"{which}, until {moment(wait.due)}"
+
+
 def headlines(story: Story) -> list[str]:
     """Say which saga it is, and where it stands."""
     seen = story.seen
@@ -146,7 +166,7 @@ def headlines(story: Story) -> list[str]:
     since = f"since {moment(seen.changed)}, {age(seen.changed)} ago"
     lines = [f"{seen.saga_id}{name}: {seen.status.name} {since}"]
     if seen.status in OPEN:
-        lines.append(DRIVEN[story.driven])
+        lines.append(stands_open(story))
         if seen.tries:
             lines.append(f"recovery has tried it {plural(seen.tries, 'time')}")
     if story.parked is not None:

@@ -21,7 +21,11 @@ MEASURED = "text/plain; version=0.0.4"  # the type of what `exposition` gives, w
 
 _STUCK = "Sagas that are stuck: each needs a person."
 _OPEN = "Sagas that have not ended."
-_AGE = "Seconds since the oldest saga that has not ended was created."
+_AGE = (
+    "Seconds since the oldest saga was created that has not ended, and does not wait for an answer."
+)
+_WAITING = "Sagas that wait for an answer, and are not due."
+_WAITED = "Seconds for which that one of them has waited that has waited for longest."
 _OVERDUE = "Sagas that have not ended, and that recovery should have taken by now."
 _TRIED = f"Sagas that have not ended, and that recovery has tried {MANY} times or more."
 _TRIES = "How often recovery has tried that saga which it has tried most, of those not ended."
@@ -50,7 +54,8 @@ def gauges(found: Attention) -> Sequence[Gauge]:
     Args:
         found: What `attention` has found there.
     """
-    those = found.unfinished
+    those, waiting = found.unfinished, {seen.number for seen in found.waiting}
+    at_work = [seen for seen in those if seen.number not in waiting]
     names = sorted({seen.name or "" for seen in (*those, *found.stuck)}) or [""]
 
     def measured(
@@ -67,6 +72,9 @@ def gauges(found: Attention) -> Sequence[Gauge]:
     def age(before: float, seen: Summary) -> float:
         return max(before, found.now - seen.created)
 
+    def waited(before: float, seen: Summary) -> float:
+        return max(before, found.now - seen.changed)
+
     def tries(before: float, seen: Summary) -> float:
         return max(before, seen.tries)
 
@@ -75,7 +83,9 @@ def gauges(found: Attention) -> Sequence[Gauge]:
         for name, unit, says, sagas, of in (
             ("saga_stuck", "1", _STUCK, found.stuck, one_more),
             ("saga_open", "1", _OPEN, those, one_more),
-            ("saga_open_age_seconds", "s", _AGE, those, age),
+            ("saga_open_age_seconds", "s", _AGE, at_work, age),
+            ("saga_waiting", "1", _WAITING, found.waiting, one_more),
+            ("saga_waiting_age_seconds", "s", _WAITED, found.waiting, waited),
             ("saga_overdue", "1", _OVERDUE, found.overdue, one_more),
             ("saga_tried", "1", _TRIED, found.tried, one_more),
             ("saga_recovery_tries", "1", _TRIES, those, tries),

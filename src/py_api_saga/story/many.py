@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from py_api_saga.exceptions import JournalError
@@ -21,18 +21,34 @@ _BATCH = 100  # sagas whose rows are read together
 
 
 def listed(journal: View, sagas: Sequence[Summary]) -> list[dict[str, Any]]:
-    """Give sagas as JSON has them in a list: each at a glance, and why it is stuck if it is."""
+    """Give sagas as JSON has them in a list: each at a glance, and why it is stuck if it is.
+
+    Also whether one that waits is answered, which somebody has to go on with then.
+    """
     reasons = reasons_of(journal, [seen for seen in sagas if seen.status is SagaStatus.STUCK])
+    answered = answered_of(journal, sagas)
     return [
-        at_a_glance(seen, driven=journal.drives(seen)) | {"reason": reasons.get(seen.number)}
+        at_a_glance(seen, driven=journal.drives(seen))
+        | {"answered": seen.number in answered, "reason": reasons.get(seen.number)}
         for seen in sagas
     ]
 
 
+def answered_of(journal: View, sagas: Sequence[Summary]) -> Collection[int]:
+    """Tell by number which of the sagas that wait have an answer that nobody has taken."""
+    numbers = [seen.number for seen in sagas if seen.suspended]
+    if not numbers:
+        return ()
+    return {number for number, letters in journal.mail(numbers).items() if letters}
+
+
 def stories(journal: View, sagas: Sequence[Summary]) -> Iterable[Story]:
     """Read sagas, in their order; of one that can't be read, the story says why."""
-    values = Trees(journal)
-    return (told(journal, seen, rows, values) for seen, rows in each_read(journal, sagas))
+    values, mail = Trees(journal), journal.mail([seen.number for seen in sagas])
+    return (
+        told(journal, seen, rows, values, mail[seen.number])
+        for seen, rows in each_read(journal, sagas)
+    )
 
 
 def reasons_of(journal: View, sagas: Sequence[Summary]) -> Mapping[int, str]:

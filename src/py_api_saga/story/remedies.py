@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from py_api_saga.entries import Entry, abort, again, recovered, resolved, value_of
+from py_api_saga.entries import (
+    ACTION,
+    COMPENSATION,
+    Entry,
+    abort,
+    again,
+    recovered,
+    resolved,
+    value_of,
+)
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import OPEN
 from py_api_saga.journal.format.sagas import Recorded
@@ -13,6 +22,7 @@ from py_api_saga.journal.format.values import Values
 from py_api_saga.repair import ENDED
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.saga import Story, ahead
+from py_api_saga.story.waits import is_due, is_suspended, waits
 from py_api_saga.story.words import in_shell, is_sealed, opened
 
 DOCTOR = "doctor"
@@ -34,7 +44,8 @@ class Way(NamedTuple):
         does: What it leads to.
         options: As they are typed.
         operation: Which one it is about; empty for the saga as a whole.
-        status: What is said of that one, with `resolve`.
+        status: What is said of that one, with `resolve` and `answer`.
+        is_undo: With `answer`: it is the undo that waits.
         ended: It takes to know that calls which were given up have ended.
     """
 
@@ -43,6 +54,7 @@ class Way(NamedTuple):
     options: Sequence[str] = ()
     operation: str = ""
     status: Status | None = None
+    is_undo: bool = False
     ended: bool = False
 
 
@@ -70,6 +82,7 @@ def ways(story: Story) -> Iterator[Way]:
     found, is_left = _modules(recorded, story.opens)
     modules = [f"--modules {in_shell(name)}" for name in found]
     unseen = "; give the codec, also to see which modules its sealed values name" * is_left
+    yield from _answers(story)
     if seen.status in OPEN:
         if story.driven is None:
             does = "lets it be taken, once every process that uses the journal has ended"
@@ -79,14 +92,39 @@ def ways(story: Story) -> Iterator[Way]:
             does = f"takes it from its process, and goes on: if that one hangs{unseen}"
             yield Way("takeover", does, ["--force", *modules])
             return
-        does = f"goes on with this saga alone, at once{unseen}"
-        yield Way("takeover", does, modules)
+        if not is_suspended(story) or is_due(story):
+            does = f"goes on with this saga alone, at once{unseen}"
+            yield Way("takeover", does, modules)
         if _may_turn(recorded, ahead(story) or execution):
             yield Way("cancel", f"has it undone instead{_unless_passed(execution)}")
         return
     yield from _for_stuck(recorded, execution, "; give the codec" * is_left)
     does = f"goes on with this saga alone, once you have decided{unseen}"
     yield Way("takeover", does, modules)
+
+
+def _answers(story: Story) -> Iterator[Way]:
+    """Yield how each call is answered that waits for it; none that is answered already."""
+    for wait in waits(story)[:_MOST]:
+        if wait.is_answered:
+            continue
+        is_undo = wait.kind == COMPENSATION
+        undo = ["--compensation"] * is_undo
+        for status, option in _SAYS.items():
+            does = _ANSWERS[wait.kind, status]
+            if wait.kind == ACTION and status is Status.FAILED:
+                passed = story.execution is not None and story.execution.passed
+                does += "it is stuck then" if passed else "what was done is undone"
+            yield Way("answer", does, [*undo, option, "--note TEXT"], wait.name, status, is_undo)
+
+
+_SAYS = {Status.SUCCEEDED: "--result JSON", Status.FAILED: "--error TEXT"}
+_ANSWERS = {
+    (ACTION, Status.SUCCEEDED): "if it took effect; JSON is what it returns",
+    (ACTION, Status.FAILED): "if it took no effect, and TEXT is why; ",
+    (COMPENSATION, Status.SUCCEEDED): "if it is undone; JSON is what the undo returns",
+    (COMPENSATION, Status.FAILED): "if it cannot be undone, and TEXT is why; it is stuck then",
+}
 
 
 def _modules(recorded: Recorded, opens: Values | None) -> tuple[list[str], bool]:
@@ -133,7 +171,7 @@ def _for_stuck(recorded: Recorded, execution: Execution, key: str) -> Iterator[W
                 does += key * (status is Status.SUCCEEDED)
                 does = _SURELY * len(ended) + does
                 options = [option, *ended, "--note TEXT"]
-                yield Way("resolve", does, options, names[i], status, bool(ended))
+                yield Way("resolve", does, options, names[i], status, ended=bool(ended))
     if _may_turn(recorded, execution):
         does = f"gives up, and has it undone{_unless_passed(execution)}"
         yield Way("compensate", does)

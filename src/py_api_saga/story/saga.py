@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from py_api_saga.entries import Entry, abort, recovered
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.execution import Execution
-from py_api_saga.journal.changes import OPEN, Row, Summary
+from py_api_saga.journal.changes import OPEN, Letter, Row, Summary
 from py_api_saga.journal.format.facts import Process, process_in, process_of, span_of
 from py_api_saga.journal.format.sagas import (
     NOTE,
@@ -42,6 +42,9 @@ class Source(Vocabulary, Protocol):
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
+
+    def mail(self, numbers: Collection[int]) -> Mapping[int, Sequence[Letter]]:
+        """Give the answers to sagas, by number, that nobody has taken; oldest first."""
 
     def drives(self, seen: Summary) -> bool | None:
         """Tell whether a living process drives a saga; None if that is unknown."""
@@ -87,6 +90,7 @@ class Story(NamedTuple):
         values: What reads its values; they stay trees.
         opens: The same, if there is a codec: what opens values that are sealed.
         now: When it was read, by the journal's clock.
+        mail: The idempotency keys of calls whose answers are there, and that nobody has taken.
         recorded: What its rows say; None if they were purged or can't be read.
         execution: Where that leads; None in the same case.
         lines: What was written, in order; empty in the same case.
@@ -98,6 +102,7 @@ class Story(NamedTuple):
     values: Trees
     opens: Trees | None
     now: float
+    mail: Collection[str] = ()
     recorded: Recorded | None = None
     execution: Execution | None = None
     lines: tuple[Line, ...] = ()
@@ -141,10 +146,18 @@ def read(journal: Source, saga_id: str) -> Story:
         SagaError: There is none.
     """
     seen = find(journal, saga_id)
-    return told(journal, seen, journal.rows([seen.number])[seen.number], Trees(journal))
+    number, values = seen.number, Trees(journal)
+    letters = journal.mail([number])[number]  # first: what is in it may be taken any moment
+    return told(journal, seen, journal.rows([number])[number], values, letters)
 
 
-def told(journal: Source, seen: Summary, rows: Sequence[Row] | None, values: Trees) -> Story:
+def told(
+    journal: Source,
+    seen: Summary,
+    rows: Sequence[Row] | None,
+    values: Trees,
+    letters: Sequence[Letter],
+) -> Story:
     """Tell what the rows of a saga say, or in `fault` why they say nothing.
 
     Args:
@@ -152,9 +165,11 @@ def told(journal: Source, seen: Summary, rows: Sequence[Row] | None, values: Tre
         seen: Its summary.
         rows: All that it has; None if they could not be read.
         values: What reads the values of this journal.
+        letters: The answers for it that nobody has taken.
     """
     opens = None if journal.codec is None else values
-    story = Story(seen, journal.drives(seen), values, opens, journal.now())
+    mail = [letter.key for letter in letters]
+    story = Story(seen, journal.drives(seen), values, opens, journal.now(), mail)
     if rows is None:
         return story._replace(fault="its rows cannot be read")
     if not rows and seen.digest is not None:
@@ -196,7 +211,7 @@ def ahead(story: Story) -> Execution | None:
     if recorded is None or execution is None or story.driven or story.seen.status not in OPEN:
         return execution
     found = Execution(recorded.definition, execution.entries)
-    if execution.entries:
+    if execution.entries and not execution.suspended:  # of which nothing was lost
         found.tell(recovered())
     if recorded.plan.until is not None and recorded.plan.until < story.now:
         found.tell(abort(TimeoutError()))

@@ -24,6 +24,7 @@ from py_api_saga.entries import (
     SUCCEEDED,
     UNKNOWN,
     UNSTORED,
+    Awaited,
     Entry,
     attempt_of,
     index_of,
@@ -34,7 +35,7 @@ from py_api_saga.journal.format.facts import Process
 from py_api_saga.journal.format.sagas import NOTE, awaited
 from py_api_saga.journal.format.values import Values
 from py_api_saga.status import MISSING
-from py_api_saga.story.words import error_words, exact, plural, shown, shown_words, span
+from py_api_saga.story.words import error_words, exact, moment, plural, shown, shown_words, span
 
 if TYPE_CHECKING:
     from py_api_saga.story.saga import Line, Story
@@ -163,7 +164,11 @@ class Chronicler:
 
     def _later(self, entry: Entry) -> str:
         undo = "its undo " * (kind_of(entry) == COMPENSATION)
-        return f"{undo}was begun, and waits for an answer"
+        awaited: Awaited = value_of(entry)
+        if awaited.due is None:
+            return f"{undo}was begun, and waits for an answer, however long that takes"
+        until = f"{undo}was begun, and waits for an answer, until {moment(awaited.due)}"
+        return until + ", when it succeeds by itself" * awaited.is_timer
 
     def _answered(self, entry: Entry) -> str:
         undo = "its undo " * (kind_of(entry) == COMPENSATION)

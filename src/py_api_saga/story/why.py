@@ -14,6 +14,7 @@ from py_api_saga.journal.format.sagas import Recorded
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.remedies import remedies
 from py_api_saga.story.saga import Story, ahead
+from py_api_saga.story.waits import Wait, is_suspended, says_of_all, waits
 from py_api_saga.story.words import error_words, moment
 from py_api_saga.stuck import stuck_words
 from py_api_saga.trouble import Trouble
@@ -23,6 +24,7 @@ _ENDS = {
     SagaStatus.COMPENSATED: "All that can be undone is undone. There is nothing to do, unless an "
     "effect that stands must go.",
 }
+_LATE = "It has ended, but a late answer has come since: recovery acts upon it."
 
 
 def explained(story: Story, saga: str) -> dict[str, Any]:
@@ -60,7 +62,7 @@ def _in_short(story: Story) -> list[str]:
         lines += [f"It was told to stop: {error_words(e)}" for e in execution.trouble.reasons]
     match seen.status:
         case SagaStatus.COMPLETED | SagaStatus.COMPENSATED:
-            lines.append(_ENDS[seen.status])
+            lines.append(_LATE if story.mail else _ENDS[seen.status])
         case SagaStatus.STUCK if execution is not None:
             lines.append(_at_rest(story, execution))
         case SagaStatus.RUNNING | SagaStatus.COMPENSATING if execution is not None:
@@ -103,6 +105,8 @@ def _who_drives(story: Story) -> str:
         return "A living process is at it; there is nothing to do, unless that process hangs."
     if story.driven is None:
         return "Nobody can tell whether a process is at it, so nobody may take it."
+    if is_suspended(story):
+        return says_of_all(story, waits(story))
     words = "No process is at it"
     if story.waits_for is not None:
         return f"{words}. It waits for {story.waits_for}, which the last one that looked lacked."
@@ -123,7 +127,8 @@ class _Reasons:
     """Says of each operation how it stands."""
 
     def __init__(self, story: Story, recorded: Recorded, execution: Execution) -> None:
-        self._driven = story.driven
+        self._driven, self._now = story.driven, story.now
+        self._waits: dict[int, Wait] = {wait.operation: wait for wait in waits(story)}
         self._operations = recorded.definition.operations
         self._execution = execution
         self._ahead = ahead(story) or execution
@@ -133,6 +138,8 @@ class _Reasons:
 
     def tell(self, i: int) -> str:  # noqa: C901, PLR0911 - one for each status
         """Say how an operation stands, and why."""
+        if (wait := self._waits.get(i)) is not None:
+            return wait.says(self._now)
         execution, trouble = self._execution, self._trouble
         error, undo_error = trouble.errors.get(i), trouble.undo_errors.get(i)
         raised = "" if error is None else f": {error_words(error)}"

@@ -26,6 +26,11 @@ def moment(at: float) -> str:
     return f"{_date(at):%Y-%m-%d %H:%M:%SZ}"
 
 
+def minute(at: float) -> str:
+    """Write a time, to the minute, in UTC."""
+    return f"{_date(at):%Y-%m-%d %H:%MZ}"
+
+
 def exact(at: float) -> str:
     """Write a time, to the millisecond, in UTC, as ISO 8601."""
     written = _date(at).isoformat(timespec="milliseconds")

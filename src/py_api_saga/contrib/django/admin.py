@@ -45,8 +45,9 @@ from py_api_saga.journal.lasting import LastingJournal, View
 from py_api_saga.repair import ENDED
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import call_words, headlines, in_full
-from py_api_saga.story.many import reasons_of
+from py_api_saga.story.many import answered_of, reasons_of
 from py_api_saga.story.saga import Story, read
+from py_api_saga.story.waits import at_a_glance
 from py_api_saga.story.why import explained
 from py_api_saga.story.words import plural, shown_words
 from py_api_saga.wording import as_text
@@ -84,16 +85,19 @@ class SagaChangeList(ChangeList):  # type: ignore[misc]  # as above
         summaries = {saga.saga_id: saga.summary for saga in sagas}
         stuck = [seen for seen in summaries.values() if seen.status is SagaStatus.STUCK]
         reasons = reasons_of(view, stuck)
+        answered = answered_of(view, [*summaries.values()])
         for saga in sagas:
             saga.reason_words = reasons.get(saga.number) or _open_words(
-                view, summaries[saga.saga_id]
+                view, summaries[saga.saga_id], answered
             )
         self.result_list = sagas
 
 
-def _open_words(view: View, seen: Summary) -> str:
+def _open_words(view: View, seen: Summary, answered: Collection[int]) -> str:
     if seen.status not in OPEN:
         return ""
+    if seen.suspended:
+        return at_a_glance(seen, view.now(), is_answered=seen.number in answered)
     tried = f"; recovery has tried it {plural(seen.tries, 'time')}" if seen.tries else ""
     return ("a process drives it" if view.drives(seen) else "no process drives it") + tried
 

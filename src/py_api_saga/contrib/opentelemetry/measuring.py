@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.journal.lasting import LastingJournal
 
-_FRESH = 0.1  # seconds for which a journal is not read again: there are six that ask
+_FRESH = 0.1  # seconds for which a journal is not read again: there are eight that ask
 
 About = Mapping[str, str]
 
@@ -53,6 +53,12 @@ class Meters:
         self._landings = meter.create_counter(
             naming.LATE_LANDINGS, "1", "Calls that were given up, and succeeded after all."
         )
+        self._waits = meter.create_counter(
+            naming.WAITS, "1", "Calls that have only begun something, and wait for an answer."
+        )
+        self._answers = meter.create_counter(
+            naming.ANSWERS, "1", "Answers to such calls, by whether they took effect."
+        )
         self._places: list[Place] = []
         for name, unit, says, _ in gauges(_NOTHING):
             observed = [self._observed(name)]
@@ -72,6 +78,14 @@ class Meters:
     def late(self, about: About) -> None:
         """Count a call that has landed late."""
         self._landings.add(1, about)
+
+    def wait(self, about: About) -> None:
+        """Count a call that waits for an answer."""
+        self._waits.add(1, about)
+
+    def answer(self, about: About, outcome: str) -> None:
+        """Count an answer."""
+        self._answers.add(1, {**about, naming.CALL_OUTCOME: outcome})
 
     # --- what the journals of workers say --------------------------------------------------------
 
@@ -95,7 +109,7 @@ class Meters:
         return observe
 
 
-_NOTHING = Attention((), (), (), (), (), {}, {}, 0.0)
+_NOTHING = Attention((), (), (), (), (), {}, (), {}, 0.0)
 
 Figures: TypeAlias = Mapping[str, Mapping[str, float]]  # by gauge, and by the name of the saga
 

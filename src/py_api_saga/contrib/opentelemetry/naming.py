@@ -21,7 +21,7 @@ CALLS: Final = {ACTION: "{}", COMPENSATION: "undo {}", ASK: "ask {}"}  # by kind
 
 SAGA_ID: Final = "saga.id"
 SAGA_NAME: Final = "saga.name"
-OUTCOME: Final = "saga.outcome"  # completed, compensated, stuck, or `OPEN`
+OUTCOME: Final = "saga.outcome"  # completed, compensated, stuck, `OPEN` or `WAITING`
 RECOVERED: Final = "saga.recovered"  # whether the run goes on with calls of another process
 
 OPERATION: Final = "saga.operation.name"
@@ -33,9 +33,15 @@ ERROR_TYPE: Final = "error.type"  # of OpenTelemetry: the class
 LINK: Final = "saga.link"  # of a link: `BEGUN` or `RECOVERING`
 
 OPEN: Final = "open"  # it has not ended, and another process goes on with it
+WAITING: Final = "waiting"  # it has not ended: it waits for an answer, and nobody has to drive it
 LET_GO: Final = "let go"  # the call has no answer: see "let go" among the events
 BEGUN: Final = "begun"  # the link leads to where the saga was written down
 RECOVERING: Final = "recovering"  # it leads to whoever recovers
+
+# --- events of the span of a run ------------------------------------------------------------------
+
+WAITED_FOR: Final = "saga.waiting"  # a call has only begun something, and its span has ended
+ANSWERED: Final = "saga.answered"  # with `CALL_OUTCOME`: answered, denied
 
 # --- metrics --------------------------------------------------------------------------------------
 
@@ -44,12 +50,16 @@ CALL_DURATION: Final = "saga.operation.duration"
 ATTEMPTS: Final = "saga.attempts"
 IN_DOUBTS: Final = "saga.in_doubt"
 LATE_LANDINGS: Final = "saga.late_landings"
+WAITS: Final = "saga.waits"
+ANSWERS: Final = "saga.answers"
 
 JOURNAL: Final = "saga.journal"  # an attribute of gauges: where it is
 GAUGES: Final = {  # by their names in `story.gauges`
     "saga_stuck": "saga.stuck",
     "saga_open": "saga.open",
     "saga_open_age_seconds": "saga.open.age",
+    "saga_waiting": "saga.waiting",
+    "saga_waiting_age_seconds": "saga.waiting.age",
     "saga_overdue": "saga.overdue",
     "saga_tried": "saga.tried",
     "saga_recovery_tries": "saga.recovery.tries",

@@ -14,7 +14,10 @@ from py_api_saga import clock
 from py_api_saga.contrib.opentelemetry import naming
 from py_api_saga.contrib.opentelemetry.naming import sound
 from py_api_saga.entries import (
+    ANSWERED,
+    DENIED,
     HAPPENED,
+    LATER,
     SUCCEEDED,
     UNSTORED,
     Attempt,
@@ -26,7 +29,7 @@ from py_api_saga.entries import (
     kind_of,
     what_of,
 )
-from py_api_saga.exceptions import SagaException
+from py_api_saga.exceptions import SagaException, SagaPending
 from py_api_saga.executors.running import Running
 from py_api_saga.interrupts import is_limit
 from py_api_saga.journal.changes import SagaExistsError
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
 
 _W3C = TraceContextTextMapPropagator()
 _NS = 1e9  # in a second
-_WELL = (SagaStatus.COMPLETED.value, SagaStatus.COMPENSATED.value)  # it ended as it should
+_AS_IT_SHOULD = (SagaStatus.COMPLETED.value, SagaStatus.COMPENSATED.value, naming.WAITING)
 _AT_ITS_END = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.STUCK}
 
 
@@ -206,15 +209,38 @@ class SeenRun:
         try:
             if call is not None:
                 call.end(naming.LET_GO if is_unready(entry) else what, _error_of(entry))
-            elif what in (SUCCEEDED, UNSTORED):  # it was given up before; others were never made
-                name = sound(run.name_of(index_of(entry)))
-                self.tracing.meters.late(
-                    {**self._attributes, naming.OPERATION: name, naming.KIND: kind_of(entry)}
-                )
+                if what == LATER:
+                    self._waits(run, call.about)
+            elif what in (ANSWERED, DENIED):
+                self._is_answered(run, entry)
+            elif what in (SUCCEEDED, UNSTORED) and not _was_begun(run, entry):
+                # It was given up before; others were never made.
+                self.tracing.meters.late(self._about(run, entry))
         except Exception as error:  # of a processor of spans, say
             if is_limit(error):
                 raise
             _complain(error)
+
+    def _about(self, run: Run, entry: Entry) -> dict[str, str]:
+        """Give what metrics say of the call that an entry speaks of."""
+        name = sound(run.name_of(index_of(entry)))
+        return {**self._attributes, naming.OPERATION: name, naming.KIND: kind_of(entry)}
+
+    def _waits(self, run: Run, about: dict[str, str]) -> None:
+        """Note that a call waits: its span has ended, as nobody knows for how long it does."""
+        self.context(run)
+        self._span.add_event(naming.WAITED_FOR, about)
+        self.tracing.meters.wait(about)
+
+    def _is_answered(self, run: Run, entry: Entry) -> None:
+        """Note that an answer has come; the call's span has ended, perhaps in another process."""
+        what, about, error = what_of(entry), self._about(run, entry), _error_of(entry)
+        facts = {**about, naming.CALL_OUTCOME: what}
+        if error is not None:
+            facts[naming.ERROR_TYPE] = sound(getattr(error, "kind", qualname_of(type(error))))
+        self.context(run)
+        self._span.add_event(naming.ANSWERED, facts)
+        self.tracing.meters.answer(about, what)
 
     def ended(self, run: Run, error: BaseException | None) -> None:
         """Hear that the run is driven no longer."""
@@ -232,12 +258,12 @@ class SeenRun:
         for call in calls.values():  # nobody says what came of these
             call.end(naming.LET_GO, None)
         context, span, seconds = self.context(run), self._span, clock.monotonic() - self._since
-        outcome = _outcome(run, error)
+        outcome = naming.WAITING if isinstance(error, SagaPending) else _outcome(run, error)
         if outcome is not None:
             span.set_attribute(naming.OUTCOME, outcome)
             about = {**self._attributes, naming.OUTCOME: outcome}
             self.tracing.meters.run(seconds, about, context)
-        if error is not None and outcome not in _WELL:
+        if error is not None and outcome not in _AS_IT_SHOULD:
             _fail(span, error)
         span.end(self._began + int(seconds * _NS))
 
@@ -319,6 +345,14 @@ def _outcome(run: Any, error: BaseException | None) -> str | None:
     return naming.OPEN if is_lost or status not in _AT_ITS_END else status.value
 
 
+def _was_begun(run: Run, entry: Entry) -> bool:
+    """Tell whether a call had only begun something: then it succeeds as its time has come."""
+    attempt = attempt_of(entry)
+    return any(
+        what_of(one) == LATER and attempt_of(one) == attempt for one in run.execution.entries
+    )
+
+
 def _error_of(entry: Entry) -> BaseException | None:
     """Give what a call has raised, if its entry says that it did."""
     what, _, _, _, _, value = entry
@@ -327,7 +361,7 @@ def _error_of(entry: Entry) -> BaseException | None:
     if what == UNSTORED:
         _, error = value
         value = error
-    elif what in (SUCCEEDED, HAPPENED):  # a result may be an error
+    elif what in (SUCCEEDED, HAPPENED, ANSWERED):  # a result may be an error
         return None
     return value if isinstance(value, BaseException) else None
 
