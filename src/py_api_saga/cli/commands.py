@@ -166,12 +166,8 @@ _WORKERS_OR_NONE = _option(
     help="sagas at once, and threads (default: %(default)s); 0: all calls one after the other, in "
     "the thread of the command, which imported the modules",
 )
-_WHO = _option(
-    "--who",
-    metavar="NAME",
-    type=words,
-    help="who decides (default: your login name @ this host)",
-)
+_WHO_HELP = "who decides (default: your login name @ this host)"
+_WHO = _option("--who", metavar="NAME", type=words, help=_WHO_HELP)
 _NOTE = _option("--note", metavar="TEXT", default="", help="why; it is kept in the journal")
 _ENDED = _flag("--ended", "calls that were given up after their timeout have ended for sure")
 _ID_OR_ALL = (
@@ -538,6 +534,51 @@ COMMANDS = (
                 help="where the types in that JSON are, if any; may be repeated",
             ),
             _SETUP,
+            *_WRITE,
+        ),
+    ),
+    Command(
+        "answer",
+        "cli.answers:main",
+        "say what came of a call that waits for an answer",
+        "Gives the answer for which an operation waits that has only begun something, or whose "
+        "answer is late: that it took effect, or that it did not. It is put on record, and beats "
+        "what anybody else knows; `saga recover` or a worker then goes on, or with --go-on this "
+        "command.",
+        (
+            """saga answer order-7 charge --result '"P-4711"' --note 'the bank says so'""",
+            "saga answer order-7 approval --error 'too dear' --note 'ada has decided'",
+            "saga answer order-7 approval --result null --note 'so ada' --go-on --modules shop",
+        ),
+        "0 done, 1 refused (nothing was changed), error, or with --go-on left to be tried again, 2 "
+        "wrong usage, 4 with --go-on: it is stuck",
+        (
+            _ID,
+            _option("operation", metavar="OPERATION", help="the name of the operation"),
+            _option(
+                "--result",
+                metavar="JSON",
+                help="the call took effect, and returns this, written as `saga show --values` "
+                "writes it",
+            ),
+            _option("--error", metavar="TEXT", type=words, help="it took no effect: why"),
+            _flag("--compensation", "it is the undo of the operation that is answered"),
+            _option(
+                "--note", metavar="TEXT", type=words, required=True, help="how you know; it is kept"
+            ),
+            _option("--by", metavar="NAME", dest="who", type=words, help=_WHO_HELP),
+            _flag("--go-on", "go on with the saga here, which makes its calls: takes --modules"),
+            _option(
+                "--modules",
+                metavar="MODULE",
+                action="append",
+                default=[],
+                help="where the functions are, with --go-on, and the types in that JSON; may be "
+                "repeated",
+            ),
+            _ALIAS,
+            _SETUP,
+            _AROUND,
             *_WRITE,
         ),
     ),

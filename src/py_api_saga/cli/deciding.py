@@ -106,7 +106,7 @@ def resolve(arguments: argparse.Namespace) -> int:
         if status is Status.SUCCEEDED:
             seen = journal.find(arguments.saga_id)
             refuse_sealed(journal, [] if seen is None else [seen])
-            result = _value(arguments.succeeded, journal)
+            result = value_of(arguments.succeeded, journal, "resolve: --succeeded")
         return repair.resolve(
             journal,
             arguments.saga_id,
@@ -135,12 +135,16 @@ def _status(arguments: argparse.Namespace) -> Status:
     return chosen[0]
 
 
-def _value(text: str, journal: LastingJournal) -> Any:
-    """Read a result as a journal has it: plain JSON, or with tags."""
+def value_of(text: str, journal: LastingJournal, where: str) -> Any:
+    """Read a result as a journal has it: plain JSON, or with tags.
+
+    Raises:
+        UsageError: It is neither.
+    """
     try:
         return untagged(loads(text, MAX_VALUE), journal.names)
     except (ValueError, UnknownNameError) as error:
-        message = f"resolve: --succeeded: {error}"
+        message = f"{where}: {error}"
         raise UsageError(message) from error
 
 

@@ -32,6 +32,7 @@ TITLES = {
     "compensate": "Give up and undo",
     "cancel": "Undo",
     "resolve": "Say what came of it",
+    "answer": "Answer",
 }
 OF_ALL = ("retry", "compensate")  # what can be decided about all that are stuck
 _SAID = {
@@ -40,6 +41,9 @@ _SAID = {
     Status.COMPENSATED: "it was undone by hand",
     Status.SKIPPED: "its effect is to stand",
 }
+
+
+_ANSWERED = {True: "it took effect", False: "it took no effect"}
 
 
 class Hand(NamedTuple):
@@ -72,6 +76,9 @@ def _offer(saga_id: str, way: Way) -> Markup | None:
 
 def title_of(way: Way) -> str:
     """Say what is decided, in a few words."""
+    if way.verb == "answer":
+        what = f"the undo of {way.operation}" if way.is_undo else way.operation
+        return f"{what}: {_ANSWERED[way.status is Status.SUCCEEDED]}"
     if way.status is not None:
         return f"{way.operation}: {_SAID[way.status]}"
     return TITLES[way.verb]
@@ -223,6 +230,12 @@ def _given(way: Way) -> Iterator[Markup]:
             "label",
             "What it returned, as plain JSON: null if nothing",
             tag("textarea", name="result", rows=2, required=True, spellcheck="false"),
+        )
+    elif way.verb == "answer":
+        yield tag(
+            "label",
+            "What it failed with: it is on record as the error",
+            tag("textarea", name="result", rows=2, required=True, maxlength=NOTE),
         )
 
 

@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from py_api_saga import clock, repair
+from py_api_saga.cli.answers import DENIED
 from py_api_saga.cli.sealed import refuse_sealed
-from py_api_saga.exceptions import SagaError
+from py_api_saga.durable.answering import answer
+from py_api_saga.exceptions import RecordedError, SagaError
 from py_api_saga.journal.changes import Summary
 from py_api_saga.journal.format.json_text import MAX_VALUE, loads
 from py_api_saga.journal.lasting import LastingJournal, View
@@ -19,6 +21,7 @@ from py_api_saga.pictures.decisions import MOST, NOTE, TITLES, Outcome, field_of
 from py_api_saga.status import MISSING, Status
 from py_api_saga.story.remedies import Way
 from py_api_saga.story.saga import read
+from py_api_saga.story.waits import key_to_answer
 from py_api_saga.story.words import in_shell
 from py_api_saga.wording import as_text
 
@@ -36,7 +39,7 @@ class Form(NamedTuple):
         sagas: About which, each as it was shown.
         operation: About which operation, or empty.
         said: What came of that, or None.
-        result: What it returned, as JSON.
+        result: What it returned, as JSON; of what is answered as failed, the text of the error.
         note: Why.
         new_key: Whether it is called under a new key.
         ended: Whether calls that were given up have ended.
@@ -132,8 +135,22 @@ def _decide(journal: LastingJournal, view: View, field: str, form: Form, who: st
         repair.resolve(
             journal, seen.saga_id, way.operation, way.status, result, ended=form.ended, **given
         )
+    elif way.verb == "answer":
+        key = key_to_answer(story, way.operation, is_undo=way.is_undo)
+        answer(
+            journal, key, **_outcome(journal, seen, way, form), go_on=False, who=who, why=form.note
+        )
     else:
         repair.compensate(journal, seen.saga_id, **given)
+
+
+def _outcome(journal: LastingJournal, seen: Summary, way: Way, form: Form) -> dict[str, Any]:
+    """Read an answer: what the call returned, or the text of what it failed with."""
+    if way.status is Status.SUCCEEDED:
+        return {"result": _result(journal, seen, way, form.result)}
+    if not form.result.strip():
+        raise repair.DecisionError("what it failed with: expected some words")
+    return {"error": RecordedError(DENIED, form.result.strip())}
 
 
 def _result(journal: LastingJournal, seen: Summary, way: Way, text: str) -> Any:
@@ -150,7 +167,7 @@ def _result(journal: LastingJournal, seen: Summary, way: Way, text: str) -> Any:
         names = f"{in_shell(seen.saga_id)} {in_shell(way.operation)}"
         message = (
             "what it returned: a value of a type of its own takes the command, which imports the "
-            f"modules: saga resolve {names} --succeeded JSON --modules …"
+            f"modules: saga {way.verb} {names} {way.options[0]} --modules …"
         )
         raise repair.DecisionError(message)
     return result
