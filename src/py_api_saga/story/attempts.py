@@ -256,5 +256,7 @@ class _Book:
             one.wait = value.wait
 
     def _mark(self, line: Line, what: Kinds) -> None:
-        says = self._teller.tell(line) + besides(None, None, line.process)
+        is_told = line.process is None or line.entry is None or what_of(line.entry) == RECOVERED
+        says = self._teller.tell(line) if is_told else "another process goes on"
+        says += besides(None, None, line.process)
         self.moments.append(Moment(line.at, what, says))

@@ -8,8 +8,11 @@ from typing import Any, Final, Literal, NamedTuple, TypeAlias
 from py_api_saga.clock import NEVER
 from py_api_saga.entries import (
     ACTION,
+    ANSWERED,
     COMPENSATION,
+    DENIED,
     Awaited,
+    Entry,
     Kind,
     attempt_of,
     kind_of,
@@ -139,8 +142,11 @@ def key_to_answer(story: Story, operation: str, *, is_undo: bool) -> str:
     for entry in (execution.awaited.get(i), execution.flying.get(i)):
         if entry is not None and kind_of(entry) == kind:
             return key_of(saga_id, operation, kind, attempt_of(entry)[-1])
-    if execution.expects(i, kind, generation):
-        return key_of(saga_id, operation, kind, generation)
+    key = key_of(saga_id, operation, kind, generation)
+    if execution.expects(i, kind, generation) or key in story.mail:
+        return key
+    if any(_answers(entry, i, kind, generation) for entry in execution.entries):
+        return key  # it may be the same answer
     what = "the undo of " * is_undo + in_line(operation)
     message = f"saga {saga_id!r}: {what} waits for no answer"
     if i in execution.awaited:
@@ -149,6 +155,11 @@ def key_to_answer(story: Story, operation: str, *, is_undo: bool) -> str:
     stands = execution.status[i].value.replace("_", " ")
     message += f": the operation is {stands}; `saga why` says what can be done"
     raise DecisionError(message)
+
+
+def _answers(entry: Entry, i: int, kind: Kind, generation: int) -> bool:
+    what, of, is_kind, _, key, _ = entry
+    return what in (ANSWERED, DENIED) and (of, is_kind, key) == (i, kind, generation)
 
 
 _UNDO_DOES = "its undo does: give --compensation if it is that"
