@@ -231,7 +231,7 @@ def test_which_process_took_over_is_told() -> None:
     )
 
     assert moments(told) == [
-        (1, "takeover", "is called, attempt 1 (process 4711 on web-3)"),
+        (1, "takeover", "another process goes on (process 4711 on web-3)"),
         (9, "takeover", "recovery took over (process 4712 on web-3)"),
     ]
 

@@ -78,7 +78,9 @@ def _outcome(arguments: argparse.Namespace, journal: LastingJournal) -> dict[str
 def _kept(story: Story, done: Answered) -> str:
     """Say that the answer is on record, and who goes on."""
     words = f"{done.saga_id}: {done.status.name}; "
-    words += "it was answered so before" if done.known else "the answer is on record"
+    if done.known:
+        return f"{words}it was answered so before"
+    words += "the answer is on record"
     if story.driven:
         return f"{words}; the process that is at it takes it in"
     return f"{words}; `saga recover` or a worker goes on with it"

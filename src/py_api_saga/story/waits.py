@@ -137,7 +137,8 @@ def key_to_answer(story: Story, operation: str, *, is_undo: bool) -> str:
         there = ", ".join(map(in_line, names))
         message = f"there is no operation {operation!r}; there are {there}"
         raise LookupError(message)
-    i, kind = names.index(operation), COMPENSATION if is_undo else ACTION
+    i = names.index(operation)
+    kind: Kind = COMPENSATION if is_undo else ACTION
     generation = execution.generation(i, kind)
     for entry in (execution.awaited.get(i), execution.flying.get(i)):
         if entry is not None and kind_of(entry) == kind:
