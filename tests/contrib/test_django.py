@@ -16,7 +16,7 @@ import depot
 import django
 import django_project
 import pytest
-from asgiref.sync import SyncToAsync, sync_to_async
+from asgiref.sync import SyncToAsync, async_to_sync, sync_to_async
 from depot import ado, aundo, do, undo
 from django.apps import apps
 from django.conf import settings
@@ -30,16 +30,28 @@ from django.test import TestCase, override_settings
 from django.urls import get_urlconf, set_urlconf
 from django.utils import timezone, translation
 
-from py_api_saga import SagaDefinitionError, SagaStatus, current_operation, given, saga_status
+import py_api_saga
+from py_api_saga import (
+    SagaDefinitionError,
+    SagaPending,
+    SagaStatus,
+    current_operation,
+    given,
+    later,
+    saga_status,
+)
 from py_api_saga.contrib import django as ours
 from py_api_saga.contrib.django import (
     DjangoSaga,
     SagaInAtomicBlock,
+    aanswer,
+    answer,
     arecover,
     get_journal,
     recover,
     saga,
 )
+from py_api_saga.durable import answering
 from py_api_saga.journal import MemoryJournal, PostgreSQLJournal, SQLiteJournal
 
 django_project.set_up()
@@ -597,3 +609,74 @@ def test_no_threads_are_left() -> None:
     names = {thread.name for thread in threading.enumerate()}
     assert not [name for name in names if name.startswith("saga-recovery")]
     assert issubclass(SagaInAtomicBlock, SagaDefinitionError)
+
+
+# --- answers that come later ----------------------------------------------------------------------
+
+KEY = "x:a:action"
+
+
+def wait_for_an_answer(*, is_async: bool = False) -> None:
+    """Run a saga whose first call has only begun something."""
+
+    async def begin() -> Any:
+        return later(timeout=None)
+
+    depot.behaviour["a"] = begin if is_async else lambda: later(timeout=None)
+    made = two(saga("checkout"), is_async=is_async)
+    run = made.orchestrator_execute
+    if is_async:
+        run = async_to_sync(made.aorchestrator_execute)
+    with pytest.raises(SagaPending) as pending:
+        run(saga_id="x")
+    assert pending.value.awaited == (KEY,)
+
+
+@pytest.mark.usefixtures("journal")
+def test_whoever_answers_goes_on_with_what_the_project_has_around_each_call() -> None:
+    """In the journal that the settings name; what threads have opened is closed."""
+    seen: dict[str, Any] = {}
+    wait_for_an_answer()
+    noting(seen, surroundings)
+
+    with Elsewhere():
+        answered = answer(KEY, result="A")
+
+    assert (answered.status, answered.error) == (SagaStatus.COMPLETED, None)
+    assert seen["b"][1] == ELSEWHERE
+
+
+@pytest.mark.usefixtures("journal")
+def test_whoever_awaits_the_answer_goes_on_in_the_loop() -> None:
+    """In the same way."""
+    seen: dict[str, Any] = {}
+    wait_for_an_answer(is_async=True)
+    noting(seen, surroundings)
+
+    async def main() -> Any:
+        with Elsewhere():
+            return await aanswer(KEY, result="A")
+
+    assert asyncio.run(main()).status is SagaStatus.COMPLETED
+    assert seen["b"] == ("loop", ELSEWHERE)
+
+
+def test_in_an_atomic_block_an_answer_is_only_written_down(
+    journal: SQLiteJournal, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What operations write there could be wiped; the log says once that a worker goes on."""
+    monkeypatch.setattr(answering, "_told", set())
+    wait_for_an_answer()
+
+    with transaction.atomic(using=FILE):
+        answered = [answer(KEY, result="A"), py_api_saga.answer(journal, KEY, result="A")]
+        transaction.set_rollback(True, using=FILE)
+
+    assert [(one.status, one.known) for one in answered] == [
+        (SagaStatus.RUNNING, False),
+        (SagaStatus.RUNNING, True),
+    ]
+    assert depot.log == ["a"]
+    assert caplog.text.count("answer() leaves sagas to a worker: a database is in an atomic") == 1
+    assert [one.outcome for one in recover()] == [SagaStatus.COMPLETED]
+    assert depot.log == ["a", "b"]

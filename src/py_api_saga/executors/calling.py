@@ -9,7 +9,7 @@ from typing import Any
 from py_api_saga.calls import Call, Filling, Picking
 from py_api_saga.definition import Layout, arrange
 from py_api_saga.executors.running import SeenRun
-from py_api_saga.operation import Operation
+from py_api_saga.operation import Later, Operation
 from py_api_saga.placeholder import OWN, Hole, Placeholder, found, resolve
 from py_api_saga.status import MISSING
 
@@ -20,7 +20,9 @@ NEVER_AWAITABLE = frozenset({type(None), bool, int, float, str, bytes, tuple, li
 def is_awaitable(value: object) -> bool:
     """Tell whether what a plain function has returned is to be awaited."""
     returned = type(value)
-    return returned not in NEVER_AWAITABLE and hasattr(returned, "__await__")
+    if returned in NEVER_AWAITABLE or returned is Later:  # which only pretends to be: see there
+        return False
+    return hasattr(returned, "__await__")
 
 
 def not_awaited(run: SeenRun, i: int, kind: str, awaitable: Any) -> TypeError:

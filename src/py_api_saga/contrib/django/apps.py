@@ -4,8 +4,6 @@ from importlib import import_module
 
 from django.apps import AppConfig
 
-from py_api_saga.executors import driving
-
 
 class SagaConfig(AppConfig):  # type: ignore[misc]  # Django has no type hints
     """Sagas in a Django project."""
@@ -16,6 +14,5 @@ class SagaConfig(AppConfig):  # type: ignore[misc]  # Django has no type hints
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Have the system checks looked at, and no saga gone on with in a transaction."""
+        """Have the system checks looked at."""
         import_module(f"{self.name}.checks")
-        driving.holds.append(import_module(f"{self.name}.atomic").why_held)

@@ -21,7 +21,9 @@ from django.core.signals import setting_changed
 from django.db import connections
 from django.utils.module_loading import import_string
 
+from py_api_saga.contrib.django.atomic import why_held
 from py_api_saga.exceptions import JournalError
+from py_api_saga.executors import driving
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.journal.protocol import Journal
@@ -239,3 +241,4 @@ def _forget(*, setting: str, **_: object) -> None:
 
 
 setting_changed.connect(_forget, dispatch_uid=f"{__name__}.forget")
+driving.holds.append(why_held)  # whether the project has the app in its settings or not
