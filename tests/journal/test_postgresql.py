@@ -18,7 +18,17 @@ import depot
 import psycopg
 import pytest
 from depot import ado, aundo
-from machines import Boottime, away, expire, stand_still, transaction, write, written
+from machines import (
+    Boottime,
+    Losing,
+    Slow,
+    away,
+    expire,
+    stand_still,
+    transaction,
+    write,
+    written,
+)
 from recorded import begin, bodies, chain, order, seen
 from servers.children import Missing
 from servers.pgbouncer import pgbouncer
@@ -271,27 +281,6 @@ def test_a_process_that_was_away_loses_what_others_have_taken(
     with pytest.raises(SagaInProgress):
         write(journal, Append(lost, "[2]", None)).check()
     assert bodies(journal, "lost") == ["[1]"]
-
-
-class Slow:
-    """A server whose answers to some question take their time."""
-
-    def __init__(
-        self, journal: PostgreSQLJournal, to: str, meanwhile: Callable[[], object]
-    ) -> None:
-        self._to, self._meanwhile = to, meanwhile
-        self._server = journal.bench.server
-        self._real = self._server.transact
-        self._server.transact = self  # type: ignore[method-assign,assignment]
-
-    def __call__(self, connection: Any, asked: Any, *more: Any) -> Any:
-        """Answer, after what happens meanwhile."""
-        asked = [*asked]
-        found = self._real(connection, asked, *more)
-        if any(name == self._to for name, _ in asked):
-            self._server.transact = self._real  # type: ignore[method-assign]
-            self._meanwhile()
-        return found
 
 
 @pytest.mark.parametrize("way", ["write", "awrite"])
@@ -609,29 +598,6 @@ def test_what_is_left_once_its_journal_is_closed_is_over(journal: PostgreSQLJour
 
 
 # --- connections ---------------------------------------------------------------------------------
-
-
-class Losing:
-    """A server of which some COMMITs seem to fail: before they are done, or after."""
-
-    def __init__(self, journal: PostgreSQLJournal, how: str, of: str) -> None:
-        self._how, self._of = how, of
-        self._server = journal.bench.server
-        self._real = self._server.transact
-        self._server.transact = self  # type: ignore[method-assign,assignment]
-        self.lost = 0
-
-    def __call__(self, connection: Any, asked: Any, *more: Any) -> Any:
-        """Answer, unless that is lost."""
-        asked = [*asked]
-        if self.lost or all(name != self._of for name, _ in asked):
-            return self._real(connection, asked, *more)
-        self.lost = 1
-        if self._how == "after":
-            self._real(connection, asked, *more)
-        connection.close()
-        message = "server closed the connection unexpectedly"
-        raise psycopg.OperationalError(message)
 
 
 @pytest.mark.parametrize("how", ["before", "after"])

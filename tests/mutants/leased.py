@@ -8,6 +8,7 @@ FOLDER = "journal/postgresql"
 QUERIES = f"{FOLDER}/queries.sql"
 LEASE = "journal/test_lease.py"
 DATABASE = "journal/test_postgresql.py"
+ANSWERS = "journal/test_postgresql_mail.py"
 MUTANTS = (
     Mutant(
         "believes in any renewal that succeeds",
@@ -229,5 +230,76 @@ MUTANTS = (
                 "        _, told, *found, _ = exchange(",
             ),
         ),
+    ),
+    Mutant(
+        "answers without the lock",
+        f"{ANSWERS}::test_an_answer_does_not_slip_in_while_its_saga_is_being_suspended",
+        (
+            Edit(
+                QUERIES,
+                "",
+                "  ORDER BY s.number FOR NO KEY UPDATE OF s SKIP LOCKED\n)\nINSERT INTO {p}mail",
+                "  ORDER BY s.number\n)\nINSERT INTO {p}mail",
+            ),
+        ),
+    ),
+    Mutant(
+        "waits for whoever has locked the row of a saga that it answers",
+        f"{ANSWERS}::test_an_answer_to_a_saga_whose_row_is_locked_keeps_nobody_waiting",
+        (
+            Edit(
+                QUERIES,
+                "",
+                "  ORDER BY s.number FOR NO KEY UPDATE OF s SKIP LOCKED\n)\nINSERT INTO {p}mail",
+                "  ORDER BY s.number FOR NO KEY UPDATE OF s\n)\nINSERT INTO {p}mail",
+            ),
+        ),
+    ),
+    Mutant(
+        "reads the mail as it was before the lock",
+        f"{ANSWERS}::test_what_is_read_of_the_mail_was_committed_before_the_lock",
+        (
+            Edit(
+                QUERIES,
+                "",
+                "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;",
+                "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE;",
+            ),
+        ),
+    ),
+    Mutant(
+        "suspends a saga whose row it has not written",
+        f"{ANSWERS}::test_a_suspension_after_a_row_that_nobody_tried_again_is_a_row_of_its_own",
+        (Edit(QUERIES, "", "  WHERE e.xmin = pg_current_xact_id()::xid\n", ""),),
+    ),
+    Mutant(
+        "takes a suspension whose answer was lost for taken over",
+        f"{ANSWERS}::test_a_suspension_whose_answer_is_lost_counts_once",
+        (
+            Edit(
+                f"{FOLDER}/writes.py",
+                "Script._judge_append",
+                "lets_go = mailing is not None and mailing.suspends and id(change) in self._before",
+                "lets_go = False",
+            ),
+        ),
+    ),
+    Mutant(
+        "purges over an answer that was given meanwhile",
+        f"{ANSWERS}::test_a_purge_sees_an_answer_that_was_given_before_its_lock",
+        tuple(
+            Edit(
+                QUERIES,
+                "",
+                f"  WHERE {more}s.xmax = pg_current_xact_id()::xid\n",
+                f"  WHERE {other}\n",
+            )
+            for more, other in (("s.digest IS NULL AND ", "s.digest IS NULL"), ("", "true"))
+        ),
+    ),
+    Mutant(
+        "believes in no time that is far ahead",
+        "journal/test_journal_conformance.py::test_a_saga_that_waits_is_due_when_it_says",
+        (Edit(QUERIES, "", "WHERE status < 2 AND tries > 0 AND due", "WHERE status < 2 AND due"),),
     ),
 )

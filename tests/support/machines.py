@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -49,6 +49,57 @@ def transaction(database: Database) -> Iterator[Any]:
         connection.execute(f"SET search_path = {database.schema}")
         connection.commit()
         yield connection
+
+
+class Slow:
+    """A server whose answers to some question take their time."""
+
+    def __init__(
+        self, journal: PostgreSQLJournal, to: str, meanwhile: Callable[[], object]
+    ) -> None:
+        self._to, self._meanwhile = to, meanwhile
+        self._server = journal.bench.server
+        self._real = self._server.transact
+        self._server.transact = self  # type: ignore[method-assign,assignment]
+
+    def __call__(self, connection: Any, asked: Any, *more: Any) -> Any:
+        """Answer, after what happens meanwhile."""
+        asked = [*asked]
+        found = self._real(connection, asked, *more)
+        if any(name == self._to for name, _ in asked):
+            self._server.transact = self._real  # type: ignore[method-assign]
+            self._meanwhile()
+        return found
+
+
+class Losing:
+    """A server of which some COMMITs seem to fail: before they are done, or after."""
+
+    def __init__(
+        self,
+        journal: PostgreSQLJournal,
+        how: str,
+        of: str,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._how, self._of, self._meanwhile = how, of, meanwhile
+        self._server = journal.bench.server
+        self._real = self._server.transact
+        self._server.transact = self  # type: ignore[method-assign,assignment]
+        self.lost = 0
+
+    def __call__(self, connection: Any, asked: Any, *more: Any) -> Any:
+        """Answer, unless that is lost."""
+        asked = [*asked]
+        if self.lost or all(name != self._of for name, _ in asked):
+            return self._real(connection, asked, *more)
+        self.lost = 1
+        if self._how == "after":
+            self._real(connection, asked, *more)
+        self._meanwhile()
+        connection.close()
+        message = "server closed the connection unexpectedly"
+        raise psycopg.OperationalError(message)
 
 
 def away(*_: Any) -> Any:
