@@ -132,7 +132,7 @@ class Finisher:
 
     Attributes:
         rows: Of those that were read already, by number.
-        mail: Likewise.
+        mail: Their letters that were read already, by number.
     """
 
     def __init__(
