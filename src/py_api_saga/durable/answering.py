@@ -97,7 +97,7 @@ def answer(
             wait for seconds only. It is left to a worker also where this process lacks what the
             saga needs, and in an atomic block of Django's.
         around: As in `recover`, for what is called here.
-        observers: Likewise.
+        observers: As in `recover`.
         who: Who has decided that, if a person has; it is kept in the journal.
         why: For which reason; kept with `who`.
 

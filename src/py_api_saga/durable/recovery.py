@@ -81,10 +81,10 @@ class Recovered(NamedTuple):
     Attributes:
         saga_id: Its id.
         outcome: Where it stands now: COMPLETED, COMPENSATED or STUCK; RUNNING or COMPENSATING if
-            it could not be finished this time and is tried again.
+            it could not be finished this time and is tried again, or if it waits for answers.
         error: What was raised: the `SagaException` of a saga that did not complete, why it was
             parked, or why it is to be tried again, also what says that this process is not set up
-            for it; None if it completed.
+            for it; a `SagaPending` if it waits; None if it completed.
     """
 
     saga_id: str
