@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from py_api_saga import clock
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import Append, Mail
+from py_api_saga.journal.changes import Append, Mail, milliseconds
 from py_api_saga.journal.reentry import is_held
 from py_api_saga.journal.sqlite.connecting import (
     BUSY,
@@ -169,7 +169,8 @@ class JournalFile:
 
     def _highest_owner(self, connection: sqlite3.Connection) -> int:
         """Give the highest number under which another process drives a saga, or has died."""
-        owners = (owner for owner, _ in connection.execute(QUERIES["owners"]))
+        now = {"now": milliseconds(clock.time())}
+        owners = (owner for owner, _ in connection.execute(QUERIES["owners"], now))
         return max((owner for owner in owners if owner != self._before), default=0)
 
     def _was_replaced(self, connection: sqlite3.Connection) -> bool:

@@ -121,19 +121,19 @@ FROM saga WHERE saga_id = ?;
 SELECT n, CAST(at AS INTEGER), CAST(body AS TEXT) FROM entry WHERE saga = ? ORDER BY n;
 
 -- name: due
--- A page of the open sagas that are due, after one of them; by when they are, the oldest first within it.
--- Reads the partial index, whatever else there is.
+-- A page of the open sagas that are due, after one of them; by when they are, the oldest first within it. In
+-- the end those that recovery has put off for so long that a clock was set back since. Reads the partial
+-- indexes, whatever else there is.
 SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
-FROM saga INDEXED BY saga_open WHERE status < 2 AND due = :due AND number > :number
+FROM saga INDEXED BY saga_open
+WHERE status < 2 AND due = :due AND number > :number AND (due <= :now OR tries > 0)
 UNION ALL
 SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
 FROM saga INDEXED BY saga_open WHERE status < 2 AND due > :due AND due <= :now
-ORDER BY due, number LIMIT :size;
-
--- name: far
--- Those that recovery has put off for so long that a clock was set back since.
+UNION ALL
 SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
-FROM saga WHERE status < 2 AND tries > 0 AND due > ? ORDER BY due, number;
+FROM saga WHERE status < 2 AND tries > 0 AND due > max(:far, :due)
+ORDER BY due, number LIMIT :size;
 
 -- name: answered
 -- A page of the sagas that have not taken in an answer, after one of them, oldest first.
@@ -166,8 +166,11 @@ ORDER BY +number DESC LIMIT :limit;
 
 -- name: tally
 -- How many sagas there are of each status but the third, and in all, as status -1. Each part reads one
--- index; without a condition SQLite counts the cells of pages, and looks into none.
-SELECT status, count(*) FROM saga INDEXED BY saga_open WHERE status < 2 GROUP BY status
+-- index, by number: in any other order what it looks up is all over the file. Without a condition SQLite
+-- counts the cells of pages, and looks into none.
+SELECT status, count(*) FROM saga INDEXED BY saga_open WHERE status < 2 AND due = 0 GROUP BY status
+UNION ALL
+SELECT status, count(*) FROM saga WHERE status < 2 AND due > 0 AND number > 0 GROUP BY status
 UNION ALL SELECT 2, count(*) FROM saga WHERE status = 2
 UNION ALL SELECT 4, count(*) FROM saga WHERE status = 4
 UNION ALL SELECT -1, (SELECT count(*) FROM saga);
@@ -177,13 +180,10 @@ UNION ALL SELECT -1, (SELECT count(*) FROM saga);
 SELECT name, status, count(*) FROM saga GROUP BY name, status;
 
 -- name: owners
--- Who drives open sagas, and how many.
-SELECT owner, count(*) FROM saga INDEXED BY saga_open WHERE status < 2 GROUP BY owner;
-
--- name: idle
--- … of those that are to be gone on with, or that recovery has put off: not of what waits.
+-- Who drives open sagas, and how many, or 0: of those that are due or that recovery has claimed, as whoever
+-- claims one has made it. All others wait for answers.
 SELECT owner, count(*) FROM (
-  SELECT number, owner FROM saga INDEXED BY saga_open WHERE status < 2 AND due <= ?
-  UNION SELECT number, owner FROM saga WHERE status < 2 AND tries > 0
+  SELECT owner FROM saga INDEXED BY saga_open WHERE status < 2 AND due <= :now
+  UNION ALL SELECT owner FROM saga WHERE status < 2 AND tries > 0 AND due > :now
 )
 GROUP BY owner;

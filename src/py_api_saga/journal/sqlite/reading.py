@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from py_api_saga import clock
-from py_api_saga.journal.changes import NUMBER_OF, STATUS_OF, Letter, Row, Summary, tallied
+from py_api_saga.journal.changes import (
+    NUMBER_OF,
+    STATUS_OF,
+    Letter,
+    Row,
+    Summary,
+    milliseconds,
+    tallied,
+)
 from py_api_saga.journal.prefixes import past
 from py_api_saga.journal.reentry import interrupted, ownership
 from py_api_saga.journal.sqlite.connecting import cannot, connect_to_read
@@ -101,7 +110,9 @@ class Reader:
 
     def tally(self) -> dict[int, int]:
         """Tell how many sagas there are of each status; there may be millions."""
-        counted = dict(self._read(lambda c: c.execute(QUERIES["tally"]).fetchall()))
+        counted: Counter[int] = Counter()
+        for status, number in self._read(lambda c: c.execute(QUERIES["tally"]).fetchall()):
+            counted[status] += number  # those that are open come in two parts
         counted[_COMPLETED] = counted.pop(_ALL) - sum(counted.values())
         return counted
 
@@ -110,12 +121,9 @@ class Reader:
         return self._read(lambda c: c.execute(QUERIES["counts_by_name"]).fetchall())
 
     def owners(self) -> list[tuple[int, int]]:
-        """Tell who drives open sagas, and how many."""
-        return self._read(lambda connection: connection.execute(QUERIES["owners"]).fetchall())
-
-    def idle(self, now: int) -> list[tuple[int, int]]:
-        """Tell the same of those that are not left alone, as they wait for answers."""
-        return self._read(lambda connection: connection.execute(QUERIES["idle"], (now,)).fetchall())
+        """Tell who drives open sagas, and how many; 0 is nobody, of those that do not just wait."""
+        now = {"now": milliseconds(clock.time())}
+        return self._read(lambda c: c.execute(QUERIES["owners"], now).fetchall())
 
     def mail(self, numbers: Collection[int]) -> Mapping[int, list[Letter]]:
         """Give the answers that sagas have not taken in, all as they were at one moment."""

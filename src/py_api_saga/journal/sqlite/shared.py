@@ -113,15 +113,15 @@ class Shared:
 
     def _pages(self, now: float) -> Iterator[Iterable[Summary]]:
         """Give what is due, then what has an answer; each page when it is asked for."""
-        reader, size = self.file.reader, PAGE
-        far = now + LONGEST_WAIT
-        after: Summary | None = None
+        reader, size, far = self.file.reader, PAGE, now + LONGEST_WAIT
+        bounds = {"now": milliseconds(now), "far": milliseconds(far)}
+        due, number = 0.0, 0  # of the last one
         while size:
-            due, number = (0, 0) if after is None else (milliseconds(after.due), after.number)
-            where = {"due": due, "number": number, "now": milliseconds(now), "size": size}
-            yield (page := reader.summaries("due", where))
-            after, size = page[-1] if page else None, 4 * size if len(page) == size else 0
-        yield reader.summaries("far", (milliseconds(far),))
+            after = {"due": round(due * 1000), "number": number, "size": size}
+            yield (page := reader.summaries("due", bounds | after))
+            if page:
+                due, number = page[-1].due, page[-1].number
+            size = 4 * size if len(page) == size else 0
         last, size = 0, PAGE
         while size:
             page = reader.summaries("answered", (last, size))
@@ -136,8 +136,7 @@ class Shared:
     def check(self) -> list[str]:
         """List what is wrong with the file, and what nobody goes on with."""
         problems = self.file.reader.check()
-        idle = self.file.reader.idle(milliseconds(clock.time()))
-        dead = [count for owner, count in idle if not self._drives_any(owner)]
+        dead = [count for owner, count in self.file.reader.owners() if not self._drives_any(owner)]
         if dead:
             problems.append(f"{sum(dead)} open sagas have nobody who drives them: recover them")
         return problems
