@@ -93,9 +93,9 @@ class DurableRun(Run):
     """
 
     __slots__ = (
-        "_begun", "_held", "_is_named", "_is_refused", "_is_resumed", "_spans", "_standing",
-        "_texts", "_unanswered", "_unmade", "_upto", "_written", "lets_go", "lost", "mailbox",
-        "pending", "recorder", "times", "trace", "unready",
+        "_begun", "_held", "_is_named", "_is_refused", "_is_resumed", "_listens", "_spans",
+        "_standing", "_texts", "_unanswered", "_unmade", "_upto", "_written", "lets_go", "lost",
+        "mailbox", "pending", "recorder", "times", "trace", "unready",
     )  # fmt: skip
     keeps_time = True
 
@@ -132,6 +132,7 @@ class DurableRun(Run):
         self.times: Sequence[float] = ()
         self.trace: object = None
         self.lets_go = self.plain = False
+        self._listens = False  # a call may be answered though it has raised
         self._begun = self._is_refused = False
         self._is_resumed = self._written > 0
         self._unmade: Sequence[Entry] = ()
@@ -218,9 +219,11 @@ class DurableRun(Run):
                 self._let_go(entry)
                 return
             entry = failed(entry, value)  # of a straggler, whose answer nobody takes
-        elif type(value) is Setback and value.interrupted and self._is_unasked(entry):
-            self._unanswered += (execution.flying[i],)
-            return
+        elif type(value) is Setback:
+            if value.interrupted and self._is_unasked(entry):
+                self._unanswered += (execution.flying[i],)
+                return
+            self._listens = True
         super().tell(entry)
 
     def _accepted(self, entry: Entry) -> Entry:
@@ -454,7 +457,7 @@ class DurableRun(Run):
         trouble, box = self.execution.trouble, self.mailbox
         ends = status is not None and status not in OPEN
         if box is None:
-            if trouble is None or not (ends or trouble.doubted):
+            if not (self._listens or (trouble is not None and (ends or trouble.doubted))):
                 return None
             return Mailing()
         suspends = self.execution.suspended and not (self.left or box.looks)
@@ -517,9 +520,12 @@ class DurableRun(Run):
         entries, status, claim = execution.entries, execution.saga, recorder.claim
         if status is _STUCK:
             status = execution.standing
-        if len(entries) == self._written and status is self._standing and claim is not None:
-            box = self.mailbox
-            if box is None or not box.is_to_say(suspends=execution.suspended and not self.left):
+        box = self.mailbox
+        if len(entries) == self._written and claim is not None:
+            if self._standing is None and box is not None and box.letters:
+                return False  # the end is said again once they have been looked at
+            suspends = execution.suspended and not self.left
+            if status is self._standing and (box is None or not box.is_to_say(suspends=suspends)):
                 return False
         self._upto = len(entries)
         lines = self._lines(entries[self._written :])
@@ -531,7 +537,7 @@ class DurableRun(Run):
             return True
         changed = None if status is self._standing else status
         self.pending = append = Append(claim, f"[{','.join(lines)}]", changed)
-        if execution.trouble is not None or self.mailbox is not None:
+        if self._listens or execution.trouble is not None or box is not None:
             append.mailing = self._mailing(changed)
         self._is_named |= self._upto > self._written
         self._standing = status

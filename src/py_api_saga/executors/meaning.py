@@ -8,6 +8,7 @@ brings that: `attempt` for the executors, a worker elsewhere for an engine.
 from __future__ import annotations
 
 from py_api_saga.entries import ACTION, ASK, Entry, failed, in_doubt, retry, unknown
+from py_api_saga.exceptions import LaterError
 from py_api_saga.operation import Policy
 
 
@@ -38,7 +39,10 @@ def meaning(
     if kind == ASK:
         return unknown(intent, error)
     rule = policy.retry if kind == ACTION else policy.compensation_retry
-    wait = None if rule is None else rule.after(error, number, elapsed, chance)
+    wait = None
+    # What has begun something for which nobody can wait would only begin it once more.
+    if rule is not None and not isinstance(error, LaterError):
+        wait = rule.after(error, number, elapsed, chance)
     if kind == ACTION and (noted or policy.doubtful.includes(error, handled)):
         return in_doubt(intent, error, wait)
     return failed(intent, error) if wait is None else retry(intent, error, wait)
