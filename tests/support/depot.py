@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
+from inspect import isawaitable
 from typing import Any
 
 from py_api_saga import NOT_HAPPENED, current_operation, happened
@@ -57,14 +58,14 @@ async def ado(name: str, *rest: Any) -> Any:
     """Take effect under asyncio, and await what it does besides."""
     await asyncio.sleep(0)
     result = do(name, *rest)
-    return await result if hasattr(result, "__await__") else result
+    return await result if isawaitable(result) else result
 
 
 async def aundo(name: str, *_: Any) -> str:
     """Take it back there, in the same way."""
     await asyncio.sleep(0)
     result = _undo(name)
-    if hasattr(result, "__await__"):
+    if isawaitable(result):
         await result
     return f"{name} undone"
 
