@@ -30,8 +30,10 @@ OWN_PROCESS = {
     "docs/explanation/durability.md": _JOURNAL,
     "docs/explanation/machine.md": _JOURNAL,
     "docs/howto/around.md": _JOURNAL,
+    "docs/howto/ask-a-person.md": "configures Django, which a process can do once",
     "docs/howto/backup.md": _JOURNAL,
     "docs/howto/cookbook.md": _DATABASE,
+    "docs/howto/cooling-off.md": _JOURNAL,
     "docs/howto/dashboard.md": "configures Django, which a process can do once",
     "docs/howto/deploys.md": _JOURNAL,
     "docs/howto/django-admin.md": _DATABASE,
@@ -49,6 +51,7 @@ OWN_PROCESS = {
     "docs/howto/task-queues.md": _JOURNAL,
     "docs/howto/testing.md": _JOURNAL,
     "docs/howto/transaction.md": _DATABASE,
+    "docs/howto/webhooks.md": "configures Django, which a process can do once",
     "docs/reference/format.md": _JOURNAL,
     "docs/reference/journal.md": _JOURNAL,
 }

@@ -33,6 +33,8 @@ MODULES = {
     *(f"py_api_saga.contrib.{module}" for module in ("aiohttp", "http", "httpx", "requests")),
     *(f"py_api_saga.contrib.{module}" for module in ("flask", "opentelemetry", "starlette")),
     "py_api_saga.contrib.http.gently",
+    "py_api_saga.contrib.webhooks",
+    *(f"py_api_saga.contrib.webhooks.{module}" for module in ("django", "flask", "starlette")),
     "py_api_saga.exceptions",
     "py_api_saga.journal",
     "py_api_saga.pictures",

@@ -36,6 +36,7 @@ HARMLESS: Mapping[str, Mapping[str, str]] = {
         "ship": "it prints",
     },
     "docs/howto/cookbook.md": {"no_courier": "it refuses"},
+    "docs/howto/cooling-off.md": {"cooling_off": "it only waits"},
     "docs/howto/django-admin.md": {"ship": "it refuses"},
     "docs/howto/django.md": {"place_order": "fail_order writes over it"},
     "docs/howto/flask.md": {"place_order": "fail_order writes over it"},
