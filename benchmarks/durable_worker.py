@@ -326,7 +326,7 @@ def recover(place: str, how: str) -> dict[str, float]:
     now_plain = {f"{prefix}{name}_async": f"{prefix}{name}" for name in ACTIONS}
     if "://" in place:  # nobody waits until the lease of whoever was killed is over
         with importlib.import_module("psycopg").connect(place) as connection:
-            connection.execute("UPDATE saga_owner SET expires = 0")
+            connection.execute("UPDATE saga_owner SET until = 0")
     journal = open_at(place, now_plain if how == "threads" else None)
     begun, cpu = time.perf_counter(), time.process_time()
     done = recover(journal) if how == "threads" else asyncio.run(arecover(journal))

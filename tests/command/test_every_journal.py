@@ -244,7 +244,7 @@ def test_the_schema_can_be_printed_for_a_migration(
         connection.execute(f"DROP INDEX {prefix}saga_stuck")
         ended, upgrade = say("schema", "postgresql", "--upgrade", *more)
         assert ended == 0
-        for statement in upgrade.split(";")[:-1]:
+        for statement in upgrade.split(";\n\n")[:-1]:
             connection.execute(statement)
         found = connection.execute("SELECT to_regclass(%s)", (f"{prefix}saga_stuck",)).fetchone()
     assert found[0] is not None

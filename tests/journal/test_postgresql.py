@@ -467,8 +467,8 @@ def test_the_heart_beats_on_a_connection_of_its_own(open_at: Open, database: Dat
     """While a call takes long, and ends when nothing is driven."""
     journal = open_at(lease=1)
     claim = begin(journal)
-    before = database.ask("SELECT expires FROM saga_owner")[0][0]
-    until(lambda: database.ask("SELECT expires FROM saga_owner")[0][0] > before + 500)
+    before = database.ask("SELECT until FROM saga_owner")[0][0]
+    until(lambda: database.ask("SELECT until FROM saga_owner")[0][0] > before + 500)
     assert journal.is_in_time()
     write(journal, Append(claim, "[2]", SagaStatus.COMPLETED))
     query = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'one'"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import django_project
+import psycopg
 import pytest
 from recorded import bodies, chain, order
 from servers import shared
@@ -72,7 +73,7 @@ def by_command(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Renew them by what the command prints, each statement by itself."""
     monkeypatch.setattr("sys.stdout", said := StringIO())
     main(["schema", "postgresql", "--upgrade", "--schema", database.schema])
-    for statement in said.getvalue().split(";")[:-1]:
+    for statement in said.getvalue().split(";\n\n")[:-1]:
         database.ask(statement)
 
 
@@ -147,3 +148,23 @@ def test_a_process_of_the_first_format_refuses_this_one(
 
     with opened(database) as journal, pytest.raises(JournalError, match="update py-api-saga"):
         chain("a").orchestrator_execute(journal=journal, saga_id="x")
+
+
+# What the first release asks of a saga that it may claim, and of its lease: it may be connected.
+ITS_OWN = (
+    "SELECT FROM saga_saga WHERE owner NOT IN (SELECT number FROM saga_owner WHERE expires > 0)",
+    "UPDATE saga_owner SET expires = 0",
+    "INSERT INTO saga_owner(number, expires, host, pid, started) VALUES (1, 0, '', 0, 0)",
+)
+
+
+@pytest.mark.parametrize("query", ITS_OWN, ids=["claims", "renews", "registers"])
+def test_a_process_of_the_first_format_that_is_connected_can_go_on_with_nothing(
+    first: Database, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """It looks at no format any more, and would park sagas that wait, as it can't read them."""
+    first.ask(query)
+    by_itself(first, monkeypatch)
+
+    with pytest.raises(psycopg.errors.UndefinedColumn):
+        first.ask(query)

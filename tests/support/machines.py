@@ -37,7 +37,7 @@ def stand_still(journal: PostgreSQLJournal | SQLAlchemyJournal) -> None:
 def expire(journal: PostgreSQLJournal, database: Database) -> None:
     """Let the lease of a process end, for everybody but itself."""
     database.ask(
-        "UPDATE saga_owner SET expires = expires - 60000 WHERE number = %s",
+        "UPDATE saga_owner SET until = until - 60000 WHERE number = %s",
         journal.bench.desk.owner,
     )
 

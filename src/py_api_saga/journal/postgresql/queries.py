@@ -34,7 +34,9 @@ _WHICH = {
 LOCK_TIMEOUT = 1.0  # seconds; of what waits, which is rare
 STATEMENT_TIMEOUT = 10.0
 
-_CHANGED = ("mail", "needs_attention", "renewed")  # since the first format, beside indexes
+# What is not an index, and is not as it was in the first format. The last two end what an earlier
+# release does there, and begin what this one does.
+_CHANGED = ("mail", "needs_attention", "fence", "renewed")
 _INDEX = "CREATE INDEX IF NOT EXISTS"
 _PREFIX = re.compile(r"[a-z_][a-z0-9_]{0,39}")
 _SCHEMA_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_$-]{0,62}")
@@ -96,11 +98,11 @@ def upgrade(naming: Naming) -> Sequence[str]:
     Each is to be run by itself, outside of a transaction; it keeps nobody waiting, and may be run
     again. The last one says that all is there.
     """
-    return [
-        text.replace(_INDEX, "CREATE INDEX CONCURRENTLY IF NOT EXISTS", 1)
-        for name, text in schema(naming).items()
-        if text.startswith(_INDEX) or name in _CHANGED
-    ]
+    texts = schema(naming)
+    table, *others = [texts[name] for name in _CHANGED]
+    indexes = [text for text in texts.values() if text.startswith(_INDEX)]
+    concurrently = "CREATE INDEX CONCURRENTLY IF NOT EXISTS"
+    return [table, *[text.replace(_INDEX, concurrently, 1) for text in indexes], *others]
 
 
 def _named(text: str, naming: Naming, durability: str = "power") -> str:

@@ -49,19 +49,19 @@ SELECT 1;
 -- This process, from now on; and without those who have been gone for an hour.
 WITH gone AS (
   DELETE FROM {p}owner WHERE number IN (
-    SELECT number FROM {p}owner WHERE expires < {now} - 3600000 FOR UPDATE SKIP LOCKED)
+    SELECT number FROM {p}owner WHERE until < {now} - 3600000 FOR UPDATE SKIP LOCKED)
 )
-INSERT INTO {p}owner(number, expires, host, pid, started)
+INSERT INTO {p}owner(number, until, host, pid, started)
 VALUES (%(owner)s, {now} + %(lease)s, %(host)s, %(pid)s, {now})
-ON CONFLICT (number) DO UPDATE SET expires = excluded.expires RETURNING number;
+ON CONFLICT (number) DO UPDATE SET until = excluded.until RETURNING number;
 
 -- name: renew
 -- Whoever is late is not refused, but looks which of its sagas are still its own. This waits for
 -- whoever is taking one of them at this moment (see `take`), so `mine` sees what came of that.
 WITH before AS (
-  SELECT number, expires > {now} AS was_alive FROM {p}owner WHERE number = %(owner)s FOR NO KEY UPDATE
+  SELECT number, until > {now} AS was_alive FROM {p}owner WHERE number = %(owner)s FOR NO KEY UPDATE
 )
-UPDATE {p}owner o SET expires = {now} + %(lease)s FROM before WHERE o.number = before.number
+UPDATE {p}owner o SET until = {now} + %(lease)s FROM before WHERE o.number = before.number
 RETURNING was_alive;
 
 -- name: mine
@@ -221,7 +221,7 @@ WITH given AS (
     AS given(number, epoch, status, owner, force, counted, delay)
 ), dead AS (
   SELECT o.number FROM {p}owner o
-  WHERE o.number = ANY(%(owners)s::bigint[]) AND o.expires <= {now}
+  WHERE o.number = ANY(%(owners)s::bigint[]) AND o.until <= {now}
   ORDER BY o.number FOR SHARE SKIP LOCKED
 ), free AS (
   SELECT s.number, given.counted, given.delay
@@ -274,7 +274,7 @@ WITH given AS (
   FROM given JOIN {p}saga s ON s.number = given.number AND s.saga_id = given.saga_id
     AND s.epoch = given.epoch AND s.status = given.status
   WHERE s.digest IS NULL AND s.xmax = pg_current_xact_id()::xid
-    AND (s.owner = 0 OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
+    AND (s.owner = 0 OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.until > {now}))
     AND NOT EXISTS (SELECT FROM {p}mail m WHERE m.saga = s.number AND NOT m.taken)
 ), gone AS (
   UPDATE {p}saga s SET digest = held.digest, owner = 0 FROM held WHERE s.number = held.number RETURNING s.number
@@ -292,7 +292,7 @@ WITH given AS (
   FROM given JOIN {p}saga s ON s.number = given.number AND s.saga_id = given.saga_id
     AND s.epoch = given.epoch AND s.status = given.status
   WHERE s.xmax = pg_current_xact_id()::xid
-    AND (s.owner = 0 OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
+    AND (s.owner = 0 OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.until > {now}))
     AND NOT EXISTS (SELECT FROM {p}mail m WHERE m.saga = s.number AND NOT m.taken)
 ), gone AS (
   DELETE FROM {p}saga s USING held WHERE s.number = held.number RETURNING s.number
@@ -327,7 +327,7 @@ FROM {p}saga WHERE saga_id = %(id)s;
 
 -- name: lives
 -- Which of these processes live.
-SELECT number FROM {p}owner WHERE number = ANY(%(owners)s::bigint[]) AND expires > {now};
+SELECT number FROM {p}owner WHERE number = ANY(%(owners)s::bigint[]) AND until > {now};
 
 -- name: rows
 -- All rows of sagas, in order.
@@ -343,18 +343,18 @@ SELECT saga, key, body FROM {p}mail WHERE saga = ANY(%(numbers)s::bigint[]) AND 
 -- nobody has taken, also if they have ended.
 (SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
  FROM {p}saga s WHERE status < 2 AND due <= %(now)s AND number <> ALL(%(skip)s::bigint[])
-   AND (owner IN (0, %(owner)s) OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
+   AND (owner IN (0, %(owner)s) OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.until > {now}))
  ORDER BY due, number LIMIT %(limit)s::bigint)
 UNION ALL
 (SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
  FROM {p}saga s WHERE status < 2 AND tries > 0 AND due > %(late)s AND number <> ALL(%(skip)s::bigint[])
-   AND (owner IN (0, %(owner)s) OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
+   AND (owner IN (0, %(owner)s) OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.until > {now}))
  ORDER BY due, number LIMIT %(limit)s::bigint)
 UNION ALL
 (SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
  FROM {p}saga s WHERE number = ANY(ARRAY(SELECT DISTINCT saga FROM {p}mail WHERE NOT taken))
    AND number <> ALL(%(skip)s::bigint[])
-   AND (owner IN (0, %(owner)s) OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.expires > {now}))
+   AND (owner IN (0, %(owner)s) OR NOT EXISTS (SELECT FROM {p}owner o WHERE o.number = s.owner AND o.until > {now}))
  ORDER BY number LIMIT %(limit)s::bigint);
 
 -- name: select
@@ -392,7 +392,7 @@ SELECT owner, count(*) FROM {p}saga WHERE status < 2 GROUP BY owner;
 
 -- name: living
 -- The processes whose leases run, and for how many milliseconds.
-SELECT number, host, pid, expires - {now} FROM {p}owner WHERE expires > {now} ORDER BY host, pid;
+SELECT number, host, pid, until - {now} FROM {p}owner WHERE until > {now} ORDER BY host, pid;
 
 -- name: facts
 -- What a person wants to know of the server. What the role has set is what the session goes back to.

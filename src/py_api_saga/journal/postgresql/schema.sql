@@ -76,11 +76,21 @@ CREATE INDEX IF NOT EXISTS {n}mail_untaken ON {p}mail(saga) WHERE NOT taken;
 -- database is restored, or after a failover. Renewed in place, so half of each page is left free.
 CREATE TABLE IF NOT EXISTS {p}owner(
   number  bigint PRIMARY KEY,
-  expires bigint NOT NULL,  -- nobody takes its sagas until then
+  until   bigint NOT NULL,  -- nobody takes its sagas before that
   host    text NOT NULL,    -- these three are for people
   pid     integer NOT NULL,
   started bigint NOT NULL
 ) WITH (fillfactor = 50);
+
+-- name: fence
+-- A process of the first release that has a connection looks at no format any more, and would park what
+-- waits, which it can't read. It can claim nothing, nor renew its lease, where this column has another name.
+DO $$
+BEGIN
+  IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = '{p}owner'::regclass AND attname = 'expires') THEN
+    ALTER TABLE {p}owner RENAME COLUMN expires TO until;
+  END IF;
+END $$;
 
 -- name: format
 -- Which format all of this has, and the first one whose programs can use it as it is.

@@ -37,6 +37,7 @@ OLDEST = 150000  # the first release of PostgreSQL that it is tested with
 FRESH = 10.0  # seconds for which its clock is believed to go as ours does
 PAUSE = 0.02  # seconds before something is tried again, twice that the next time, and so on
 LONGEST_PAUSE = 1.0
+_OTHERWISE = frozenset({"42P01", "42703"})  # there is no such table, or no such column
 
 
 class Server:
@@ -246,20 +247,23 @@ class Server:
         raise self._unread(problem)
 
     def _unread(self, problem: Exception) -> JournalError:
-        if code_of(problem) == "42P01":
-            return self._lacking()
+        code = code_of(problem)
+        if code in _OTHERWISE and (unfit := self._of_another_format()) is not None:
+            return unfit
+        if code == "42P01":
+            return self.not_made()
         error = cannot("read", self.place, problem)
         error.__cause__ = problem
         return error
 
-    def _lacking(self) -> JournalError:
-        """Say what is wrong where a table is not there: it is of a later format, or none is."""
+    def _of_another_format(self) -> JournalError | None:
+        """Say so if that is why a table or a column is not there."""
         with suppress(Exception):  # if it can't be asked: what is known is said
             with self.connections.reading(self.patience) as connection:
                 found = self.ask(connection, "version") if self.is_made(connection) else []
             if found and (problem := format_problem(*found[0])) is not None:
                 return self._unfit(problem)
-        return self.not_made()
+        return None
 
     def now(self) -> float:
         """Tell the time by its clock, seconds since 1970; it is asked every few seconds."""
