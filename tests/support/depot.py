@@ -8,7 +8,7 @@ from collections.abc import Callable
 from inspect import isawaitable
 from typing import Any
 
-from py_api_saga import NOT_HAPPENED, current_operation, happened
+from py_api_saga import NOT_HAPPENED, Later, current_operation, happened
 
 log: list[str] = []
 standing: list[str] = []
@@ -39,10 +39,10 @@ def do(name: str, *_: Any, **__: Any) -> Any:
     return result
 
 
-def undo(name: str, *_: Any, **__: Any) -> str:
-    """Take an effect back, if it is there."""
-    _undo(name)
-    return f"{name} undone"
+def undo(name: str, *_: Any, **__: Any) -> Any:
+    """Take an effect back, if it is there; or begin to."""
+    begun = _undo(name)
+    return begun if isinstance(begun, Later) else f"{name} undone"
 
 
 def _undo(name: str) -> Any:

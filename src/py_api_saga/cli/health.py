@@ -54,6 +54,8 @@ def check(arguments: argparse.Namespace) -> int:
                 f"; {n:,} overdue: waits for {name}"
                 for name, n in Counter(found.waits.values()).items()
             )
+            + f"; {len(found.unheard):,} overdue: answered, and nobody goes on"
+            * bool(found.unheard)
         )
     return ATTENTION if found.concern or _hangs(holder) else 0
 

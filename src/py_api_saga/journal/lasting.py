@@ -44,6 +44,12 @@ class View(Vocabulary, Protocol):
     def mail(self, numbers: Collection[int]) -> Mapping[int, Sequence[Letter]]:
         """Give the answers to sagas, by number, that nobody has taken; oldest first."""
 
+    def left_mail(self, before: float) -> Sequence[Summary]:
+        """List the sagas that have not taken in an answer that came before then, newest first.
+
+        Also if they have ended.
+        """
+
     def select(
         self,
         statuses: Collection[SagaStatus] = (),

@@ -140,6 +140,8 @@ class Overview:
 
     def _since(self, seen: Summary) -> str:
         age = duration(max(0.0, self._now - seen.changed))
+        if seen.number in self._found.unheard:
+            return "answered, and nobody goes on"
         if seen.status not in OPEN:
             return f"for {age}"
         words = f"open for {duration(max(0.0, self._now - seen.created))}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from py_api_saga.exceptions import JournalError
@@ -30,13 +30,15 @@ class Attention(NamedTuple):
     Attributes:
         stuck: Those that are stuck, newest first.
         overdue: Open ones that nobody drives, and that have waited for longer than the grace; or
-            whose times are ahead, as a clock was set back since.
+            whose times are ahead, as a clock was set back since. And those for which an answer has
+            been there for so long, ended or not.
         tried: Open ones that recovery has tried three times or more.
         unsure: Those that a process may drive or not, where nobody can tell.
         unfinished: All that are open, newest first.
         driven: By number, whether a living process drives it; None if that is unknown.
         waiting: Open ones that wait for answers, and are not due, newest first.
         waits: By number, for what an overdue one waits that says so: a module, say.
+        unheard: By number, those which are overdue for an answer that is there.
         now: When that was, by the journal's clock.
     """
 
@@ -48,6 +50,7 @@ class Attention(NamedTuple):
     driven: Mapping[int, bool | None]
     waiting: Sequence[Summary]
     waits: Mapping[int, str]
+    unheard: Collection[int]
     now: float
 
     @property
@@ -66,7 +69,10 @@ class Attention(NamedTuple):
             "waiting": len(self.waiting),
             "sagas": [
                 at_a_glance(seen, driven=self.driven[seen.number])
-                | {"waits_for": self.waits.get(seen.number)}
+                | {
+                    "answered": seen.number in self.unheard,
+                    "waits_for": self.waits.get(seen.number),
+                }
                 for seen in self.concern
             ],
         }
@@ -96,15 +102,19 @@ def attention(journal: View, grace: float = GRACE, most: int | None = None) -> A
         if max(seen.changed, 0.0 if seen.suspended else seen.due) > now + LONGEST_WAIT
     ]
     silent, waits = _silent(journal, late, latest, most)
+    unheard = [seen for seen in journal.left_mail(latest) if not journal.drives(seen)]
+    driven |= {seen.number: False for seen in unheard}
+    overdue = {seen.number: seen for seen in (*silent, *ahead, *unheard)}
     return Attention(
         [seen for seen in sagas if seen.status is SagaStatus.STUCK],
-        [*silent, *ahead],
+        list(overdue.values()),
         [seen for seen in unfinished if seen.tries >= MANY],
         [seen for seen in unfinished if journal.unsure and seen.owner],
         unfinished,
         driven,
         [seen for seen in unfinished if seen.suspended and seen.due > now],
         waits,
+        {seen.number for seen in unheard},
         now,
     )
 

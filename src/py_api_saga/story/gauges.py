@@ -26,7 +26,7 @@ _AGE = (
 )
 _WAITING = "Sagas that wait for an answer, and are not due."
 _WAITED = "Seconds for which that one of them has waited that has waited for longest."
-_OVERDUE = "Sagas that have not ended, and that recovery should have taken by now."
+_OVERDUE = "Sagas that recovery should have taken by now."
 _TRIED = f"Sagas that have not ended, and that recovery has tried {MANY} times or more."
 _TRIES = "How often recovery has tried that saga which it has tried most, of those not ended."
 
@@ -56,7 +56,7 @@ def gauges(found: Attention) -> Sequence[Gauge]:
     """
     those, waiting = found.unfinished, {seen.number for seen in found.waiting}
     at_work = [seen for seen in those if seen.number not in waiting]
-    names = sorted({seen.name or "" for seen in (*those, *found.stuck)}) or [""]
+    names = sorted({seen.name or "" for seen in (*those, *found.stuck, *found.overdue)}) or [""]
 
     def measured(
         sagas: Iterable[Summary], of: Callable[[float, Summary], float]

@@ -114,9 +114,11 @@ def _then(execution: Execution, i: int, kind: Kind, awaited: Awaited) -> Then:
         return "succeeds"
     if kind != ACTION:
         return "stuck"
-    if execution.definition.operations[i].policy.ask is not None:
+    policy = execution.definition.operations[i].policy
+    if policy.ask is not None:
         return "asked"
-    return "stuck" if execution.passed or i == execution.definition.pivot else "undone"
+    forward = execution.passed or i == execution.definition.pivot
+    return "stuck" if forward or policy.park or execution.lacks_result(i) else "undone"
 
 
 def key_to_answer(story: Story, operation: str, *, is_undo: bool) -> str:

@@ -109,7 +109,7 @@ class Meters:
         return observe
 
 
-_NOTHING = Attention((), (), (), (), (), {}, (), {}, 0.0)
+_NOTHING = Attention((), (), (), (), (), {}, (), {}, (), 0.0)
 
 Figures: TypeAlias = Mapping[str, Mapping[str, float]]  # by gauge, and by the name of the saga
 

@@ -337,6 +337,12 @@ SELECT saga, n, at, body FROM unnest(%(numbers)s::bigint[]) AS given JOIN {p}ent
 -- The answers to sagas that nobody has taken.
 SELECT saga, key, body FROM {p}mail WHERE saga = ANY(%(numbers)s::bigint[]) AND NOT taken ORDER BY saga, at, key;
 
+-- name: left_mail
+-- Sagas that have not taken in an answer that came before a time, newest first.
+SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+FROM {p}saga WHERE number = ANY(ARRAY(SELECT saga FROM {p}mail WHERE NOT taken AND at < %(before)s::bigint))
+ORDER BY number DESC;
+
 -- name: waiting
 -- Open sagas that are due and that nobody drives, those first that have been due for longest; then those
 -- that were tried and are due so late that a clock was set back since; and then those whose mail has what

@@ -56,6 +56,10 @@ class Reads:
                 found[saga].append(Letter(key, body))
         return found
 
+    def left_mail(self, before: float) -> Sequence[Summary]:
+        """List the sagas that have not taken in an answer that came before then, newest first."""
+        return summaries(self._server.read("left_mail", {"before": milliseconds(before)}))
+
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
         found: dict[int, list[Row]] = {number: [] for number in numbers}

@@ -143,6 +143,12 @@ FROM saga WHERE number IN (
 )
 ORDER BY number;
 
+-- name: left_mail
+-- Sagas that have not taken in an answer that came before a time, newest first.
+SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest
+FROM saga WHERE number IN (SELECT saga FROM mail INDEXED BY mail_new WHERE taken = 0 AND at < ?)
+ORDER BY number DESC;
+
 -- name: select
 -- Summaries; statuses are the bits of one number. In place of {which} stands what an index is for.
 SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest

@@ -139,6 +139,17 @@ class Reader:
 
         return self._read(read)
 
+    def left_mail(self, before: int) -> list[Summary]:
+        """Give the sagas that have not taken in an answer that came before a time."""
+
+        def read(connection: sqlite3.Connection) -> list[Summary]:
+            connection.execute("BEGIN")
+            if connection.execute(QUERIES["has_mail"]).fetchone() is None:
+                return []
+            return [_summary(*row) for row in connection.execute(QUERIES["left_mail"], (before,))]
+
+        return self._read(read)
+
     def check(self) -> list[str]:
         """Give what SQLite finds wrong with the file, a fault each; reads all of it."""
         return self._read(_faults)
@@ -192,6 +203,10 @@ class Reads:
     def mail(self, numbers: Collection[int]) -> Mapping[int, Sequence[Letter]]:
         """Give the answers to sagas, by number, that nobody has taken; oldest first."""
         return self._reader().mail(numbers)
+
+    def left_mail(self, before: float) -> Sequence[Summary]:
+        """List the sagas that have not taken in an answer that came before then, newest first."""
+        return self._reader().left_mail(milliseconds(before))
 
     def rows(self, numbers: Collection[int]) -> Mapping[int, Sequence[Row]]:
         """Give the rows of sagas by number, each in order."""
