@@ -19,6 +19,7 @@ from depot import ado, do
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased
 from paths import SUPPORT, search_path
+from pending import KEY, pending
 from recorded import Faulty, bodies, chain, crashed
 from spans import Shop, Spans, telling
 from world import unmeasured
@@ -27,7 +28,9 @@ from py_api_saga import (
     JournalError,
     SagaAssembler,
     SagaStatus,
+    answer,
     arecover,
+    later,
     recover,
     takeover,
 )
@@ -330,3 +333,74 @@ def test_what_a_killed_process_has_left_leads_to_it(tmp_path: Path, spans: Spans
     assert spans.tree() == ["saga depot (completed)", "  b #2 (succeeded)", "    POST"]
     trace_id, span_id = map(int, ran.stdout.split())
     assert links(spans.one("saga depot")) == [((trace_id, span_id), "begun")]
+
+
+# --- what waits for an answer ---------------------------------------------------------------------
+
+
+def points(spans: Spans, name: str) -> list[tuple[Any, ...]]:
+    """Give a counter's values, with the operation, the kind and the outcome of each."""
+    of = ("saga.operation.name", "saga.operation.kind", "saga.operation.outcome")
+    return [(*map(about.get, of), value) for about, value in spans.points(name)]
+
+
+def told_of(span: ReadableSpan) -> list[tuple[str, Any, Any]]:
+    """Give the events of a span: what each is called, of which call it is, and what came of it."""
+    said = [(event.name, event.attributes or {}) for event in span.events]
+    of = ("saga.operation.kind", "saga.operation.outcome")
+    return [(name, *map(about.get, of)) for name, about in said]
+
+
+@pytest.mark.parametrize("go_on", [True, False])
+def test_no_span_lies_open_while_a_saga_waits(journal: Any, spans: Spans, go_on: bool) -> None:  # noqa: FBT001
+    """The call's ends as it returns, the run's as nothing else is left; the answer is an event.
+
+    That of whoever takes it in: another run, which leads to where the saga was begun.
+    """
+    begun = in_a_request(spans, lambda: pending(journal))
+    assert spans.tree() == [
+        "GET /checkout",
+        "  saga depot (waiting)",
+        "    a (succeeded)",
+        "    b (later)",
+    ]
+    assert told_of(spans.one("saga depot")) == [("saga.waiting", "action", None)]
+    assert points(spans, "saga.waits") == [("b", "action", None, 1)]
+
+    spans.clear()
+    answer(journal, KEY, result="B", go_on=go_on)
+    if not go_on:
+        recover(journal)
+
+    assert spans.tree() == ["saga depot (completed)", "  c (succeeded)"]
+    run = spans.one("saga depot")
+    assert told_of(run) == [("saga.answered", "action", "answered")]
+    assert links(run) == [(traced(begun), "begun")]
+    assert points(spans, "saga.answers") == [("b", "action", "answered", 1)]
+    assert points(spans, "saga.late_landings") == []
+    outcomes = [about["saga.outcome"] for about, _ in spans.points("saga.duration")]
+    assert sorted(outcomes) == ["completed", "waiting"]
+
+
+def test_a_refusal_is_an_event_with_its_class_alone(journal: Any, spans: Spans) -> None:
+    """Its text may be a secret, like that of any error."""
+    pending(journal)
+    spans.clear()
+
+    answer(journal, KEY, error=PermissionError("KASIMIR was declined"))
+
+    (event,) = spans.one("saga depot").events
+    assert (event.attributes or {})["error.type"] == "builtins.PermissionError"
+    assert "KASIMIR" not in str(event.attributes)
+    assert points(spans, "saga.answers") == [("b", "action", "denied", 1)]
+    assert spans.tree() == ["saga depot (compensated)", "  undo a (succeeded)"]
+
+
+def test_what_succeeds_by_itself_has_not_landed_late(journal: Any, spans: Spans) -> None:
+    """It was not given up: its time has come."""
+    depot.behaviour["b"] = lambda: later(until=0, result="kept")
+
+    chain("a", "b").orchestrator_execute(journal=journal, saga_id="x")
+
+    assert spans.tree() == ["saga depot (completed)", "  a (succeeded)", "  b (later)"]
+    assert points(spans, "saga.late_landings") == []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from commands import run
+from pending import HOUR, KEY, pending, undo_pending
 from recorded import Reversed, order, seen, stuck
 
 from py_api_saga import (
@@ -15,6 +17,7 @@ from py_api_saga import (
     SagaStanding,
     SagaStatus,
     Status,
+    answer,
     recover,
     repair,
     saga_status,
@@ -98,3 +101,50 @@ def test_what_is_not_a_journal_is_refused() -> None:
     """In words."""
     with pytest.raises(SagaDefinitionError, match="saga_status"):
         saga_status("sagas.db", "x")  # type: ignore[arg-type]
+
+
+# --- what it waits for ----------------------------------------------------------------------------
+
+
+def test_a_page_is_told_what_a_saga_waits_for(journal: Any) -> None:
+    """The keys that answer it, and until when; until it waits no more."""
+    before = time.time()
+    due = pending(journal).due
+    assert due is not None
+
+    found = saga_status(journal, "x")
+
+    assert found is not None
+    assert (found.status, found.awaited, found.due) == (SagaStatus.RUNNING, (KEY,), due)
+    assert before + HOUR <= due
+    assert found.operations["b"].status is Status.RUNNING
+    answer(journal, KEY, result="B")
+    ended = saga_status(journal, "x")
+    assert ended is not None
+    assert (ended.status, ended.awaited, ended.due) == (SagaStatus.COMPLETED, (), None)
+
+
+def test_a_page_is_told_that_it_waits_for_ever_or_until_the_deadline(journal: Any) -> None:
+    """Of several answers the first is due; none is, if all may take as long as they like."""
+    pending(journal, timeout=None)
+    ever = saga_status(journal, "x")
+    assert ever is not None
+    assert (ever.awaited, ever.due) == ((KEY,), None)
+
+    late = pending(journal, "y", deadline=60, timeout=HOUR)
+    found = saga_status(journal, "y")
+    assert found is not None
+    assert found.due == pytest.approx(late.due, abs=1)
+    assert found.due is not None
+    assert found.due < time.time() + 61
+
+
+def test_a_rollback_is_not_told_of_its_deadline(journal: Any) -> None:
+    """It takes as long as it has to."""
+    due = undo_pending(journal).due
+
+    found = saga_status(journal, "x")
+
+    assert found is not None
+    assert found.status is SagaStatus.COMPENSATING
+    assert (found.awaited, found.due) == (("x:b:compensation",), due)

@@ -24,11 +24,12 @@ def pending(
     saga_id: str = "x",
     made: SagaAssembler | None = None,
     of: str = "b",
+    deadline: float | None = None,
     **given: Any,
 ) -> SagaPending:
     """Leave a saga that waits for an answer to an action, for an hour unless it is said how."""
     depot.behaviour[of] = lambda: later(**(given or {"timeout": HOUR}))
-    return _left(journal, saga_id, chain("a", "b", "c") if made is None else made)
+    return _left(journal, saga_id, chain("a", "b", "c") if made is None else made, deadline)
 
 
 def undo_pending(journal: Any, saga_id: str = "x", **given: Any) -> SagaPending:
@@ -38,9 +39,11 @@ def undo_pending(journal: Any, saga_id: str = "x", **given: Any) -> SagaPending:
     return _left(journal, saga_id, chain("a", "b", "c"))
 
 
-def _left(journal: Any, saga_id: str, made: SagaAssembler) -> SagaPending:
+def _left(
+    journal: Any, saga_id: str, made: SagaAssembler, deadline: float | None = None
+) -> SagaPending:
     with pytest.raises(SagaPending) as waits:
-        made.orchestrator_execute(journal=journal, saga_id=saga_id)
+        made.orchestrator_execute(journal=journal, saga_id=saga_id, deadline=deadline)
     depot.behaviour.clear()
     return waits.value
 
