@@ -15,10 +15,11 @@ import pytest
 from boards import Looker, Page, deciding, hrefs
 from commands import Process, Say, alter, notes, remedies, run, stuck_forward
 from depot import do, fail, undo
-from recorded import order, status, stuck
+from pending import HOUR, KEY, pass_by, pending, undo_pending
+from recorded import chain, order, status, stuck
 from world import PATIENCE
 
-from py_api_saga import JournalError, SagaAssembler, SagaStatus, SagaStuck, recover, repair
+from py_api_saga import JournalError, SagaAssembler, SagaStatus, SagaStuck, answer, recover, repair
 from py_api_saga.cli.dashboard import deciding as deciding_module
 from py_api_saga.cli.dashboard.answering import Request, answered
 from py_api_saga.cli.dashboard.guarding import LOOPBACK, Lock
@@ -432,3 +433,98 @@ def test_the_command_prints_the_address_that_lets_in(
     assert note["who"] == f"{getpass.getuser()}@{socket.gethostname()}"
     process.process.terminate()
     assert process.end()[0] == 0
+
+
+# --- answers --------------------------------------------------------------------------------------
+
+
+def test_a_call_that_waits_is_answered_on_the_page(journal: SQLiteJournal) -> None:
+    """That it took effect, or that it did not: it is posted, and a worker goes on."""
+    pending(journal)
+    pending(journal, "y")
+    with board(journal) as looker:
+        page = looker.get("saga?saga=x")
+        (good,) = hrefs(page, "^b: it took effect…$")
+        asked = looker.get(good)
+        assert "If it took effect; JSON is what it returns." in asked.says
+        assert "saga answer x b --result JSON --note TEXT" in asked.says
+        assert decided(looker, good, result='{"id": 7}').status == 303
+        assert "An answer has come that nobody has taken in yet" in looker.get("saga?saga=x").says
+        assert hrefs(looker.get("saga?saga=x"), "took effect") == []
+
+        (bad,) = hrefs(looker.get("saga?saga=y"), "^b: it took no effect…$")
+        assert "What it failed with" in looker.get(bad).says
+        assert decided(looker, bad, result="declined").status == 303
+
+    outcomes = {one.saga_id: one.outcome for one in recover(journal)}
+    assert outcomes == {"x": SagaStatus.COMPLETED, "y": SagaStatus.COMPENSATED}
+    assert notes(journal) == [{"who": "ada@here", "did": "answer", "why": "the bank is back"}]
+    results = chain("a", "b", "c").orchestrator_execute(journal=journal, saga_id="x")
+    assert results["b"] == {"id": 7}
+
+
+def test_an_undo_that_waits_is_answered_on_the_page(journal: SQLiteJournal) -> None:
+    """It says that it is the undo."""
+    undo_pending(journal)
+    with board(journal) as looker:
+        (good,) = hrefs(looker.get("saga?saga=x"), "^the undo of b: it took effect…$")
+        assert decided(looker, good, result="null").status == 303
+
+    (recovered,) = recover(journal)
+    assert recovered.outcome is SagaStatus.COMPENSATED
+
+
+@pytest.mark.parametrize(
+    ("words", "result", "says"),
+    [
+        ("it took effect", "{", "what it returned: "),
+        ("it took effect", '{"$decimal": "1"}', "saga answer x b --result JSON --modules …"),
+        ("it took no effect", " ", "what it failed with: expected some words"),
+    ],
+)
+def test_an_answer_that_is_none_is_refused_in_words(
+    journal: SQLiteJournal, words: str, result: str, says: str
+) -> None:
+    """And nothing is written."""
+    pending(journal)
+    with board(journal) as looker:
+        (link,) = hrefs(looker.get("saga?saga=x"), f"^b: {words}")
+        page = decided(looker, link, result=result)
+
+    assert page.status == 409
+    assert says in page.says
+    assert recover(journal) == []
+
+
+def test_what_waits_is_counted_and_unfolds(journal: SQLiteJournal) -> None:
+    """Those that are due first; it is nobody's trouble."""
+    for number in range(12):
+        pending(journal, f"x{number}", timeout=HOUR * (1 + number))
+    with board(journal) as looker:
+        page = looker.get()
+
+    assert page.title == "sagas"
+    assert "✓ Nothing needs a person." in page.says
+    (waiting,) = page.all("section", id="waiting")
+    says = " ".join(" ".join(waiting.itertext()).split())
+    assert says.startswith("12 sagas waiting for answers x0 ")
+    assert says.endswith("and 2 more, due later")
+    assert "x11" not in says
+    rows = [" ".join("".join(row.itertext()).split()) for row in page.all("tr")]
+    assert all("waits until" in row for row in rows[1:])
+
+
+def test_what_is_overdue_is_shown_with_what_to_type(journal: SQLiteJournal) -> None:
+    """An answer that was given long ago, or the end of a wait: somebody has to go on."""
+    pending(journal, timeout=None)
+    answer(journal, KEY, result="B", go_on=False)
+    pending(journal, "y", timeout=HOUR)
+    pass_by(journal, 2 * HOUR)
+    with board(journal) as looker:
+        says = looker.get().says
+
+    assert "Needs a person: 2 left lying" in says
+    assert "answered, and nobody goes on" in says
+    assert "waits, due since" in says
+    assert "saga takeover x --modules depot" in says
+    assert "saga takeover y --modules depot" in says

@@ -344,7 +344,7 @@ def points(spans: Spans, name: str) -> list[tuple[Any, ...]]:
     return [(*map(about.get, of), value) for about, value in spans.points(name)]
 
 
-def told_of(span: ReadableSpan) -> list[tuple[str, Any, Any]]:
+def told_of(span: ReadableSpan) -> list[tuple[Any, ...]]:
     """Give the events of a span: what each is called, of which call it is, and what came of it."""
     said = [(event.name, event.attributes or {}) for event in span.events]
     of = ("saga.operation.kind", "saga.operation.outcome")

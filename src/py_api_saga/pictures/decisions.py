@@ -132,13 +132,22 @@ def asked_one(view: View, asked: Asked, hand: Hand, command: str) -> tuple[str, 
             badge(story.seen.status.value, small=True),
             class_="line",
         ),
-        tag("p", f"It {way.does}."),
+        tag("p", _leads(way)),
         tag("p", "As it would be typed:", class_="soft"),
         tag("code", typed(way, saga_id, command), class_="cmd"),
         form,
         class_="todo",
     )
     return f"{title}: {saga_id}", join([tag("h1", title), section])
+
+
+def _leads(way: Way) -> str:
+    """Say in a sentence what a decision leads to, or when it is the right one."""
+    does = way.does
+    return f"{does[0].upper()}{does[1:]}." if does.startswith(_WHEN) else f"It {does}."
+
+
+_WHEN = ("if ", "only if ")
 
 
 def asked_many(view: View, asked: Asked, hand: Hand) -> tuple[str, Markup]:

@@ -14,7 +14,7 @@ from py_api_saga.status import SagaStatus
 from py_api_saga.story.detail import call_words, in_full
 from py_api_saga.story.saga import Story
 from py_api_saga.story.timeline import Chronicler, besides
-from py_api_saga.story.waits import is_suspended
+from py_api_saga.story.waits import is_due, is_suspended
 from py_api_saga.story.why import explained
 from py_api_saga.story.words import duration, exact, moment, plural, shown_words, span
 
@@ -124,7 +124,7 @@ def to_decide(story: Story, why: dict[str, Any], offers: Offers = ()) -> Markup:
     fold = tag("details", tag("summary", f"{words}, if you know more"), tag("ul", *others))
     return tag(
         "section",
-        tag("h2", _TITLES[is_stuck, is_suspended(story)]),
+        tag("h2", _TITLES[is_stuck, is_suspended(story) and not is_due(story)]),
         says,
         *(tag("p", cause, class_="err") for cause in _causes(story, why)),
         tag("ul", *first) if first else None,
@@ -135,7 +135,7 @@ def to_decide(story: Story, why: dict[str, Any], offers: Offers = ()) -> Markup:
 
 _TITLES = {
     (True, False): "A person must decide",
-    (True, True): "A person must decide",  # recovery gave up
+    (True, True): "A person must decide",  # as recovery gave up
     (False, False): "What can be done",
     (False, True): "Waits for an answer",
 }

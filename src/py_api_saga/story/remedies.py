@@ -82,7 +82,8 @@ def ways(story: Story) -> Iterator[Way]:
     found, is_left = _modules(recorded, story.opens)
     modules = [f"--modules {in_shell(name)}" for name in found]
     unseen = "; give the codec, also to see which modules its sealed values name" * is_left
-    yield from _answers(story)
+    if not is_due(story):
+        yield from _answers(story)
     if seen.status in OPEN:
         if story.driven is None:
             does = "lets it be taken, once every process that uses the journal has ended"
@@ -95,6 +96,8 @@ def ways(story: Story) -> Iterator[Way]:
         if not is_suspended(story) or is_due(story):
             does = f"goes on with this saga alone, at once{unseen}"
             yield Way("takeover", does, modules)
+        if is_due(story):
+            yield from _answers(story)
         if _may_turn(recorded, ahead(story) or execution):
             yield Way("cancel", f"has it undone instead{_unless_passed(execution)}")
         return
