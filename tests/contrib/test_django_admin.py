@@ -19,11 +19,13 @@ from django.core import checks
 from django.core.management import call_command
 from django.db import connection, connections
 from paths import TESTS, search_path
+from pending import pending
 from recorded import Reversed, begin, chain, order, stuck
 from servers.children import Missing
 from world import PATIENCE
 
-from py_api_saga import SagaStatus, recover
+from py_api_saga import SagaStatus, answer, recover
+from py_api_saga.story.words import minute, moment
 
 django_project.set_up()
 
@@ -217,6 +219,25 @@ def test_filters_choose_what_needs_a_person_and_what_has_changed(journal: Django
     assert found(attention="tried") == {"tried"}
     assert found(changed="7") == {"tried", "new", "lost"}
     assert "no process drives it; recovery has tried it 2 times" in shown(browser, LIST)
+
+
+def test_what_waits_for_an_answer_is_shown_as_what_it_is(journal: DjangoJournal) -> None:
+    """In the list, by a filter, and on its page; what is to be done about it is the command's."""
+    order().start(journal=journal, saga_id="lies")
+    due = pending(journal).due
+    assert due is not None
+    pending(journal, "ever", timeout=None)
+    answer(journal, "ever:b:action", result="B", go_on=False)
+    browser = client("viewer")
+
+    waits = browser.get(LIST, {"attention": "waits"})
+
+    assert {str(saga) for saga in waits.context["cl"].result_list} == {"x", "ever"}
+    assert f"waits until {minute(due)}" in shown(browser, LIST)
+    assert "waits, answered" in shown(browser, LIST)
+    told = shown(browser, page("x"))
+    assert f"it waits for b, until {moment(due)}" in told
+    assert "python manage.py saga answer x b --result JSON --note TEXT" in told
 
 
 def test_millions_are_not_counted(journal: DjangoJournal, monkeypatch: pytest.MonkeyPatch) -> None:

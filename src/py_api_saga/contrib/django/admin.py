@@ -110,7 +110,11 @@ class AttentionFilter(admin.SimpleListFilter):  # type: ignore[misc]  # as above
 
     def lookups(self, *_: Any) -> Iterable[tuple[str, str]]:
         """Give the choices."""
-        return (("person", "needs a person"), ("tried", "recovery tries in vain"))
+        return (
+            ("person", "needs a person"),
+            ("tried", "recovery tries in vain"),
+            ("waits", "waits for an answer"),
+        )
 
     def queryset(self, _: Any, queryset: Any) -> Any:
         """Choose."""
@@ -118,6 +122,8 @@ class AttentionFilter(admin.SimpleListFilter):  # type: ignore[misc]  # as above
             return queryset.filter(status=2)
         if self.value() == "tried":
             return queryset.filter(status__lt=2, tries__gt=0)
+        if self.value() == "waits":
+            return queryset.filter(status__lt=2, owner=0, tries=0, due__gt=0)
         return queryset
 
 
