@@ -29,6 +29,8 @@ from py_api_saga import (
     JournalError,
     SagaStatus,
     Status,
+    aanswer,
+    answer,
     arecover,
     clock,
     recover,
@@ -54,6 +56,10 @@ for line in sys.stdin:
     print("out", flush=True)
 """
 SOON = 0.05  # seconds
+DEFINED = (
+    '[["defined",{"format":1,"name":null,"operations":[{"name":"a","do":["depot:do",["a"]]}]}],'
+    '["started",0,"action",1,1]]'
+)
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +175,32 @@ def test_a_new_saga_gives_up_at_a_shut_gate(
     assert journal.find("x") is None
     go(chain("a"), journal=journal, saga_id="x")
     assert seen(journal, "x").epoch == (0 if "start" in how else 1)
+
+
+@pytest.mark.parametrize("how", ["answer", "aanswer"])
+def test_an_answer_gives_up_at_a_shut_gate(
+    journal: SQLiteJournal, visitor: subprocess.Popen[str], stopped: Stopped, how: str
+) -> None:
+    """Nothing of it is on record, so it is new when it comes again; and its saga is as it was."""
+    claim = begin(journal, "x", DEFINED)
+    answers = {
+        "answer": lambda: answer(journal, "x:a:action", result=1, go_on=False),
+        "aanswer": lambda: asyncio.run(aanswer(journal, "x:a:action", result=1, go_on=False)),
+    }
+    go_on = stopped()
+
+    with pytest.raises(JournalError) as caught:
+        in_time(answers[how])
+
+    text = str(caught.value)
+    assert text.startswith("saga 'x' was not given the answer, which is not in the journal: the ")
+    assert f" is shut: process {visitor.pid} (since " in text
+    go_on()
+    until(lambda: is_free(journal))
+    assert journal.mail([claim.number]) == {claim.number: []}
+    assert not claim.over
+    assert not answers[how]().known
+    assert answers[how]().known
 
 
 def test_a_deadline_of_no_time_at_all_is_enough_for_an_open_gate(journal: SQLiteJournal) -> None:

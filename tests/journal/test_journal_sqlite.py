@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded import begin, bodies, seen
+from recorded import Flaky, begin, bodies, seen
 from world import in_time, unmeasured
 
 from py_api_saga.durable.recovery import recover
@@ -652,27 +652,6 @@ def test_a_body_is_written_whatever_its_bind_values(journal: SQLiteJournal) -> N
     with pytest.raises(JournalError, match="could not be written"):
         bad.check()
     assert "\ud800" not in journal.shared.desk.running
-
-
-class Flaky:
-    """A connection whose commits fail: before or after they are on disk."""
-
-    def __init__(self, journal: SQLiteJournal, *, after: bool, times: int = 1) -> None:
-        self.times, self.after = times, after
-        self.real: Any = journal.shared.file.connection
-        journal.shared.file.connection = self  # type: ignore[assignment]
-
-    def execute(self, sql: str, *parameters: Any) -> Any:
-        if sql == "COMMIT" and self.times:
-            self.times -= 1
-            if self.after:
-                self.real.execute(sql)
-            message = "disk I/O error"
-            raise sqlite3.OperationalError(message)
-        return self.real.execute(sql, *parameters)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.real, name)
 
 
 def test_changes_that_fail_together_have_errors_of_their_own(journal: SQLiteJournal) -> None:

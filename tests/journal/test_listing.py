@@ -12,8 +12,9 @@ from recorded import begin
 import py_api_saga
 from py_api_saga import JournalError
 from py_api_saga import journal as journals
+from py_api_saga.clock import NEVER
 from py_api_saga.durable.recovery import recover
-from py_api_saga.journal.changes import Append, Create, Row
+from py_api_saga.journal.changes import Append, Create, Letter, Mail, Mailing, Row
 from py_api_saga.journal.format.sagas import awaited_in
 from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.journal.sqlite.connecting import ADDED
@@ -39,6 +40,55 @@ def waits(journal: SQLiteJournal, count: int) -> None:
     for start in range(first, first + count, 500):
         ids = range(start, min(start + 500, first + count))
         journal.write(*(Create(f"w{i}", "waits", "[1]", driven=False) for i in ids))
+
+
+def suspend(journal: SQLiteJournal, count: int, due: float = NEVER) -> None:
+    """Have so many sagas wait for answers."""
+    for start in range(0, count, 500):
+        creates = [Create(f"s{start + i}", "waits", "[1]") for i in range(min(500, count - start))]
+        journal.write(*creates)
+        rows = [Append(create.check(), "[2]", None) for create in creates]
+        for row in rows:
+            row.mailing = Mailing(suspends=True, due=due)
+        journal.write(*rows)
+
+
+def test_what_waits_for_an_answer_costs_nothing_until_it_is_due(journal: SQLiteJournal) -> None:
+    """Neither does a poll get slower by it, nor whoever opens the file and asks who drives what."""
+    waits(journal, 5)
+    looks: list[Callable[[], object]] = [journal.waiting, journal.shared.file.reader.owners]
+    few = [steps_of(journal, look) for look in looks]
+    suspend(journal, 3_000)
+
+    for look, before in zip(looks, few, strict=True):
+        assert 0 < steps_of(journal, look) <= 1.2 * before
+    assert len(journal.waiting()) == 5
+
+
+def test_an_answer_costs_what_it_is_not_what_there_is(journal: SQLiteJournal) -> None:
+    """Nor does one that is looked for, whatever else waits and however many answers were taken."""
+    suspend(journal, 2_000)
+    one, *_, last = journal.select(name="waits")
+    journal.write(Mail(one.saga_id, one.number, Letter("one", "[]")))
+    alone = (
+        steps_of(journal, journal.waiting),
+        steps_of(journal, lambda: journal.mail([one.number])),
+    )
+    for seen in journal.select(name="waits")[1:-1]:
+        journal.write(Mail(seen.saga_id, seen.number, Letter(seen.saga_id, "[]")))
+    listed = steps_of(journal, lambda: journal.waiting(1))
+    read = steps_of(journal, lambda: journal.mail([one.number]))
+
+    assert len(journal.waiting()) == 1_999
+    assert journal.mail([last.number]) == {last.number: []}
+    assert read <= 1.5 * alone[1]
+    assert listed < steps_of(journal, journal.waiting) / 5
+    query = "UPDATE mail SET taken = 1 WHERE key <> 'one'"
+    journal.close()
+    with closing(sqlite3.connect(journal.path)) as database, database:
+        database.execute(query)
+    assert [seen.saga_id for seen in journal.waiting()] == [one.saga_id]
+    assert steps_of(journal, journal.waiting) <= 1.5 * alone[0]
 
 
 def steps_of(journal: SQLiteJournal, look: Callable[[], object]) -> int:
@@ -124,7 +174,12 @@ def plan_of(journal: SQLiteJournal, look: Callable[[], object]) -> list[str]:
         (lambda journal: journal.select(name="waits", below=9, limit=20), "rowid<?"),
         (lambda journal: journal.select(below=9, limit=20), "rowid<?"),
         (lambda journal: journal.select({SagaStatus.RUNNING}, prefix="w", limit=20), "saga_open"),
+        (lambda journal: journal.select({SagaStatus.RUNNING}, limit=20), "saga_later"),
+        (lambda journal: journal.select(HALF, below=9, limit=20), "saga_later (number<?)"),
         (lambda journal: journal.waiting(20), "saga_open"),
+        (lambda journal: journal.waiting(20), "saga_tried"),
+        (lambda journal: journal.waiting(30), "mail_new"),
+        (lambda journal: journal.mail([1]), "mail_new"),
     ],
 )
 def test_what_is_looked_for_often_has_an_index(
@@ -132,6 +187,7 @@ def test_what_is_looked_for_often_has_an_index(
 ) -> None:
     """So it does not get slower with all that has ended; nor is anything sorted."""
     waits(journal, 10)
+    suspend(journal, 10)
 
     plan = plan_of(journal, lambda: look(journal))
 

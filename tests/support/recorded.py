@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -172,6 +173,27 @@ class Faulty(Wrapped):
         """Write, or fail."""
         if not self._fault(changes):
             await self._journal.awrite(*changes)
+
+
+class Flaky:
+    """A connection whose commits fail: before or after they are on disk."""
+
+    def __init__(self, journal: SQLiteJournal, *, after: bool, times: int = 1) -> None:
+        self.times, self.after = times, after
+        self.real: Any = journal.shared.file.connection
+        journal.shared.file.connection = self  # type: ignore[assignment]
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        if sql == "COMMIT" and self.times:
+            self.times -= 1
+            if self.after:
+                self.real.execute(sql)
+            message = "disk I/O error"
+            raise sqlite3.OperationalError(message)
+        return self.real.execute(sql, *parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
 
 
 class Renamed(Wrapped):
