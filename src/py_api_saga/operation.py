@@ -55,7 +55,7 @@ OnDoubt: TypeAlias = Literal["proceed", "park"] | Callable[..., Answer | Awaitab
 # --- an answer that comes later ------------------------------------------------------------------
 
 
-class Later(namedtuple("Later", "timeout until result")):  # noqa: PYI024 - likewise
+class Later(namedtuple("Later", "timeout until result")):  # noqa: PYI024 - as above
     """The call has only begun something; its answer comes later, from elsewhere: see `later`.
 
     Attributes:

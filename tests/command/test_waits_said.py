@@ -34,7 +34,7 @@ def line(say: Say, saga_id: str = "x") -> str:
 
 
 def test_the_list_says_until_when_a_saga_waits(say: Say, journal: SQLiteJournal) -> None:
-    """In place of who drives it: nobody has to."""
+    """In place of "no": nobody has to drive it."""
     due = pending(journal).due
     assert due is not None
 
