@@ -107,7 +107,7 @@ def test_an_answer_does_not_slip_in_while_its_saga_is_being_suspended(
         suspending = Asking(journal, waits(claim))
         suspending.ask(driver, "append")
         posting = written(other, mail)
-        until(lambda: other.bench.commits > 2)
+        until(lambda: mail.settled or other.bench.commits > 2)
         assert not mail.settled
         assert suspending.ask(driver, "mailing") == [(claim.number, None, None)]
         driver.commit()
@@ -127,7 +127,7 @@ def test_a_saga_is_not_suspended_over_an_answer_that_is_being_given(
     with transaction(database) as answerer:
         assert Asking(other, answers(claim)).ask(answerer, "post") == [(claim.number,)]
         writing = written(journal, suspending)
-        until(lambda: journal.bench.commits > 2)
+        until(lambda: suspending.settled or journal.bench.commits > 2)
         assert not suspending.settled
         answerer.commit()
     writing.join(PATIENCE)
@@ -337,7 +337,7 @@ def test_an_answer_is_not_given_to_a_saga_that_is_being_purged(
     with transaction(database) as purger:
         purging.ask(purger, "hold")
         posting = written(other, mail)
-        until(lambda: other.bench.commits > 1)
+        until(lambda: mail.settled or other.bench.commits > 1)
         assert not mail.settled
         assert purging.ask(purger, "purge") == [(claim.number,)]
         purger.commit()

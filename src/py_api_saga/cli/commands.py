@@ -611,8 +611,8 @@ COMMANDS = (
         "cli.schema:main",
         "print what makes a journal's tables in PostgreSQL",
         "Prints the statements that make the tables, for your own migrations; all of them may be "
-        "run again. With --upgrade those that add the indexes which tables of an earlier release "
-        "lack, without keeping anybody from writing. Opens nothing.",
+        "run again. With --upgrade those that make of the tables of an earlier release those of "
+        "this one; its processes are to have ended by then. Opens nothing.",
         ("saga schema postgresql > journal.sql", "saga schema postgresql --upgrade > upgrade.sql"),
         "0 fine, 2 wrong usage",
         (

@@ -10,14 +10,18 @@ from py_api_saga.journal.postgresql.queries import Naming, schema, upgrade
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print them; or those that add what tables of an earlier release lack."""
+    """Print them; or those that make of an earlier release's tables those of this one."""
     try:
         naming = Naming(arguments.schema, arguments.prefix).check()
     except ValueError as error:
         raise UsageError(str(error)) from error
     statements = list(schema(naming).values())
     if arguments.upgrade:
-        write("-- Each by itself, outside of a transaction: what runs goes on meanwhile.")
+        write(
+            "-- Each by itself, outside of a transaction. First end the processes of the earlier",
+            "-- release: the last two statements keep them from going on. Then grant "
+            f"{naming.prefix}mail.",
+        )
         statements = [*upgrade(naming)]
     for text in statements:
         write(*f"{text};".splitlines(), "")
