@@ -10,6 +10,7 @@ import os
 import signal
 import time
 
+from py_api_saga import Later, later
 from queues.ledger import calling, count, note, of, read, take_back, take_effect
 
 PATIENCE = 60.0  # seconds after which a limit, or a second delivery, is taken for lost
@@ -41,8 +42,8 @@ def release(order: str) -> None:
         take_back(order, "reserve")
 
 
-def charge(order: str, cents: int) -> None:
-    """Charge; then be killed, be struck, or wait until somebody else has come with the order."""
+def charge(order: str, cents: int) -> Later | None:
+    """Charge; then be killed, be struck, wait until another has come, or for an answer."""
     del cents
     with calling(order, "charge"):
         take_effect(order, "charge")
@@ -53,6 +54,7 @@ def charge(order: str, cents: int) -> None:
             _wait_for(order, "never")
         if order == "twice":
             _wait_for(order, "met")
+    return later(timeout=None) if order == "waits" else None
 
 
 def refund(order: str) -> None:

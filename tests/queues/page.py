@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 
-from py_api_saga import SagaStatus
+from py_api_saga import SagaStatus, answer, saga_status
 from py_api_saga.journal import SQLiteJournal
 
 from . import ledger
@@ -153,6 +154,21 @@ def _struck(shop: Checkouts) -> None:
     shop.counts(cell, "begin", "refund", 1)
 
 
+def _waiting(shop: Checkouts) -> None:
+    """A saga that waits leaves its worker; the message that comes after the answer goes on."""
+    shop.send("waits")
+    seen = partial(saga_status, shop.journal, "checkout-waits-1")
+    wait_for("an answer to be waited for", lambda: (found := seen()) and found.awaited, 60.0)
+    shop.send("behind-waits")
+    shop.ends("behind-waits", SagaStatus.COMPLETED)
+    answer(shop.journal, "checkout-waits-1:charge:action", result=None, go_on=False)
+    shop.send("waits")
+    cell = shop.ends("waits", SagaStatus.COMPLETED)
+    if "SagaPending" in shop.queue.said():
+        cell.wrong.append("the queue took what waits for failed")
+    shop.counts(cell, "begin", "charge", 1)
+
+
 def _killed(shop: Checkouts) -> None:
     """Killed in a call: the queue, or recovery, makes that call again and goes on."""
     shop.send("killed")
@@ -170,7 +186,7 @@ def everything(queue: Queue) -> list[Cell]:
     shop = Checkouts(queue)
     try:
         with queue.working(commands[queue.name]):
-            for scene in (_as_usual, _next_attempts, _twice_at_once, _struck, _killed):
+            for scene in (_as_usual, _next_attempts, _twice_at_once, _waiting, _struck, _killed):
                 try:
                     scene(shop)
                 except TimeoutError as error:
