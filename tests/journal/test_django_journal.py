@@ -24,7 +24,17 @@ from recorded import Reversed, order
 from servers.shared import Database
 from world import until
 
-from py_api_saga import JournalError, SagaAssembler, SagaConflict, SagaStatus, recover
+from py_api_saga import (
+    JournalError,
+    SagaAssembler,
+    SagaConflict,
+    SagaDefinitionError,
+    SagaPending,
+    SagaStatus,
+    later,
+    recover,
+)
+from py_api_saga.contrib import django as contrib
 from py_api_saga.contrib.django.journal import DjangoJournal, why_not
 
 Made = Callable[..., DjangoJournal]
@@ -261,6 +271,28 @@ def test_what_is_on_record_does_not_wait_for_the_view(journal: DjangoJournal) ->
     found = journal.find("x")
     assert found is not None
     assert found.status is SagaStatus.COMPLETED
+
+
+def test_an_answer_stands_though_the_view_that_gave_it_is_rolled_back(
+    journal: DjangoJournal,
+) -> None:
+    """It has a transaction of its own, and nothing is gone on with in that of the view."""
+    depot.behaviour["b"] = lambda: later(timeout=None)
+    with pytest.raises(SagaPending):
+        order().orchestrator_execute(journal=journal, saga_id="x")
+
+    with rolled_back():
+        answered = contrib.answer("x:b:action", result="paid", journal=journal)
+
+    assert (answered.status, answered.known) == (SagaStatus.RUNNING, False)
+    assert depot.log == ["a", "b"]
+    assert ended(journal) == [("x", SagaStatus.COMPLETED)]
+
+
+def test_no_answer_is_given_in_the_transaction_of_a_view(journal: DjangoJournal) -> None:
+    """It would be gone with that, and whoever gave it would not give it again."""
+    with transaction.atomic(), pytest.raises(SagaDefinitionError, match="only be started"):
+        contrib.answer("x:b:action", result="paid", journal=journal.within())  # type: ignore[arg-type]
 
 
 def test_whoever_only_looks_has_a_connection_that_is_closed(make: Made) -> None:
