@@ -12,10 +12,19 @@ import depot
 import pytest
 from commands import Say, alter, run, written
 from depot import fail
+from pending import KEY, pending
 from recorded import bodies, order, seen, status, stuck
 from servers.shared import Database
 
-from py_api_saga import JournalError, SagaConflict, SagaException, SagaStatus, repair
+from py_api_saga import (
+    JournalError,
+    SagaConflict,
+    SagaException,
+    SagaStatus,
+    answer,
+    recover,
+    repair,
+)
 from py_api_saga.journal import PostgreSQLJournal, SQLiteJournal
 from py_api_saga.journal.changes import Letter, Mail
 
@@ -99,6 +108,24 @@ def test_nothing_is_copied_while_anything_is_unfinished(
     assert ended == 1
     assert "has 1 open and 1 stuck saga," in said
     assert "no sagas" in say("list", "--journal", name)[1]
+
+
+@pytest.mark.usefixtures("target")
+def test_nothing_is_copied_while_an_answer_is_to_be_taken_in(
+    say: Say, journal: SQLiteJournal, name: str
+) -> None:
+    """It would be lost, and with it that what was undone has happened after all."""
+    pending(journal)
+    assert say("cancel", "x")[0] == 0
+    recover(journal)
+    answer(journal, KEY, result="B", go_on=False)
+
+    ended, said = say("copy", journal.path, name)
+
+    assert ended == 1
+    assert "has answers to 1 saga that nobody has taken in: `saga recover` takes them in" in said
+    recover(journal)
+    assert say("copy", journal.path, name)[0] == 0
 
 
 def test_an_id_of_another_saga_is_not_copied(

@@ -232,7 +232,8 @@ COMMANDS = (
         "cli.listing:main",
         "list sagas, newest first",
         "Lists sagas, newest first: where each stands and for how long, how often recovery has "
-        "tried it, and whether a living process drives it; of one that is stuck, why.",
+        "tried it, and whether a living process drives it, or until when it waits for an answer; "
+        "of one that is stuck, why.",
         ("saga list", "saga list --status stuck", "saga list --name checkout --newer-than 12h"),
         "0 fine, 1 error, 2 wrong usage, 4 one that is listed is stuck",
         (
@@ -245,9 +246,10 @@ COMMANDS = (
         "stats",
         "cli.counting:main",
         "count sagas by status and name",
-        "Counts the sagas that are open or stuck, by name: also how old the oldest open one is, "
-        "how many operations are in doubt, and how many calls were made again. With --ended also "
-        "those that have ended, for which it looks at all that there are.",
+        "Counts the sagas that are open or stuck, by name: also how many wait for an answer, how "
+        "old the oldest open one is, how many operations are in doubt, and how many calls were "
+        "made again. With --ended also those that have ended, for which it looks at all that there "
+        "are.",
         ("saga stats", "saga stats --name checkout", "saga stats --ended --json"),
         _READS,
         (
@@ -395,7 +397,8 @@ COMMANDS = (
         "rollback. The current directory is looked in for modules, as `python -m` does. Safe to "
         "run from several processes at once.",
         ("saga recover --modules shop.operations", "saga recover --modules 'shop.*' --limit 100"),
-        "0 fine, 1 error, or a saga is left to be tried again, 2 wrong usage, 4 a saga is stuck",
+        "0 fine, also if a saga waits for an answer, 1 error, or a saga is left to be tried again, "
+        "2 wrong usage, 4 a saga is stuck",
         (*_MODULES, _AROUND, _WORKERS_OR_NONE, _limit("sagas in all, oldest first"), *_WRITE),
     ),
     Command(

@@ -8,7 +8,7 @@ from contextlib import closing
 from py_api_saga.cli.opening import copied_from, copied_to
 from py_api_saga.cli.printing import write
 from py_api_saga.exceptions import JournalError, SagaError
-from py_api_saga.journal.changes import OPEN, Summary
+from py_api_saga.journal.changes import LONGEST_WAIT, OPEN, Summary
 from py_api_saga.journal.lasting import View
 from py_api_saga.repair import ENDED
 from py_api_saga.status import SagaStatus
@@ -71,5 +71,11 @@ def _refuse_unfinished(reading: View) -> None:
         message = (
             f"{reading.place} has {some}, which would be in both journals: let nobody begin one "
             "there, `saga recover` until it is empty, and decide about what is stuck; then copy"
+        )
+        raise SagaError(message)
+    if unheard := reading.left_mail(reading.now() + LONGEST_WAIT):  # whenever they came
+        message = (
+            f"{reading.place} has answers to {plural(len(unheard), 'saga')} that nobody has taken "
+            "in: `saga recover` takes them in; then copy"
         )
         raise SagaError(message)

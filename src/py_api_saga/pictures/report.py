@@ -13,6 +13,7 @@ from py_api_saga.pictures.page import below, facts, footer
 from py_api_saga.standing import what_is_stuck
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.saga import Story
+from py_api_saga.story.waits import at_a_glance
 from py_api_saga.story.words import duration, in_shell, moment, plural
 
 _MOST: Final = 20_000  # lines of all sagas: of those behind, only the headings are in the page
@@ -87,6 +88,9 @@ def _saga(story: Story, command: str, *, whole: bool, is_short: bool) -> Markup:
     since = f"{since} ago" if seen.status in _GROUPS[-1][1] else f"for {since}"
     summary = [badge(seen.status.value, small=True), tag("b", seen.saga_id), name]
     summary.append(tag("span", since, class_="soft"))
+    if seen.suspended:
+        waits = at_a_glance(seen, story.now, is_answered=bool(story.mail))
+        summary.append(tag("span", waits, class_="soft"))
     if (why := _reason(story)) is not None:
         summary.append(tag("span", why, class_="err"))
     if is_short:

@@ -4,6 +4,7 @@ The command leans on it, and so may whatever else shows sagas: a page, a dashboa
 Nothing that a journal names is imported, and values are their types unless they are asked for.
 
     saga       what the rows say, and where that leads
+    waits      what it waits for, until when, and what comes then
     detail     what it is made of and what was told of it, as JSON has it; no reasons
     timeline   what happened, line by line
     attempts   when each attempt began and ended, and what befell the saga meanwhile
