@@ -392,3 +392,15 @@ def test_recovery_says_that_a_saga_waits_again(say: Say, journal: SQLiteJournal)
         0,
         f"y: RUNNING, waits for an answer to y:b:action, until {moment(due)}\n",
     )
+
+
+def test_the_report_says_until_when_a_saga_waits(say: Say, journal: SQLiteJournal) -> None:
+    """Beside its id, before it is opened; and what it waits for inside."""
+    due = pending(journal).due
+    assert due is not None
+
+    page = say("report", "--html", "-")[1]
+
+    summary = page.partition("<summary>")[2].partition("</summary>")[0]
+    assert f"waits until {minute(due)}" in summary
+    assert f"it waits for b, until {moment(due)}" in page
