@@ -115,7 +115,7 @@ from py_api_saga.entries import (
     value_of,
     what_of,
 )
-from py_api_saga.heard import doubted_keys, is_open
+from py_api_saga.heard import effective_keys, is_denied, is_open
 from py_api_saga.placeholder import OWN
 from py_api_saga.status import LEGAL, MISSING, SAGA_LEGAL, SagaStatus, Status
 from py_api_saga.stuck import StuckReason
@@ -339,7 +339,8 @@ class Execution:
                     trouble.undo_tries[j] = 1
                     status[i], status[j] = _COMPENSATED, _COMPENSATING
                     self._owed.remove(i)
-                    self.flying = {j: intent}
+                    del self.flying[i]  # beside which others may be, as a person or an answer said
+                    self.flying[j] = intent
                     entries.append(entry)
                     entries.append(intent)
                     return intent
@@ -399,11 +400,14 @@ class Execution:
         It was called and nobody has heard for good what came of it; or it failed, which whoever
         answers may know better. While a call of it runs, what that returns comes first.
         """
-        flight = self.flying.get(i)
-        if flight is not None and kind_of(flight) in (kind, ASK):
+        if self.runs(i, kind) or self.awaits(i, kind, generation):
             return False
-        is_awaited = self.awaits(i, kind, generation)
-        return not is_awaited and is_open(self.entries, i, kind, generation)
+        return is_open(self.entries, i, kind, generation)
+
+    def runs(self, i: int, kind: str) -> bool:
+        """Tell whether a call of this kind runs, under whatever key, or it is asked about."""
+        flight = self.flying.get(i)
+        return flight is not None and kind_of(flight) in (kind, ASK)
 
     def generation(self, i: int, kind: str) -> int:
         """Give the generation of the key of an operation's action or compensation, from 1."""
@@ -478,15 +482,19 @@ class Execution:
         if i in trouble.doubted:
             self._move(i, _IN_DOUBT)
             trouble.asked -= {i}
-            asks = i in trouble.overdue and self.definition.operations[i].policy.ask is not None
-            if self.passed or i == self.definition.pivot or (asks and not self.backward):
-                self._list_or_settle(i)
-            else:
-                self.backward = True
+            self._ask_or_turn_back(i, trouble)
         elif self.passed:
             self._move(i, _STUCK)
         else:
             self._move(i, _FAILED)
+            self.backward = True
+
+    def _ask_or_turn_back(self, i: int, trouble: Trouble) -> None:
+        """Ask about an action in doubt before anything is undone, if that may be; else undo it."""
+        asks = i in trouble.overdue and self.definition.operations[i].policy.ask is not None
+        if self.passed or i == self.definition.pivot or (asks and not self.backward):
+            self._list_or_settle(i)
+        else:
             self.backward = True
 
     # --- a rollback begins, or all is over --------------------------------------------------------
@@ -790,7 +798,8 @@ class Execution:
             if what == ANSWERED:
                 self.tell(succeeded(later, value))
             else:
-                self._forget_doubt(i, kind, generation)
+                if kind == ACTION:
+                    self._forget_doubt(i, generation)
                 self.tell(failed(later, value))
             self.entries.pop()  # the word is what is kept
             return
@@ -810,6 +819,9 @@ class Execution:
         trouble, status = self._trouble(), self.status[i]
         if generation != self.generation(i, COMPENSATION) or i in self.awaited:
             return
+        if status is _SUCCEEDED:  # a person said so, and it is to be called again
+            self._move(i, _COMPENSATING)
+            status = _COMPENSATING
         if status is _COMPENSATING or status is _STUCK:  # lost, between two attempts, or given up
             self._unlist(i)
             trouble.waiting.pop(i, None)
@@ -840,7 +852,7 @@ class Execution:
                 self._list_or_settle(i)
             elif not self.backward:
                 trouble.errors.pop(i, None)
-        else:
+        elif status is not _SUCCEEDED or self.results[i] is MISSING:  # else that was used already
             goes_forward = status is _IN_DOUBT and not self.backward
             self._land(i, value)
             if goes_forward:
@@ -853,23 +865,32 @@ class Execution:
     def _deny(self, i: int, generation: int, error: BaseException) -> None:
         """Take in that an action took no effect which is not awaited, or not under that key."""
         trouble, status = self._trouble(), self.status[i]
-        if not self._forget_doubt(i, ACTION, generation):
-            return
+        is_sure = self._forget_doubt(i, generation)
+        is_latest = generation == self.generation(i, ACTION)
         waits = i in trouble.waiting and not self.rolling
-        if waits:
-            if generation != self.generation(i, ACTION):
-                return
-        elif status is not _IN_DOUBT and not self._is_stuck_itself(i):
+        if not (waits or status is _IN_DOUBT or self._is_stuck_itself(i)):
+            return
+        is_due = not self.rolling and i in self._heap and status is _STUCK  # a person said: again
+        if not is_latest and (waits or is_due or not is_sure):
             return
         if i in trouble.errors or not self.backward:  # else something else is the cause
             trouble.errors[i] = error
         if waits:
             del trouble.waiting[i]
             self._give_up(i, trouble)
-            return
-        self._unlist(i)
-        if self.passed:
+        elif is_sure:
+            self._unlist(i)
+            self._fail(i)
+        elif not self.rolling:  # nobody calls it again under that key, and another one is in doubt
+            trouble.recallable -= {i}
+            self._unlist(i)
             if status is _IN_DOUBT:
+                self._ask_or_turn_back(i, trouble)
+
+    def _fail(self, i: int) -> None:
+        """Note of what nobody knew about that it took no effect."""
+        if self.passed:
+            if self.status[i] is _IN_DOUBT:
                 self._move(i, _STUCK)
             return
         self._move(i, _FAILED)
@@ -878,12 +899,14 @@ class Execution:
         else:
             self.backward = True
 
-    def _forget_doubt(self, i: int, kind: str, generation: int) -> bool:
-        """Note that what was called under a key has no effect; tell whether no doubt is left."""
+    def _forget_doubt(self, i: int, generation: int) -> bool:
+        """Forget the doubt that a key has left; tell whether the action has surely no effect."""
         trouble = self.trouble
-        if kind != ACTION or trouble is None:
+        if trouble is None:
             return True
-        if trouble.generations and doubted_keys(self.entries, i) - {generation}:
+        if trouble.generations and effective_keys(self.entries, i) - {generation}:
+            if generation == self.generation(i, ACTION):
+                trouble.overdue |= {i}
             return False
         trouble.doubted -= {i}
         return True
@@ -929,7 +952,9 @@ class Execution:
                 self._list_or_settle(i)
             return
         self.results[i] = value
-        undoing = status in (_COMPENSATING, _COMPENSATED, _FAILED)
+        undoing = status is _COMPENSATING or (
+            status in (_COMPENSATED, _FAILED) and ~i not in self._heap  # else it is owed already
+        )
         if undoing and self.definition.operations[i].compensation is not None:
             trouble.landed |= {i}
             if self.rolling and status is not _COMPENSATING:
@@ -1045,6 +1070,7 @@ class Execution:
         if status is _SUCCEEDED:
             self._succeed(i, result)
             if self.rolling:
+                self._renew_key(i, COMPENSATION)
                 self._list_or_settle(i)
             elif not self.backward:
                 trouble.errors.pop(i, None)
@@ -1096,9 +1122,17 @@ class Execution:
             raise IllegalMoveError(message)
         assert trouble is not None  # noqa: S101 - it is stuck
         trouble.overdue -= {i}
+        kind: Kind = COMPENSATION if self.rolling else ACTION
         if new_key:
-            self._next_generation(i, COMPENSATION if self.rolling else ACTION)
+            self._next_generation(i, kind)
+        else:
+            self._renew_key(i, kind)
         self._list(i)
+
+    def _renew_key(self, i: int, kind: Kind) -> None:
+        """Take the next key for a call if the last one was denied: nobody answers that again."""
+        if is_denied(self.entries, i, kind, self.generation(i, kind)):
+            self._next_generation(i, kind)
 
     # --- what is asked by whoever shows a saga, or lets a person decide ---------------------------
 

@@ -13,17 +13,20 @@ from py_api_saga.entries import (
     ANSWERED,
     ASK,
     DENIED,
+    FAILED,
     HAPPENED,
     IN_DOUBT,
     LATER,
     NOT_HAPPENED,
     RECOVERED,
     RESOLVED,
+    RETRY,
     STARTED,
     SUCCEEDED,
     UNSTORED,
     Entry,
 )
+from py_api_saga.status import Status
 
 _KNOWN = frozenset({SUCCEEDED, UNSTORED, ANSWERED, DENIED})  # what came of it, for good
 _HAPPENED = frozenset({HAPPENED, UNSTORED})  # how a question ends that knows so
@@ -54,22 +57,34 @@ def is_open(entries: Sequence[Entry], i: int, kind: str, generation: int) -> boo
     return False
 
 
-def doubted_keys(entries: Iterable[Entry], i: int) -> set[int]:
-    """Give the generations of the keys under which an action may have taken effect."""
-    doubted: set[int] = set()
-    runs = 0  # under that key, or none
-    for what, j, kind, _, generation, _ in entries:
+def is_denied(entries: Iterable[Entry], i: int, kind: str, generation: int) -> bool:
+    """Tell whether somebody has said that what was called under a key took no effect."""
+    return any(
+        what == DENIED and j == i and of == kind and key == generation
+        for what, j, of, _, key, _ in entries
+    )
+
+
+def effective_keys(entries: Iterable[Entry], i: int) -> set[int]:
+    """Give the generations of the keys under which an action took effect, or may have."""
+    keys: set[int] = set()
+    latest = runs = 0  # which key was used last; and whether a call under it runs
+    for what, j, kind, _, generation, value in entries:
         if what == RECOVERED:
-            doubted |= {runs} - {0}
+            keys |= {runs} - {0}
             runs = 0
         elif j != i:
             continue
         elif kind == ACTION:
-            runs = generation if what == STARTED else 0
-            if what in (IN_DOUBT, LATER):
-                doubted.add(generation)
-            elif what in _KNOWN:
-                doubted.discard(generation)
-        elif what in (HAPPENED, NOT_HAPPENED, RESOLVED):
-            doubted.clear()
-    return doubted
+            runs = 0
+            if what == STARTED:
+                latest = runs = generation
+            elif what == DENIED:
+                keys.discard(generation)
+            elif what not in (FAILED, RETRY):
+                keys.add(generation)
+        elif what in _HAPPENED and kind == ASK:
+            keys.add(latest)
+        elif what == NOT_HAPPENED or (what == RESOLVED and value[0] is not Status.SUCCEEDED):
+            keys.clear()
+    return keys

@@ -54,9 +54,9 @@ class Trouble:
         too_old: Never to be called again under their old keys, which services may have forgotten;
             set anew by each crash, and cleared for what is known not to have happened.
 
-        overdue: Those whose answer was awaited and has not come in time: asked about before
-            anything is undone, and never called again by themselves; cleared when a person has
-            them called again.
+        overdue: Those whose answer was awaited and has not come in time, or whose latest key was
+            denied while an older one is in doubt: asked about before anything is undone, and never
+            called again by themselves; cleared when a person has them called again.
 
     Abandoned:
         stragglers: Attempts whose time is up and that may still land; cleared by their end, in

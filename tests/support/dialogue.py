@@ -18,18 +18,23 @@ from py_api_saga.entries import (
     ABORT,
     ACTION,
     AGAIN,
+    ANSWERED,
     ASK,
     COMPENSATION,
+    DENIED,
     FAILED,
     HAPPENED,
     IN_DOUBT,
+    LATER,
     NOT_HAPPENED,
     RECOVERED,
     RESOLVED,
     RETRY,
+    STARTED,
     SUCCEEDED,
     UNKNOWN,
     UNSTORED,
+    Awaited,
     Setback,
     Word,
     index_of,
@@ -37,14 +42,14 @@ from py_api_saga.entries import (
 )
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.follows import ANOTHER, FOLLOWS, SAGA_FOLLOWS
-from py_api_saga.status import LEGAL, SAGA_LEGAL
+from py_api_saga.status import LEGAL, MISSING, SAGA_LEGAL
 from py_api_saga.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from py_api_saga.definition import Definition
-    from py_api_saga.entries import Attempt, Entry
+    from py_api_saga.entries import Attempt, Entry, Kind
     from py_api_saga.follows import Event
 
 NAMES = "abcdefgh"
@@ -97,14 +102,17 @@ def define(
 
 # --- looking at the machine -----------------------------------------------------------------------
 
-_STATE = ("status", "saga", "results", "tries", "flying", "backward", "rolling", "passed")
+_STATE = (
+    "status", "saga", "results", "tries", "flying", "awaited", "backward", "rolling", "passed",
+)  # fmt: skip
 _TROUBLE = tuple(vars(Trouble()))
 
 
 def state(x: Execution) -> dict[str, Any]:
     """Take down all that can be seen of a machine."""
     seen = {name: copy(getattr(x, name)) for name in _STATE}
-    seen.update(at_rest=x.at_rest, ready=x.ready(), trouble=x.trouble is not None)
+    seen.update(at_rest=x.at_rest, suspended=x.suspended, ready=x.ready())
+    seen.update(trouble=x.trouble is not None)
     if x.trouble is not None:
         for name in _TROUBLE:
             seen[f"trouble.{name}"] = copy(getattr(x.trouble, name))
@@ -250,6 +258,45 @@ class Dialogue:
     def land(self, attempt: Attempt, what: Word = SUCCEEDED, value: object = "late") -> None:
         """Learn of an abandoned attempt after all."""
         self.tell((what, *attempt, value))
+
+    def wait(self, *names: str, result: object = MISSING) -> None:
+        """Begin, and be answered later; with a result it is a timer."""
+        for name in names:
+            self.start(name)
+            self.begun(name, result=result)
+
+    def begun(self, name: str, *, result: object = MISSING) -> None:
+        """Learn that a call in flight has only begun something."""
+        timer = result is not MISSING
+        self.end(LATER, name, Awaited(1.0, is_timer=timer, result=result if timer else None))
+
+    def answer(self, name: str, value: object = "answer", **key: Any) -> None:
+        """Learn from elsewhere that a call took effect."""
+        self.tell((ANSWERED, *self.call(name, **key), value))
+
+    def deny(self, name: str, error: BaseException | None = None, **key: Any) -> None:
+        """Learn from elsewhere that a call took no effect."""
+        self.tell((DENIED, *self.call(name, **key), error or PermissionError(name)))
+
+    def call(self, name: str, kind: Kind = ACTION, generation: int = 1) -> Attempt:
+        """Give the last attempt that was started under a key."""
+        key = (NAMES.index(name), kind, generation)
+        tries = [e[3] for e in self.x.entries if (e[1], e[2], e[4]) == key and e[0] == STARTED]
+        return (key[0], kind, max(tries, default=1), generation)
+
+    def expects(self, name: str, kind: Kind = ACTION, generation: int = 1) -> bool:
+        """Say whether an answer would be taken in, though none is awaited."""
+        return self.x.expects(NAMES.index(name), kind, generation)
+
+    def overdue(self, name: str) -> None:
+        """Wait in vain."""
+        later = self.x.awaited[NAMES.index(name)]
+        self.tell((IN_DOUBT, *later[1:5], Setback(TimeoutError(name))))
+
+    def due(self, name: str) -> None:
+        """Let the time of a timer come."""
+        later = self.x.awaited[NAMES.index(name)]
+        self.tell((SUCCEEDED, *later[1:5], later[5].result))
 
     def abort(self) -> None:
         """Stop: a deadline, an interrupt, or a person's `compensate`."""
@@ -447,11 +494,25 @@ def an_answer_that_tells_nothing_takes_nothing_back() -> Dialogue:
     return d
 
 
+def a_person_decides_while_the_saga_goes_on() -> Dialogue:
+    """Have two called again, and resolve the second when the first has succeeded."""
+    d = graph(Op(pivot=True), Op((0,)), Op((0,)))
+    d.do("a")
+    d.fail("b")
+    d.fail("c")
+    d.again("b")
+    d.start("b")
+    d.again("c")
+    d.end(SUCCEEDED, "b")
+    d.resolve("c", Status.SUCCEEDED)
+    return d
+
+
 STORIES = (
     all_goes_well, a_failure_undoes_what_was_done, a_person_finishes_what_stuck_behind_the_pivot,
     what_was_parked_is_undone_by_a_person, a_parked_operation_is_compensated,
     a_parked_operation_has_nothing_to_undo, doubt_is_resolved_in_every_way, a_crash_calls_again,
     late_landings, partial(what_ends_late_is_settled_already, pivot=True),
     partial(what_ends_late_is_settled_already, pivot=False),
-    an_answer_that_tells_nothing_takes_nothing_back,
+    an_answer_that_tells_nothing_takes_nothing_back, a_person_decides_while_the_saga_goes_on,
 )  # fmt: skip

@@ -358,7 +358,7 @@ class DurableRun(Run):
             calls = self._started_calls()
             for key, body in [*box.letters.items()]:
                 call = calls.get(key)
-                if call is None or not self._is_in_flight(call):
+                if call is None or not self._is_running(call):
                     if call is not None and self._is_waited_for(call):
                         self._hear(box, call, body)
                         if self.left:
@@ -376,21 +376,15 @@ class DurableRun(Run):
                 calls[self.key(i, kind, generation)] = (i, kind, attempt, generation)
         return calls
 
-    def _is_in_flight(self, call: Attempt) -> bool:
+    def _is_running(self, call: Attempt) -> bool:
         """Tell whether a call runs, or it is just being asked what came of it."""
-        i, kind, _, generation = call
-        flight = self.execution.flying.get(i)
-        if flight is None:
-            return False
-        of, key = kind_of(flight), attempt_of(flight)[3]
-        return (ACTION if of == ASK else of) == kind and key == generation
+        i, kind, _, _ = call
+        return self.execution.runs(i, kind)
 
     def _is_waited_for(self, call: Attempt) -> bool:
         i, kind, _, generation = call
-        later = self.execution.awaited.get(i)
-        if later is not None and kind_of(later) == kind and attempt_of(later)[3] == generation:
-            return True
-        return self.execution.expects(i, kind, generation)
+        execution = self.execution
+        return execution.awaits(i, kind, generation) or execution.expects(i, kind, generation)
 
     def _hear(self, box: Mailbox, call: Attempt, body: str) -> None:
         """Tell what a letter says."""
