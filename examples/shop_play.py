@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from socket import create_connection, create_server
+from tempfile import TemporaryDirectory
 
 from two_machines.postgresql import PATIENCE, postgresql
 
@@ -31,29 +32,35 @@ def process(*command: str, hears: bool = False) -> Iterator[subprocess.Popen[str
             running.kill()
 
 
-def play(make: Sequence[str], server: Sequence[str], worker: Sequence[str]) -> None:
+def play(server: Sequence[str], worker: Sequence[str], make: Sequence[str] | None = None) -> None:
     """Start a shop, and run it until Ctrl-C.
 
-    `DATABASE_URL` names a database that it may use; without it a PostgreSQL is started.
+    `DATABASE_URL` names a database that it may use; without it a PostgreSQL is started. A shop that
+    makes no tables needs none: it has a folder, in `FOLDER`.
 
     Args:
-        make: Makes the tables, as arguments of Python.
-        server: Serves at `PORT`.
+        server: Serves at `PORT`, as arguments of Python.
         worker: Goes on with what dead processes have left.
+        make: Makes the tables.
     """
     parser = argparse.ArgumentParser(description="Serve a shop that checks out by sagas.")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
     port = str(parser.parse_args().port or _free_port())
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that all of it is ended
     with ExitStack() as opened, suppress(KeyboardInterrupt):
-        given = os.environ.get("DATABASE_URL")
-        os.environ["DATABASE_URL"] = opened.enter_context(
-            nullcontext(given) if given else postgresql()
-        )
+        os.environ["SHOP"] = f"http://127.0.0.1:{port}"
+        if make is None:
+            os.environ["FOLDER"] = opened.enter_context(TemporaryDirectory())
+        else:
+            given = os.environ.get("DATABASE_URL")
+            os.environ["DATABASE_URL"] = opened.enter_context(
+                nullcontext(given) if given else postgresql()
+            )
         services = opened.enter_context(process("shop_services.py", hears=True))
         assert services.stdout is not None  # noqa: S101 - a pipe was asked for
         os.environ["SERVICES"] = services.stdout.readline().strip()
-        subprocess.run([sys.executable, *make], check=True, cwd=HERE)  # noqa: S603 - our own
+        if make is not None:
+            subprocess.run([sys.executable, *make], check=True, cwd=HERE)  # noqa: S603 - our own
         command = [part.replace("PORT", port) for part in server]
         running = opened.enter_context(process(*command))
         opened.enter_context(process(*worker))

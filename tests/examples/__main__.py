@@ -1,17 +1,16 @@
 """`python -m tests.examples`: kill a server in the middle of a charge; its worker goes on.
 
+So it does when the bank of the webhook shop takes a payment, and answers before that or later.
+
 A failure says which shop, and what came. `--only NAME` plays one of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -19,14 +18,23 @@ from tempfile import TemporaryDirectory
 
 from servers import shared
 
-from .shops import PATIENCE, SHOPS, Shop, opened
+from .shops import PATIENCE, SHOPS, WAITING, Shop, opened, page_of, until
 
 
 def main() -> int:
     """Play each shop."""
     parser = argparse.ArgumentParser(prog="python -m tests.examples", description=__doc__)
-    parser.add_argument("--only", choices=SHOPS)
+    parser.add_argument("--only", choices=[*SHOPS, WAITING])
     only = parser.parse_args().only
+    if only in (None, WAITING):
+        with (
+            TemporaryDirectory() as folder,
+            opened(WAITING, "", Path(folder, "log"), SLOW="60") as shop,
+        ):
+            sys.stdout.write(f"{WAITING}: {play_waiting(shop)}\n")
+            sys.stdout.flush()
+    if only == WAITING:
+        return 0
     with shared.run():
         for name in [only] if only else SHOPS:
             with shared.database() as made, TemporaryDirectory() as folder:
@@ -48,12 +56,10 @@ def play(shop: Shop) -> str:
     until(lambda: "C" in "".join(one["id"] for one in shop.ledger()["charges"].values()))
     begun = time.monotonic()
     assert shop.page("7")["status"] == "new", shop.page("7")
-    killed = shop.workers()
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
+    killed = shop.kill()
     customer.join(PATIENCE)
-    until(lambda: shop.workers() and not {*shop.workers()} & {*killed})
-    until(lambda: page_of(shop)["status"] == "placed")
+    until(lambda: shop.is_back(killed))
+    until(lambda: page_of(shop, "7")["status"] == "placed")
     took = time.monotonic() - begun
     page, ledger = shop.page("7"), shop.ledger()
     asked = [one.partition(" ")[0] for one in ledger["asked"]]
@@ -63,27 +69,44 @@ def play(shop: Shop) -> str:
     return f"killed {len(killed)} processes; placed {took:.1f} s later, charged once"
 
 
-def page_of(shop: Shop) -> dict[str, str]:
-    """Give the page of the order, while the server comes back."""
-    with suppress(OSError, HTTPException):
-        page: dict[str, str] = shop.page("7")
-        return page
-    return {"status": "no server"}
+def play_waiting(shop: Shop) -> str:
+    """Kill its server while the bank takes a payment, which is confirmed before that, or after.
+
+    An answer that came before is kept, so the bank is not asked again; without one it is, under the
+    same key, and answers later.
+    """
+    begun = time.monotonic()
+    for order in ("before", "after"):
+        seen = {*shop.ledger()["payments"]}
+        customer = threading.Thread(target=_lost, args=(shop, order))
+        customer.start()
+        until(lambda: {*shop.ledger()["payments"]} - seen)  # noqa: B023 - called here alone
+        [key] = {*shop.ledger()["payments"]} - seen
+        payment = shop.ledger()["payments"][key]["id"]
+        if order == "before":
+            shop.confirm(payment)
+            until(shop.heard)
+        killed = shop.kill()
+        customer.join(PATIENCE)
+        until(lambda: shop.is_back(killed))  # noqa: B023 - as above
+        if order == "after":
+            until(lambda: page_of(shop, "after")["says"] == "please confirm the payment")
+            shop.confirm(payment)
+        until(lambda: page_of(shop, order)["says"] == "it is on its way")  # noqa: B023 - as above
+        asked = [one for one in shop.ledger()["asked"] if one == f"payments {key}"]
+        assert len(asked) == {"before": 1, "after": 2}[order], shop.ledger()
+    ledger = shop.ledger()
+    counts = {what: len(ledger[what]) for what in ("reservations", "payments", "parcels")}
+    assert counts == dict.fromkeys(counts, 2), ledger
+    took = time.monotonic() - begun
+    return f"killed before and after the answer; both sent {took:.1f} s later, paid once each"
 
 
-def _lost(shop: Shop) -> None:
+def _lost(shop: Shop, order: str = "7") -> None:
     """Order, and hear nothing of it."""
     with suppress(OSError, HTTPException):
-        shop.check_out("7", card="slow")
+        shop.check_out(order, card="slow")
         raise AssertionError("there was an answer")
-
-
-def until(is_so: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    limit = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < limit, "it never came to that"
-        time.sleep(0.1)
 
 
 if __name__ == "__main__":

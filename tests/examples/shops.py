@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.client import HTTPConnection
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import urlopen
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 PATIENCE = 300.0  # seconds after which something hangs, on the slowest machine
 SHOPS = ("django_shop", "flask_shop", "fastapi_shop")
+WAITING = "webhook_shop"  # whose bank answers later
 
 
 class Reply(NamedTuple):
@@ -67,10 +69,48 @@ class Shop:
         with urlopen(self.services, timeout=PATIENCE) as answer:  # noqa: S310 - our own
             return json.load(answer)
 
+    def confirm(self, payment: str) -> None:
+        """Be the customer at the app of the bank, and say yes."""
+        body = json.dumps({"payment": payment, "confirm": True}).encode()
+        with urlopen(f"{self.services}/app", body, timeout=PATIENCE):  # noqa: S310 - our own
+            pass
+
+    def heard(self) -> bool:
+        """Tell whether the bank has told the shop all that it has to say."""
+        return bool(self.ledger()["told"])
+
+    def kill(self) -> list[int]:
+        """End the processes that serve, with `kill -9`, and give them."""
+        killed = self.workers()
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        return killed
+
+    def is_back(self, killed: list[int]) -> bool:
+        """Tell whether others serve in their place."""
+        serving = self.workers()
+        return bool(serving) and not {*serving} & {*killed}
+
     def workers(self) -> list[int]:
         """Give the processes that serve."""
         children = Path(f"/proc/{self.server}/task/{self.server}/children")
         return [int(pid) for pid in children.read_text().split()]
+
+
+def page_of(shop: Shop, order: str) -> dict[str, str]:
+    """Give the page of an order, while the server comes back."""
+    with suppress(OSError, HTTPException):
+        page: dict[str, str] = shop.page(order)
+        return page
+    return {"status": "no server", "says": "nothing"}
+
+
+def until(is_so: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    limit = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < limit, "it never came to that"
+        time.sleep(0.1)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from py_api_saga.demo import checkout as demo
 from py_api_saga.demo.services import SERVICES, Answer, Ledger, Refusal
 from py_api_saga.testing import explore
 
-from .shops import EXAMPLES, SHOPS
+from .shops import EXAMPLES, SHOPS, WAITING
 
 # What explores each example. A new one is to have a line here.
 EXPLORED = {
@@ -30,7 +30,7 @@ EXPLORED = {
     "checkout.py": "test_an_order",
     "travel.py": "test_a_journey",
     "two_machines": "test_an_order_of_two_machines",
-    **dict.fromkeys(SHOPS, "test_the_tests_of_a_shop_pass, in its test_shop.py"),
+    **dict.fromkeys((*SHOPS, WAITING), "test_the_tests_of_a_shop_pass, in its test_shop.py"),
 }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .shops import EXAMPLES, PATIENCE, SHOPS, opened
+from .shops import EXAMPLES, PATIENCE, SHOPS, WAITING, opened, page_of, until
 
 
 @pytest.mark.parametrize("name", SHOPS)
@@ -28,7 +28,28 @@ def test_a_shop_serves_by_the_command_of_its_page(
     assert (tmp_path / "log").read_text() == ""
 
 
-@pytest.mark.parametrize("name", SHOPS)
+def test_a_shop_waits_for_its_bank_whatever_is_killed_meanwhile(tmp_path: Path) -> None:
+    """The bank tells it by a signed request, which it sends until it is heard; a worker goes on."""
+    with opened(WAITING, "", tmp_path / "log") as shop:
+        assert shop.check_out("1") == 202
+        assert shop.page("1")["says"] == "please confirm the payment"
+        [payment] = shop.ledger()["payments"].values()
+
+        killed = shop.kill()
+        shop.confirm(payment["id"])
+        until(lambda: shop.is_back(killed))
+        until(lambda: page_of(shop, "1")["says"] == "it is on its way")
+
+        assert shop.check_out("1") == 201
+        ledger = shop.ledger()
+
+    asked = [one.partition(" ")[0] for one in ledger["asked"]]
+    assert asked == ["reservations", "payments", "parcels"]
+    [parcel] = ledger["parcels"].values()
+    assert parcel["payment"] == payment["id"]
+
+
+@pytest.mark.parametrize("name", [*SHOPS, WAITING])
 def test_the_tests_of_a_shop_pass(name: str, whole_database: str) -> None:
     """As a user runs them."""
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull]
