@@ -19,8 +19,10 @@ from flask_sqlalchemy import SQLAlchemy
 from servers import shared
 from sqlalchemy import orm
 
+from py_api_saga import SagaInProgress, SagaPending
 from py_api_saga.contrib.barrier import opening
 from py_api_saga.contrib.barrier.flask import saga_barrier
+from py_api_saga.contrib.flask import install
 
 USING = ("db.session", "sessionmaker", "Engine", "sqlite3", "psycopg", "a context manager")
 
@@ -80,6 +82,14 @@ def bank(using: Any, write: Any) -> Flask:  # noqa: C901 - a bank has some views
     def bug(it: Any) -> Any:
         write(it, "bug")
         raise ZeroDivisionError
+
+    install(app)
+
+    @app.post("/sagas/<kind>")
+    @saga_barrier(using)
+    def saga(it: Any, kind: str) -> Any:
+        write(it, kind)
+        raise SagaPending("x", ["x:a:action"], None) if kind == "waits" else SagaInProgress("x")
 
     def without_time(request: Request) -> bytes:
         return str(request.get_json()["name"]).encode()
@@ -216,6 +226,17 @@ def test_a_streamed_answer_and_a_bug_are_500(client: Client) -> None:
     for _ in range(2):
         assert client.post("/bugs", "b")[0::2] == (500, False, None)
     assert client.count("bug") == 0
+
+
+@one
+@pytest.mark.parametrize(("kind", "status"), [("waits", 202), ("runs", 409)])
+def test_a_saga_that_is_not_over_is_answered_and_nothing_is_kept(
+    client: Client, kind: str, status: int
+) -> None:
+    """By what the application answers for sagas; the next one may find it over."""
+    for _ in range(2):
+        assert client.post(f"/sagas/{kind}", "a")[0::2] == (status, False, None)
+    assert client.count(kind) == 0
 
 
 @one

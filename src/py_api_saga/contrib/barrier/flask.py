@@ -17,6 +17,7 @@ from py_api_saga.contrib.barrier.answers import (
     unpacked,
 )
 from py_api_saga.contrib.barrier.opening import opened
+from py_api_saga.exceptions import SagaInProgress, SagaPending
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -30,7 +31,8 @@ def saga_barrier(
 
     It opens a transaction, in which the view is called with the session or connection first, and
     commits the answer with the effect. The error handlers of the application are asked before, so a
-    refusal that they make of an exception is kept as well.
+    refusal that they make of an exception is kept as well; but for what a saga raises that is not
+    decided yet, of which nothing is kept.
 
     Args:
         using: Flask-SQLAlchemy's `db.session`, a `sessionmaker`, an `Engine`, or a function that
@@ -53,6 +55,8 @@ def saga_barrier(
             def call(given: tuple[Any, ...]) -> Answer:
                 try:
                     answered = current_app.ensure_sync(view)(*given, *args, **keywords)
+                except (SagaInProgress, SagaPending):  # nothing is decided, so nothing is kept
+                    raise
                 except Exception as error:  # noqa: BLE001 - a handler answers, or raises it
                     answered = current_app.handle_user_exception(error)
                     response = current_app.make_response(answered)
