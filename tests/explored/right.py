@@ -10,6 +10,7 @@ from typing import Any
 from py_api_saga import NOT_HAPPENED, UNKNOWN, Retry, SagaAssembler, happened
 from py_api_saga.operation import Answer
 
+from . import awaited as waiting
 from .mistakes import retried
 from .over_http import asking, opened
 from .shop import SERVICES, Shop, checkout, key, undone
@@ -80,6 +81,13 @@ def awaited(shop: Shop) -> SagaAssembler:
     )
 
 
+def yes(_: Shop) -> str:
+    """Have a person say so."""
+    return "yes"
+
+
+NO_VAN_LACKS = ("book:refuses", "book:lost", "book:doubt", "book:cancelled")
+
 RIGHT: dict[str, Right] = {
     "a chain": Right(checkout, {}),
     "a chain, undone after a crash": Right(checkout, {"on_crash": "compensate"}),
@@ -96,4 +104,21 @@ RIGHT: dict[str, Right] = {
     "behind a pivot": Right(pivoted, {"without": ("book:refuses",)}),
     "asyncio": Right(awaited, {}),
     "asyncio, at once": Right(awaited, {"how": "choreography"}),
+    "answered later": Right(waiting.awaiting, {"answers": waiting.ANSWERS}),
+    "answered later, undone after a crash": Right(
+        waiting.awaiting, {"answers": waiting.ANSWERS, "on_crash": "compensate"}
+    ),
+    "answered some time": Right(waiting.awaiting_for_ever, {"answers": waiting.ANSWERS}),
+    "answered later, and asked": Right(waiting.asked, {"answers": waiting.ANSWERS}),
+    "answered later, at once": Right(
+        waiting.awaited_at_once, {"answers": waiting.ANSWERS, "how": "choreography"}
+    ),
+    "answered later, behind a pivot": Right(
+        waiting.pivoted, {"answers": waiting.ANSWERS, "without": NO_VAN_LACKS}
+    ),
+    "undone later": Right(waiting.undone_later, {"answers": waiting.UNDO_ANSWERS}),
+    "approved": Right(waiting.approved, {"answers": {"approval": yes}}),
+    "cooled off": Right(waiting.cooled_off, {}),
+    "cut short": Right(waiting.cooled_off, {"answers": {"cool off": yes}}),
+    "answered in a loop": Right(waiting.slowly, {"answers": {"charge": waiting.confirm_slowly}}),
 }

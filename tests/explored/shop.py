@@ -41,6 +41,8 @@ class Bank:
         self.paid_out: list[int] = []
         self._receipts: dict[str, str] = {}
         self._refunded: set[str] = set()
+        self.pending: dict[str, int] = {}
+        self.asked: dict[str, float] = {}  # since when a key is to be paid back
 
     def charge(self, key: str, cents: int) -> str:
         """Charge once for each key."""
@@ -60,10 +62,30 @@ class Bank:
         """Give back what a key has paid, and refuse it from now on."""
         self._refunded.add(key)
         self.held.pop(key, None)
+        self.pending.pop(key, None)
 
     def refund_and_forget(self, key: str) -> None:
         """Give back what a key has paid."""
         self.held.pop(key, None)
+
+    def begin(self, key: str, cents: int) -> None:
+        """Ask the customer for the money of a key, who has yet to confirm it."""
+        if key in self._refunded:
+            raise Refused("it was refunded before it came")
+        if key not in self.held:
+            self.pending[key] = cents
+
+    def confirm(self, key: str) -> str:
+        """Take the money of a key, which the customer has confirmed, unless that was cancelled."""
+        if key in self._refunded:
+            raise Refused("it was cancelled")
+        self.held[key] = self.pending.pop(key, 0) or self.held[key]
+        return key
+
+    def turn_down(self, key: str) -> Exception:
+        """Let the customer turn it down."""
+        self.pending.pop(key, None)
+        return Refused("the card has expired")
 
     def pay_out(self, cents: int) -> None:
         """Pay, whoever asks, and however often."""

@@ -14,7 +14,7 @@ from py_api_saga.testing import explore
 from py_api_saga.testing.faults import FAULTS, Place
 from py_api_saga.testing.telling import BrokenSagaError, Explored, Finding
 
-from . import mistakes, on_record, over_http
+from . import awaited, mistakes, on_record, on_record_awaited, over_http
 from .mistakes import MISTAKES, Mistake
 from .right import RIGHT
 from .shop import SERVICES, Shop, checkout
@@ -129,6 +129,26 @@ def test_the_same_is_found_with_a_journal_as_without(name: str, how: str) -> Non
     assert bool(found[0]) == (name not in RIGHT_IN_ORDER[how])
 
 
+@pytest.mark.parametrize("how", RIGHT_IN_ORDER)
+@pytest.mark.parametrize("name", on_record_awaited.PARTS)
+def test_the_same_is_found_of_what_waits_with_a_journal_as_without(name: str, how: str) -> None:
+    """Answers come and times pass at the same points, and mean the same."""
+    found = [
+        findings_of(
+            lambda _: on_record_awaited.checkout(name, how),
+            world=on_record.opened,
+            state=Shop.ledgers,
+            answers=on_record_awaited.ANSWERS,
+            how=how,
+            modules=modules,
+        )
+        for modules in (None, on_record_awaited.MODULES)
+    ]
+
+    assert found[0] == found[1]
+    assert bool(found[0]) == (not name.startswith("right"))
+
+
 # --- The table of faults -----------------------------------------------------------------------
 
 
@@ -216,6 +236,92 @@ ALONE: Mapping[tuple[str, Place], tuple[Callable[[Shop], object], Mapping[str, A
 }
 
 
+def answered_by(*functions: Callable[[Shop], object], name: str = "charge") -> dict[str, Any]:
+    """Say who answers."""
+    return {name: functions}
+
+
+UNDO = "undo charge"
+ALONE_AWAITED: Mapping[tuple[str, Place], tuple[Callable[[Shop], object], Mapping[str, Any]]] = {
+    ("refuses", "answer"): (
+        awaited.a_fee_that_a_refusal_leaves,
+        {"answers": awaited.ANSWERS},
+    ),
+    ("refuses", "answer of undo"): (
+        awaited.an_undo_that_is_begun_only_once,
+        {"answers": awaited.UNDO_ANSWERS},
+    ),
+    ("lost", "answer"): (
+        awaited.an_undo_that_only_cancels,
+        {"answers": awaited.ANSWERS, "without": {"book:lost"}},
+    ),
+    ("lost", "answer of undo"): (
+        awaited.undone_later,
+        {"answers": answered_by(awaited.pay_back_each_time, name=UNDO)},
+    ),
+    ("late-effect", "answer"): (
+        awaited.an_undo_that_leaves_what_is_pending,
+        {"answers": awaited.ANSWERS},
+    ),
+    ("never", "answer"): (awaited.an_undo_by_what_was_answered, {"answers": awaited.ANSWERS}),
+    ("never", "answer of undo"): (
+        awaited.an_undo_that_is_begun_only_once,
+        {
+            "answers": answered_by(awaited.pay_back_in_time, name=UNDO),
+            "without": {"answer of undo charge:refuses"},
+        },
+    ),
+    ("answered-early", "answer"): (
+        awaited.awaited_at_once,
+        {"answers": answered_by(awaited.confirm_and_tell), "how": "choreography"},
+    ),
+    ("answered-early", "answer of undo"): (
+        awaited.undone_at_once,
+        {
+            "answers": answered_by(awaited.pay_back_once_it_is_released, name=UNDO),
+            "how": "choreography",
+        },
+    ),
+    ("answered-late", "answer"): (awaited.an_undo_that_only_cancels, {"answers": awaited.ANSWERS}),
+    ("answered-late", "answer of undo"): (
+        awaited.undone_later,
+        {"answers": answered_by(awaited.pay_back_in_time, name=UNDO)},
+    ),
+    ("answered-undone", "answer"): (
+        awaited.an_undo_that_is_made_only_once,
+        {"answers": answered_by(awaited.confirm_anyway)},
+    ),
+    ("answered-ended", "answer"): (
+        awaited.an_undo_that_is_made_only_once,
+        {"answers": answered_by(awaited.confirm_anyway)},
+    ),
+    ("answered-twice", "answer"): (
+        awaited.awaiting,
+        {"answers": answered_by(awaited.confirm_each_time)},
+    ),
+    ("answered-twice", "answer of undo"): (
+        awaited.undone_later,
+        {"answers": answered_by(awaited.pay_back_each_time, name=UNDO)},
+    ),
+    ("contradicted", "answer"): (
+        awaited.awaiting,
+        {"answers": answered_by(awaited.confirm, awaited.take_back)},
+    ),
+    ("contradicted", "answer of undo"): (
+        awaited.undone_later,
+        {
+            "answers": answered_by(awaited.pay_back, awaited.charge_again, name=UNDO),
+            "without": {"answer of undo charge:refuses"},
+        },
+    ),
+    ("sooner", "timer"): (
+        awaited.cooled_off,
+        {"answers": answered_by(awaited.cut_short, name="cool off")},
+    ),
+}
+ALONE = {**ALONE, **ALONE_AWAITED}
+
+
 def test_each_place_of_each_kind_of_fault_has_a_mistake_that_only_it_shows() -> None:
     """So that none is in the table for nothing."""
     assert {(kind, place) for kind, fault in FAULTS.items() for place in fault.at} == set(ALONE)
@@ -223,6 +329,7 @@ def test_each_place_of_each_kind_of_fault_has_a_mistake_that_only_it_shows() -> 
 
 # What must have gone wrong before, at a place to which nothing leads otherwise.
 NEEDED = {
+    "answer of undo": ["refuses"],
     "order": ["refuses"],
     "question": ["doubt", "lost"],
     "service of undo": ["refuses"],

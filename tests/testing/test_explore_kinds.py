@@ -22,7 +22,7 @@ from py_api_saga import (
 )
 from py_api_saga.testing import explore
 from py_api_saga.testing.asked import plan_of
-from py_api_saga.testing.faults import FAULTS, hint, kind_of, sentence
+from py_api_saga.testing.faults import ANSWERS, FAULTS, hint, kind_of, sentence
 from py_api_saga.testing.telling import BrokenSagaError
 
 AGAIN = Retry(ConnectionError, attempts=3)
@@ -397,9 +397,9 @@ def test_each_kind_finds_at_each_place_what_only_it_finds(kind: str, place: Any)
 
 
 def test_these_are_all_places_of_all_kinds() -> None:
-    """Whoever adds a row to the table adds what it finds."""
+    """Whoever adds a row to the table adds what it finds; of answers in `tests/explored`."""
     rows = {(kind, place) for kind, fault in FAULTS.items() for place in fault.at}
-    assert set(HINTED) == rows
+    assert set(HINTED) == {(kind, place) for kind, place in rows if place not in ANSWERS}
 
 
 @pytest.mark.parametrize("kind", FAULTS)

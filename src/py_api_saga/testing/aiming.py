@@ -11,7 +11,7 @@ from py_api_saga.calls import FUNCTION, IS_ASYNC
 from py_api_saga.entries import ACTION, COMPENSATION, Entry, Kind, attempt_of
 from py_api_saga.executors.around import exchanged
 from py_api_saga.executors.run import Run
-from py_api_saga.operation import Operation, call_of
+from py_api_saga.operation import Later, Operation, call_of
 from py_api_saga.testing.wishes import Site, Wishes
 
 HEALS_AFTER = 20  # calls of what is out of order, for whoever never gives up
@@ -23,6 +23,7 @@ class Aims:
     Attributes:
         down: What is out of order, by the name of its site, and for how many calls yet.
         interrupts: That were raised in calls.
+        begun: What a call has returned that was lost, if its answer comes later; or None.
     """
 
     def __init__(self, wishes: Wishes) -> None:
@@ -30,6 +31,7 @@ class Aims:
         self._wishes = wishes
         self.down: dict[str, int] = {}
         self.interrupts: list[BaseException] = []
+        self.begun: Later | None = None
 
     def are_due(self, site: Site, fault: str | None) -> bool:
         """Tell whether another function is to be called at a site."""
@@ -43,8 +45,15 @@ class Aims:
         call = call_of(run.operations[i], kind)
         before, after = self._errors(run.operations[i], site, fault, is_async=call[IS_ASYNC])
         is_left_out = site.name in self._wishes.sabotaged
-        put = partial(_raising, before, after, is_async=call[IS_ASYNC], is_left_out=is_left_out)
+        put = partial(
+            _raising, before, after, self._lose, is_async=call[IS_ASYNC], is_left_out=is_left_out
+        )
         return _with(run.operations, i, kind, exchanged(call[FUNCTION], put))
+
+    def _lose(self, value: object) -> None:
+        """Note what nobody is given."""
+        if isinstance(value, Later):
+            self.begun = value
 
     def _errors(  # noqa: PLR0911 - one for each kind
         self, operation: Operation, site: Site, fault: str | None, *, is_async: bool
@@ -80,6 +89,7 @@ class Aims:
 def _raising(
     before: BaseException | None,
     after: BaseException | None,
+    lose: Callable[[object], None],
     function: Callable[..., Any],
     *,
     is_async: bool,
@@ -94,6 +104,7 @@ def _raising(
             raise before
         value = function(*args, **keywords)
         if after is not None:
+            lose(value)
             raise after
         return value
 
@@ -102,6 +113,7 @@ def _raising(
             raise before
         value = await function(*args, **keywords)
         if after is not None:
+            lose(value)
             raise after
         return value
 

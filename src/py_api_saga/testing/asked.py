@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 from py_api_saga.exceptions import SagaDefinitionError, refused, seconds
 from py_api_saga.executors.driving import stand_in
+from py_api_saga.testing.answers import Answers
 from py_api_saga.testing.faults import FAULTS, FIRST
 from py_api_saga.testing.trying import Try
 from py_api_saga.testing.wishes import made_error
@@ -96,6 +97,24 @@ def errors_of(errors: Any) -> Mapping[str, Any]:
     return errors
 
 
+def answers_of(answers: Any) -> dict[str, Answers]:
+    """Read who answers."""
+    if answers is None:
+        return {}
+    if not isinstance(answers, Mapping):
+        raise refused("explore: answers", "functions of the world by operation", answers)
+    read: dict[str, Answers] = {}
+    for name, given in answers.items():
+        if not isinstance(name, str):
+            raise refused("explore: answers", "names of operations", name)
+        functions = given if isinstance(given, tuple) else (given,)
+        if not 1 <= len(functions) <= len(Answers._fields) or not all(map(callable, functions)):
+            expected = "a function of the world, or two: of an answer, and of a refusal"
+            raise refused(f"explore: answers: {name!r}", expected, given)
+        read[name] = Answers(*functions)
+    return read
+
+
 def without_of(without: Any) -> tuple[str, ...]:
     """Read what is not to go wrong; the points are looked at once they are known."""
     names = names_of(without, "without", 'kinds of faults, or "operation:kind"')
@@ -139,7 +158,8 @@ def plan_of(replay: str) -> dict[str, str]:
 def check_points(names: Iterable[str], where: str, known: Collection[str]) -> None:
     """Refuse names of operations, or of points in them, that there are not."""
     for name in names:
-        bare = name.removeprefix("undo ").removeprefix("question of ").partition("/")[0]
+        bare = name.removeprefix("answer of ").removeprefix("undo ").removeprefix("question of ")
+        bare = bare.partition("/")[0]
         if bare not in known and not bare.startswith(("end", "order")):
             raise SagaDefinitionError(
                 f"explore: {where}: expected the name of an operation ({', '.join(known)}), "

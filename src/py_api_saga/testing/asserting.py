@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from py_api_saga.definition import Results
-from py_api_saga.exceptions import UNSETTLED, JournalError, SagaError, SagaException
+from py_api_saga.exceptions import (
+    UNSETTLED,
+    JournalError,
+    SagaError,
+    SagaException,
+    SagaPending,
+)
 from py_api_saga.journal.protocol import Journal
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.wording import in_line
@@ -24,10 +30,11 @@ class _End(NamedTuple):
     status: SagaStatus | None  # None if nothing has run
     statuses: dict[str, Status]  # of its operations; empty if they were purged
     words: str  # the same, and why
+    awaited: Sequence[str] = ()  # keys of the calls for whose answers it waits
 
 
 @overload
-def assert_completed(outcome: Results | SagaException, /) -> None: ...
+def assert_completed(outcome: Results | SagaException | SagaPending, /) -> None: ...
 @overload
 def assert_completed(journal: Journal, saga_id: str, /) -> None: ...
 def assert_completed(subject: Any, /, *saga_id: str) -> None:
@@ -38,7 +45,8 @@ def assert_completed(subject: Any, /, *saga_id: str) -> None:
         saga_id: That id.
 
     Raises:
-        AssertionError: It has not, or there is no such saga; it says why, as `saga why` does.
+        AssertionError: It has not, it waits for an answer, or there is no such saga; it says why,
+            as `saga why` does.
         TypeError: The subject is something else, or a journal was given without an id.
     """
     end, more = _end_of("assert_completed", subject, saga_id)
@@ -49,7 +57,9 @@ def assert_completed(subject: Any, /, *saga_id: str) -> None:
 
 
 @overload
-def assert_compensated(outcome: Results | SagaException, /, *operations: str) -> None: ...
+def assert_compensated(
+    outcome: Results | SagaException | SagaPending, /, *operations: str
+) -> None: ...
 @overload
 def assert_compensated(journal: Journal, saga_id: str, /, *operations: str) -> None: ...
 def assert_compensated(subject: Any, /, *names: str) -> None:
@@ -79,7 +89,7 @@ def assert_compensated(subject: Any, /, *names: str) -> None:
 
 
 @overload
-def assert_stuck(outcome: Results | SagaException, /, *operations: str) -> None: ...
+def assert_stuck(outcome: Results | SagaException | SagaPending, /, *operations: str) -> None: ...
 @overload
 def assert_stuck(journal: Journal, saga_id: str, /, *operations: str) -> None: ...
 def assert_stuck(subject: Any, /, *names: str) -> None:
@@ -110,6 +120,12 @@ def _see(
     wanted = f"expected {end.which} to be {status.name}"
     if end.status is not status:
         stands = "never ran" if end.status is None else f"is {end.status.name}"
+        if end.awaited:
+            keys = ", ".join(map(repr, end.awaited))
+            stands = (
+                f"waits for {keys}: answer that first, answer(journal, {end.awaited[0]!r}, "
+                "result=...), or let its time come, and recover"
+            )
         raise AssertionError(f"{wanted}, but it {stands}\n\n{end.words}")
     found = [name for name, other in end.statuses.items() if other in counted]
     if not names or set(names) == set(found):
@@ -136,6 +152,9 @@ def _end_of(where: str, subject: Any, names: tuple[str, ...]) -> tuple[_End, tup
         return _End("the saga", SagaStatus.COMPLETED, {}, "Every operation succeeded."), names
     if isinstance(subject, SagaException):
         return _of_exception(subject), names
+    if isinstance(subject, SagaPending):
+        which = f"saga {subject.saga_id!r}"
+        return _End(which, None, {}, str(subject), subject.awaited), names
     if isinstance(subject, type) or not hasattr(subject, "waiting"):
         hint = "; give its .value" * hasattr(type(subject), "value")  # of pytest.raises
         message = (
@@ -155,6 +174,7 @@ def _of_exception(error: SagaException) -> _End:
 
 def _on_record(journal: Any, saga_id: str) -> _End:
     from py_api_saga.story.saga import read  # noqa: PLC0415 - what only a journal needs
+    from py_api_saga.story.waits import waits  # noqa: PLC0415 - as above
 
     try:
         story = read(journal, saga_id)
@@ -166,7 +186,8 @@ def _on_record(journal: Any, saga_id: str) -> _End:
     if story.recorded is not None and story.execution is not None:
         names = story.recorded.definition.names.all()
         statuses = dict(zip(names, story.execution.status, strict=True))
-    return _End(f"saga {saga_id!r}", story.seen.status, statuses, _words(story))
+    awaited = [one.key for one in waits(story) if not one.is_answered]
+    return _End(f"saga {saga_id!r}", story.seen.status, statuses, _words(story), awaited)
 
 
 def _words(story: Story) -> str:

@@ -24,6 +24,16 @@ def awaited(loop: asyncio.AbstractEventLoop, running: Coroutine[Any, Any, T]) ->
     return loop.run_until_complete(running)
 
 
+def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run what awaits nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as ended:
+        value: T = ended.value
+        return value
+    raise AssertionError  # pragma: no cover - no coroutine function is called there
+
+
 def check_no_loop(running: Coroutine[Any, Any, object]) -> None:
     """Refuse to run a coroutine where a loop runs: see `awaited`."""
     if asyncio._get_running_loop() is not None:  # noqa: SLF001 - the public one raises

@@ -135,6 +135,7 @@ def check_names(wishes: Wishes, trial: Try, exempt: Collection[str]) -> None:
     """Refuse names of operations that there are not, and of what refuses."""
     operations = [name for driven in trial.sagas for name in driven.run.definition.names.all()]
     check_points(exempt, "blind", operations)
+    check_points(wishes.answers, "answers", operations)
     named = [name.rpartition(":")[0] for name in wishes.without if ":" in name]
     check_points(named, "without", operations)
     services = {*wishes.services.in_world, *(name for _, name in wishes.services.in_modules)}

@@ -16,7 +16,7 @@ from py_api_saga.journal.format.json_text import loads
 from py_api_saga.journal.format.values import Values
 from py_api_saga.journal.memory import MemoryJournal
 from py_api_saga.journal.protocol import Codec
-from py_api_saga.operation import Happened, Operation
+from py_api_saga.operation import Happened, Later, Operation
 from py_api_saga.testing.failing import UNDO
 from py_api_saga.testing.verdict import verdict
 
@@ -35,6 +35,7 @@ def encoded_results(
     For runs that have no journal, in whatever thread or loop of this process: what an operation
     returns comes to the others, and to the caller, as if it had been on record. A result that no
     journal could keep fails the test, where in memory nobody would notice; the run goes on with it.
+    So does what `later(until=..., result=...)` has, in a run of `explore`.
 
     Args:
         modules: As those of a journal: names of modules whose types results may be of.
@@ -87,6 +88,8 @@ class _Desk:
 
     def _back(self, name: str, value: Any) -> Any:
         """Give a result as it would be read, or as it is if it can't be written."""
+        if isinstance(value, Later):
+            return value._replace(result=self._back(name, value.result))
         try:
             text = self._values.write(value)
         except NotStorableError as error:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from py_api_saga import chance
 from py_api_saga.current import current
+from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.executors.driving import stand_in
 from py_api_saga.log import logger
 from py_api_saga.status import SagaStatus
@@ -16,12 +17,16 @@ from py_api_saga.testing.asked import How
 from py_api_saga.testing.awaiting import close, looking, making
 from py_api_saga.testing.boundaries import in_place, services_of
 from py_api_saga.testing.calm import calm, check_names
+from py_api_saga.testing.faults import AWAITED
 from py_api_saga.testing.places import within
 from py_api_saga.testing.searching import Search
 from py_api_saga.testing.telling import BrokenSagaError, Explored
-from py_api_saga.testing.trying import Try
+from py_api_saga.testing.trying import Try, UnansweredError
 from py_api_saga.testing.virtual import Clock, replaced, seeded
 from py_api_saga.testing.wishes import Wishes
+
+Answerer: TypeAlias = Callable[[Any], object]  # Any: the world, as below
+Answering: TypeAlias = Answerer | tuple[Answerer, Answerer]
 
 
 def explore(
@@ -32,6 +37,7 @@ def explore(
     check: Callable[[Any, SagaStatus], object] | None = None,
     services: Iterable[str] = (),
     errors: Mapping[str, object] | None = None,
+    answers: Mapping[str, Answering] | None = None,
     how: How | Iterable[How] = "orchestrator",
     faults: int = 1,
     limit: int = 5_000,
@@ -65,6 +71,13 @@ def explore(
             names of modules, and of what lies in modules. HTTP clients that are known always may.
         errors: What a refusal raises, an exception type or a function that makes an exception, by
             the name of the service or of the operation.
+        answers: Who answers a call that returns `later(...)`, by the name of its operation; as
+            "undo charge" its compensation. A function that is given the world, does there what was
+            begun (the customer pays), and gives the result; or gives, or raises, the exception
+            that denies it. It is called at the moment of the answer, with the
+            `current_operation()` of the call. Or two of them: the second one is called where the
+            answer is a refusal, and gives the exception. A call without an entry is refused, unless
+            it waits for a time alone.
         how: How a saga is run that `run` returns: "orchestrator", "choreography", or both. A
             choreography is made in line: which of several calls comes next is a fault like others.
         faults: How many go wrong after one another, 1 to 3. One refusal does not count.
@@ -104,8 +117,10 @@ def explore(
     listed = None
     if modules is not None:
         listed = asked.names_of(modules, "modules", "names of modules")
+    answering = asked.answers_of(answers)
     parts = services_of(asked.names_of(services, "services", "names of services"))
-    search = Search(faults, limit, seconds, [*left_out, *([] if ghosts else ["ghost"])])
+    not_here = ["ghost"] * (not ghosts) + [*AWAITED] * (not answering)
+    search = Search(faults, limit, seconds, [*left_out, *not_here])
     clock = Clock()
     with ExitStack() as stack:
         stack.callback(current.set, current.get())  # whatever an interrupt has left
@@ -117,21 +132,36 @@ def explore(
         worlds, looks, checks = making(loop, world), looking(loop, state), looking(loop, check)
         for one in asked.hows_of(how):
             wishes = Wishes(
-                run, worlds, looks, checks, one, parts, refusals, left_out, listed, on_crash,
-                ghosts=ghosts, clock=clock, loop=loop, begin=begin, look=state,
+                run, worlds, looks, checks, one, parts, refusals, answering, left_out, listed,
+                on_crash, ghosts=ghosts, clock=clock, loop=loop, begin=begin, look=state,
             )  # fmt: skip
-            states, trial = calm(wishes)
-            check_names(wishes, trial, exempt)
-            if plan is not None:
-                search.replay(wishes, states, plan)
-            else:
-                search.explore(wishes, states)
-                if blind is not False and not search.findings:
-                    search.find_blind_spots(wishes, states, trial, exempt)
+            try:
+                _search(search, wishes, plan, exempt, blind=blind is not False)
+            except UnansweredError as error:
+                raise SagaDefinitionError(str(error)) from None
     explored = search.explored()
     if search.findings:
         raise BrokenSagaError([*search.findings.values()], explored)
     return explored
+
+
+def _search(
+    search: Search,
+    wishes: Wishes,
+    plan: Mapping[str, str] | None,
+    exempt: Sequence[str],
+    *,
+    blind: bool,
+) -> None:
+    """Run a schedule, or all of them, and see whether the check can fail."""
+    states, trial = calm(wishes)
+    check_names(wishes, trial, exempt)
+    if plan is not None:
+        search.replay(wishes, states, plan)
+        return
+    search.explore(wishes, states)
+    if blind and not search.findings:
+        search.find_blind_spots(wishes, states, trial, exempt)
 
 
 @contextmanager

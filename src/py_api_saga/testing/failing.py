@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from py_api_saga.calls import Call
+from py_api_saga.entries import attempt_of, kind_of
 from py_api_saga.executors.around import put_in
 from py_api_saga.executors.driving import changing
 from py_api_saga.executors.run import Run
@@ -81,6 +82,7 @@ class _Fault:
         self._is_over = False
         self._seen: dict[str, bool] = {}  # operations of what was run: whether they have an undo
         self._called = self._failed = 0
+        self._last: Run | None = None  # of those that have such an operation
 
     # --- planting ------------------------------------------------------------------------------
 
@@ -95,6 +97,7 @@ class _Fault:
         name = self._operation(names)
         if name not in names:
             return
+        self._last = run
         i = names.index(name)
         old = operations[i]
         do, undo = old.action, old.compensation
@@ -160,7 +163,7 @@ class _Fault:
         elif name != self._where and not self._seen[name]:
             why = f"operation {name!r} has no compensation"
         elif not self._called:
-            why = "it was never called, so it did not fail"
+            why = f"it was never called, so it did not fail{self._waits()}"
         elif not self._failed:
             why = f"it was called {_so_often(self._called)}, and raised an error of its own"
         else:
@@ -169,6 +172,20 @@ class _Fault:
                 "called so often"
             )
         return f"fail_at({self._where!r}): {why}"
+
+    def _waits(self) -> str:
+        """Say for what the last saga waits that has such an operation, if that is why."""
+        run = self._last
+        if run is None or not run.execution.awaited:
+            return ""
+        keys = [
+            run.key(i, kind_of(later), attempt_of(later)[3])
+            for i, later in sorted(run.execution.awaited.items())
+        ]
+        return (
+            f"; the saga waits for {', '.join(map(repr, keys))}: in the block, answer that, "
+            f"answer(journal, {keys[0]!r}, result=...), or let its time come, and recover"
+        )
 
 
 def _so_often(number: int) -> str:

@@ -7,10 +7,11 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 # Where something can go wrong.
 Place: TypeAlias = Literal[
-    "action", "undo", "question", "service", "service of undo", "end", "order"
-]
+    "action", "undo", "question", "service", "service of undo", "answer", "answer of undo", "timer",
+    "end", "order",
+]  # fmt: skip
 # What it takes, besides such a place, for a fault to make sense there.
-Need: TypeAlias = Literal["", "retry", "timeout", "doubt", "deadline", "ghosts"]
+Need: TypeAlias = Literal["", "retry", "timeout", "doubt", "deadline", "ghosts", "due", "no"]
 
 
 class At(NamedTuple):
@@ -44,6 +45,10 @@ class Fault(NamedTuple):
 _TWICE = "undoing twice must be the same as undoing once"
 _ONCE = "`{site}` may be called more than once under the same key: it must count once"
 
+_NO = "the {site} is a refusal, and nothing is done"
+_FASTER = "whoever answers may be faster than all else: what that needs must be there before"
+_FIRST_COUNTS = "the first answer counts: nothing may come of another one"
+
 FAULTS: Final[Mapping[str, Fault]] = {
     "refuses": Fault(
         "{site} refuses: it raises, and does nothing",
@@ -51,8 +56,17 @@ FAULTS: Final[Mapping[str, Fault]] = {
             "action": At("", "all that was done before must be undone"),
             "service": At("", "what `{site}` refuses must not be taken for done, nor half of it"),
             "service of undo": At("", "what `{site}` refuses must not be taken for undone"),
+            "answer": At(
+                "",
+                "it counts as not done, so that its undo is not called: nothing of it may be left, "
+                "and all that was done before must be undone",
+                _NO,
+            ),
+            "answer of undo": At(
+                "", "a person sees to it, and says `retry`: it must be possible to begin anew", _NO
+            ),
         },
-        free=("action", "service"),
+        free=("action", "service", "answer"),
     ),
     "lost": Fault(
         "{site} is done, but its answer is lost",
@@ -68,6 +82,17 @@ FAULTS: Final[Mapping[str, Fault]] = {
             ),
             "service of undo": At(
                 "", "`{site}` has happened although it raised; it is called again"
+            ),
+            "answer": At(
+                "due",
+                "it has happened when its time is up: `on_doubt=` says so, or its undo must find "
+                "it",
+                "the {site} is lost, though it was done in time",
+            ),
+            "answer of undo": At(
+                "due",
+                f"it is undone when its time is up, and begun again: {_TWICE}",
+                "the {site} is lost, though it was done in time",
             ),
         },
     ),
@@ -162,7 +187,85 @@ FAULTS: Final[Mapping[str, Fault]] = {
     ),
     "late-effect": Fault(
         "{site} takes too long: it is given up, and takes effect later",
-        {"action": At("timeout", "`{site}` takes effect after it was given up and undone")},
+        {
+            "action": At("timeout", "`{site}` takes effect after it was given up and undone"),
+            "answer": At(
+                "due",
+                "what was given up must not happen any more: its undo has to cancel what is "
+                "pending, and `on_doubt=` may say NOT_HAPPENED only of what can't happen any more",
+                "the {site} has not come in time, and in the end it is done, unseen",
+            ),
+        },
+    ),
+    "never": Fault(
+        "the {site} never comes, and nothing is done",
+        {
+            "answer": At(
+                "due", "what was begun has not happened when its time is up: its undo is called"
+            ),
+            "answer of undo": At(
+                "due", "a person sees to it, and says `retry`: it must be possible to begin anew"
+            ),
+        },
+    ),
+    "answered-early": Fault(
+        "the {site} comes before the call has returned",
+        {
+            "answer": At("", _FASTER),
+            "answer of undo": At("", _FASTER),
+        },
+    ),
+    "answered-late": Fault(
+        "the {site} comes just when its time is up",
+        {
+            "answer": At(
+                "due", "what was given up has happened: its undo is called, and must find it"
+            ),
+            "answer of undo": At("due", "it counts, however late it comes: it must be undone then"),
+        },
+    ),
+    "answered-undone": Fault(
+        "the {site} comes just when it was undone",
+        {
+            "answer": At(
+                "due",
+                "it has happened behind its undo, which is called once more, under another key",
+            ),
+        },
+    ),
+    "answered-ended": Fault(
+        "the {site} comes when all is over",
+        {
+            "answer": At(
+                "due",
+                "it has happened when all was undone: its undo is called once more, under another "
+                "key",
+            ),
+        },
+    ),
+    "answered-twice": Fault(
+        "the {site} comes twice",
+        {
+            "answer": At("", "whoever answers may do so more than once: it must count once"),
+            "answer of undo": At(
+                "", "whoever answers may do so more than once: it must count once"
+            ),
+        },
+    ),
+    "contradicted": Fault(
+        "the {site} comes, and later another one, which is a refusal",
+        {
+            "answer": At("no", _FIRST_COUNTS),
+            "answer of undo": At("no", _FIRST_COUNTS),
+        },
+    ),
+    "sooner": Fault(
+        "the {site} comes before its time is up",
+        {
+            "timer": At(
+                "", "an answer counts, however much time is left: what comes of it must be right"
+            )
+        },
     ),
     "ghost": Fault(
         "{site} takes too long, and its process dies; in the end it takes effect, unseen",
@@ -192,6 +295,10 @@ FAULTS: Final[Mapping[str, Fault]] = {
         },
     ),
 }
+
+ANSWERS: Final[frozenset[Place]] = frozenset({"answer", "answer of undo", "timer"})
+# What can go wrong with answers alone.
+AWAITED: Final = tuple([kind for kind, fault in FAULTS.items() if {*fault.at} <= ANSWERS])
 
 FIRST: Final = "first "  # begins the kinds of an order, each of which says who is first
 

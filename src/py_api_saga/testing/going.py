@@ -8,25 +8,27 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from py_api_saga.exceptions import SagaPending
 from py_api_saga.executable import Executable
 from py_api_saga.executors.driving import standing_in
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.stuck import stuck_words
+from py_api_saga.testing import replies
 from py_api_saga.testing.awaiting import awaited, check_no_loop, end_tasks
 from py_api_saga.testing.boundaries import proxied
 from py_api_saga.testing.driven import Driven
 from py_api_saga.testing.faults import Place, is_order
 from py_api_saga.testing.keeping import InMemory, OnRecord
-from py_api_saga.testing.trying import Crash, EndlessError, Try
+from py_api_saga.testing.trying import UNSEEN, Crash, EndlessError, Try, UnansweredError
 from py_api_saga.testing.wishes import Wishes, deepcopied
 from py_api_saga.trouble import Trouble
 from py_api_saga.wording import as_text, in_line
 
 # What excuses that a saga needs a person: an undo, or a question, was made to fail.
 _FAILING = frozenset(
-    {"refuses", "flaky", "down", "lost", "answers-503", "answers-504", "cancelled"}
+    {"refuses", "flaky", "down", "lost", "answers-503", "answers-504", "cancelled", "never"}
 )
-_UNDOING: frozenset[Place] = frozenset({"undo", "service of undo", "question"})
+_UNDOING: frozenset[Place] = frozenset({"undo", "service of undo", "question", "answer of undo"})
 
 
 class States(NamedTuple):
@@ -109,13 +111,16 @@ def _run(trial: Try) -> None:
         interrupts = len(trial.aims.interrupts)
         try:
             _recover(trial)
-            _mend(trial)
+            _wait(trial)
+            while _mend(trial):
+                _wait(trial)
         except Crash:
             trial.has_crashed = True
             continue
         if len(trial.aims.interrupts) > interrupts:
             continue  # whoever was interrupted as it recovered leaves the rest to others
-        if not (trial.has_crashed and any(driven.named for driven in trial.sagas)):
+        was_left = trial.has_crashed or trial.has_waited
+        if not (was_left and any(driven.named for driven in trial.sagas)):
             break
         trial.story.append(("its client calls once more", None))
         _call(trial)
@@ -124,12 +129,12 @@ def _run(trial: Try) -> None:
 
 def _call(trial: Try) -> None:
     """Call the test's function, once."""
-    trial.has_crashed = False
+    trial.has_crashed = trial.has_waited = False
     try:
         _called(trial)
     except Crash:
         pass
-    except EndlessError:
+    except (EndlessError, UnansweredError):
         raise
     except BaseException as error:
         ours = error in trial.aims.interrupts or (
@@ -137,9 +142,10 @@ def _call(trial: Try) -> None:
         )
         if not (ours or isinstance(error, Exception)) or not trial.sagas:
             raise
-        trial.raised = error
+        if not isinstance(error, SagaPending):
+            trial.raised = error
         trial.story.append((f"the caller gets {type(error).__name__}", None))
-    if isinstance(trial.dead, EndlessError):
+    if isinstance(trial.dead, (EndlessError, UnansweredError)):
         raise trial.dead
     trial.has_crashed = trial.dead is not None
 
@@ -183,8 +189,20 @@ def _recover(trial: Try) -> None:
             trial.keeper.recover(driven)
 
 
-def _mend(trial: Try) -> None:
-    """Mend what is stuck for a reason, as a person would: what was out of order first."""
+def _wait(trial: Try) -> None:
+    """Let answers come, and time pass, until nothing waits and nothing is to come."""
+    for driven in trial.sagas:
+        while (driven.replies or driven.run.execution.awaited) and replies.next_of(trial, driven):
+            if driven.is_open:  # whoever was interrupted as it went on leaves the rest to others
+                return
+
+
+def _mend(trial: Try) -> bool:
+    """Mend what is stuck for a reason, as a person would: what was out of order first.
+
+    Tell whether something waits for an answer since then.
+    """
+    before = len(trial.mended)
     for driven in trial.sagas:
         for _ in range(2 + len(trial.plan)):
             trial.aims.down.clear()
@@ -199,6 +217,9 @@ def _mend(trial: Try) -> None:
             trial.story.append(("a person mends what was broken, and says: once more", None))
             trial.keeper.recover(driven)
     trial.aims.down.clear()
+    if len(trial.mended) == before:
+        return False
+    return any(driven.run.execution.awaited or replies.left(driven) for driven in trial.sagas)
 
 
 def _stuck(driven: Driven) -> list[int]:
@@ -221,10 +242,22 @@ def _is_excused(trial: Try, driven: Driven, stuck: list[int]) -> bool:
 def _judged(trial: Try, states: States | None) -> Went:
     """Say what is wrong with how the run has ended."""
     for driven in trial.sagas:
+        if driven.run.execution.awaited:
+            return _waits(trial, driven)
         if stuck := _stuck(driven):
             return _person_needed(trial, driven, stuck)
         trial.story.append((f"saga: {driven.run.execution.saga.value}", None))
     return _looked(trial, states)
+
+
+def _waits(trial: Try, driven: Driven) -> Went:
+    """Say for what a saga waits in vain."""
+    names = [
+        trial.wishes.site(driven.run, one).name for one in driven.run.execution.awaited.values()
+    ]
+    is_ = "is" if len(names) == 1 else "are"
+    message = f"it waits for ever: {' and '.join(names)} {is_} not answered any more"
+    return Went(trial, message, names[0])
 
 
 def _person_needed(trial: Try, driven: Driven, stuck: list[int]) -> Went:
@@ -300,10 +333,15 @@ def _wanted(trial: Try, states: States) -> list[Any]:
     while done < len(ends) and ends[done] is SagaStatus.COMPLETED:
         done += 1
     if done == len(ends):
-        return [states.after] if done == len(states.between) else states.between[done - 1 : done]
+        return [states.after] if done == len(states.between) else _between(states, done)
     if SagaStatus.COMPLETED in ends[done:]:
         return []
-    return states.between[done - 1 : done] if done else [states.before]
+    return _between(states, done) if done else [states.before]
+
+
+def _between(states: States, done: int) -> list[Any]:
+    """Give how the world stood when so many sagas had ended, or nothing if nobody has looked."""
+    return [state for state in states.between[done - 1 : done] if state is not UNSEEN]
 
 
 def difference(wanted: Any, got: Any) -> str:

@@ -7,14 +7,18 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from py_api_saga.exceptions import SagaDefinitionError
-from py_api_saga.testing.faults import cost, kind_of
+from py_api_saga.testing.faults import Place, cost, kind_of
 from py_api_saga.testing.going import States, Went, go
 from py_api_saga.testing.telling import Explored, Finding, found, kinds_reached, told
 from py_api_saga.testing.trying import Try
 from py_api_saga.testing.virtual import stopwatch
 from py_api_saga.testing.wishes import Wishes
 
-_NOTICED = ("refuses", "lost", "doubt", "cancelled")  # what has an undo called, seldom or always
+# What has an undo called, seldom or always.
+_NOTICED: Mapping[Place, tuple[str, ...]] = {
+    "action": ("refuses", "lost", "doubt", "cancelled"),
+    "answer": ("late-effect", "lost"),
+}
 
 
 class _Next(NamedTuple):
@@ -191,8 +195,8 @@ class Search:
         wishes.sabotaged = frozenset({f"undo {name}"})
         story: list[str] = []
         for label, site in reversed(calm.trace):
-            for kind in _NOTICED:
-                if kind not in site.kinds or site.place != "action":
+            for kind in _NOTICED.get(site.place, ()):
+                if kind not in site.kinds:
                     continue
                 went = self._went(wishes, {label: kind}, states)
                 if went.message is not None:

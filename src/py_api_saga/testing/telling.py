@@ -128,9 +128,9 @@ def _unlike_others(trial: Try, label: str, kind: str, site: Site) -> str:
     ):
         return hint("crash-after", "end", label)
     driven = next((one for one in trial.sagas if site.operation in one.run.names.all()), None)
-    if site.place != "action" or driven is None:
+    if site.place not in ("action", "answer") or driven is None:
         return ""
-    if driven.run.execution.passed and kind == "refuses":
+    if driven.run.execution.passed and kind == "refuses" and site.place == "action":
         return (
             f"`{label}` comes after the pivot, when nothing is undone any more: it must not "
             f'refuse; if it never does, say so: without=("{site.name}:refuses",)'
@@ -138,8 +138,8 @@ def _unlike_others(trial: Try, label: str, kind: str, site: Site) -> str:
     undo = driven.run.operations[driven.run.names.all().index(site.operation)].compensation
     if undo is None and "undo is called" in hint(kind, site.place, label):
         return (
-            f"`{label}` may have happened, and has no undo: it needs one, or is to be the pivot, "
-            "with an on_doubt= that asks"
+            f"`{site.operation}` may have happened, and has no undo: it needs one, or is to be the "
+            "pivot, with an on_doubt= that asks"
         )
     return ""
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import asyncio
 from asyncio import CancelledError
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol, TypeVar
 
 from py_api_saga.calls import IS_ASYNC
 from py_api_saga.current import current
@@ -24,6 +24,8 @@ from py_api_saga.definition import Results
 from py_api_saga.durable import beginning
 from py_api_saga.durable.run import DurableRun
 from py_api_saga.entries import (
+    COMPENSATION,
+    LATER,
     SUCCEEDED,
     Entry,
     Setback,
@@ -38,14 +40,16 @@ from py_api_saga.executors.attempt import attempt, meant
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.operation import Operation, call_of
+from py_api_saga.testing import replies
 from py_api_saga.testing.aiming import Aims
-from py_api_saga.testing.awaiting import outside
+from py_api_saga.testing.awaiting import at_once, outside
 from py_api_saga.testing.driven import Driven, Late
 from py_api_saga.testing.faults import FIRST
 from py_api_saga.testing.places import within
 from py_api_saga.testing.wishes import Site, Wishes, deepcopied
 
 if TYPE_CHECKING:
+    from py_api_saga.testing.answers import Reply
 
     class Keeper(Protocol):
         """What keeps the sagas of one schedule through the deaths of their processes."""
@@ -62,9 +66,17 @@ if TYPE_CHECKING:
         def again(self, driven: Driven, stuck: Sequence[int]) -> bool:
             """Have a person say that these operations are called once more; tell if any is."""
 
+        def answer(self, driven: Driven, letter: Entry, *, go_on: bool) -> None:
+            """Answer a call, and go on with its saga unless somebody drives it.
+
+            Raises:
+                SagaConflict: It was answered otherwise before.
+            """
+
 
 T = TypeVar("T")
 MOST_POINTS = 1000  # in one run
+UNSEEN: Final = object()  # how a world stands whose saga has ended at some other time
 _LATE = frozenset({"late", "late-effect", "ghost"})
 
 
@@ -74,6 +86,10 @@ class Crash(BaseException):
 
 class EndlessError(BaseException):
     """The run does not end."""
+
+
+class UnansweredError(BaseException):
+    """A call waits for an answer, and the test does not say what that is."""
 
 
 class Here:
@@ -139,6 +155,7 @@ class Try:
         self.on_crash = wishes.on_crash
         self.dead: BaseException | None = None
         self.has_crashed = False  # since the test's function was called last
+        self.has_waited = False  # likewise: a saga was left that waits for answers
         self.aims = Aims(wishes)
         self.snapshots: list[Any] = []  # of the state, as each saga has ended
         self.drawn = 0
@@ -175,6 +192,15 @@ class Try:
         if self.dead is not None:
             raise self.dead
 
+    def leave_unanswered(self, name: str) -> NoReturn:
+        """Refuse to go on where nobody answers."""
+        self.dead = UnansweredError(
+            f"explore: answers: {name!r} has returned later(...), and nobody answers it: expected "
+            f"answers={{{name!r}: function}}, which is given the world, does there what was begun, "
+            "and gives its result, or an exception that denies it"
+        )
+        raise self.dead
+
     def check_ours(self, interrupt: BaseException) -> None:
         """Raise an interrupt that no schedule wanted: somebody wants the exploration to end."""
         self.check_alive()
@@ -201,7 +227,8 @@ class Try:
         finally:
             current.set(outer)
         if (look := self._looked_at(driven, self.wishes.state)) is not None:
-            self.snapshots.append(deepcopied(look(self.world)))
+            is_over = not driven.run.execution.suspended
+            self.snapshots.append(deepcopied(look(self.world)) if is_over else UNSEEN)
         return self._ended(driven)
 
     async def adrive(self, run: Run, limit: int | None) -> Results:
@@ -215,8 +242,11 @@ class Try:
         driven = self.keeper.begun(run, limit)
         await self.go_on(driven)
         if (look := self._looked_at(driven, self.wishes.look)) is not None:
-            seen = outside(look, self.world)
-            self.snapshots.append(deepcopied(await seen if asyncio.iscoroutine(seen) else seen))
+            if driven.run.execution.suspended:
+                self.snapshots.append(UNSEEN)
+            else:
+                seen = outside(look, self.world)
+                self.snapshots.append(deepcopied(await seen if asyncio.iscoroutine(seen) else seen))
         return self._ended(driven)
 
     def _looked_at(self, driven: Driven, look: T) -> T | None:
@@ -231,6 +261,9 @@ class Try:
             return run.finish()
         if driven is self.recovering or (self.returned and driven is self.sagas[0]):
             return run.execution.returned()
+        if run.execution.suspended:
+            self.has_waited = True
+            return run.finish()
         if self.at(self.wishes.end(run.name)) is not None:
             self.die()
         execution = run.execution
@@ -266,45 +299,56 @@ class Try:
                     flying += turn
                 driven.durable = len(run.execution.entries)
                 if flying or late:
-                    pick = self._next(run, flying, late)
+                    ready = replies.ready(driven) if driven.replies else []
+                    pick = self._next(run, flying, late, ready)
                     if pick < len(flying):
-                        await self._make(run, flying.pop(pick), late)
+                        await self._make(driven, flying.pop(pick), late)
+                    elif pick < len(flying) + len(late):
+                        await self._land(driven, late.pop(pick - len(flying)))
                     else:
-                        await self._land(run, late.pop(pick - len(flying)))
+                        reply = ready[pick - len(flying) - len(late)]
+                        await replies.at(self, driven, "in time", reply)
                 else:
                     self.wishes.clock.sleep((run.patience() or 0.0) + 1e-6)
             driven.durable = len(run.execution.entries)
             if not late:
                 return
-            await self._land(run, late.pop(0))
+            await self._land(driven, late.pop(0))
 
-    def _next(self, run: Run, flying: Sequence[Entry], late: Sequence[Late]) -> int:
+    def _next(
+        self, run: Run, flying: Sequence[Entry], late: Sequence[Late], ready: Sequence[Reply]
+    ) -> int:
         """Say which call is made next, or which answer comes; by default the first call."""
-        if len(flying) + len(late) == 1:
+        if len(flying) + len(late) + len(ready) == 1:
             return 0
         labels = [self.wishes.site(run, intent).name for intent in flying]
         labels += [f"answer of {one.label}" for one in late]
+        labels += [reply.label for reply in ready]
         fault = self.at(self.wishes.order(labels))
         return 0 if fault is None else labels.index(fault.removeprefix(FIRST))
 
-    async def _make(self, run: Run, intent: Entry, late: list[Late]) -> None:
+    async def _make(self, driven: Driven, intent: Entry, late: list[Late]) -> None:
         """Make a call, unless something goes wrong with it, and tell the run what came of it."""
-        wishes = self.wishes
+        wishes, run = self.wishes, driven.run
+        if driven.replies:
+            await replies.before_a_call(self, driven)
         site = wishes.site(run, intent)
         fault = self.at(site)
         if fault is not None:
             if fault == "crash-before":
                 self.die()
             if fault in _LATE:
-                await self._give_up(run, intent, site, fault, late)
+                await self._give_up(driven, intent, site, fault, late)
                 return
             if fault == "deadline" and run.deadline is not None:
                 wishes.clock.sleep(max(0.0, run.deadline - wishes.clock.monotonic()))
         began, label = wishes.clock.passed, self.trace[-1][0]
-        entry = await self._attempt(run, intent, site, fault)
+        entry = await self._attempt(driven, intent, site, fault)
         self.check_alive()
+        begun = entry
         if fault == "crash-after":
             self.story.append((site.name, entry))
+            await self._note_waiting(driven, intent, begun)
             self.die()
         timeout = run.operations[index_of(intent)].policy.timeout
         if (
@@ -316,14 +360,16 @@ class Try:
             entry = in_doubt(intent, self._overdue(site, timeout), alive=True)
         self.story.append((site.name, entry))
         run.tell(entry)
+        if driven.replies or run.execution.awaited or self.aims.begun is not None:
+            await self._note_waiting(driven, intent, begun)
 
     async def _give_up(
-        self, run: Run, intent: Entry, site: Site, fault: str, late: list[Late]
+        self, driven: Driven, intent: Entry, site: Site, fault: str, late: list[Late]
     ) -> None:
         """Let the time of a call be up, which takes effect before or after that."""
-        label, landed = self.trace[-1][0], None
+        label, landed, run = self.trace[-1][0], None, driven.run
         if fault == "late":
-            landed = await self._attempt(run, intent, site, None)
+            landed = await self._attempt(driven, intent, site, None)
             self.check_alive()
         timeout = run.operations[index_of(intent)].policy.timeout or 0.0
         self.wishes.clock.sleep(timeout)
@@ -345,13 +391,14 @@ class Try:
     def _overdue(site: Site, timeout: float) -> TimeoutError:
         return TimeoutError(f"{site.name} took over {timeout:g} s")
 
-    async def _land(self, run: Run, late: Late) -> None:
+    async def _land(self, driven: Driven, late: Late) -> None:
         """Tell the run what became of a call that was given up."""
-        landed = late.landed
+        landed, run = late.landed, driven.run
         if landed is None:
             landed = await self._effect(run, late.intent)
         self.story.append((f"{late.label} lands late", landed))
-        if isinstance(run, DurableRun) and run.execution.at_rest:  # as what lands after the end
+        await self._note_waiting(driven, late.intent, landed)
+        if isinstance(run, DurableRun) and run.is_calm:  # as what lands after the end
             run.claim_again(landed)
         run.receive(landed)
 
@@ -382,15 +429,16 @@ class Try:
         timeout = run.operations[index_of(intent)].policy.timeout
         return None if timeout is None else self.wishes.clock.monotonic() + timeout
 
-    async def _attempt(self, run: Run, intent: Entry, site: Site, fault: str | None) -> Entry:
+    async def _attempt(self, driven: Driven, intent: Entry, site: Site, fault: str | None) -> Entry:
         """Make a call, or what stands for it if something goes wrong."""
+        run = driven.run
         whole = run.operations
         token = within.set(Here(self, site))
         try:
             if self.aims.are_due(site, fault):
                 run.operations = self.aims.operations(run, intent, site, fault)
             entry = await _attempted(run, intent, self._until(run, intent))
-            if fault == "twice" and what_of(entry) == SUCCEEDED:
+            if fault == "twice" and what_of(entry) in (SUCCEEDED, LATER):
                 within.set(None)  # in one piece: nothing else goes wrong within
                 run.has_noted(intent)  # it counts its requests from the first one again
                 entry = await _attempted(run, intent, self._until(run, intent))
@@ -401,15 +449,18 @@ class Try:
             self.check_ours(error)
         return entry
 
-
-def at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run what awaits nothing."""
-    try:
-        coroutine.send(None)
-    except StopIteration as ended:
-        value: T = ended.value
-        return value
-    raise AssertionError  # pragma: no cover - no coroutine function is called there
+    async def _note_waiting(self, driven: Driven, intent: Entry, entry: Entry) -> None:
+        """Decide what becomes of an answer once a call was made, and let come what waits for it."""
+        lost, self.aims.begun = self.aims.begun, None
+        if lost is not None:  # nobody but the world knows that it has begun something
+            has_due, is_timer = lost.timeout is not None, lost.until is not None
+            await replies.begun(self, driven, intent, has_due=has_due, is_timer=is_timer)
+        elif what_of(entry) == LATER:
+            value = value_of(entry)
+            has_due, is_timer = value.due is not None, value.is_timer
+            await replies.begun(self, driven, intent, has_due=has_due, is_timer=is_timer)
+        if kind_of(intent) == COMPENSATION:
+            await replies.after_an_undo(self, driven, index_of(intent))
 
 
 async def _attempted(run: Run, intent: Entry, until: float | None) -> Entry:

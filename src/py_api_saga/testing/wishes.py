@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,8 @@ from py_api_saga.testing.virtual import Clock
 
 if TYPE_CHECKING:
     import asyncio
+
+    from py_api_saga.testing.answers import Answers
 
 _PLACES: Mapping[Kind, Place] = {ACTION: "action", COMPENSATION: "undo", ASK: "question"}
 _WORDS: Mapping[Kind, str] = {ACTION: "", COMPENSATION: "undo ", ASK: "question of "}
@@ -56,6 +58,7 @@ class Wishes:
         how: How a saga is run that the test returns.
         services: What may fail: `boundaries.Services`.
         errors: What a refusal raises, by service or operation.
+        answers: Who answers a call whose answer comes later, by operation, or "undo " and that.
         without, ghosts: What is not to go wrong, or is.
         modules, on_crash: Of a journal, if there is one; the direction of recovery, if told.
         sabotaged: Names of sites whose undo is left out.
@@ -74,6 +77,7 @@ class Wishes:
         how: str,
         services: Any,
         errors: Mapping[str, Any],
+        answers: Mapping[str, Answers],
         without: Collection[str],
         modules: Iterable[str] | None,
         on_crash: Any,
@@ -87,6 +91,7 @@ class Wishes:
         """Take what was asked for, once that was checked."""
         self.run, self.world, self.state, self.check, self.how = run, world, state, check, how
         self.services, self.errors, self.without = services, errors, frozenset(without)
+        self.answers = answers
         self.modules = None if modules is None else tuple(modules)
         self.on_crash, self.ghosts, self.clock, self.loop = on_crash, ghosts, clock, loop
         self.begin, self.look = begin, look
@@ -154,6 +159,10 @@ class Wishes:
             site = self._sites[key] = Site("order", "", "order", kinds)
         return site
 
+    def time_of(self, names: Sequence[str]) -> Site:
+        """Give the site at which time passes until something is due; nothing goes wrong there."""
+        return Site(f"time of {' and '.join(names)}", "", "order", ())
+
     def end(self, saga: str | None) -> Site:
         """Give the site just behind a saga."""
         name = f"end of {saga or 'the saga'}"
@@ -170,6 +179,27 @@ class Wishes:
             shown = f"{inside.name}/{name}"
             place: Place = "service" if inside.place == "action" else "service of undo"
             kinds = tuple([kind for kind in self.kinds(shown, place) if kind in possible])
+            site = self._sites[key] = Site(shown, inside.operation, place, kinds)
+        return site
+
+    def answer(self, run: Run, intent: Entry, *, has_due: bool, is_timer: bool) -> Site | None:
+        """Give the site of the answer to a call that comes later, or None if nobody gives it."""
+        inside = self.site(run, intent)
+        answers = self.answers.get(inside.name)
+        if answers is None:
+            return None
+        needs: list[Need] = [""]
+        if has_due or (inside.place == "action" and run.deadline is not None):
+            needs.append("due")
+        if answers.refuse is not None:
+            needs.append("no")
+        key = ("answer", inside.name, is_timer, *needs)
+        site = self._sites.get(key)
+        if site is None:
+            place: Place = "answer" if inside.place == "action" else "answer of undo"
+            place = "timer" if is_timer else place
+            shown = f"answer of {inside.name}"
+            kinds = self.kinds(shown, place, needs)
             site = self._sites[key] = Site(shown, inside.operation, place, kinds)
         return site
 
