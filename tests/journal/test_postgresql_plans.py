@@ -112,3 +112,41 @@ def planned(connection: Any, queries: Mapping[str, bytes], plans: str) -> dict[s
         found[name] = "\n".join(line for (line,) in explained.fetchall())
         connection.execute("ROLLBACK")
     return found
+
+
+@pytest.mark.untraced
+def test_sagas_that_wait_cost_nothing_until_they_are_due(database: Database) -> None:
+    """Looking for what is due reads a few pages, however many wait, and have had answers."""
+    with closing(PostgreSQLJournal(database.url, schema=database.schema)) as journal:
+        journal.create_schema()
+        queries = journal.bench.server.queries
+    with psycopg.connect(database.url, autocommit=True) as connection:
+        connection.execute(f"SET search_path = {database.schema}")
+        connection.execute(
+            "INSERT INTO saga_saga"
+            "(saga_id, name, status, epoch, owner, tries, created, changed, due)"
+            " SELECT 's' || i, 'x', i % 2, 1, 0, 0, i, i, 253402300799000"
+            " FROM generate_series(1, 5000) AS i"
+        )
+        connection.execute(
+            "INSERT INTO saga_mail(saga, at, taken, key, body)"
+            " SELECT number, 0, true, saga_id || ':a:action', '[]' FROM saga_saga"
+        )
+        given = {"owner": 7, "skip": "{}", "now": 1 << 40, "late": 1 << 41}
+        pages = [read(connection, queries, {**given, "limit": limit}) for limit in (None, 10)]
+        connection.execute("ANALYZE saga_saga, saga_mail")
+        pages += [read(connection, queries, {**given, "limit": limit}) for limit in (None, 10)]
+
+    assert max(pages) < 30
+
+
+def read(connection: Any, queries: Mapping[str, bytes], given: Mapping[str, Any]) -> int:
+    """Give how many pages are read to find nothing that is due."""
+    connection.execute(queries["begin_reading"])
+    connection.execute(queries["settings"])
+    query = b"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) " + queries["waiting"]
+    ((found,),) = connection.execute(query, given).fetchall()
+    connection.execute("COMMIT")
+    plan = found[0]["Plan"]
+    assert plan["Actual Rows"] == 0
+    return int(plan["Shared Hit Blocks"] + plan["Shared Read Blocks"])

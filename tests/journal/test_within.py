@@ -26,6 +26,7 @@ from py_api_saga import (
     SagaError,
     SagaInProgress,
     SagaStatus,
+    answer,
     recover,
     repair,
     takeover,
@@ -366,6 +367,8 @@ def test_nothing_else_is_done_in_a_transaction_of_yours(
         takeover(within, "x")
     with expected:
         repair.again(within, "x", who="ada", why="")
+    with expected:
+        answer(within, "x:a:action", result=1)
 
 
 def test_what_is_to_be_awaited_needs_astart(journal: PostgreSQLJournal, users: Users) -> None:

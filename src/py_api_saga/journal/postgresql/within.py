@@ -16,7 +16,7 @@ from functools import lru_cache, partial
 from typing import Any, Protocol, TypeAlias
 
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import Change, Claim, Create, Mail, Row, SagaExistsError, Summary
+from py_api_saga.journal.changes import Change, Claim, Create, Row, SagaExistsError, Summary
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.postgresql.driver import psycopg
 from py_api_saga.journal.postgresql.queries import Naming
@@ -42,10 +42,6 @@ _RUN = (
     "in a transaction of yours a saga can be started, and not run: nothing of the run would be on "
     "record before your commit. Write saga.start(journal=journal.within(…), saga_id=…). After the "
     "commit a worker runs it, or you do: saga.orchestrator_execute(journal=journal, saga_id=…)"
-)
-_MAIL = (
-    "an answer has a transaction of its own, so that it is on record whatever becomes of yours: "
-    "write answer(journal, key, …), with the journal itself"
 )
 _AWAITED = "this transaction is one to await: write await saga.astart(journal=journal.within(…))"
 _NO_TRANSACTION = (
@@ -222,7 +218,7 @@ def _startable(changes: Sequence[Change]) -> Iterator[Create]:
         if isinstance(change, Create) and not change.driven:
             yield change
         else:
-            _refuse(change, _MAIL if isinstance(change, Mail) else _RUN)
+            _refuse(change, _RUN)
 
 
 def _refuse(change: Change, why: str) -> None:
