@@ -26,7 +26,6 @@ from py_api_saga import (
     repair,
 )
 from py_api_saga.journal import PostgreSQLJournal, SQLiteJournal
-from py_api_saga.journal.changes import Letter, Mail
 
 
 @pytest.fixture
@@ -144,23 +143,6 @@ def test_an_id_of_another_saga_is_not_copied(
     assert "not copied: it cannot be kept there" in said
     assert said.endswith("copied 1 saga; 0 were there already, 2 were not copied\n")
     assert status(target, "b") is SagaStatus.RUNNING
-
-
-def test_a_saga_with_an_answer_that_nobody_has_taken_is_not_copied(
-    say: Say, journal: SQLiteJournal, name: str, target: PostgreSQLJournal
-) -> None:
-    """It may have to be undone yet, and would be forgotten."""
-    for saga_id in ("a", "b"):
-        run(order(), journal, saga_id)
-    number = seen(journal, "b").number
-    journal.write(mail := Mail("b", number, Letter("b:a:action", '["answered", "A"]')))
-    mail.check()
-
-    ended, said = say("copy", journal.path, name)
-
-    assert ended == 1
-    assert "b: not copied: an answer to it was not taken in: `saga recover` does so" in said
-    assert [one.saga_id for one in target.select()] == ["a"]
 
 
 def test_a_copy_needs_a_file_and_a_database(

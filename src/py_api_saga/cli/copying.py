@@ -29,32 +29,24 @@ def main(arguments: argparse.Namespace) -> int:
             raise JournalError(why)
         _refuse_unfinished(reading)
         for batch in batches(reading.select(ENDED)[::-1]):
-            numbers = [seen.number for seen in batch]
-            rows, mail = reading.rows(numbers), reading.mail(numbers)
-            over = [(seen, rows[seen.number]) for seen in batch if not mail[seen.number]]
-            taken = journal.take_in(over)
+            rows = reading.rows([seen.number for seen in batch])
+            taken = journal.take_in([(seen, rows[seen.number]) for seen in batch])
             new += len(taken)
             for seen in batch:
                 if seen.saga_id in taken:
                     continue
-                why = _why_not(seen, journal.find(seen.saga_id), has_mail=bool(mail[seen.number]))
-                if why:
+                known = journal.find(seen.saga_id)
+                if known is None or _what(known) != _what(seen):
                     left += 1
+                    why = (
+                        "it cannot be kept there" if known is None else "its id is that of another"
+                    )
                     write(f"{seen.saga_id}: not copied: {why}")
                 else:
                     there += 1
         _refuse_unfinished(reading)  # somebody has begun one since
     write(f"copied {plural(new, 'saga')}; {there:,} were there already, {left:,} were not copied")
     return 1 if left else 0
-
-
-def _why_not(seen: Summary, known: Summary | None, *, has_mail: bool) -> str:
-    """Say why a saga was not copied; empty if it is there already."""
-    if has_mail:
-        return "an answer to it was not taken in: `saga recover` does so"
-    if known is None:
-        return "it cannot be kept there"
-    return "" if _what(known) == _what(seen) else "its id is that of another"
 
 
 def _what(seen: Summary) -> tuple[object, ...]:
