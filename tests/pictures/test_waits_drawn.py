@@ -96,6 +96,27 @@ def test_a_rollback_waits_for_no_answer(timer: Any, answer: str) -> None:
     assert waited(told) == (BEGIN + DAY, answer)
 
 
+def test_an_undo_waits_on_as_others_begin() -> None:
+    """Side by side: only what goes forward is given up."""
+    told = story(
+        (0, started(0)),
+        (0, started(1)),
+        (0, started(2)),
+        (0.2, ended("succeeded", 0, "A")),
+        (0.2, ended("succeeded", 1, "B")),
+        (0.2, ended("failed", 2, error())),
+        (0.3, started(0, kind=COMPENSATION)),
+        (0.4, begun(0, kind=COMPENSATION)),
+        (0.5, started(1, kind=COMPENSATION)),
+        (0.6, ended("succeeded", 1, None, kind=COMPENSATION)),
+        operations=[operation(name, after=[]) for name in "abc"],
+        limit=8,
+        status=SagaStatus.COMPENSATING,
+    )
+
+    assert waited(told) == (None, None)
+
+
 def test_where_nothing_is_undone_it_waits_until_the_end() -> None:
     """Of a saga that has ended nothing waits any more."""
     told = story(
