@@ -24,6 +24,7 @@ HOSTILE = (
 )
 LONG = HOSTILE + "x" * 300
 DOUBT: list[Any] = [["builtins.TimeoutError", "no answer in 0.5 s"], None, True, False]
+DAY = 86_400
 DRAWN = ("undone", "recovered")
 
 
@@ -103,6 +104,23 @@ def sagas() -> Mapping[str, Story]:
             status=SagaStatus.COMPENSATING,
             driven=True,
             now=1.8,
+        ),
+        "waiting": story(
+            *good(0, 0),
+            (0.1, started(1)),
+            (0.4, ended("later", 1, [BEGIN + 9 * DAY, False, None])),
+            status=SagaStatus.RUNNING,
+            now=2 * DAY,
+        ),
+        "answered": story(
+            *good(0, 0),
+            (0.1, started(1)),
+            (0.4, ended("later", 1, [BEGIN + 9 * DAY, False, None])),
+            (2 * DAY, ended("denied", 1, error("declined"))),
+            (2 * DAY, started(0, kind=COMPENSATION)),
+            (2 * DAY + 0.2, ended("later", 0, [None, False, None], kind=COMPENSATION)),
+            (3 * DAY, ended("answered", 0, None, kind=COMPENSATION)),
+            status=SagaStatus.COMPENSATED,
         ),
         "tried-often": story(*retried, status=SagaStatus.RUNNING, driven=True, now=2400.5),
         "at-once": story(
