@@ -38,6 +38,13 @@ def cancel(order: str) -> None:
     """Stand for its compensation."""
 
 
+def begin_payment(order: str, cents: int) -> object:  # noqa: ARG001 - as `charge`
+    """Stand for a second operation whose answer comes within two days."""
+    from py_api_saga import later  # noqa: PLC0415 - other contenders have none
+
+    return later(timeout=2 * 86_400)
+
+
 async def reserve_async(order: str, count: int) -> dict[str, object]:
     """Stand for the first operation, under asyncio."""
     if pause is not None:

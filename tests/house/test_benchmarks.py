@@ -205,7 +205,16 @@ def test_how_fast_schedules_are_explored_is_measured() -> None:
     assert len(rows) == 2 + 5
 
 
-@pytest.mark.parametrize("name", ["growth.py", "costs.py", "explore.py"])
+def test_what_sagas_cost_that_wait_is_measured() -> None:
+    """Bytes, polls and calls, of few: what is held against targets is the rest."""
+    done = measure("--quick", script=SCRIPT.with_name("waiting.py"))
+
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
+    assert len(rows) == 3 * 2 + 6 + 5 + 3
+
+
+@pytest.mark.parametrize("name", ["growth.py", "costs.py", "explore.py", "waiting.py"])
 def test_a_section_that_is_not_there_is_refused(name: str) -> None:
     """It says which there are."""
     done = measure("--only", "nothing", script=SCRIPT.with_name(name))
