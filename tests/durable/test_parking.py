@@ -9,10 +9,19 @@ from typing import Any
 
 import depot
 import pytest
+from pending import KEY, pending
 from recorded import Faulty, Wrapped, chain, crashed, seen, status
 from world import PATIENCE
 
-from py_api_saga import JournalError, SagaDefinitionError, SagaStatus, arecover, recover, takeover
+from py_api_saga import (
+    JournalError,
+    SagaDefinitionError,
+    SagaStatus,
+    answer,
+    arecover,
+    recover,
+    takeover,
+)
 from py_api_saga.durable import recovery
 from py_api_saga.journal import MemoryJournal, SQLiteJournal
 from py_api_saga.journal.changes import Take
@@ -31,6 +40,23 @@ def test_a_journal_that_cannot_be_read_parks_nothing(journal: Any) -> None:
 
     assert done.outcome is SagaStatus.RUNNING
     assert takeover(journal, "x").outcome is SagaStatus.COMPLETED
+
+
+def test_what_is_parked_over_an_answer_is_left_to_a_person(journal: Any) -> None:
+    """It has ended, and has mail: it is not claimed and parked again at each look."""
+    pending(journal)
+    answer(journal, KEY, result=1, go_on=False)
+    for _ in range(2):  # as if processes had died over it
+        journal.write(take := Take(seen(journal, "x"), counted=True))
+        journal.leave(take.check())
+    (done,) = recover(journal, max_tries=2)
+    assert done.outcome is SagaStatus.STUCK
+    parked = seen(journal, "x")
+
+    assert recover(journal, max_tries=2) == []
+    assert seen(journal, "x") == parked
+    assert [one.saga_id for one in journal.waiting()] == ["x"]
+    assert answer(journal, KEY, result=1).known
 
 
 def test_a_park_that_cannot_be_written_is_not_reported(journal: Any) -> None:

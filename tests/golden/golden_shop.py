@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from py_api_saga import NOT_HAPPENED, SagaAssembler, current_operation
+from py_api_saga import NOT_HAPPENED, SagaAssembler, current_operation, later
 
 broken: set[str] = set()  # names whose calls fail
 keys: list[str] = []  # of the calls that were made
@@ -34,6 +34,12 @@ def do(name: str, *values: Any, **named: Any) -> Any:
     return named or (values[0] if len(values) == 1 else values) or name
 
 
+def begin(name: str, until: float | None = None) -> Any:
+    """Begin what is answered later, or is over by itself at some time."""
+    keys.append(current_operation().idempotency_key)
+    return later(timeout=None) if until is None else later(until=until, result=name)
+
+
 def undo(name: str, *_: Any, **__: Any) -> str:
     """Undo, or fail."""
     keys.append(current_operation().idempotency_key)
@@ -58,4 +64,13 @@ def pair(**options: Any) -> SagaAssembler:
         SagaAssembler.saga(name="pair", max_doubt_age=1e9, **options)
         .operation((do, "a", 1), (undo, "a"), name="a")
         .operation((do, "b", 2), (undo, "b"), name="b")
+    )
+
+
+def waiting(until: float | None = None) -> SagaAssembler:
+    """Make a saga of two operations, the second of which waits."""
+    return (
+        SagaAssembler.saga(name="waiting", max_doubt_age=1e9)
+        .operation((do, "a", 1), (undo, "a"), name="a")
+        .operation((begin, "b", until), (undo, "b"), name="b")
     )

@@ -2,8 +2,9 @@
 
     PYTHONPATH=tests/golden python tests/golden/make_journal.py tests/golden/journal.1.facts.db
 
-There are two: `journal.1.db` is from before entries had facts. And `journal.1.trace.db`, made in
-the same way, has one saga, which was begun in a trace. What a released version wrote is kept for
+There are two: `journal.1.db` is from before entries had facts. And two that are made in the same
+way: `journal.1.trace.db` has one saga, which was begun in a trace, and `journal.1.later.db` those
+that wait for answers, or have had them. What a released version wrote is kept for
 ever and never written again: when the format changes, a new one is made beside it.
 """
 
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import golden_shop
-from golden_shop import Parcel, Size, ask, do, is_busy, pair, undo
+from golden_shop import Parcel, Size, ask, do, is_busy, pair, undo, waiting
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from py_api_saga import (
@@ -27,6 +28,8 @@ from py_api_saga import (
     Retry,
     SagaAssembler,
     SagaException,
+    SagaPending,
+    answer,
     process,
     recover,
     result_of,
@@ -34,7 +37,7 @@ from py_api_saga import (
 from py_api_saga.contrib.opentelemetry import instrument
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Change, Create
-from py_api_saga.repair import again, purge
+from py_api_saga.repair import again, compensate, purge
 
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
 VALUES: list[Any] = [
@@ -150,5 +153,30 @@ def trace(path: str) -> None:
         Path(path + end).unlink()
 
 
+IN_2100 = 4_102_444_800.0
+
+
+def later(path: str) -> None:
+    """Write sagas that wait, and some that were answered."""
+    process.HOST = "warehouse-1"  # type: ignore[misc]  # as above
+    Path(path).unlink(missing_ok=True)
+    journal = SQLiteJournal(path, modules=["golden_shop"], journal_mode="delete")
+    for saga_id in ("waits", "timer", "answered", "denied", "unheard", "late"):
+        until = IN_2100 if saga_id == "timer" else None
+        with suppress(SagaPending):
+            waiting(until).orchestrator_execute(journal=journal, saga_id=saga_id)
+    answer(journal, "answered:b:action", result=Parcel(7, Size.SMALL))
+    answer(journal, "denied:b:action", error=ValueError("too dear"))
+    compensate(journal, "late", who="ada", why="nobody answers")
+    recover(journal)
+    for saga_id in ("unheard", "late"):
+        answer(journal, f"{saga_id}:b:action", result=Parcel(8, Size.SMALL), go_on=False)
+    journal.close()
+    for end in ("-gate", "-owners"):
+        Path(path + end).unlink()
+
+
 if __name__ == "__main__":
-    (trace if sys.argv[1].endswith(".trace.db") else main)(sys.argv[1])
+    ends = {".trace.db": trace, ".later.db": later}
+    make = next((make for end, make in ends.items() if sys.argv[1].endswith(end)), main)
+    make(sys.argv[1])

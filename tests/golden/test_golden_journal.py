@@ -14,13 +14,23 @@ from typing import Any
 
 import golden_shop
 import pytest
-from golden_shop import pair
-from make_journal import VALUES, everything
+from golden_shop import Parcel, Size, pair, waiting
+from make_journal import IN_2100, VALUES, everything
 from paths import search_path
 from spans import telling
 from world import unmeasured
 
-from py_api_saga import SagaConflict, SagaException, SagaStatus, SagaStuck, Status, recover
+from py_api_saga import (
+    SagaConflict,
+    SagaException,
+    SagaPending,
+    SagaStatus,
+    SagaStuck,
+    Status,
+    answer,
+    recover,
+)
+from py_api_saga.clock import NEVER
 from py_api_saga.definition import Results
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.story.saga import read
@@ -89,6 +99,90 @@ def test_a_saga_that_was_begun_in_a_trace_leads_there(tmp_path: Path) -> None:
     (run,) = [span for span in spans.all if "saga.outcome" in (span.attributes or {})]
     (link,) = run.links
     assert (link.context.trace_id, link.context.span_id) == (int("a1" * 16, 16), int("b2" * 8, 16))
+
+
+# --- sagas that wait for answers ------------------------------------------------------------------
+
+LATER = HERE / "journal.1.later.db"
+WAITING = {
+    "waits": SagaStatus.RUNNING,
+    "timer": SagaStatus.RUNNING,
+    "answered": SagaStatus.COMPLETED,
+    "denied": SagaStatus.COMPENSATED,
+    "unheard": SagaStatus.RUNNING,
+    "late": SagaStatus.COMPENSATED,
+}
+
+
+@pytest.fixture
+def waits(tmp_path: Path) -> Iterator[SQLiteJournal]:
+    """A copy of the journal of those that wait, opened by this version."""
+    golden_shop.broken.clear()
+    golden_shop.keys.clear()
+    copy = shutil.copyfile(LATER, tmp_path / "later.db")
+    with closing(SQLiteJournal(copy, modules=["golden_shop"])) as opened:
+        yield opened
+
+
+def test_sagas_that_wait_stand_as_they_were_left(waits: SQLiteJournal) -> None:
+    """With what they wait for, and the answers that nobody has taken."""
+    found = {name: waits.find(name) for name in WAITING}
+    assert {name: seen and seen.status for name, seen in found.items()} == WAITING
+    dues = {seen.saga_id: seen.due for seen in found.values() if seen and not seen.tries}
+    assert dues == {"waits": NEVER, "timer": IN_2100, "unheard": NEVER}
+    assert [seen.saga_id for seen in waits.waiting()] == ["unheard", "late"]
+    words = "SELECT DISTINCT json_extract(value, '$[0]') FROM entry, json_each(body)"
+    assert {"later", "answered", "denied"} <= {word for (word,) in ask(LATER, words)}
+
+    for name, due in (("waits", None), ("timer", IN_2100)):
+        with pytest.raises(SagaPending) as pending:
+            waiting(None if due is None else due).orchestrator_execute(journal=waits, saga_id=name)
+        assert (pending.value.awaited, pending.value.due) == ((f"{name}:b:action",), due)
+    assert golden_shop.keys == []
+
+
+def test_sagas_that_were_answered_are_remembered(waits: SQLiteJournal) -> None:
+    """Results and errors are those of the answers, which are known when they come again."""
+    again = waiting().orchestrator_execute(journal=waits, saga_id="answered")
+    assert_same(again["b"], Parcel(7, Size.SMALL))
+    with pytest.raises(SagaException) as caught:
+        waiting().orchestrator_execute(journal=waits, saga_id="denied")
+    assert repr(caught.value.operation_error) == "ValueError('too dear')"
+
+    assert answer(waits, "answered:b:action", result=Parcel(7, Size.SMALL)).known
+    assert answer(waits, "denied:b:action", error=ValueError("too dear")).known
+    with pytest.raises(SagaConflict):
+        answer(waits, "denied:b:action", result=1)
+    assert golden_shop.keys == []
+
+
+def test_recovery_takes_the_answers_in(waits: SQLiteJournal) -> None:
+    """What was undone before its answer came is undone once more, under the next key."""
+    done = {one.saga_id: one.outcome for one in recover(waits, max_workers=1)}
+
+    assert done == {"unheard": SagaStatus.COMPLETED, "late": SagaStatus.COMPENSATED}
+    assert golden_shop.keys == ["late:b:compensation:2"]
+    assert recover(waits) == []
+    gone_on = answer(waits, "waits:b:action", result="at last")
+    assert (gone_on.known, gone_on.status) == (False, SagaStatus.COMPLETED)
+
+
+def test_the_script_writes_sagas_that_wait(tmp_path: Path) -> None:
+    """What this version writes stands as what the golden file holds."""
+    made = tmp_path / "made.later.db"
+    subprocess.run(
+        [sys.executable, HERE / "make_journal.py", made],
+        check=True,
+        env={**unmeasured(), "PYTHONPATH": search_path(HERE)},
+    )
+
+    told = "SELECT saga, n, json_extract(value, '$[0]', '$[1]', '$[2]', '$[3]', '$[4]') "
+    for query in (
+        "SELECT saga_id, name, status, owner, epoch, tries FROM saga ORDER BY number",
+        "SELECT key, saga, taken, body FROM mail ORDER BY rowid",
+        told + "FROM entry, json_each(body) WHERE n > 1 ORDER BY saga, n, key",
+    ):
+        assert ask(made, query) == ask(LATER, query)
 
 
 def assert_same(one: Any, other: Any) -> None:

@@ -264,6 +264,9 @@ class Recovery(Finisher):
         super().__init__(journal, observers, check_around(around, "recover"), max_tries)
         if due is None:
             due = journal.waiting(_counted(limit, "recover: limit") if limit else limit)
+        # One that was parked over an answer has ended, and is listed for ever: it is a person's,
+        # who lets its tries count anew.
+        due = [seen for seen in due if seen.status in OPEN or seen.tries < max_tries]
         # Those that were tried before come after the others and are claimed a few at a time: a
         # saga that kills its process must not use up the tries of many.
         self._todo = deque([s for s in due if not s.tries] + [s for s in due if s.tries])

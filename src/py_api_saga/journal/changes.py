@@ -189,7 +189,7 @@ class Letter(namedtuple("Letter", "key body")):  # noqa: PYI024 - as above
 
     Attributes:
         key: The idempotency key of the call.
-        body: JSON, `["answered", value]` or `["denied", error]`.
+        body: JSON, `["answered", value, note]` or `["denied", error, note]`.
     """
 
     __slots__ = ()

@@ -86,9 +86,14 @@ class Journal(Vocabulary, Protocol):
       every later change carries: from its commit on, nothing is written under an older one.
       `Claim.rows` tells how many rows there are under the new epoch, counted once nobody can write
       under the old one any more.
-    - **A read** (`find`, `rows`, `select`, `waiting`) gives what is durable, of each saga as it was
-      at one moment, and never what may still be rolled back. What was settled before the read began
-      is in it. It decides nothing: whoever acts on it claims, and a claim compares.
+    - **An answer** (`Mail`) needs no claim, and is there once, whoever gives it and however often.
+      A row that looks into the mail (`Mailing`) reads it in its own transaction, and lets the saga
+      go there, if it does: of the two, either the row finds the answer, or whoever has given it
+      finds the saga left. In a database where writers do not take turns, both have to lock the
+      summary, and the mail has to be read by a statement that begins after that.
+    - **A read** (`find`, `rows`, `mail`, `select`, `waiting`) gives what is durable, of each saga
+      as it was at one moment, and never what may still be rolled back. What was settled before the
+      read began is in it. It decides nothing: whoever acts on it claims, and a claim compares.
 
     Attributes:
         place: Where it is, for messages; never with a password.

@@ -67,7 +67,7 @@ CREATE TABLE IF NOT EXISTS mail(
   saga  INTEGER NOT NULL,
   at    INTEGER NOT NULL,
   taken INTEGER NOT NULL, -- 1: the rows of its saga say all of it
-  body  TEXT NOT NULL     -- ["answered", value] or ["denied", error]
+  body  TEXT NOT NULL     -- ["answered", value, note] or ["denied", error, note]
 );
 
 -- name: mail_saga
