@@ -73,6 +73,7 @@ recovering: ContextVar[tuple[Any, Unready] | None] = ContextVar(
 )
 
 _LONG = 86_400.0  # seconds; clocks that we wait on overflow, and looking once a day is nothing
+_ENDS = frozenset(SagaStatus) - OPEN
 _STUCK = SagaStatus.STUCK  # looking up a member of an Enum costs 60 ns, a global 5
 _VALUED = frozenset({SUCCEEDED, HAPPENED, ANSWERED})  # with a value that the journal has to keep
 
@@ -319,7 +320,8 @@ class DurableRun(Run):
         box = self.mailbox
         if box is not None and box.is_suspended and not self._is_woken():
             return
-        super().look()
+        if self.deadline is not None or self.inbox is not None:
+            super().look()
         if box is not None and not self.left:
             self._read_mail(box)
 
@@ -443,17 +445,8 @@ class DurableRun(Run):
             dues.append(self.recorder.journal.lately() + left)
         return min(dues, default=NEVER)
 
-    def _mailing(self, status: SagaStatus | None) -> Mailing | None:
-        """Say what the next row does with the mail, if there may be any.
-
-        Without having waited a saga may have some whose call was lost, or fails at this moment.
-        """
-        trouble, box = self.execution.trouble, self.mailbox
-        ends = status is not None and status not in OPEN
-        if box is None:
-            if not (self._listens or (trouble is not None and (ends or trouble.doubted))):
-                return None
-            return Mailing()
+    def _mailing(self, box: Mailbox) -> Mailing:
+        """Say what the next row does with the mail."""
         suspends = self.execution.suspended and not (self.left or box.looks)
         return Mailing(box.took, suspends=suspends, due=self.pending_until if suspends else NEVER)
 
@@ -466,6 +459,7 @@ class DurableRun(Run):
             self.mailbox = Mailbox()
         box = self.mailbox
         box.took = tuple([key for key in box.took if key not in mailing.took])
+        box.notes = ()
         box.letters |= {letter.key: letter.body for letter in found if letter.key not in box.took}
         box.looks, box.looked = False, self.recorder.journal.lately()
         box.is_suspended = mailing.has_suspended
@@ -500,7 +494,7 @@ class DurableRun(Run):
         self._note_written(intents)
         return False
 
-    def _prepare_pending(self) -> bool:
+    def _prepare_pending(self) -> bool:  # noqa: C901, PLR0912 - a call more is paid each time
         """Settle what is `pending`, then put there what was told since; tell if there is something.
 
         Raises:
@@ -508,13 +502,23 @@ class DurableRun(Run):
             SagaInProgress: Another process has taken it over.
             JournalError: It could not be written.
         """
-        if self.pending is not None and not self._settle(self.pending):
-            return True
-        recorder, execution = self.recorder, self.execution
+        recorder, execution, change = self.recorder, self.execution, self.pending
+        box = self.mailbox
+        if change is not None:
+            if not change.settled:
+                return True
+            if change.error is not None:
+                self.pending, self._is_refused = None, change.withdrawn
+                change.check()
+            recorder.claim, self._written = change.claim, self._upto
+            if type(change) is Append and change.mailing is not None:
+                self._take_mail(change.mailing)
+                box = self.mailbox
+            recorder.head = ""  # it is in the journal, and large
+            self.pending = None  # last: an interrupt before repeats all this
         entries, status, claim = execution.entries, execution.saga, recorder.claim
         if status is _STUCK:
             status = execution.standing
-        box = self.mailbox
         if len(entries) == self._written and claim is not None:
             if self._standing is None and box is not None and box.letters:
                 return False  # the end is said again once they have been looked at
@@ -522,7 +526,19 @@ class DurableRun(Run):
             if status is self._standing and (box is None or not box.is_to_say(suspends=suspends)):
                 return False
         self._upto = len(entries)
-        lines = self._lines(entries[self._written :])
+        lines: list[str] = []
+        texts = self._texts or {}
+        for entry in entries[self._written :]:
+            what, i, kind, attempt, generation, _ = entry
+            if not (self._is_named or lines):
+                lines.append(write_entry(entry, recorder.values, dumps(identity())))
+            elif what is STARTED:
+                lines.append(f'["started",{i},"{kind}",{attempt},{generation}]')
+            else:
+                text = texts.get((what, i, kind, attempt, generation))
+                lines.append(text or write_entry(entry, recorder.values, self._span_of(entry)))
+                self._spans.pop(attempt_of(entry), None)
+        self._texts = None
         if claim is None:  # if all is over already, the next change says so
             body = f"{','.join([recorder.head[:-1], *lines])}]"
             self.pending = Create(self.saga_id, recorder.name, body)
@@ -530,47 +546,19 @@ class DurableRun(Run):
             recorder.head = body  # not before: an interrupt would have the lines added twice
             return True
         changed = None if status is self._standing else status
+        self._is_named |= bool(lines)
+        mailing = None
+        if box is not None:
+            lines += box.notes
+            mailing = self._mailing(box)
+        elif self._listens or (
+            execution.trouble is not None and (execution.trouble.doubted or changed in _ENDS)
+        ):
+            mailing = Mailing()  # of a call that was lost, or has failed at this moment
         self.pending = append = Append(claim, f"[{','.join(lines)}]", changed)
-        if self._listens or execution.trouble is not None or box is not None:
-            append.mailing = self._mailing(changed)
-        self._is_named |= self._upto > self._written
+        append.mailing = mailing
         self._standing = status
         return True
-
-    def _settle(self, change: Change) -> bool:
-        """Take in that a change is settled, if it is; raises why it was not made durable."""
-        if not change.settled:
-            return False
-        if change.error is not None:
-            self.pending, self._is_refused = None, change.withdrawn
-            change.check()
-        recorder = self.recorder
-        recorder.claim, self._written = change.claim, self._upto
-        if type(change) is Append and change.mailing is not None:
-            self._take_mail(change.mailing)
-        recorder.head = ""  # it is in the journal, and large
-        self.pending = None  # last: an interrupt before repeats all this
-        return True
-
-    def _lines(self, entries: Sequence[Entry]) -> list[str]:
-        """Write down what was told, and what persons have noted with it."""
-        values, texts = self.recorder.values, self._texts or {}
-        lines: list[str] = []
-        for entry in entries:
-            what, i, kind, attempt, generation, _ = entry
-            if not (self._is_named or lines):
-                lines.append(write_entry(entry, values, dumps(identity())))
-            elif what is STARTED:
-                lines.append(f'["started",{i},"{kind}",{attempt},{generation}]')
-            else:
-                text = texts.get((what, i, kind, attempt, generation))
-                lines.append(text or write_entry(entry, values, self._span_of(entry)))
-                self._spans.pop(attempt_of(entry), None)
-        self._texts = None
-        if self.mailbox is not None and self.mailbox.notes:
-            lines += self.mailbox.notes
-            self.mailbox.notes = ()
-        return lines
 
     @property
     def unwritten(self) -> Change:
