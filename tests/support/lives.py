@@ -17,7 +17,17 @@ from types import FrameType
 from typing import Any
 
 import py_api_saga
-from py_api_saga import Event, Retry, SagaAssembler, SagaException, recover
+from py_api_saga import (
+    Event,
+    Retry,
+    SagaAssembler,
+    SagaException,
+    SagaPending,
+    answer,
+    current_operation,
+    later,
+    recover,
+)
 from py_api_saga.current import CurrentOperation
 from py_api_saga.journal import SQLiteJournal
 
@@ -133,6 +143,20 @@ def recovery(journal: SQLiteJournal) -> None:
     recover(journal)
 
 
+def waiting(journal: SQLiteJournal) -> None:
+    """The second action has only begun something, and its answer comes later."""
+    keys: list[str] = []
+
+    def begin() -> object:
+        keys.append(current_operation().idempotency_key)
+        return later(timeout=None)
+
+    behaviour["charge"] = begin
+    with suppress(SagaPending):
+        saga().orchestrator_execute(journal=journal)
+    answer(journal, keys[0], result="paid")
+
+
 def around(journal: SQLiteJournal) -> None:
     """Each call has a connection; for the second one there is none."""
 
@@ -170,6 +194,7 @@ LIVES = {
     "An interrupt between two lines": strike,
     "A late landing": landing,
     "A recovery": recovery,
+    "An answer that comes later": waiting,
     "Something around each call": around,
 }
 
