@@ -457,10 +457,23 @@ def test_a_suspension_under_a_claim_that_was_taken_over_is_refused(
     with pytest.raises(SagaInProgress, match="taken over"):
         suspending.check()
     assert seen(journal).owner == taken.owner
-    write(other, Append(taken, "[3]", SagaStatus.COMPLETED)).check()
+
+
+def test_a_saga_that_somebody_else_has_ended_and_forgotten_is_not_suspended(
+    journal: PostgreSQLJournal, other: PostgreSQLJournal, database: Database
+) -> None:
+    """There is nothing left that could wait."""
+    stand_still(journal)
+    claim = begin(journal)
+    expire(journal, database)
+    taken = write(other, Take(seen(other))).check()
+    write(other, Append(taken, "[2]", SagaStatus.COMPLETED)).check()
     write(other, Purge(seen(other), "digest", forget=True)).check()
-    with pytest.raises(SagaInProgress):
+
+    with pytest.raises(SagaInProgress, match="taken over"):
         write(journal, waits(claim)).check()
+    assert journal.find("a") is None
+    assert journal.mail([]) == {}
 
 
 # --- leases ---------------------------------------------------------------------------------------
