@@ -21,7 +21,8 @@ class Mailbox:
         looks: The mail is to be read, since something is due; with the next row, if there is none
             to be written otherwise.
         looked: When it was read last, seconds since 1970 by the journal's clock.
-        news: What observers are to hear once it is on record.
+        news: What observers are to hear once it is on record, and behind how many of the moves that
+            they are to hear of as well.
     """
 
     __slots__ = ("is_suspended", "letters", "looked", "looks", "news", "notes", "took")
@@ -33,7 +34,7 @@ class Mailbox:
         self.notes: tuple[str, ...] = ()
         self.is_suspended = self.looks = False
         self.looked = looked
-        self.news: list[tuple[EventKind, Entry]] = []
+        self.news: list[tuple[EventKind, Entry, int]] = []
 
     def is_to_say(self, *, suspends: bool) -> bool:
         """Tell whether a row is to be written, be there nothing else to say."""

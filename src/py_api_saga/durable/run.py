@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import ExitStack
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeAlias
 
 from py_api_saga import clock
@@ -39,6 +41,7 @@ from py_api_saga.entries import (
     what_of,
 )
 from py_api_saga.entries import later as told_later
+from py_api_saga.events import EventKind
 from py_api_saga.exceptions import JournalError, LaterError, SagaError, SagaPending
 from py_api_saga.execution import Execution
 from py_api_saga.executors.around import surround
@@ -62,7 +65,7 @@ from py_api_saga.log import complain
 from py_api_saga.observer import Observer
 from py_api_saga.operation import Later
 from py_api_saga.process import identity
-from py_api_saga.status import SagaStatus
+from py_api_saga.status import SagaStatus, Status
 
 # Set while a saga that is on record is gone on with, also for what its operations call: the loop
 # of its coroutine functions, if there is one for several sagas; and what gives, of an error, what
@@ -267,7 +270,7 @@ class DurableRun(Run):
         self._texts = {**(self._texts or {}), (what, i, kind, attempt, generation): text}
         self.mailbox = self.mailbox or Mailbox()
         if self._watched:
-            self.mailbox.news.append(("waiting", entry))
+            self.mailbox.news.append(("waiting", entry, len(self.execution.moves)))
         return entry
 
     def _is_unasked(self, entry: Entry) -> bool:
@@ -398,7 +401,7 @@ class DurableRun(Run):
         if note is not None and note not in box.notes:
             box.notes += (note,)
         if self._watched:
-            box.news.append(("answered", entry))
+            box.news.append(("answered", entry, len(self.execution.moves)))
         self.tell(entry)
 
     def _look_for_due(self, box: Mailbox) -> None:
@@ -598,18 +601,34 @@ class DurableRun(Run):
             self._begun = True
             if self._watched:
                 self._emit("saga resumed" if self._is_resumed else "saga started")
-        if self.execution.moves:
-            super()._announce()
-        if self.mailbox is not None:
+        if self.mailbox is not None and self.mailbox.news:
             self._tell_news(self.mailbox)
+        elif self.execution.moves:
+            super()._announce()
 
     def _tell_news(self, box: Mailbox) -> None:
-        """Let observers hear for what the saga waits, and what was answered: each once."""
-        while box.news:
-            kind, entry = box.news.pop(0)
-            i, direction, attempt, _ = attempt_of(entry)
-            error = value_of(entry) if what_of(entry) == DENIED else None
-            self._emit(kind, i, direction, attempt=attempt, error=error)
+        """Let observers hear what waits, and what was answered, among the moves; each once."""
+        execution = self.execution
+        moves, execution.moves = execution.moves, []
+        news, box.news = box.news, []
+        told, steps = 0, []
+        for kind, entry, before in news:
+            steps.append(partial(self._tell_moves, moves[told:before]))
+            steps.append(partial(self._hears, kind, entry))
+            told = before
+        steps.append(partial(self._tell_moves, moves[told:]))
+        with ExitStack() as all_of_them:  # also if an interrupt comes out of an observer
+            for step in reversed(steps):
+                all_of_them.callback(step)
+
+    def _tell_moves(self, moves: list[tuple[int, Status]]) -> None:
+        self.execution.moves = moves
+        super()._announce()
+
+    def _hears(self, kind: EventKind, entry: Entry) -> None:
+        i, direction, attempt, _ = attempt_of(entry)
+        error = value_of(entry) if what_of(entry) == DENIED else None
+        self._emit(kind, i, direction, attempt=attempt, error=error)
 
     def leave(self) -> None:
         """Drive the saga no longer, however that came; once: what lands late may have it then."""
