@@ -17,6 +17,7 @@ from world import PATIENCE, Watch, until
 from py_api_saga import (
     NOT_HAPPENED,
     UNKNOWN,
+    Event,
     SagaAssembler,
     SagaPending,
     SagaStatus,
@@ -368,3 +369,43 @@ def test_a_compensation_that_is_overdue_is_stuck_until_it_is_answered(journal: A
 
     assert answer(journal, "x:b:compensation", result="back").status is COMPENSATED
     assert depot.log == ["a", "b", "c", "take back b", "undo a"]
+
+
+# --- and what was given up lands meanwhile ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("moment", ["just as it is put down", "afterwards"])
+def test_what_lands_while_an_undo_waits_is_undone_once_more(journal: Any, moment: str) -> None:
+    """The action had its time and was given up; its undo has only begun something."""
+    go_on, waits = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        assert go_on.wait(PATIENCE)
+        return "A"
+
+    def land() -> None:
+        go_on.set()
+        for thread in threading.enumerate():
+            if thread.name == "saga a":
+                thread.join(PATIENCE)
+
+    def heard(event: Event) -> None:
+        if event.kind == "waiting" and not waits.is_set():
+            waits.set()
+            if moment != "afterwards":
+                land()
+
+    depot.behaviour.update({"a": slow, "undo a": lambda: later(timeout=None)})
+    saga = SagaAssembler.saga(observers=[heard]).operation(
+        (do, "a"), (undo, "a"), name="a", timeout=0.05
+    )
+    with pytest.raises(SagaPending) as caught:
+        saga.orchestrator_execute(journal=journal, saga_id="x")
+    assert caught.value.awaited == ("x:a:compensation",)
+    land()
+
+    assert status(journal, "x") is COMPENSATING
+    assert answer(journal, "x:a:compensation", result=None).status is COMPENSATING
+    assert depot.log == ["a", "undo a", "undo a"]
+    assert answer(journal, "x:a:compensation:2", result=None).status is COMPENSATED
+    assert list(journal.waiting()) == []

@@ -331,6 +331,8 @@ class DurableRun(Run):
     def take_over_mail(self, mail: Sequence[Letter]) -> None:
         """Begin with what has come since the saga was driven last."""
         self.mailbox = Mailbox(mail, self.recorder.journal.now())
+        trouble = self.execution.trouble
+        self._stopped = trouble is not None and bool(trouble.reasons)  # not at each wakening
         if self._standing not in OPEN:
             self._standing = None  # to be driven no longer, its end has to be said again
 
