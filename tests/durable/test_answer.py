@@ -11,7 +11,7 @@ import depot
 import pytest
 from depot import ado, aundo, do, fail
 from letterbox import Lost, RefusedError, begun, failure, letters, order, recovered, wait
-from recorded import Reversed, bodies, seen, status
+from recorded import Reversed, Wrapped, bodies, seen, status
 from world import PATIENCE, Watch, in_child, in_time, until
 
 from py_api_saga import (
@@ -33,6 +33,7 @@ from py_api_saga import (
 )
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.journal import MemoryJournal
+from py_api_saga.journal.changes import Change, Mail
 
 Execute = Callable[..., Any]
 KEY = "x:b:action"
@@ -469,3 +470,36 @@ def test_a_key_may_come_as_a_header_has_it(journal: Any) -> None:
     assert not answer(journal, f'"{KEY}"', result="paid", go_on=False).known
     assert answer(journal, f'"{KEY};POST /charges"', result="paid").known
     assert status(journal) is COMPLETED
+
+
+@pytest.mark.parametrize("asked", ["answer", "aanswer"])
+def test_an_answer_on_record_raises_nothing_of_the_journals(journal: Any, asked: str) -> None:
+    """What can't be gone on with, or even looked at, is told; the answer is there for a worker."""
+    wait(SagaAssembler.orchestrator_execute, order(), journal)
+
+    class Shut(Wrapped):
+        posted = False
+
+        def write(self, *changes: Change) -> None:
+            self._journal.write(*changes)
+            self.posted |= any(isinstance(change, Mail) for change in changes)
+
+        async def awrite(self, *changes: Change) -> None:
+            self.write(*changes)
+
+        def find(self, saga_id: str) -> Any:
+            if self.posted:
+                message = "the disk is gone"
+                raise JournalError(message)
+            return self._journal.find(saga_id)
+
+    shut: Any = Shut(journal)
+    if asked == "answer":
+        told = answer(shut, KEY, result="paid")
+    else:
+        told = asyncio.run(aanswer(shut, KEY, result="paid"))
+
+    assert isinstance(told.error, JournalError)
+    assert (told.status, told.known) == (SagaStatus.RUNNING, False)
+    recovered(journal, SagaStatus.COMPLETED)
+    assert depot.log == ["a", "b", "c"]

@@ -371,7 +371,7 @@ def test_a_compensation_that_is_overdue_is_stuck_until_it_is_answered(journal: A
     assert depot.log == ["a", "b", "c", "take back b", "undo a"]
 
 
-# --- and what was given up lands meanwhile ---------------------------------------------------------
+# --- and what was given up lands meanwhile --------------------------------------------------------
 
 
 @pytest.mark.parametrize("moment", ["just as it is put down", "afterwards"])

@@ -25,6 +25,7 @@ from py_api_saga.durable.recovery import (
 from py_api_saga.durable.waiting import ring
 from py_api_saga.entries import ASK, STARTED
 from py_api_saga.exceptions import (
+    JournalError,
     SagaConflict,
     SagaDefinitionError,
     SagaInProgress,
@@ -53,8 +54,9 @@ class Answered(NamedTuple):
         known: The same answer was given before.
         status: Where the saga stands now: RUNNING or COMPENSATING if it waits for something else,
             is driven by somebody else, or is left to a worker.
-        error: What the saga has raised, as in `Recovered`, with a `SagaPending` if it waits; None
-            if it has completed, or was not gone on with here.
+        error: What the saga has raised, as in `Recovered`, with a `SagaPending` if it waits; a
+            `JournalError` if it can't be gone on with for that; None if it has completed, or was
+            left to somebody else.
     """
 
     saga_id: str
@@ -121,7 +123,10 @@ def answer(
     if not go_on or _is_held():
         return posted.stands()
     tell_if_in_a_loop()
-    begun = posted.claim()
+    try:
+        begun = posted.claim()
+    except JournalError as trouble:
+        return posted.stands(trouble)
     if begun is None:
         return posted.stands()
     done = posted.finisher.finish(begun.claim, begun.seen)
@@ -149,7 +154,10 @@ async def aanswer(
     posted.check()
     if not go_on or _is_held():
         return await asyncio.to_thread(posted.stands)
-    begun = await in_thread(posted.claim_and_read, undo=posted.give_back)
+    try:
+        begun = await in_thread(posted.claim_and_read, undo=posted.give_back)
+    except JournalError as trouble:
+        return await asyncio.to_thread(posted.stands, trouble)
     if begun is None:
         return await asyncio.to_thread(posted.stands)
     problem = begun.error
@@ -261,10 +269,17 @@ class _Posted:
         if begun is not None:
             self._journal.leave(begun.claim)
 
-    def stands(self) -> Answered:
-        """Say where the saga stands that is not gone on with here."""
-        seen = self._journal.find(self._saga_id) or self._seen
-        return Answered(self._saga_id, self._known, seen.status)
+    def stands(self, error: JournalError | None = None) -> Answered:
+        """Say where the saga stands that is not gone on with here, perhaps for want of a journal.
+
+        The answer is on record, so nothing is raised.
+        """
+        seen = self._seen
+        try:
+            seen = self._journal.find(self._saga_id) or seen
+        except JournalError as trouble:
+            error = error or trouble
+        return Answered(self._saga_id, self._known, seen.status, error)
 
     def told(self, status: SagaStatus, error: BaseException | None) -> Answered:
         """Say what came of going on.
