@@ -10,10 +10,11 @@ from flask.testing import FlaskClient
 from requests_mock import Mocker
 from shop_services import answer, confirm, forget, ledger, signature
 
-from py_api_saga import recover
+from py_api_saga import current_operation, recover
 from py_api_saga.journal import MemoryJournal
+from py_api_saga.testing import explore
 from webhook_shop import create_app
-from webhook_shop.operations import sagas
+from webhook_shop.operations import CHECKOUT, Refused, sagas
 
 KEYS = ("Idempotency-Key", "Saga-Undoes")
 SERVICES = os.environ["SERVICES"]
@@ -121,6 +122,38 @@ def test_what_is_for_another_shop_comes_again_there(client: FlaskClient) -> None
     told = client.post("/webhooks/bank", data=body, headers=signature(body, time.time()))
 
     assert told.status_code == 404
+
+
+def test_an_order_is_whole_or_nothing(client: FlaskClient) -> None:  # noqa: ARG001 - its context
+    """Whatever goes wrong, once, in any operation, any request, and in what the bank says."""
+
+    def shop() -> None:
+        forget()
+
+    def decided(*, yes: bool) -> str | Refused:
+        payment = ledger["payments"].get(current_operation().idempotency_key)
+        if payment is None or confirm(payment["id"], yes=yes) is None or not yes:
+            return Refused("the customer did not confirm, or it was cancelled before")
+        return str(payment["id"])
+
+    def confirmed(_: None) -> str | Refused:
+        return decided(yes=True)
+
+    def declined(_: None) -> str | Refused:
+        return decided(yes=False)
+
+    def standing(_: None) -> dict[str, int]:
+        counted = stands()
+        paid = [one for one in ledger["payments"].values() if one["status"] != "declined"]
+        return {**counted, "payments": len(paid)}
+
+    order = {"article": "mug", "card": "visa"}
+    explore(
+        lambda _: CHECKOUT.given(**order),
+        world=shop,
+        state=standing,
+        answers={"pay": (confirmed, declined)},
+    )
 
 
 def test_an_order_that_there_is_not_has_no_page(client: FlaskClient) -> None:

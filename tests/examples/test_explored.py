@@ -50,7 +50,7 @@ def test_every_example_with_a_saga_is_explored() -> None:
     sagas = {path.relative_to(EXAMPLES).parts[0] for path, t in texts.items() if ".operation(" in t}
 
     assert sagas == set(EXPLORED)
-    for name in SHOPS:
+    for name in (*SHOPS, WAITING):
         assert "explore(" in texts[EXAMPLES / name / "test_shop.py"]
 
 
