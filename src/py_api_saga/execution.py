@@ -49,6 +49,30 @@ The life of a doubt
     is IN_DOUBT, it has succeeded. If it lands behind its undo, that undo is owed once more, under
     the next generation (`Trouble.landed`).
 
+The life of an answer
+    A call may only have begun something, whose answer comes later, from elsewhere. LATER takes it
+    out of `flying` into `awaited`: its operation stays RUNNING or COMPENSATING, and no process is
+    needed for it. A saga that is to do nothing else is `suspended`, which is no end. ANSWERED and
+    DENIED are the words of whoever answers. They beat what anybody else knows, and speak of a key,
+    not of an attempt: of what was awaited they are its success and its failure, and what is denied
+    leaves no doubt, whatever became of earlier attempts under that key.
+
+    What is awaited ends without them when its time has come. A timer has succeeded. Anything else
+    is `Trouble.overdue`: a compensation is STUCK; an action is in doubt, and since it may well have
+    happened it is asked about before anything is undone. It is not called again by itself.
+
+    As a rollback begins, what is awaited is in doubt and owed, and a timer has succeeded: it would
+    have. An awaited pivot decides whether there is a rollback, as one in flight does. A crash
+    changes nothing of what is awaited.
+
+    Answers may come when nobody awaits them: late, before LATER was told, after a crash, or to what
+    failed by an error of its own. A key `expects` one that was used, until somebody has heard for
+    good what came of it. Such a success is taken in where the operation stands: in doubt, stuck for
+    its doubt, or between two attempts, it has succeeded; behind its undo, or when it failed, it is
+    owed once more, like what a straggler lands. Such a denial settles what is in doubt as FAILED,
+    and is the end of a call that was to be made again. No key is answered twice, so whoever calls
+    again what was denied takes the next one.
+
 The life of a rollback
     First it is decided (`backward`), then it begins (`rolling`). In between no action starts, but
     those in flight are awaited and count. So is a pivot that may have happened: if it has, the
@@ -59,8 +83,8 @@ The life of a rollback
     it has none; FAILED if it turns out that it did not happen; or STUCK, which holds up nobody: a
     rollback does all that it can. What a person says of it later settles it as well.
 
-    The saga has ended when nothing is ready, in flight or waiting: COMPLETED, COMPENSATED, or
-    STUCK if an operation is. Only a person or a straggler leads out of the last two.
+    The saga has ended when nothing is ready, in flight, waiting or awaited: COMPLETED, COMPENSATED,
+    or STUCK if an operation is. Only a person, a straggler or an answer leads out of the last two.
 
 What may start
     `_heap` holds the operations with a call to make: i itself going forward, its complement ~i in
@@ -352,16 +376,15 @@ class Execution:
     @property
     def at_rest(self) -> bool:
         """Whether there is nothing to call and nothing to wait for: `saga` is the outcome."""
-        return self._calls_nothing and not self.awaited
+        waits = self.flying or self._heap or self.awaited
+        return not (waits or (self.trouble and self.trouble.waiting))
 
     @property
     def suspended(self) -> bool:
         """Whether there is nothing to call, and nothing to wait for but answers."""
-        return bool(self.awaited) and self._calls_nothing
-
-    @property
-    def _calls_nothing(self) -> bool:
-        return not (self.flying or self._heap or (self.trouble and self.trouble.waiting))
+        if not self.awaited or self.flying or self._heap:
+            return False
+        return not (self.trouble and self.trouble.waiting)
 
     def returned(self) -> Results:
         """Give what the actions returned; None for what a person has resolved without a result."""

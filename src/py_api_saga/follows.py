@@ -79,7 +79,13 @@ FOLLOWS: Final[Table[Status]] = {
     Status.RUNNING: {
         LATER: {Status.RUNNING, Status.SUCCEEDED, Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
         ANSWERED: {Status.SUCCEEDED},
-        DENIED: {Status.RUNNING, Status.FAILED, Status.IN_DOUBT, Status.STUCK},
+        DENIED: {
+            Status.RUNNING,
+            Status.FAILED,
+            Status.IN_DOUBT,
+            Status.SKIPPED,
+            Status.STUCK,
+        },
         SUCCEEDED: {Status.SUCCEEDED, Status.SKIPPED},
         UNSTORED: {Status.SUCCEEDED, Status.SKIPPED, Status.STUCK},
         FAILED: {Status.FAILED, Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},

@@ -508,6 +508,17 @@ def a_person_decides_while_the_saga_goes_on() -> Dialogue:
     return d
 
 
+def what_is_denied_under_one_key_is_in_doubt_under_another() -> Dialogue:
+    """Call what is parked again under another key, and learn that this one was refused."""
+    d = one(undo=False, on_doubt="park")
+    d.start("a")
+    d.crash()
+    d.again("a", new_key=True)
+    d.wait("a")
+    d.deny("a", generation=2)
+    return d
+
+
 STORIES = (
     all_goes_well, a_failure_undoes_what_was_done, a_person_finishes_what_stuck_behind_the_pivot,
     what_was_parked_is_undone_by_a_person, a_parked_operation_is_compensated,
@@ -515,4 +526,5 @@ STORIES = (
     late_landings, partial(what_ends_late_is_settled_already, pivot=True),
     partial(what_ends_late_is_settled_already, pivot=False),
     an_answer_that_tells_nothing_takes_nothing_back, a_person_decides_while_the_saga_goes_on,
+    what_is_denied_under_one_key_is_in_doubt_under_another,
 )  # fmt: skip
