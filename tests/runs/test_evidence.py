@@ -42,11 +42,12 @@ from py_api_saga import (
     SagaDefinitionError,
     SagaException,
     SagaInProgress,
+    SagaPending,
     SagaStuck,
     leaves_doubt,
 )
 from py_api_saga.evidence import DOUBTFUL
-from py_api_saga.exceptions import RecordedError
+from py_api_saga.exceptions import LaterError, RecordedError
 from py_api_saga.known_errors import known_names
 
 # Names that no installed package has: of packages that the tests do without.
@@ -466,6 +467,21 @@ def test_errors_of_ours_that_decide_nothing() -> None:
     assert not leaves_doubt(raised(SagaDefinitionError("x"), TimeoutError()))
     assert not leaves_doubt(SagaException("made by hand"))
     assert leaves_doubt(raised(SagaException("made by hand"), TimeoutError()))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SagaPending("x", ["x:charge:action"], None), LaterError("x")],
+    ids=["it waits", "nobody can wait for it"],
+)
+def test_a_call_that_has_only_begun_something_leaves_doubt(error: Exception) -> None:
+    """In a saga within the action, or by its own `later(…)`: by itself, and as any link."""
+    assert leaves_doubt(error)
+    assert leaves_doubt(raised(PaymentError(), error))
+    assert leaves_doubt(beside(PaymentError(), error))
+    assert leaves_doubt(ExceptionGroup("both", [PaymentError(), error]))
+    recorded = RecordedError(f"py_api_saga.exceptions.{type(error).__name__}", "x")
+    assert leaves_doubt(raised(PaymentError(), recorded))
 
 
 @pytest.mark.parametrize(

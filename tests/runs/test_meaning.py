@@ -21,12 +21,15 @@ from py_api_saga.entries import (
     what_of,
 )
 from py_api_saga.evidence import read_doubtful
+from py_api_saga.exceptions import LaterError
 from py_api_saga.executors import meaning as module
 from py_api_saga.executors.meaning import meaning
 from py_api_saga.operation import PLAIN, Policy
 
 NO = ValueError("no")
 LOST = TimeoutError("no answer")
+WRONG = LaterError("later: expected either timeout= or until=, got both")
+ALWAYS = Retry(Exception, attempts=None)
 TWICE = Retry(ValueError, attempts=2, wait_initial=1.0, wait_max=9.0, wait_jitter=4.0)
 
 
@@ -50,6 +53,9 @@ def means(policy: Policy, kind: Kind, error: Exception, attempt: int = 1, **brou
         (Policy(compensation_retry=TWICE), COMPENSATION, NO, 1, RETRY),
         (Policy(doubtful=read_doubtful(ValueError, "here")), ACTION, NO, 1, IN_DOUBT),
         (Policy(doubtful=read_doubtful((), "here")), ACTION, LOST, 1, FAILED),
+        (PLAIN, ACTION, WRONG, 1, IN_DOUBT),
+        (Policy(doubtful=read_doubtful((), "here")), ACTION, WRONG, 1, IN_DOUBT),
+        (Policy(compensation_retry=ALWAYS), COMPENSATION, WRONG, 1, FAILED),
     ],
 )
 def test_an_error_means_what_the_policy_says(
@@ -57,6 +63,14 @@ def test_an_error_means_what_the_policy_says(
 ) -> None:
     """By the kind of the call and the number of the attempt; no run is needed."""
     assert means(policy, kind, error, attempt)[0] == word
+
+
+def test_a_wrong_later_is_not_tried_again_whatever_the_policy_says() -> None:
+    """It has begun something, which another attempt would only begin once more."""
+    word, doubt = means(Policy(retry=ALWAYS), ACTION, WRONG)
+
+    assert (word, doubt.error, doubt.wait) == (IN_DOUBT, WRONG, None)
+    assert means(Policy(retry=ALWAYS), ACTION, WRONG, noted=True)[1].wait is None
 
 
 def test_what_was_sent_leaves_doubt_whatever_the_error() -> None:
@@ -140,4 +154,5 @@ def test_nothing_that_is_impure_is_imported() -> None:
             imported.add(node.module)
         assert not isinstance(node, ast.Import)
 
-    assert imported == {"__future__", "py_api_saga.entries", "py_api_saga.operation"}
+    ours = {"py_api_saga.entries", "py_api_saga.exceptions", "py_api_saga.operation"}
+    assert imported == {"__future__", *ours}
