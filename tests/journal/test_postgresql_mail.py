@@ -16,7 +16,10 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from typing import Any, NamedTuple
 
+import depot
+import letterbox
 import pytest
+from letterbox import wait
 from machines import Boottime, Losing, Slow, expire, stand_still, transaction, write, written
 from recorded import begin, bodies, seen
 from servers.children import Missing
@@ -24,7 +27,7 @@ from servers.pgbouncer import pgbouncer
 from servers.shared import Database
 from world import PATIENCE, until
 
-from py_api_saga import JournalError, SagaConflict, SagaInProgress, SagaStatus, clock
+from py_api_saga import JournalError, SagaConflict, SagaInProgress, SagaStatus, answer, clock
 from py_api_saga.clock import NEVER
 from py_api_saga.journal import PostgreSQLJournal
 from py_api_saga.journal.changes import (
@@ -483,6 +486,22 @@ def test_a_saga_that_somebody_else_has_ended_and_forgotten_is_not_suspended(
         write(journal, waits(claim)).check()
     assert journal.find("a") is None
     assert journal.mail([]) == {}
+
+
+@pytest.mark.parametrize("how", ["before", "after"])
+def test_a_run_whose_suspension_is_lost_is_told_that_its_saga_waits(
+    journal: PostgreSQLJournal, execute: Any, how: str
+) -> None:
+    """It is not told that somebody has taken the saga over; and an answer goes on with it."""
+    stand_still(journal)
+    losing = Losing(journal, how, "mailing")
+    pending = wait(execute, letterbox.order(timeout=600), journal)
+
+    assert losing.lost
+    assert pending.awaited == ("x:b:action",)
+    assert not journal.drives(seen(journal, "x"))
+    assert answer(journal, "x:b:action", result="paid").status is SagaStatus.COMPLETED
+    assert depot.log == ["a", "b", "c"]
 
 
 # --- leases ---------------------------------------------------------------------------------------
