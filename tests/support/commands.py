@@ -97,6 +97,7 @@ def typed(name: str) -> list[str]:
         "plan-deploy": ["--modules", "depot"],
         "purge": ["--older-than", "30d"],
         "resolve": ["x", "a", "--failed", "--note", "why"],
+        "answer": ["x", "a", "--result", "1", "--note", "why"],
         "report": ["--html", "-"],
     }
     ids = ["x"] if name in ("show", "why", "graph", "retry", "compensate", "cancel") else []
