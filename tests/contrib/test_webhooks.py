@@ -433,7 +433,7 @@ def test_what_cannot_be_written_down_is_to_come_again(
 def test_a_mistake_of_the_function_is_never_taken_for_an_unknown_key(
     told: Callable[..., Reply], journal: Journal
 ) -> None:
-    """A KeyError in it is a LookupError too; it is raised, and so is what is no answer."""
+    """A KeyError in it is a LookupError too; it is raised, and so is what is not an answer."""
     with pytest.raises(KeyError):
         told(lambda: json.loads("{}")["key"], journal)
     with pytest.raises(SagaDefinitionError, match=r"expected Verified\(…\) or None, got str"):

@@ -155,7 +155,7 @@ class Try:
         self.on_crash = wishes.on_crash
         self.dead: BaseException | None = None
         self.has_crashed = False  # since the test's function was called last
-        self.has_waited = False  # likewise: a saga was left that waits for answers
+        self.has_waited = False  # in the same way: a saga was left that waits for answers
         self.aims = Aims(wishes)
         self.snapshots: list[Any] = []  # of the state, as each saga has ended
         self.drawn = 0
