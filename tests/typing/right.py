@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from threading import Lock
 from typing import Any, Literal, assert_type
@@ -31,19 +32,25 @@ from sqlalchemy.orm import Session, scoped_session
 
 from py_api_saga import (
     UNKNOWN,
+    Answered,
     BoundSaga,
     Event,
+    Later,
     Observer,
     Results,
     Retry,
     SagaAssembler,
     SagaException,
+    SagaPending,
     SagaStanding,
     SagaStatus,
     Status,
+    aanswer,
+    answer,
     current_operation,
     given,
     happened,
+    later,
     leaves_doubt,
     recover,
     result_of,
@@ -123,12 +130,12 @@ saga().operation([tidy])
 saga().operation(call, untyped)
 
 
-def later(undo: Callable[..., object]) -> None:
+def whatever(undo: Callable[..., object]) -> None:
     """A function of which nothing is known may take anything."""
     saga().operation(tidy, (undo, "mug", 2))
 
 
-later(reserve)
+whatever(reserve)
 
 # What only the function's own parameter could tell (a literal, the items of a list or a dict)
 # goes in a partial: in the tuple form the checkers read the arguments before the function.
@@ -270,6 +277,39 @@ assert_type(standing, SagaStanding | None)
 if standing is not None:
     assert_type(standing.status, SagaStatus)
     assert_type(standing.reason, str | None)
+
+
+NOW = datetime.now(UTC)
+
+
+def confirm(order: str) -> Later:
+    """Begin something."""
+    return later(timeout=None) if order else later(until=NOW, result="kept")
+
+
+def pay(order: str) -> str | Later:
+    """Succeed at once, or begin something."""
+    return "paid" if order else later(timeout=86_400)
+
+
+saga().operation((confirm, "A-17"), (confirm, "A-17")).operation((pay, "A-17"))
+assert_type(later(until=1.5), Later)
+
+
+def heard(journal: PostgreSQLJournal, pending: SagaPending) -> None:
+    """Answer, and wait for answers."""
+    assert_type(answer(journal, pending.awaited[0], result={"id": 1}), Answered)
+    answered = answer(MemoryJournal(), "k", error=ValueError("no"), go_on=False, around=[session])
+    assert_type(answered.status, SagaStatus)
+    assert_type(answered.error, BaseException | None)
+    assert_type(pending.due, float | None)
+    assert_type(saga().operation(tidy).choreography_execute(journal=journal, wait=1), Results)
+
+
+async def heard_later(journal: PostgreSQLJournal) -> None:
+    """The same under asyncio."""
+    assert_type(await aanswer(journal, "k", result=None), Answered)
+    assert_type(await saga().operation(tidy).aorchestrator_execute(wait=0.5), Results)
 
 
 def start_in(

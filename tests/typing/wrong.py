@@ -9,8 +9,10 @@ from py_api_saga import (
     Retry,
     SagaAssembler,
     SagaException,
+    answer,
     current_operation,
     given,
+    later,
     recover,
     result_of,
 )
@@ -112,6 +114,17 @@ saga(around=[reserve])  # error
 saga(around=[lambda operation: operation.attempt])  # error
 saga(around="shop:session")  # error
 recover(MemoryJournal(), around=[tidy])  # error
+
+
+# An answer that comes later.
+later()  # error
+later(timeout="soon")  # error
+later(timeout=3, until=4.0)  # error
+later(timeout=3, result="kept")  # error
+later(until="tomorrow")  # error
+answer(MemoryJournal(), 7, result=1)  # error
+answer(MemoryJournal(), "k", error="no")  # error
+saga().operation(tidy).orchestrator_execute(wait="long")  # error
 
 
 def in_a_transaction(journal: PostgreSQLJournal, session: Session, engine: Engine) -> None:
