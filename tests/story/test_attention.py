@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+import depot
 import pytest
 import recorded
 from depot import do
+from pending import KEY, pending
 
-from py_api_saga import Retry, SagaAssembler
+from py_api_saga import Retry, SagaAssembler, answer, recover, repair
 from py_api_saga.journal.changes import Append
 from py_api_saga.story.attention import attention, retrying
 
@@ -88,3 +90,30 @@ def test_what_only_tries_again_is_told(journal: Any) -> None:
 
     assert (one.seen.saga_id, one.operation, one.attempts) == ("tries", "pay", 1)
     assert one.says == "ValueError('not yet')"
+
+
+@pytest.mark.parametrize("kind", ["wal", *recorded.SERVED])
+def test_an_answer_that_nobody_takes_in_is_overdue(kind: str) -> None:
+    """In whatever a journal is kept; ended or not, and as long as nobody goes on."""
+    depot.reset()
+    with recorded.opening(kind) as journal:
+        pending(journal, timeout=None)
+        pending(journal, "over", timeout=None)
+        repair.compensate(journal, "over", **recorded.WHO)
+        recover(journal)
+        pending(journal, "waits", timeout=None)
+
+        def told(grace: float) -> tuple[list[str], list[str], int]:
+            with journal.reader() as view:
+                found = attention(view, grace)
+            names = [seen.saga_id for seen in found.overdue if seen.number in found.unheard]
+            return names, [seen.saga_id for seen in found.waiting], len(found.unfinished)
+
+        assert told(-1.0) == ([], ["waits", "x"], 2)
+        for key in (KEY, "over:b:action"):
+            answer(journal, key, result="B", go_on=False)
+        assert told(300.0)[0] == []
+        assert told(-1.0) == (["over", "x"], ["waits", "x"], 2)
+        recover(journal)
+        assert told(-1.0) == ([], ["waits"], 1)
+    depot.reset()
