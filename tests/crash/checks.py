@@ -17,7 +17,8 @@ from .bases import Base, base_of
 UNDOS = {"stock": "release", "payment": "refund", "courier": "cancel"}
 ACTIONS = {"stock": "reserve", "payment": "charge", "courier": "book"}
 STATUS = ("running", "compensating", "stuck", "completed", "compensated")
-RESULTS = ("succeeded", "failed", "retry", "in doubt")
+RESULTS = ("succeeded", "failed", "retry", "in doubt", "later", "answered", "denied")
+UNDECIDED = ("in-progress", "pending")
 ENDS = {3: "completed", 4: "compensated"}
 SLACK = 1.0  # seconds that a renewal may have been under way when its process was killed
 
@@ -253,7 +254,7 @@ def _answers_of(place: Path) -> tuple[dict[str, list[Answer]], dict[str, list[An
 
 def _contradict(order: str, given: list[Answer], status: str | None) -> Iterator[str]:
     """Say which answers are not those that everybody gets, and the journal has."""
-    final = {(answer.word, answer.more) for answer in given if answer.word != "in-progress"}
+    final = {(answer.word, answer.more) for answer in given if answer.word not in UNDECIDED}
     if len(final) > 1:
         yield f"{order}: callers were told {final}"
     for word, more in final:

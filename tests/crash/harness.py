@@ -74,7 +74,7 @@ class Process:
 class Yard:
     """A folder, services, and a nursery of processes."""
 
-    def __init__(self, folder: Path, bases: Bases | None = None) -> None:
+    def __init__(self, folder: Path, bases: Bases | None = None, jobs: Iterable[str] = ()) -> None:
         folder.chmod(0o755)
         self.folder, self.bases = folder, bases
         self.books = Books(folder)
@@ -87,7 +87,7 @@ class Yard:
         self._lock = threading.Lock()
         self._errors = (folder / "errors").open("wb")
         self._nursery = subprocess.Popen(
-            [sys.executable, "-m", "crash.nursery", str(folder)],
+            [sys.executable, "-m", "crash.nursery", str(folder), *jobs],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -194,10 +194,13 @@ def passed(place: Path) -> list[str]:
 
 
 @contextmanager
-def open_yard(bases: Bases | None = None) -> Iterator[Yard]:
-    """Start services and a nursery, and end them; with journals in databases, if they are given."""
+def open_yard(bases: Bases | None = None, jobs: Iterable[str] = ()) -> Iterator[Yard]:
+    """Start services and a nursery, and end them.
+
+    With journals in databases, if they are given; and with the jobs of these modules.
+    """
     with tempfile.TemporaryDirectory(prefix="saga-crash-", dir=in_memory()) as folder:
-        yard = Yard(Path(folder), bases)
+        yard = Yard(Path(folder), bases, jobs)
         try:
             yield yard
         finally:

@@ -30,13 +30,16 @@ from py_api_saga import (
     SagaAssembler,
     SagaException,
     SagaInProgress,
+    SagaPending,
     SagaStuck,
+    answer,
     cli,
     clock,
     definition,
     events,
+    saga_status,
 )
-from py_api_saga.durable import recovery
+from py_api_saga.durable import answering, recovery
 from py_api_saga.executors import event_loop, run, running
 from py_api_saga.journal import PostgreSQLJournal, SQLiteJournal
 from py_api_saga.journal.changes import Take
@@ -48,7 +51,7 @@ from .bases import base_of
 from .points import Here, point, tell
 from .sweeps import chance_of
 
-__all__ = ["do", "tell"]
+__all__ = ["do", "job", "open_journal", "tell"]
 MODES_ASKED = [mode for mode in shop.MODES if mode != "unclear"]
 _JOBS: dict[str, Callable[..., None]] = {}
 # What is imported here need not be imported by each; nor while it is interrupted, after which
@@ -61,7 +64,7 @@ def do(job: str, place: str, at: int | list[Any] = 0, how: str = "kill", **optio
     logging.getLogger("py_api_saga").setLevel(logging.CRITICAL)
     # What a process does here is lawful, though some interpreters think it unwise.
     warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
-    recovery.backoff = _no_wait
+    recovery.backoff = vars(answering)["backoff"] = _no_wait
     points.begin(Path(place), at if isinstance(at, int) else (at[0], at[1]), how)
     Here.journal_mode = options.pop("journal_mode", "wal")
     if "limit" in options:
@@ -76,12 +79,13 @@ def _no_wait(tries: int) -> float:  # noqa: ARG001 - as what it stands for
     return 0.0
 
 
-def _job(function: Callable[..., None]) -> Callable[..., None]:
+def job(function: Callable[..., None]) -> Callable[..., None]:
+    """Let this be done by its name."""
     _JOBS[function.__name__.strip("_")] = function
     return function
 
 
-def _open(**options: Any) -> Any:
+def open_journal(**options: Any) -> Any:
     """Open the journal of this process's place."""
     options.setdefault("modules", ["crash.shop"])
     if base := base_of(Here.place):
@@ -92,10 +96,10 @@ def _open(**options: Any) -> Any:
     return SQLiteJournal(Here.place / "sagas.db", **options)
 
 
-@_job
+@job
 def _prepare() -> None:
     """Make the tables in the database of a place."""
-    with closing(_open()) as journal:
+    with closing(open_journal()) as journal:
         journal.create_schema()
 
 
@@ -116,16 +120,18 @@ def _execute(
         outcome = "compensated" if error.operation_name else "compensated as a whole"
     except SagaInProgress:
         outcome = "in progress"
+    except SagaPending:
+        outcome = "pending"
     except JournalError as error:
         outcome = f"journal: {error}"
     tell("told", saga_id, outcome)
     point("told")
 
 
-@_job
+@job
 def _run(sagas: list[tuple[str, str, dict[str, str]]], threads: int = 1) -> None:
     """Run checkouts, each an id, a mode and troubles, one after the other or in threads."""
-    journal, todo = _open(), list(reversed(sagas))
+    journal, todo = open_journal(), list(reversed(sagas))
 
     def work() -> None:
         with suppress(IndexError):
@@ -158,7 +164,7 @@ def _in_threads(bodies: list[Callable[[], object]]) -> None:
         thread.join()
 
 
-@_job
+@job
 def _recover(
     max_tries: int = 1_000_000,
     begin: float = 0.0,
@@ -168,22 +174,29 @@ def _recover(
     *,
     coroutine: bool = False,
 ) -> None:
-    """Recover until nothing is left, from a given moment on, perhaps with other functions."""
+    """Recover until nothing is left, from a given moment on, perhaps with other functions.
+
+    What waits is answered, as a service does that comes again until it was heard.
+    """
     if change == "renamed":
         shop.make_reservation = vars(shop).pop("reserve")  # type: ignore[attr-defined]
         shop.make_reservation.__name__ = shop.make_reservation.__qualname__ = "make_reservation"  # type: ignore[attr-defined]
     elif change == "signature":
         shop.charge = lambda order: {"order": order}  # type: ignore[assignment,misc]
         shop.charge.__module__, shop.charge.__qualname__ = "crash.shop", "charge"
-    with closing(_open(aliases=aliases, modules=modules or ["crash.shop"])) as journal:
+    with closing(open_journal(aliases=aliases, modules=modules or ["crash.shop"])) as journal:
         time.sleep(max(0.0, begin - time.time()))
         options: Any = {"max_tries": max_tries, "max_workers": 4}
-        while done := (
-            asyncio.run(recovery.arecover(journal, **options))
-            if coroutine
-            else recovery.recover(journal, **options)
-        ):
+        while (
+            done := (
+                asyncio.run(recovery.arecover(journal, **options))
+                if coroutine
+                else recovery.recover(journal, **options)
+            )
+        ) or _answer_all(journal):
             for saga in done:
+                if isinstance(saga.error, SagaPending):
+                    continue
                 if saga.outcome.name in ("RUNNING", "COMPENSATING"):
                     tell("unfinished", saga.saga_id, repr(saga.error))
                     raise saga.error or AssertionError
@@ -195,25 +208,40 @@ def _recover(
                     tell("cause", saga.saga_id, repr(saga.error.__cause__))
 
 
-@_job
+def _answer_all(journal: Any) -> int:
+    """Answer what was asked for, and tell of it when that is on record; give how many there were.
+
+    Every third answer is left to others.
+    """
+    lines = checks.told(Here.place)
+    done = {line[1] for line in lines if line[0] == "answered"}
+    todo = [line[1] for line in lines if line[0] == "asked" and line[1] not in done]
+    for key in dict.fromkeys(todo):
+        answer(journal, key, result={"order": key}, go_on=zlib.crc32(key.encode()) % 3 > 0)
+        tell("answered", key)
+        point("answered")
+    return len(todo)
+
+
+@job
 def _takeover(saga_id: str) -> None:
     """Force out whoever drives a saga, and go on with it."""
-    with closing(_open()) as journal:
+    with closing(open_journal()) as journal:
         done = recovery.takeover(journal, saga_id, force=True)
         tell("taken", saga_id, done.outcome.value)
 
 
-@_job
+@job
 def _steal(saga_id: str) -> None:
     """Force out whoever drives a saga, and die."""
-    with closing(_open()) as journal:
+    with closing(open_journal()) as journal:
         seen = journal.find(saga_id)
         assert seen is not None
         journal.write(take := Take(seen, force=True))
         take.check()
 
 
-@_job
+@job
 def _work(seed: int, threads: int = 3, ahead: float = 0.0) -> None:
     """Run and recover sagas in threads until somebody ends this process.
 
@@ -223,13 +251,15 @@ def _work(seed: int, threads: int = 3, ahead: float = 0.0) -> None:
         ahead: The seconds by which the clock of this machine goes before those of others.
     """
     vars(clock)["time"] = lambda: time.time() + ahead
-    journal, modes = _open(), [mode for mode in shop.MODES if mode != "unclear"]
+    journal, modes = open_journal(), [mode for mode in shop.MODES if mode != "unclear"]
 
     def work(k: int) -> None:
         chance, i = chance_of(f"{seed}-{k}"), 0
         while True:
             if chance.random() < 0.3:
                 _recover_once(journal)
+            if chance.random() < 0.2:
+                _answer_once(journal)
             i += 1
             order, mode = f"{Here.place.name}-{seed}-{k}-{i}", chance.choice(modes)
             troubles = {}
@@ -256,16 +286,27 @@ def _recover_once(journal: Any) -> None:
         tell("away", repr(error))
 
 
-@_job
+def _answer_once(journal: Any) -> None:
+    """Answer what waits; from a database that is away it comes again."""
+    try:
+        _answer_all(journal)
+    except JournalError as error:
+        if base_of(Here.place) is None:
+            raise
+        tell("away", repr(error))
+
+
+@job
 def _ask(seed: int, orders: list[str], seconds: float) -> None:
     """Ask for the same few sagas as others do, recover at times, and tell each answer."""
-    journal, chance = _open(), chance_of(seed)
+    journal, chance = open_journal(), chance_of(seed)
     until = time.monotonic() + seconds
     while (begin := time.monotonic()) < until:
         if chance.random() < 0.2:
             tell("holds", "*", os.getpid(), begin)
             for done in recovery.recover(journal, max_tries=1_000_000, max_workers=4):
                 tell("recovered", done.saga_id, done.outcome.value, repr(done.error))
+            _answer_all(journal)
             tell("answer", "*", os.getpid(), begin, time.monotonic(), "recovered")
             continue
         order = chance.choice(orders)
@@ -295,12 +336,14 @@ def _answer_of(
         )
     except SagaInProgress:
         return ("in-progress",)
+    except SagaPending:
+        return ("pending",)
     except JournalError as error:
         return "journal", repr(error)
     return "completed", repr(list(results))
 
 
-@_job
+@job
 def _look() -> None:
     """See that `saga check` shows whatever is open in the journal and has nobody."""
     base = base_of(Here.place)
@@ -308,6 +351,10 @@ def _look() -> None:
     there = dict(checks.statuses(Here.place))
     if not there:
         return
+    with closing(open_journal()) as journal:
+        standings = {saga_id: saga_status(journal, saga_id) for saga_id in there}
+    # Of those that wait nothing is to be shown: nothing is wrong with them.
+    there = {i: there[i] for i, standing in standings.items() if standing and not standing.awaited}
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
         ended = cli.main(["check", "--grace", "0s", "--json", "--journal", where])
@@ -327,10 +374,10 @@ def _notes(order: str, number: int, wait: float = 0.0) -> SagaAssembler:
     return saga
 
 
-@_job
+@job
 def _note(prefix: str, sagas: int, threads: int = 1, operations: int = 2) -> None:
     """Run many sagas that only write lines."""
-    journal = _open()
+    journal = open_journal()
 
     def work(k: int) -> None:
         for i in range(sagas // threads):
@@ -341,10 +388,10 @@ def _note(prefix: str, sagas: int, threads: int = 1, operations: int = 2) -> Non
     journal.close()
 
 
-@_job
+@job
 def _fork(forks: int) -> None:
     """Fork again and again while threads run sagas; every child runs one, and so does a pool."""
-    journal, stop = _open(), threading.Event()
+    journal, stop = open_journal(), threading.Event()
     first = threading.Event()
 
     def work(k: int) -> None:
@@ -422,7 +469,7 @@ def _open_files(name: str) -> list[str]:
 
 
 def _in_pool(n: int) -> int:
-    journal = _open()
+    journal = open_journal()
     order = f"pool-{os.getpid()}-{n}"
     _execute(journal, _notes(order, 1), order)
     owner: int = journal.shared.desk.owner
@@ -449,10 +496,10 @@ def _strike_a_saga(_: int, frame: FrameType | None) -> None:
         frame = frame.f_back
 
 
-@_job
+@job
 def _interrupted(times: int, seed: int) -> None:
     """Run sagas in threads while the main one is interrupted, often twice in a commit."""
-    chance, journal, stop = chance_of(seed), _open(), threading.Event()
+    chance, journal, stop = chance_of(seed), open_journal(), threading.Event()
     ended = [0, 0]
 
     def follow(k: int) -> None:
@@ -492,10 +539,10 @@ def _interrupted(times: int, seed: int) -> None:
     journal.close()
 
 
-@_job
+@job
 def _batch(sagas: int) -> None:
     """Run sagas at once under asyncio, which all wait for a file and go on in one commit."""
-    journal = _open()
+    journal = open_journal()
 
     async def one(order: str) -> None:
         saga = SagaAssembler.saga().operation((shop.wait_for, "go"), name="wait")
@@ -516,11 +563,11 @@ def _batch(sagas: int) -> None:
     journal.close()
 
 
-@_job
+@job
 def _read(sagas: int, big: int) -> None:
     """Run sagas while readers overlap for ever, and tell how big the WAL became."""
     journal_file.BIG_WAL = big
-    journal, stop, reads = _open(), threading.Event(), [0]
+    journal, stop, reads = open_journal(), threading.Event(), [0]
     with closing(journal):
         _execute(journal, _notes("r", 1), "r")
         threads = [threading.Thread(target=_overlap, args=(stop, reads, k)) for k in range(3)]
@@ -548,20 +595,20 @@ def _overlap(stop: threading.Event, reads: list[int], k: int) -> None:
             reads[0] += 1
 
 
-@_job
+@job
 def _unprivileged() -> None:
     """Try a saga as somebody who may not write, and tell what came of it."""
     if os.getuid() == 0:
         os.setgroups([])
         os.setgid(65534)
         os.setuid(65534)
-    _execute(_open(), _notes("u", 1), "u")
+    _execute(open_journal(), _notes("u", 1), "u")
 
 
-@_job
+@job
 def _poisoned(sagas: int, which: int) -> None:
     """Start sagas that nobody drives yet; one of them ends the process of whoever does."""
-    journal = _open()
+    journal = open_journal()
     for i in range(sagas):
         saga = _notes(f"p-{i}", 1)
         if i == which:
@@ -570,10 +617,10 @@ def _poisoned(sagas: int, which: int) -> None:
     journal.close()
 
 
-@_job
+@job
 def _count(operations: int, stop: int, graph: bool) -> None:  # noqa: FBT001 - an option of a job
     """Run one saga of many operations, or go on with it, and tell in which order they ran."""
-    journal = _open(durability="process")
+    journal = open_journal(durability="process")
     saga = SagaAssembler.saga(name="big")
     for i in range(operations):
         saga.operation((shop.count, i, stop), (shop.uncount, i), name=str(i))
@@ -583,10 +630,10 @@ def _count(operations: int, stop: int, graph: bool) -> None:  # noqa: FBT001 - a
     journal.close()
 
 
-@_job
+@job
 def _oneself() -> None:
     """Recover in the process that runs a saga, and then let another one recover."""
-    journal = _open()
+    journal = open_journal()
     saga = SagaAssembler.saga().operation((shop.wait_for, "go"), name="wait")
 
     async def main() -> None:
@@ -609,10 +656,10 @@ def _oneself() -> None:
     journal.close()
 
 
-@_job
+@job
 def _fails(commit: int, *, recovers: bool = False) -> None:
     """Run a checkout whose journal fails at one commit and works again after it."""
-    journal, order = _open(), f"{Here.place.name}-{commit}"
+    journal, order = open_journal(), f"{Here.place.name}-{commit}"
     how = {"commits": 0}
     begin = points._Connection.execute  # noqa: SLF001 - of this package
 
@@ -634,10 +681,10 @@ def _fails(commit: int, *, recovers: bool = False) -> None:
     journal.close()
 
 
-@_job
+@job
 def _late() -> None:
     """Run a saga of which a call lands when it was undone and its run has returned."""
-    journal = _open()
+    journal = open_journal()
     saga = SagaAssembler.saga().operation(
         (shop.note, "late", "a", 0.3), (shop.unnote, "late", "a"), name="a", timeout=0.05
     )

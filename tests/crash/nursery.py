@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,13 @@ def _wait(pid: int, seconds: float) -> str:
         pause = min(pause * 1.5, 0.005)
 
 
-def main(folder: Path) -> None:
-    """Start the services, then do as told until there is no more to read."""
+def main(folder: Path, *more: str) -> None:
+    """Start the services, then do as told until there is no more to read.
+
+    `more` are modules with jobs of others.
+    """
+    for module in more:
+        import_module(module)
     read, write = os.pipe()
     pid = os.fork()
     if not pid:
@@ -98,4 +104,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

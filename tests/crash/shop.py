@@ -13,7 +13,7 @@ from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
 
-from py_api_saga import Retry, SagaAssembler, current_operation, result_of
+from py_api_saga import Later, Retry, SagaAssembler, current_operation, later, result_of
 
 from .points import Here, calling, point, tell
 
@@ -145,6 +145,34 @@ async def acancel(order: str) -> None:
     await _acall("book", "cancel", order)
 
 
+# --- what is answered later, by a webhook ---------------------------------------------------------
+
+
+def _begun() -> Later:
+    """Say that the service has been asked, and will tell what came of it."""
+    tell("asked", current_operation().idempotency_key)
+    point("asked")
+    return later(timeout=None)
+
+
+def charge_later(order: str, trouble: str) -> Later:
+    """Ask for the money."""
+    _call("charge", "charge", order, trouble=trouble, cents=1200, card="")
+    return _begun()
+
+
+def refund_later(order: str) -> Later:
+    """Ask for it to be given back."""
+    _call("charge", "refund", order)
+    return _begun()
+
+
+async def acharge_later(order: str, trouble: str) -> Later:
+    """Ask for the money under asyncio."""
+    await _acall("charge", "charge", order, trouble=trouble, cents=1200, card="")
+    return _begun()
+
+
 def unclear(order: str, trouble: str, city: str, shelf: str) -> dict[str, Any]:
     """Book a courier the first time, and be told no from then on."""
     key = current_operation().idempotency_key
@@ -170,6 +198,11 @@ MODES: dict[str, dict[str, Any]] = {
     "again": {"retry": True},
     "unclear": {"book": "unclear"},
     "asyncio again": {"asyncio": True, "retry": True},
+    "awaited": {"charge": "charge_later"},
+    "awaited graph": {"graph": True, "charge": "charge_later"},
+    "awaited asyncio": {"asyncio": True, "charge": "charge_later"},
+    "awaited undone": {"charge": "charge_later", "city": "Atlantis"},
+    "awaited undo": {"refund": "refund_later", "city": "Atlantis"},
 }
 
 
@@ -187,7 +220,7 @@ def checkout(order: str, mode: str, troubles: dict[str, str]) -> SagaAssembler:
         action = [call[prefix + how.get(name, name)], order, troubles.get(name, "")]
         if name == "book":
             action += [how.get("city", "Bern"), result_of("reserve")["shelf"]]
-        undo = (call[prefix + UNDOS[name]], order)
+        undo = (call[prefix + how.get(UNDOS[name], UNDOS[name])], order)
         saga.operation(
             tuple(action),
             undo,

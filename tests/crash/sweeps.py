@@ -14,8 +14,9 @@ from typing import Any
 from . import checks
 from .harness import Process, Yard
 
-WORKED = ("chain", "graph", "backward", "pivot", "asyncio", "asyncio graph", "again")
-UNDONE = ("chain undone", "graph undone", "asyncio undone")
+AWAITED = ("awaited", "awaited graph", "awaited asyncio")
+WORKED = ("chain", "graph", "backward", "pivot", "asyncio", "asyncio graph", "again", *AWAITED)
+UNDONE = ("chain undone", "graph undone", "asyncio undone", "awaited undone", "awaited undo")
 _numbers = count(1)
 
 
@@ -29,6 +30,8 @@ def undisturbed(yard: Yard, mode: str) -> list[str]:
     place = yard.place()
     order = f"u{next(_numbers)}"
     points = yard.points("run", place, sagas=[(order, mode, {})])
+    if mode.startswith("awaited"):  # now it is answered
+        points += yard.points("recover", place)
     status = yard.holds(place)[order]
     assert status == ("completed" if mode in WORKED else "compensated")
     return points
@@ -64,7 +67,7 @@ def strike(
         yard.do("recover", place, ends="", at=point, coroutine=(at + point) % 3 == 0)
     if caller:
         yard.do("run", place, **run)
-    else:
+    if not caller or mode.startswith("awaited"):
         yard.do("recover", place, coroutine=at % 4 == 0)
     if twice:
         _same_again(yard, place, order, run)

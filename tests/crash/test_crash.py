@@ -71,6 +71,8 @@ def summary(place: Path, saga_id: str) -> dict[str, Any]:
         ("asyncio", 4, 1),
         ("asyncio graph", 3, 2),
         ("asyncio undone", 4, 2),
+        ("awaited graph", 6, 1),
+        ("awaited undo", 9, 3),
     ],
 )
 def test_nothing_is_lost_wherever_a_process_is_killed(

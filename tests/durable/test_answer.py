@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import depot
 import pytest
-from depot import ado, aundo, do, fail
+from depot import ado, aundo, do, fail, undo
 from letterbox import Lost, RefusedError, begun, failure, letters, order, recovered, wait
-from recorded import Reversed, Wrapped, bodies, seen, status
-from world import PATIENCE, Watch, in_child, in_time, until
+from recorded import Reversed, Salted, Wrapped, bodies, crashed, seen, status
+from world import HOUR, PATIENCE, Watch, in_child, in_time, until
 
 from py_api_saga import (
     JournalError,
@@ -25,6 +26,7 @@ from py_api_saga import (
     aanswer,
     answer,
     arecover,
+    clock,
     later,
     recover,
     repair,
@@ -132,6 +134,19 @@ def test_an_answer_is_read_and_compared_behind_a_codec(open_journal: Callable[..
     assert order().orchestrator_execute(journal=journal, saga_id="x")["b"] == "a secret"
 
 
+def test_the_same_answer_is_known_however_it_was_sealed(
+    open_journal: Callable[..., Any],
+) -> None:
+    """A codec may write the same in another way each time."""
+    journal = open_journal(codec=Salted())
+    wait(SagaAssembler.orchestrator_execute, order(), journal)
+
+    known = [answer(journal, KEY, result={"id": 7}, go_on=False).known for _ in range(2)]
+    assert known == [False, True]
+    with pytest.raises(SagaConflict):
+        answer(journal, KEY, result={"id": 8})
+
+
 def test_observers_hear_of_the_answer_from_whoever_goes_on(journal: Any) -> None:
     """And of all that follows, as in any recovery."""
     wait(SagaAssembler.orchestrator_execute, order(), journal)
@@ -173,6 +188,34 @@ def test_an_answer_between_two_attempts_makes_a_third_needless(
     depot.behaviour["b"] = ask
 
     assert execute(saga, journal=journal, saga_id="x") == ["A", "paid", "C"]
+    assert depot.log == ["a", "b", "c"]
+
+
+def test_an_answer_after_a_crash_makes_its_call_needless(journal: Any) -> None:
+    """It is not known what came of the call, which would be made again: now it is known."""
+    crashed(journal, order(), good=2)
+    assert depot.log == ["a", "b"]
+
+    assert answer(journal, KEY, result="paid").status is COMPLETED
+    assert depot.log == ["a", "b", "c"]
+
+
+def test_a_refusal_after_a_crash_leaves_no_doubt(journal: Any) -> None:
+    """Nothing is undone of what was refused, though the call was lost with its process."""
+    crashed(journal, order(), good=2)
+
+    assert answer(journal, KEY, error=RefusedError()).status is COMPENSATED
+    assert depot.log == ["a", "b", "undo a"]
+
+
+def test_an_answer_that_came_in_time_is_in_time_whenever_it_is_read(journal: Any) -> None:
+    """Its saga is due when it is recovered, and the answer was there before."""
+    wait(SagaAssembler.orchestrator_execute, order(timeout=0.02), journal)
+    answer(journal, KEY, result="paid", go_on=False)
+    time.sleep(0.03)
+    recovered(journal, COMPLETED, COMPENSATED)
+
+    assert status(journal) is COMPLETED
     assert depot.log == ["a", "b", "c"]
 
 
@@ -243,6 +286,52 @@ def test_whoever_drives_the_saga_takes_the_answer(journal: Any) -> None:
     assert (answered.status, answered.known, answered.error) == (SagaStatus.RUNNING, False, None)
     assert results[0]["b"] == "paid"
     assert depot.log.count("c") == 1
+
+
+def test_whoever_drives_the_saga_looks_into_the_mail_before_it_is_too_late(
+    in_memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another operation still ran when the answer came, and until after its time."""
+    ahead = [0.0]
+    monkeypatch.setattr(clock, "time", lambda: time.time() + ahead[0])
+    saga = SagaAssembler.saga(name="depot").operation((do, "b"), (undo, "b"), name="b")
+    saga.operation((do, "slow"), name="slow")
+
+    def slow() -> None:
+        until(lambda: (found := saga_status(in_memory, "x")) and found.awaited)
+        answer(in_memory, KEY, result="paid", go_on=False)
+        ahead[0] = 2 * HOUR
+
+    depot.behaviour.update(b=begun(HOUR), slow=slow)
+
+    assert saga.choreography_execute(journal=in_memory, saga_id="x")["b"] == "paid"
+
+
+def test_whoever_answers_looks_who_drives_once_the_answer_is_on_disk(journal: Any) -> None:
+    """The saga was driven before that, and then left by whoever drove it, who found no mail."""
+    saga, answers, answered = order(), threading.Event(), list[Any]()
+
+    class Late(Wrapped):
+        def write(self, *changes: Change) -> None:
+            if isinstance(changes[0], Mail):
+                answers.set()
+                until(lambda: not journal.drives(seen(journal, "x")))
+            journal.write(*changes)
+
+    def reply() -> None:
+        answered.append(answer(Late(journal), KEY, result="paid"))
+
+    def ask() -> Any:
+        thread.start()
+        assert answers.wait(PATIENCE)
+        return later(timeout=None)
+
+    thread = threading.Thread(target=reply)
+    depot.behaviour["b"] = ask
+    wait(SagaAssembler.orchestrator_execute, saga, journal)
+    thread.join(PATIENCE)
+
+    assert answered[0].status is COMPLETED
 
 
 # --- late -----------------------------------------------------------------------------------------

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import depot
@@ -33,6 +36,7 @@ from py_api_saga import (
     saga_status,
     takeover,
 )
+from py_api_saga.journal import SQLiteJournal
 
 Execute = Callable[..., Any]
 KEY = "x:b:action"
@@ -409,3 +413,38 @@ def test_what_lands_while_an_undo_waits_is_undone_once_more(journal: Any, moment
     assert depot.log == ["a", "undo a", "undo a"]
     assert answer(journal, "x:a:compensation:2", result=None).status is COMPENSATED
     assert list(journal.waiting()) == []
+
+
+# --- a COMMIT that seemed to fail -----------------------------------------------------------------
+
+
+def test_a_suspension_that_seemed_to_fail_is_one(tmp_path: Path) -> None:
+    """It is on disk, and somebody has claimed the saga since: its caller is told that it waits."""
+    with closing(SQLiteJournal(tmp_path / "sagas.db", modules=["depot"])) as journal:
+        saga = order()
+        depot.behaviour["b"] = lambda: (Lost(journal), later(timeout=None))[1]
+        pending = wait(orchestrate, saga, journal)
+
+        assert pending.awaited == (KEY,)
+        assert (seen(journal, "x").owner, len(bodies(journal, "x"))) == (0, 3)
+        assert answer(journal, KEY, result="paid").status is COMPLETED
+
+
+class Lost:
+    """A connection of which the next COMMIT seems to fail once it is on disk."""
+
+    def __init__(self, journal: SQLiteJournal) -> None:
+        self._real: Any = journal.shared.file.connection
+        self._file = journal.shared.file
+        self._file.connection = self  # type: ignore[assignment]
+
+    def execute(self, sql: str, *parameters: Any) -> Any:
+        if sql == "COMMIT":
+            self._file.connection = self._real
+            self._real.execute(sql)
+            message = "disk I/O error"
+            raise sqlite3.OperationalError(message)
+        return self._real.execute(sql, *parameters)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)

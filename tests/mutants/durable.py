@@ -236,7 +236,7 @@ MUTANTS = (
         (
             Edit(
                 "durable/beginning.py",
-                "execute",
+                "_known_results",
                 "    there = _knowing().known(run)\n",
                 "    from py_api_saga.executors.run import Run\n"
                 "    there = _knowing().known(run)\n"

@@ -37,9 +37,9 @@ MUTANTS = (
             Edit(
                 "durable/run.py",
                 "DurableRun._prepare_pending",
-                "            self._standing = status\n        return",
-                "            self._standing = status\n"
-                "            self.pending.until = latest(recorder.deadline)\n        return",
+                "        self._standing = status\n        return",
+                "        self._standing = status\n"
+                "        append.until = latest(recorder.deadline)\n        return",
             ),
         ),
     ),

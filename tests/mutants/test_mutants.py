@@ -2,7 +2,18 @@
 
 import pytest
 
-from mutants import doubt, durable, facts, leased, machine, projects, received, sessions, shut
+from mutants import (
+    awaited,
+    doubt,
+    durable,
+    facts,
+    leased,
+    machine,
+    projects,
+    received,
+    sessions,
+    shut,
+)
 from mutants.mutant import TESTS, Edit, Mutant, NotFoundError, Sources, library
 
 MUTANTS = (
@@ -15,6 +26,7 @@ MUTANTS = (
     *leased.MUTANTS,
     *received.MUTANTS,
     *facts.MUTANTS,
+    *awaited.MUTANTS,
 )
 FILES = {
     "one.py": "def f():\n    return 1\n\n\nclass C:\n    def f(self):\n        return 1\n",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -227,6 +228,18 @@ class Reversed:
     def decode(self, text: str) -> str:
         """Find."""
         return base64.b64decode(text)[::-1].decode()
+
+
+class Salted(Reversed):
+    """One that writes the same in another way each time, as ciphers do."""
+
+    def encode(self, text: str) -> str:
+        """Hide."""
+        return secrets.token_hex(4) + super().encode(text)
+
+    def decode(self, text: str) -> str:
+        """Find."""
+        return super().decode(text[8:])
 
 
 # --- what is on record ----------------------------------------------------------------------------
