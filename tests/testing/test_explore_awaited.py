@@ -335,6 +335,80 @@ def must_fail(_: till.Shop, __: object) -> None:
     raise AssertionError
 
 
+def ask_for_a_minute() -> Any:
+    """Action that asks somebody, who has a minute."""
+    return later(timeout=60)
+
+
+def take_two_minutes() -> None:
+    """Action."""
+    time.sleep(120)
+
+
+def both_asked(_: till.Shop) -> SagaAssembler:
+    """Ask two at once, while something else takes longer than they have."""
+    saga = SagaAssembler.saga(name="both").operation(reserve, release)
+    for name, action in (
+        ("slow", take_two_minutes),
+        ("a", ask_for_a_minute),
+        ("b", ask_for_a_minute),
+    ):
+        saga.operation(action, name=name, after="reserve")
+    return saga
+
+
+@pytest.mark.parametrize(
+    ("replay", "end"),
+    [
+        ("", "completed"),
+        ("order#4:first answer of b", "completed"),
+        ("answer of a:never, answer of b:never", "compensated"),
+        ("order:first a", "compensated"),
+    ],
+)
+def test_two_may_be_asked_at_once(replay: str, end: str) -> None:
+    """Which of them answers first is a fault like others; what is due meanwhile is told in time."""
+    found = [
+        findings(
+            both_asked,
+            answers={"a": yes, "b": yes},
+            how="choreography",
+            state=None,
+            check=must_fail,
+            modules=modules,
+            replay=replay,
+        )
+        for modules in (None, MODULES)
+    ]
+
+    assert found[0] == found[1]
+    assert found[0][0].story[-1] == f"  saga: {end}"
+
+
+def pivoted(_: till.Shop) -> None:
+    """Ask where nothing is given up for a deadline."""
+    saga = SagaAssembler.saga(name="pivoted")
+    saga.operation(ask_for_ever, name="pivot", pivot=True).operation(ask_for_ever, name="behind")
+    with suppress(SagaPending, SagaException):
+        saga.orchestrator_execute(deadline=60)
+
+
+def ask_for_ever() -> Any:
+    """Action that asks somebody, who has all the time."""
+    return later(timeout=None)
+
+
+@pytest.mark.parametrize("modules", [None, MODULES])
+def test_a_deadline_is_no_time_limit_of_the_pivot_nor_of_what_is_behind(modules: Any) -> None:
+    """They are waited for, whatever it says, so their answers are never too late."""
+    explored = explore(
+        pivoted, world=world, state=till.Shop.ledgers, answers={"pivot": yes, "behind": yes},
+        modules=modules, blind=False,
+        without=[kind for kind in FAULTS if kind not in ("never", "answered-late", "twice")],
+    )  # fmt: skip
+    assert explored.kinds == {"twice": 2, "never": 0, "answered-late": 0}
+
+
 def two(_: till.Shop) -> None:
     """Run two sagas, of which the first waits while the second runs."""
     for saga_id in ("first", "second"):

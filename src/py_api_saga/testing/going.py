@@ -242,22 +242,10 @@ def _is_excused(trial: Try, driven: Driven, stuck: list[int]) -> bool:
 def _judged(trial: Try, states: States | None) -> Went:
     """Say what is wrong with how the run has ended."""
     for driven in trial.sagas:
-        if driven.run.execution.awaited:
-            return _waits(trial, driven)
         if stuck := _stuck(driven):
             return _person_needed(trial, driven, stuck)
         trial.story.append((f"saga: {driven.run.execution.saga.value}", None))
     return _looked(trial, states)
-
-
-def _waits(trial: Try, driven: Driven) -> Went:
-    """Say for what a saga waits in vain."""
-    names = [
-        trial.wishes.site(driven.run, one).name for one in driven.run.execution.awaited.values()
-    ]
-    is_ = "is" if len(names) == 1 else "are"
-    message = f"it waits for ever: {' and '.join(names)} {is_} not answered any more"
-    return Went(trial, message, names[0])
 
 
 def _person_needed(trial: Try, driven: Driven, stuck: list[int]) -> Went:

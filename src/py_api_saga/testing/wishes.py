@@ -7,7 +7,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from py_api_saga.calls import IS_ASYNC
-from py_api_saga.entries import ACTION, ASK, COMPENSATION, Entry, Kind
+from py_api_saga.entries import ACTION, ASK, COMPENSATION, Entry, Kind, index_of
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.executors.run import Run
 from py_api_saga.operation import PLAIN, Policy, call_of
@@ -189,7 +189,9 @@ class Wishes:
         if answers is None:
             return None
         needs: list[Need] = [""]
-        if has_due or (inside.place == "action" and run.deadline is not None):
+        ends = run.deadline is not None and not run.execution.passed
+        is_pivot = run.operations[index_of(intent)].policy.pivot  # which no deadline gives up
+        if has_due or (ends and inside.place == "action" and not is_pivot):
             needs.append("due")
         if answers.refuse is not None:
             needs.append("no")
