@@ -52,7 +52,7 @@ The life of a doubt
 The life of an answer
     A call may only have begun something, whose answer comes later, from elsewhere. LATER takes it
     out of `flying` into `awaited`: its operation stays RUNNING or COMPENSATING, and no process is
-    needed for it. A saga that is to do nothing else is `suspended`, which is no end. ANSWERED and
+    needed for it. A saga that is to do nothing else is `suspended`, not at its end. ANSWERED and
     DENIED are the words of whoever answers. They beat what anybody else knows, and speak of a key,
     not of an attempt: of what was awaited they are its success and its failure, and what is denied
     leaves no doubt, whatever became of earlier attempts under that key.
