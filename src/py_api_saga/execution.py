@@ -533,13 +533,13 @@ class Execution:
             # is a rollback at all is what it decides.
             if pivot >= 0 and self.status[pivot] is _IN_DOUBT and self._is_known_not(pivot):
                 self._move(pivot, _FAILED)
-            open_pivot = pivot >= 0 and self.status[pivot] in _OPEN
+            open_pivot = pivot >= 0 and (self.status[pivot] in _OPEN or pivot in self.awaited)
             self._heap = [pivot] if open_pivot and pivot in self._heap else []
-            if not open_pivot and not self.flying and pivot not in self.awaited:
+            if not open_pivot and not self.flying:
                 self._roll_back(trouble)
-        if self.flying or self._heap or (self.trouble is not None and self.trouble.waiting):
+        if self.flying or self._heap or self.awaited:
             return
-        if self.awaited:
+        if self.trouble is not None and self.trouble.waiting:
             return
         if not self.rolling and self.status.count(_SUCCEEDED) == len(self.status):
             self._move_saga(_SAGA_COMPLETED)

@@ -14,7 +14,6 @@ from py_api_saga.status import Status
 
 _OWED = frozenset({Status.SUCCEEDED, Status.IN_DOUBT, Status.STUCK})  # when a rollback begins
 _PENDING = Status.PENDING  # looking up a member of an Enum costs 60 ns, a global 5
-# A set that is filled costs more, and these hardly are.
 _NOBODY: frozenset[int] = frozenset()
 _NO_ATTEMPT: frozenset[Attempt] = frozenset()
 
@@ -65,18 +64,20 @@ class Trouble:
             owed once more; cleared when that undo is listed.
     """
 
+    # A set that is filled costs more, and these hardly are; nor is each failing saga to set them.
+    doubted: frozenset[int] = _NOBODY
+    recallable: frozenset[int] = _NOBODY
+    asked: frozenset[int] = _NOBODY
+    too_old: frozenset[int] = _NOBODY
+    overdue: frozenset[int] = _NOBODY
+    stragglers: frozenset[Attempt] = _NO_ATTEMPT
+    landed: frozenset[int] = _NOBODY
+
     def __init__(self) -> None:
         """Start with nothing wrong."""
         self.errors: dict[int, BaseException] = {}
         self.reasons: list[BaseException] = []
         self.waiting: dict[int, float] = {}
-        self.doubted: frozenset[int] = _NOBODY
-        self.recallable: frozenset[int] = _NOBODY
-        self.asked: frozenset[int] = _NOBODY
-        self.too_old: frozenset[int] = _NOBODY
-        self.overdue: frozenset[int] = _NOBODY
-        self.stragglers: frozenset[Attempt] = _NO_ATTEMPT
-        self.landed: frozenset[int] = _NOBODY
         self.generations: dict[tuple[int, str], int] = {}
         self.undo_tries: dict[int, int] = {}
         self.undone: dict[int, Any] = {}

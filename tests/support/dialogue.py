@@ -105,7 +105,7 @@ def define(
 _STATE = (
     "status", "saga", "results", "tries", "flying", "awaited", "backward", "rolling", "passed",
 )  # fmt: skip
-_TROUBLE = tuple(vars(Trouble()))
+_TROUBLE = (*vars(Trouble()), *Trouble.__annotations__)
 
 
 def state(x: Execution) -> dict[str, Any]:
