@@ -110,6 +110,26 @@ def test_nothing_is_copied_while_anything_is_unfinished(
 
 
 @pytest.mark.usefixtures("target")
+def test_answers_are_copied_with_what_they_have_made_of_a_saga(
+    say: Say, journal: SQLiteJournal, name: str, target: PostgreSQLJournal
+) -> None:
+    """What comes again is known there, too, and another answer is refused."""
+    pending(journal)
+    assert answer(journal, KEY, result="B").status is SagaStatus.COMPLETED
+    run(order(), journal, "never-waited")
+
+    assert say("copy", journal.path, name)[0] == 0
+
+    assert bodies(target, "x") == bodies(journal, "x")
+    depot.log.clear()
+    assert answer(target, KEY, result="B").known
+    with pytest.raises(SagaConflict, match="otherwise"):
+        answer(target, KEY, result="C")
+    assert depot.log == []
+    assert target.waiting() == []
+
+
+@pytest.mark.usefixtures("target")
 def test_nothing_is_copied_while_an_answer_is_to_be_taken_in(
     say: Say, journal: SQLiteJournal, name: str
 ) -> None:
@@ -170,5 +190,5 @@ def test_what_a_database_refuses_is_an_error(
     one = seen(journal, "a")
 
     with pytest.raises(JournalError, match="cannot be written"):
-        target.take_in([(one, journal.rows([one.number])[one.number])])
+        target.take_in([(one, journal.rows([one.number])[one.number], [])])
     assert target.find("a") is None

@@ -345,7 +345,7 @@ def test_the_reader_of_names_sees_them_all() -> None:
 # Which modules of the command know what a journal is kept in: the one that opens what is named, one
 # about the file that tells which processes live, and one that prints what makes tables.
 KNOWS_ROOMS = {
-    "cli.opening": {"journal.sqlite.journal", "journal.postgresql.journal"},
+    "cli.opening": {"journal.sqlite.journal", "journal.sqlite.view", "journal.postgresql.journal"},
     "cli.renewing": {"journal.sqlite.renewal"},
     "cli.schema": {"journal.postgresql.queries"},
 }

@@ -29,8 +29,11 @@ def main(arguments: argparse.Namespace) -> int:
             raise JournalError(why)
         _refuse_unfinished(reading)
         for batch in batches(reading.select(ENDED)[::-1]):
-            rows = reading.rows([seen.number for seen in batch])
-            taken = journal.take_in([(seen, rows[seen.number]) for seen in batch])
+            numbers = [seen.number for seen in batch]
+            rows, mail = reading.rows(numbers), reading.taken_mail(numbers)
+            taken = journal.take_in(
+                [(seen, rows[seen.number], mail[seen.number]) for seen in batch]
+            )
             new += len(taken)
             for seen in batch:
                 if seen.saga_id in taken:

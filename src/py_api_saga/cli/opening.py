@@ -22,6 +22,7 @@ from py_api_saga.journal.changes import PATIENCE
 from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.lasting import LastingJournal, View
 from py_api_saga.journal.sqlite.journal import SQLiteJournal
+from py_api_saga.journal.sqlite.view import SQLiteView
 from py_api_saga.story.words import in_shell
 
 if TYPE_CHECKING:
@@ -132,9 +133,11 @@ def _database(scheme: str, rest: str, **options: Any) -> LastingJournal:
     return PostgreSQLJournal(f"postgresql://{rest}", **options)
 
 
-def copied_from(path: str) -> View:
+def copied_from(path: str) -> SQLiteView:
     """Open a file whose sagas are to be copied."""
-    return there(SQLiteJournal(path)).reader()
+    journal = SQLiteJournal(path)
+    there(journal)
+    return journal.reader()
 
 
 def copied_to(name: str) -> DatabaseJournal:

@@ -15,6 +15,7 @@ from py_api_saga.journal.changes import (
     Change,
     Claim,
     Leave,
+    Letter,
     Row,
     Summary,
     milliseconds,
@@ -158,11 +159,14 @@ class DatabaseJournal(Reads):
         query = statements(self._naming, self._durability)["start"]
         return UsersTransaction(self, self._naming, query, *ways(connection))
 
-    def take_in(self, sagas: Sequence[tuple[Summary, Sequence[Row]]]) -> Collection[str]:
+    def take_in(
+        self, sagas: Sequence[tuple[Summary, Sequence[Row], Sequence[tuple[float, Letter]]]]
+    ) -> Collection[str]:
         """Take in sagas that have ended in another journal, in one commit.
 
         Args:
-            sagas: Each with its rows.
+            sagas: Each with its rows and with the answers that it has taken in, each with the
+                time at which it was given, seconds since 1970.
 
         Returns:
             The ids of those that are here since. An id that was here stays what it is, and what
@@ -172,20 +176,25 @@ class DatabaseJournal(Reads):
             JournalError: They could not be written: none is here since.
         """
         fit = [one for one in sagas if "\0" not in f"{one[0].saga_id}{one[0].name}"]
-        rows = [(seen.saga_id, row) for seen, own in fit for row in own]
+        rows = [(seen.saga_id, row) for seen, own, _ in fit for row in own]
+        mail = [(seen.saga_id, at, letter) for seen, _, own in fit for at, letter in own]
         given = {
-            "ids": texts(seen.saga_id for seen, _ in fit),
-            "names": texts(seen.name for seen, _ in fit),
-            "statuses": array(NUMBER_OF[seen.status] for seen, _ in fit),
-            "epochs": array(seen.epoch for seen, _ in fit),
-            "tries": array(seen.tries for seen, _ in fit),
-            "created": array(round(seen.created * 1000) for seen, _ in fit),
-            "changed": array(round(seen.changed * 1000) for seen, _ in fit),
-            "digests": texts(seen.digest for seen, _ in fit),
+            "ids": texts(seen.saga_id for seen, _, _ in fit),
+            "names": texts(seen.name for seen, _, _ in fit),
+            "statuses": array(NUMBER_OF[seen.status] for seen, _, _ in fit),
+            "epochs": array(seen.epoch for seen, _, _ in fit),
+            "tries": array(seen.tries for seen, _, _ in fit),
+            "created": array(round(seen.created * 1000) for seen, _, _ in fit),
+            "changed": array(round(seen.changed * 1000) for seen, _, _ in fit),
+            "digests": texts(seen.digest for seen, _, _ in fit),
             "of": texts(saga_id for saga_id, _ in rows),
             "n": array(row.n for _, row in rows),
             "at": array(round(row.at * 1000) for _, row in rows),
             "bodies": texts(row.body for _, row in rows),
+            "answered": texts(saga_id for saga_id, _, _ in mail),
+            "came": array(round(at * 1000) for _, at, _ in mail),
+            "keys": texts(letter.key for _, _, letter in mail),
+            "letters": texts(letter.body for _, _, letter in mail),
         }
         server = self._server
         try:

@@ -301,7 +301,8 @@ WITH given AS (
 SELECT number FROM gone;
 
 -- name: take_in
--- Sagas that have ended elsewhere, with all their rows; an id that is there stays what it is.
+-- Sagas that have ended elsewhere, with all their rows and the answers that they have taken in; an id that
+-- is there stays what it is.
 WITH made AS (
   INSERT INTO {p}saga(saga_id, name, status, epoch, owner, tries, created, changed, due, digest)
   SELECT saga_id, name, status, epoch, 0, tries, created, changed, 0, digest
@@ -316,6 +317,12 @@ WITH made AS (
   SELECT made.number, row.n, row.at, row.body
   FROM unnest(%(of)s::text[], %(n)s::integer[], %(at)s::bigint[], %(bodies)s::text[])
     AS row(saga_id, n, at, body)
+  JOIN made USING (saga_id)
+), answered AS (
+  INSERT INTO {p}mail(saga, at, taken, key, body)
+  SELECT made.number, letter.at, true, letter.key, letter.body
+  FROM unnest(%(answered)s::text[], %(came)s::bigint[], %(keys)s::text[], %(letters)s::text[])
+    AS letter(saga_id, at, key, body)
   JOIN made USING (saga_id)
 )
 SELECT saga_id FROM made;

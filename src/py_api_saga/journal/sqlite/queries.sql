@@ -143,6 +143,10 @@ FROM saga WHERE number IN (
 )
 ORDER BY number;
 
+-- name: taken_mail
+-- The answers that a saga has taken in, oldest first, for whoever copies it.
+SELECT at, key, body FROM mail INDEXED BY mail_saga WHERE saga = ? AND taken = 1 ORDER BY rowid;
+
 -- name: left_mail
 -- Sagas that have not taken in an answer that came before a time, newest first.
 SELECT number, saga_id, name, status, owner, epoch, tries, created, changed, due, digest

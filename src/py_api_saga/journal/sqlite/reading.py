@@ -32,7 +32,7 @@ from py_api_saga.status import SagaStatus
 
 T = TypeVar("T")
 
-_ROWS, _MAIL = QUERIES["rows"], QUERIES["mail"]
+_ROWS = QUERIES["rows"]
 _STUCK, _COMPLETED = NUMBER_OF[SagaStatus.STUCK], NUMBER_OF[SagaStatus.COMPLETED]
 _COMPENSATED = NUMBER_OF[SagaStatus.COMPENSATED]
 _ALL = -1  # what `tally` calls them
@@ -127,15 +127,24 @@ class Reader:
 
     def mail(self, numbers: Collection[int]) -> Mapping[int, list[Letter]]:
         """Give the answers that sagas have not taken in, all as they were at one moment."""
+        found = self._letters("mail", numbers)
+        return {number: [Letter(*letter) for letter in letters] for number, letters in found}
 
-        def read(connection: sqlite3.Connection) -> Mapping[int, list[Letter]]:
+    def taken_mail(self, numbers: Collection[int]) -> Mapping[int, list[tuple[float, Letter]]]:
+        """Give those that they have taken in, each with the time at which it was given."""
+        found = self._letters("taken_mail", numbers)
+        return {
+            number: [(at / 1000, Letter(*letter)) for at, *letter in letters]
+            for number, letters in found
+        }
+
+    def _letters(self, name: str, numbers: Collection[int]) -> list[tuple[int, list[Any]]]:
+        def read(connection: sqlite3.Connection) -> list[tuple[int, list[Any]]]:
             connection.execute("BEGIN")
             if connection.execute(QUERIES["has_mail"]).fetchone() is None:
-                return {number: [] for number in numbers}
-            return {
-                number: [Letter(*letter) for letter in connection.execute(_MAIL, (number,))]
-                for number in numbers
-            }
+                return [(number, []) for number in numbers]
+            query = QUERIES[name]
+            return [(number, connection.execute(query, (number,)).fetchall()) for number in numbers]
 
         return self._read(read)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self
 
 from py_api_saga.exceptions import JournalError
-from py_api_saga.journal.changes import OPEN, STATUS_OF, Summary
+from py_api_saga.journal.changes import OPEN, STATUS_OF, Letter, Summary
 from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.protocol import Codec
@@ -109,6 +109,10 @@ class SQLiteView(Reads):
         except JournalError as error:
             message = f"the sagas cannot be counted: {error.__cause__}"
             raise JournalError(message) from error
+
+    def taken_mail(self, numbers: Collection[int]) -> Mapping[int, list[tuple[float, Letter]]]:
+        """Give the answers that sagas have taken in, by number, each with when it was given."""
+        return self._read.taken_mail(numbers)
 
     def counts(self) -> Mapping[tuple[str | None, SagaStatus], int]:
         """Count sagas by name and status; looks at all that there are."""
