@@ -74,7 +74,7 @@ class Waiting(Run):
         """Put an answer into the mail while it runs."""
         self._posted.append(letter)
 
-    def prepare_write(self, intents: list[Entry]) -> bool:
+    def prepare_write(self, intents: list[Entry]) -> bool:  # noqa: ARG002 - as in `Run`
         """Look into the mail if there is anything to be written."""
         execution = self.execution
         if self._posted or execution.awaited:
@@ -83,7 +83,7 @@ class Waiting(Run):
                 self._letters += self._posted
                 self._posted.clear()
                 self._seen, self._looks, self._looked = size, False, clock.time()
-        return super().prepare_write(intents)
+        return False  # in memory nothing is
 
     def look(self) -> None:
         """Note what the mail says, and what is due."""
@@ -95,8 +95,9 @@ class Waiting(Run):
 
     def close(self) -> bool:
         """End the run, unless there is mail, or something is due."""
-        is_left = self._letters or self._looks or (self.execution.awaited and self._overdue())
-        return not is_left and super().close()
+        if self._letters or self._looks or (self.execution.awaited and self._overdue()):
+            return False
+        return super().close()
 
     def patience(self) -> float | None:
         """Give the seconds until something is to be done, or is due."""
