@@ -9,13 +9,16 @@ from typing import Any
 
 import django_project
 import pytest
+from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
 from django.test import AsyncClient, Client, override_settings
 from django.urls import path
+from django.utils.functional import empty
 
 from py_api_saga import SagaInProgress, SagaPending, SagaStuck
 from py_api_saga.contrib.django import saga
+from py_api_saga.contrib.django.atomic import why_held
 
 django_project.set_up()
 
@@ -118,3 +121,10 @@ def test_refusals_that_are_no_errors_are_said_at_the_start(refusals: list[str], 
     assert error.msg.startswith(words)
     assert str(refused.value) == error.msg
     assert issubclass(SagaStuck, Exception)
+
+
+def test_without_a_project_nothing_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program may have the app imported and no settings, so no database of Django's either."""
+    monkeypatch.setattr(settings, "_wrapped", empty)
+
+    assert why_held() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.db import connections
 
 from py_api_saga.exceptions import SagaDefinitionError
@@ -39,6 +40,8 @@ def refuse_atomic() -> None:
 
 def why_held() -> str | None:
     """Say why no saga may be gone on with in this thread now, or None."""
+    if not settings.configured:  # this was imported, and nothing has been asked of Django
+        return None
     try:
         refuse_atomic()
     except SagaInAtomicBlock:
