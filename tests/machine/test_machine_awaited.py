@@ -26,7 +26,10 @@ from py_api_saga.entries import (
     UNSTORED,
     Awaited,
     Setback,
+    answered,
+    succeeded,
 )
+from py_api_saga.execution import Execution
 from py_api_saga.stuck import StuckReason
 
 UNDO: Any = {"kind": COMPENSATION}
@@ -642,6 +645,22 @@ def test_a_denial_behind_the_undo_is_only_recorded() -> None:
     assert (d.saga, d.ready(), d.stand()) == ("compensated", "", "compensated failed")
 
 
+def test_an_answer_between_two_attempts_of_the_undo_is_not_one_to_that() -> None:
+    """It is the compensation that waits: it is called again, and for an answer once more."""
+    denied, answered = given_up(), given_up()
+    for d in (denied, answered):
+        d.retry("a")
+
+    denied.deny("a")
+    answered.answer("a")
+    for d in (denied, answered):
+        assert (d.ready(), d.stand()) == ("-a", "compensating failed")
+        d.do("a")
+
+    assert denied.saga == "compensated"
+    assert (answered.ready(), answered.intents("a")[0][4]) == ("-a", 2)
+
+
 def test_what_failed_and_is_answered_is_undone() -> None:
     """It failed by an error of its own, but whoever answers knows better."""
     d = chain(Op(), Op())
@@ -798,6 +817,23 @@ def test_what_is_answered_once_skipped_or_succeeded_is_only_recorded() -> None:
 
     assert (skipped.saga, skipped.stand()) == ("compensated", "skipped failed")
     assert known.ready() == "b"
+
+
+def test_going_on_leaves_in_flight_what_an_answer_has_led_to() -> None:
+    """In a chain a rollback has two calls in flight then; from one goes on what is before it."""
+    d = chain(Op(), Op(), Op(on_doubt="park"))
+    d.do("a", "b")
+    d.doubt("c")
+    x = Execution(d.definition, d.x.entries)
+    first = x.start()
+    x.tell(answered((2, ACTION, 1, 1), "paid"))
+    second = x.start()
+    assert first is not None
+    assert second is not None
+
+    next_one = x.go_on(succeeded(first, None))
+
+    assert x.flying == {2: second, 0: next_one}
 
 
 # --- which answers are expected -------------------------------------------------------------------
