@@ -16,6 +16,7 @@ from crash.sweeps import chance_of
 from . import kills, moments, races
 from .ground import Ground, Where, grounds
 
+LOT = 6  # sweeps that wait together until nobody of the dead drives anything
 PARTS = ("races", "kills", "random", "graph")
 
 
@@ -30,10 +31,12 @@ def _part(part: str, ground: Ground, options: argparse.Namespace) -> Iterator[st
                 rounds -= 250
         yield races.at_once(ground, 45 if short else 300)
     elif part == "kills":
-        sweeps = [kills.Sweep(ground, strike, 4 if short else 1) for strike in kills.STRIKES]
-        ground.yard.outlive()
-        for sweep in sweeps:
-            yield sweep.close()
+        for n in range(0, len(kills.STRIKES), LOT):
+            lot = kills.STRIKES[n : n + LOT]
+            sweeps = [kills.Sweep(ground, strike, 4 if short else 1) for strike in lot]
+            ground.yard.outlive()
+            for sweep in sweeps:
+                yield sweep.close()
     elif part == "random":
         yield moments.moments(ground, chance, moments.ANY, options.seconds or (4 if short else 60))
     else:

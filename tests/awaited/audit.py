@@ -16,9 +16,15 @@ from crash import checks
 
 from .bank import KINDS, kind_of
 
-ACTIONS = {"reserve": "release", "charge": "refund", "charge2": "refund"}
+ACTIONS = {"reserve", "charge", "charge2", "ship"}
 CALLS = {"reserve": "action", "charge": "action", "ship": "action", "nap": "action"}
-CALLS |= {"slow": "action", "fail": "action", "release": "compensation", "refund": "compensation"}
+CALLS |= {
+    "slow": "action",
+    "fail": "action",
+    "release": "compensation",
+    "refund": "compensation",
+    "unship": "compensation",
+}
 KEY = re.compile(r"([^:]+):([^:]+):(action|compensation)(:[2-9])?")
 
 
@@ -87,11 +93,8 @@ def _effects(status: str, told: list[list[str]]) -> Iterator[str]:
             yield f"is {status}, and {name} {'stands' if stands else 'was undone'}"
         if undone[name] > 1:
             yield f"has undone {name} {undone[name]} times"
-    calls = [rest for word, *rest in told if word == "call"]
-    if any(name == "ship" for name, *_ in calls) != (status == "completed"):
-        yield f"is {status}, and was {'shipped' if status != 'completed' else 'not shipped'}"
-    needed = {key.split(":")[1] for name, key, _ in calls if name in ("reserve", "charge")}
-    for name in needed - {name for name, stands in standing.items() if stands}:
+    called = {rest[1].split(":")[1] for word, *rest in told if word == "call"} & ACTIONS
+    for name in (called | {"ship"}) - {name for name, stands in standing.items() if stands}:
         if status == "completed":
             yield f"is completed, and {name} does not stand"
 
@@ -108,7 +111,8 @@ def _replayed(told: list[list[str]]) -> tuple[dict[str, bool], Counter[str]]:
     for word, *rest in told:
         key = rest[1] if word == "call" else rest[0]
         name, kind = key.split(":")[1:3]
-        is_done = word == "paid" or (word == "call" and not name.startswith("charge"))
+        at_once = word == "call" and not name.startswith("charge") and rest[0] != "fail"
+        is_done = word == "paid" or at_once
         if kind == "action" and is_done and key not in seen:
             standing[name] = True
             seen.add(key)

@@ -167,6 +167,11 @@ def ship(*_: object) -> str:
     return _call("ship")
 
 
+def unship(_: str) -> None:
+    """Take that back."""
+    _call("unship")
+
+
 async def aship(*_: object) -> str:
     """Do so under asyncio."""
     await asyncio.sleep(0)
@@ -252,5 +257,5 @@ def saga_of(saga_id: str) -> tuple[SagaAssembler, str, dict[str, Any]]:
         after_join: Any = ("reserve", "charge", "charge2", "slow")
     else:
         after_join = "charge" if joined else f"nap{1 if kind == 'nap' else 11}"
-    saga.operation((last, *joined), name="ship", after=after_join)
+    saga.operation((last, *joined), (unship, saga_id), name="ship", after=after_join)
     return saga, f"{'a' * is_asyncio}{method}", options

@@ -11,7 +11,7 @@ from typing import Any
 import depot
 import pytest
 from depot import ado, aundo, do, fail, undo
-from letterbox import Lost, RefusedError, begun, failure, letters, order, recovered, wait
+from letterbox import Lost, RefusedError, begun, failure, letters, order, recovered, run_out, wait
 from recorded import Reversed, Salted, Wrapped, bodies, crashed, seen, status
 from world import HOUR, PATIENCE, Watch, in_child, in_time, until
 
@@ -179,7 +179,7 @@ def test_an_answer_between_two_attempts_makes_a_third_needless(
     execute: Execute, journal: Any
 ) -> None:
     """The call has raised, and would be made again under the same key."""
-    saga = order(retry=Retry(ConnectionError, attempts=3, wait_initial=0.001, wait_jitter=0))
+    saga = order(retry=Retry(ConnectionError, attempts=3, wait_initial=5, wait_jitter=0))
 
     def ask() -> Any:
         answer(journal, KEY, result="paid", go_on=False)
@@ -208,14 +208,15 @@ def test_a_refusal_after_a_crash_leaves_no_doubt(journal: Any) -> None:
     assert depot.log == ["a", "b", "undo a"]
 
 
-def test_an_answer_that_came_in_time_is_in_time_whenever_it_is_read(journal: Any) -> None:
+def test_an_answer_that_came_in_time_is_in_time_whenever_it_is_read(
+    in_memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its saga is due when it is recovered, and the answer was there before."""
-    wait(SagaAssembler.orchestrator_execute, order(timeout=0.02), journal)
-    answer(journal, KEY, result="paid", go_on=False)
-    time.sleep(0.03)
-    recovered(journal, COMPLETED, COMPENSATED)
+    wait(SagaAssembler.orchestrator_execute, order(timeout=HOUR), in_memory)
+    answer(in_memory, KEY, result="paid", go_on=False)
+    monkeypatch.setattr(clock, "time", lambda: time.time() + 2 * HOUR)
 
-    assert status(journal) is COMPLETED
+    assert [done.outcome for done in recover(in_memory)] == [COMPLETED]
     assert depot.log == ["a", "b", "c"]
 
 
@@ -341,7 +342,7 @@ def test_what_succeeded_after_its_rollback_is_undone_once_more(
     execute: Execute, journal: Any
 ) -> None:
     """Under the next key, since the first undo found nothing; and once, though it comes twice."""
-    wait(execute, order(timeout=0.001), journal)
+    run_out(execute, order(timeout=0.001), journal)
     recovered(journal, COMPENSATED)
     for known in (False, True):
         assert answer(journal, KEY, result="paid").known is known
@@ -356,7 +357,7 @@ def test_what_succeeded_after_its_rollback_is_undone_once_more(
 
 def test_what_was_refused_after_its_rollback_changes_nothing(journal: Any) -> None:
     """It is on record, and that is all."""
-    wait(SagaAssembler.orchestrator_execute, order(timeout=0.001), journal)
+    run_out(SagaAssembler.orchestrator_execute, order(timeout=0.001), journal)
     recovered(journal, COMPENSATED)
     before = [*depot.log]
     answered = answer(journal, KEY, error=RefusedError())
@@ -368,7 +369,7 @@ def test_what_was_refused_after_its_rollback_changes_nothing(journal: Any) -> No
 
 def test_a_late_answer_that_was_only_posted_is_seen_by_a_worker(journal: Any) -> None:
     """Though its saga has ended."""
-    wait(SagaAssembler.orchestrator_execute, order(timeout=0.001), journal)
+    run_out(SagaAssembler.orchestrator_execute, order(timeout=0.001), journal)
     recovered(journal, COMPENSATED)
     answer(journal, KEY, result="paid", go_on=False)
 
@@ -379,7 +380,7 @@ def test_a_late_answer_that_was_only_posted_is_seen_by_a_worker(journal: Any) ->
 
 def test_an_answer_in_the_last_compensation_is_not_left(journal: Any) -> None:
     """It comes while the last row is on its way: whoever drives the saga goes on, not a worker."""
-    wait(SagaAssembler.orchestrator_execute, order(timeout=0.001), journal)
+    run_out(SagaAssembler.orchestrator_execute, order(timeout=0.001), journal)
     depot.behaviour["undo a"] = lambda: answer(journal, KEY, result="paid", go_on=False)
     recovered(journal, COMPENSATED)
 
@@ -390,7 +391,7 @@ def test_an_answer_in_the_last_compensation_is_not_left(journal: Any) -> None:
 def test_an_answer_to_a_parked_call_resolves_it(journal: Any) -> None:
     """Nobody has to say what came of it any more."""
     saga = order(timeout=0.001, on_doubt="park")
-    wait(SagaAssembler.orchestrator_execute, saga, journal)
+    run_out(SagaAssembler.orchestrator_execute, saga, journal)
     recovered(journal, SagaStatus.STUCK)
     answered = answer(journal, KEY, error=RefusedError())
 
@@ -508,7 +509,7 @@ def test_an_interrupt_is_raised_once_the_saga_was_let_go(
 
 def test_a_purged_saga_takes_no_answer(journal: Any) -> None:
     """Nobody can use it: whoever has it is to look."""
-    wait(SagaAssembler.orchestrator_execute, order(timeout=0.001), journal)
+    run_out(SagaAssembler.orchestrator_execute, order(timeout=0.001), journal)
     recovered(journal, COMPENSATED)
     repair.purge(journal, seen(journal, "x"))
     with pytest.raises(SagaConflict, match="purged"):

@@ -13,9 +13,9 @@ from typing import Any
 import depot
 import pytest
 from depot import do, fail, undo
-from letterbox import RefusedError, begun, failure, order, recovered, wait
+from letterbox import RefusedError, begun, failure, order, recovered, run_out, wait
 from recorded import WHO, bodies, chain, seen, status
-from world import PATIENCE, Watch, until
+from world import HOUR, PATIENCE, Watch, until
 
 from py_api_saga import (
     NOT_HAPPENED,
@@ -27,6 +27,7 @@ from py_api_saga import (
     SagaStuck,
     Status,
     answer,
+    clock,
     happened,
     later,
     leaves_doubt,
@@ -191,8 +192,7 @@ def test_a_timer_succeeds_by_itself(execute: Execute, journal: Any) -> None:
     """With the result that it was given, once its time has come and somebody looks."""
     saga = order()
     depot.behaviour["b"] = lambda: later(until=time.time() + 0.02, result="kept")
-    pending = wait(execute, saga, journal)
-    assert pending.due is not None
+    run_out(execute, saga, journal)
     recovered(journal, COMPLETED)
 
     assert execute(order(), journal=journal, saga_id="x")["b"] == "kept"
@@ -215,7 +215,7 @@ def test_timers_one_after_another_are_no_tries(journal: Any, timers: int) -> Non
     names = [f"t{n}" for n in range(timers)]
     for name in names:
         depot.behaviour[name] = lambda: later(until=time.time() + 0.002, result=1)
-    wait(orchestrate, chain(*names), journal)
+    run_out(orchestrate, chain(*names), journal)
     until(lambda: recover(journal, max_tries=10) is not None and status(journal) is not RUNNING)
 
     assert status(journal) is COMPLETED
@@ -240,7 +240,7 @@ def test_what_is_overdue_is_asked_about_first(
     """If it happened the saga goes forward; else back, and it is not asked twice."""
     saga = order(timeout=0.001, on_doubt=depot.ask)
     depot.behaviour["ask b"] = lambda: said
-    wait(execute, saga, journal)
+    run_out(execute, saga, journal)
     recovered(journal, COMPLETED, COMPENSATED)
 
     assert (status(journal), depot.log) == (end, log)
@@ -248,7 +248,7 @@ def test_what_is_overdue_is_asked_about_first(
 
 def test_what_is_overdue_is_undone_if_nobody_can_be_asked(execute: Execute, journal: Any) -> None:
     """It is in doubt, as after a timeout."""
-    wait(execute, order(timeout=0.001), journal)
+    run_out(execute, order(timeout=0.001), journal)
     recovered(journal, COMPENSATED)
 
     assert depot.log == ["a", "b", "undo b", "undo a"]
@@ -260,7 +260,7 @@ def test_an_overdue_pivot_is_stuck_until_it_is_answered(journal: Any, named: boo
     """Nothing is undone, and it is never called again by itself, asked or not."""
     options: dict[str, Any] = {"on_doubt": depot.ask} if named else {}
     depot.behaviour["ask b"] = lambda: UNKNOWN
-    wait(orchestrate, order(timeout=0.001, pivot=True, **options), journal)
+    run_out(orchestrate, order(timeout=0.001, pivot=True, **options), journal)
     recovered(journal, STUCK)
     assert depot.log == ["a", "b", *["ask b"] * named]
 
@@ -268,29 +268,38 @@ def test_an_overdue_pivot_is_stuck_until_it_is_answered(journal: Any, named: boo
     assert depot.log[-1] == "c"
 
 
-def test_an_awaited_pivot_keeps_all_as_it_is(execute: Execute, journal: Any) -> None:
-    """A deadline passes meanwhile: nothing rolls back until it is known whether the pivot has."""
-    saga = order(pivot=True)
-    wait(execute, saga, journal, deadline=0.05)
-    time.sleep(0.06)
-    recover(journal)
-    assert depot.log == ["a", "b"]
-    assert status(journal) in (RUNNING, COMPENSATING)
+def later_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let an hour pass, by both clocks."""
+    monkeypatch.setattr(clock, "time", lambda: time.time() + HOUR)
+    monkeypatch.setattr(clock, "monotonic", lambda: time.monotonic() + HOUR)
 
-    answer(journal, KEY, error=RefusedError())
-    recovered(journal, COMPENSATED)
+
+def test_an_awaited_pivot_keeps_all_as_it_is(
+    execute: Execute, in_memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deadline passes meanwhile: nothing rolls back until it is known whether the pivot has."""
+    wait(execute, order(pivot=True), in_memory, deadline=HOUR / 2)
+    later_on(monkeypatch)
+    recover(in_memory)
+    assert depot.log == ["a", "b"]
+    assert status(in_memory) in (RUNNING, COMPENSATING)
+
+    assert answer(in_memory, KEY, error=RefusedError()).status is COMPENSATED
     assert depot.log == ["a", "b", "undo a"]
 
 
-def test_a_deadline_undoes_what_is_awaited(execute: Execute, journal: Any) -> None:
+def test_a_deadline_undoes_what_is_awaited(
+    execute: Execute, in_memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The saga is due then, though the call itself may take for ever."""
-    pending = wait(execute, order(), journal, deadline=0.05)
+    pending = wait(execute, order(), in_memory, deadline=HOUR / 2)
     assert pending.due is not None
-    assert pending.due < time.time() + 1
-    recovered(journal, COMPENSATED)
+    assert pending.due < time.time() + HOUR
+    later_on(monkeypatch)
+    recover(in_memory)
 
     assert depot.log == ["a", "b", "undo b", "undo a"]
-    assert answer(journal, KEY, error=RefusedError()).status is COMPENSATED
+    assert answer(in_memory, KEY, error=RefusedError()).status is COMPENSATED
     assert depot.log == ["a", "b", "undo b", "undo a"]
 
 
@@ -368,7 +377,7 @@ def test_a_compensation_that_is_refused_is_stuck(execute: Execute, journal: Any)
 
 def test_a_compensation_that_is_overdue_is_stuck_until_it_is_answered(journal: Any) -> None:
     """As one past its timeout: it is not made again, and the answer resolves it."""
-    wait(orchestrate, undone_later(0.001), journal)
+    run_out(orchestrate, undone_later(0.001), journal)
     recovered(journal, STUCK)
 
     assert answer(journal, "x:b:compensation", result="back").status is COMPENSATED

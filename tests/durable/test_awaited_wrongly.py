@@ -51,13 +51,13 @@ def test_a_wrong_later_says_what_is_wrong_with_it(case: str) -> None:
 
 @pytest.mark.parametrize("case", ["neither", "negative"])
 def test_an_action_whose_later_is_wrong_is_undone(
-    execute: Execute, journal: Any, case: str
+    execute: Execute, in_memory: Any, case: str
 ) -> None:
     """It has begun something: it is in doubt, and not tried again, whatever its retry says."""
     saga = order(retry=Retry(Exception, attempts=3, wait_initial=0))
     depot.behaviour["b"] = lambda: later(**WRONG[case][0])
     with pytest.raises(SagaException) as caught:
-        execute(saga, journal=journal, saga_id="x")
+        execute(saga, journal=in_memory, saga_id="x")
 
     assert isinstance(caught.value.operation_error, LaterError)
     assert depot.log == ["a", "b", "undo b", "undo a"]
@@ -107,24 +107,24 @@ def test_without_a_journal_a_compensation_is_stuck(execute: Execute) -> None:
     ids=["wrong", "a result that cannot be stored"],
 )
 def test_a_compensation_whose_later_is_wrong_is_stuck(
-    execute: Execute, journal: Any, behaviour: Callable[[], Any], words: str
+    execute: Execute, in_memory: Any, behaviour: Callable[[], Any], words: str
 ) -> None:
     """With a journal too, and the words say why."""
     with pytest.raises(SagaStuck, match=words):
-        execute(undone(behaviour), journal=journal, saga_id="x")
+        execute(undone(behaviour), journal=in_memory, saga_id="x")
 
     assert depot.log == ["a", "b", "c", "take back b", "undo a"]
-    assert status(journal) is SagaStatus.STUCK
+    assert status(in_memory) is SagaStatus.STUCK
 
 
 def test_a_result_that_cannot_be_stored_leaves_its_action_in_doubt(
-    execute: Execute, journal: Any
+    execute: Execute, in_memory: Any
 ) -> None:
     """It would be wanted when the time has come, by whatever process looks then."""
     saga = order(retry=Retry(Exception, attempts=3, wait_initial=0))
     depot.behaviour["b"] = lambda: later(until=4e9, result=object())
     with pytest.raises(SagaException, match="object") as caught:
-        execute(saga, journal=journal, saga_id="x")
+        execute(saga, journal=in_memory, saga_id="x")
 
     assert isinstance(caught.value.operation_error, LaterError)
     assert depot.log == ["a", "b", "undo b", "undo a"]
