@@ -294,7 +294,8 @@ def test_a_file_from_before_there_was_mail_gets_it_from_whoever_writes(tmp_path:
     assert not {*MAIL, "saga_later", "saga_tried"} & {*before}
     with closing(SQLiteJournal(path)) as journal:
         with journal.reader() as view:
-            assert view.mail([1, 2]) == {1: [], 2: []}
+            assert view.mail([1, 2]) == view.taken_mail([1, 2]) == {1: [], 2: []}
+            assert view.left_mail(NEVER) == []
             assert view.tally()[SagaStatus.RUNNING] == 4
             assert len(view.select({SagaStatus.RUNNING, SagaStatus.COMPENSATING})) == 6
             assert view.health().damage == []
