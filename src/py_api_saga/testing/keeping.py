@@ -34,7 +34,7 @@ from py_api_saga.journal.protocol import Journal
 from py_api_saga.testing.answers import key_of
 from py_api_saga.testing.driven import Driven
 from py_api_saga.testing.trying import Try
-from py_api_saga.testing.waiting import Waiting
+from py_api_saga.testing.waiting import Patient
 
 
 class InMemory:
@@ -58,7 +58,7 @@ class InMemory:
                     self._take_over(other)
                     return other
                 return Driven(self._anew(other), limit, named, is_known=True)
-        run = Waiting.like(run, named if isinstance(run, DurableRun) else run.label)
+        run = Patient.like(run, named if isinstance(run, DurableRun) else run.label)
         if trial.on_crash is not None:
             run.definition.on_crash = trial.on_crash
         driven = Driven(run, limit, named)
@@ -66,14 +66,14 @@ class InMemory:
         return driven
 
     @staticmethod
-    def _anew(driven: Driven, durable: int | None = None) -> Waiting:
+    def _anew(driven: Driven, durable: int | None = None) -> Patient:
         """Give a run as another process folds it from what was written down, and the mail."""
         run, entries = driven.run, driven.run.execution.entries[:durable]
         letters: list[Entry] = []
         if driven.letters:
             said = {key_of(entry) for entry in entries if what_of(entry) in (ANSWERED, DENIED)}
             letters = [letter for key, letter in driven.letters.items() if key not in said]
-        return Waiting.like(run, run.label, run.run_id, entries, letters)
+        return Patient.like(run, run.label, run.run_id, entries, letters)
 
     def recover(self, driven: Driven) -> None:
         """Fold what was written down, tell that another process takes over, and go on."""
@@ -93,7 +93,7 @@ class InMemory:
         if not _are_same(first, letter):
             raise SagaConflict
         run = driven.run
-        assert isinstance(run, Waiting)  # noqa: S101 - it was made here
+        assert isinstance(run, Patient)  # noqa: S101 - it was made here
         if go_on:
             self.recover(driven)
         elif first is letter:

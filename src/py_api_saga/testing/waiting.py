@@ -29,11 +29,10 @@ from py_api_saga.executors.run import Run
 from py_api_saga.operation import Later
 
 
-class Waiting(Run):
-    """A run whose calls may return `later(...)`.
+class Patient(Run):
+    """A run whose calls may return `later(...)`: once one has, or one is answered, it is `Waiting`.
 
-    What is posted to it is looked into when a row would have been written, and said once nothing
-    of the same call is in flight: as `DurableRun` does it.
+    So one that never waits takes as many steps as any run in memory.
     """
 
     _letters: list[Entry]
@@ -51,20 +50,24 @@ class Waiting(Run):
         run_id: str | None = None,
         entries: Iterable[Entry] = (),
         letters: Iterable[Entry] = (),
-    ) -> Waiting:
+    ) -> Patient:
         """Make one of another run, in its place or, in another process, to go on with it."""
         anew = cls(
             run.definition, run.name, run.observers, saga_id, None, run.drive_late, entries, run_id
         )
         anew.deadline, anew.witness = run.deadline, run.witness
         anew._letters, anew._posted, anew._seen, anew._looks = [*letters], [], 0, False
-        anew._looked = clock.time() if anew.execution.awaited else 0.0
+        anew._looked = 0.0
+        if anew._letters or anew.execution.awaited:
+            anew._looked = clock.time()
+            anew.__class__ = Waiting
         if run.around:
             surround(anew, run.around)
         return anew
 
     def begun(self, intent: Entry, later_: Later) -> Entry:
         """Say of a call that returned `later(...)` what it waits for."""
+        self.__class__ = Waiting
         if later_.until is not None:
             return later(intent, Awaited(later_.until, is_timer=True, result=later_.result))
         timeout = later_.timeout
@@ -72,7 +75,18 @@ class Waiting(Run):
 
     def post(self, letter: Entry) -> None:
         """Put an answer into the mail while it runs."""
+        self.__class__ = Waiting
         self._posted.append(letter)
+
+
+class Waiting(Patient):
+    """A run that waits, or has waited.
+
+    What is posted to it is looked into when a row would have been written, and said once nothing
+    of the same call is in flight: as `DurableRun` does it.
+    """
+
+    __slots__ = ()
 
     def prepare_write(self, intents: list[Entry]) -> bool:  # noqa: ARG002 - as in `Run`
         """Look into the mail if there is anything to be written."""
