@@ -13,6 +13,7 @@ import pytest
 from depot import ado, aundo, do, fail, undo
 from letterbox import Lost, RefusedError, begun, failure, letters, order, recovered, run_out, wait
 from recorded import Reversed, Salted, Wrapped, bodies, crashed, seen, status
+from strikes import KINDS, Tracer, files_of, line_of
 from world import HOUR, PATIENCE, Watch, in_child, in_time, until
 
 from py_api_saga import (
@@ -505,6 +506,77 @@ def test_an_interrupt_is_raised_once_the_saga_was_let_go(
     assert not journal.drives(seen(journal, "x"))
     assert answer(journal, KEY, result="paid", go_on=False).known
     recovered(journal, COMPLETED, COMPENSATED)
+
+
+@pytest.mark.usefixtures("mute")
+@pytest.mark.parametrize("struck_by", KINDS)
+def test_an_interrupt_anywhere_in_an_answer_lets_the_saga_go(
+    struck_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two steps of its own as well: nobody drives it then, though this process lives."""
+    monkeypatch.setattr("strikes.PLACES", files_of("durable/answering"))
+
+    def struck(target: Any = None) -> tuple[Tracer, MemoryJournal]:
+        depot.reset()
+        journal = MemoryJournal(modules=["depot"])
+        wait(SagaAssembler.orchestrator_execute, order(), journal)
+        tracer = Tracer(target, KINDS[struck_by])
+        tracer.during(lambda: answer(journal, KEY, result="paid"))
+        return tracer, journal
+
+    undisturbed, _ = struck()
+    held, strikes = [], 0
+    for place in undisturbed.places():
+        tracer, journal = struck(place)
+        strikes += tracer.struck
+        if journal.drives(seen(journal, "x")):
+            held.append(line_of(*place[:2]))
+        answer(journal, KEY, result="paid", go_on=False)
+        recovered(journal, COMPLETED)
+    assert not held
+    assert strikes
+
+
+def test_whoever_answers_in_a_loop_that_is_closed_wakes_nobody(journal: Any) -> None:
+    """Nor is that an error: the answer is on record."""
+    loop = asyncio.new_event_loop()
+    waiting = loop.create_task(order().aorchestrator_execute(journal=journal, saga_id="x", wait=60))
+
+    async def begun_to_wait() -> None:
+        while not (found := saga_status(journal, "x")) or not found.awaited:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.001)
+
+    loop.run_until_complete(begun_to_wait())
+    loop.run_until_complete(loop.shutdown_default_executor())
+    loop.close()
+
+    assert answer(journal, KEY, result="paid").status is COMPLETED
+    del waiting
+
+
+def test_who_is_cancelled_while_going_on_undoes_nothing(journal: Any) -> None:
+    """As with a client that hangs up: what was answered stands, and that is raised in the end."""
+    wait(SagaAssembler.orchestrator_execute, order(), journal)
+
+    async def main() -> None:
+        watch = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def cancel() -> None:
+            loop.call_soon_threadsafe(watch.set)
+            until(lambda: answering.cancelling())
+
+        depot.behaviour["c"] = cancel
+        answering = asyncio.create_task(aanswer(journal, KEY, result="paid"))
+        await watch.wait()
+        answering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await answering
+
+    asyncio.run(main())
+    assert status(journal) is COMPLETED
+    assert depot.log == ["a", "b", "c"]
 
 
 def test_a_purged_saga_takes_no_answer(journal: Any) -> None:

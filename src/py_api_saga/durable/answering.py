@@ -9,10 +9,11 @@ on disk. So one of the two finds it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from py_api_saga.current import Around
-from py_api_saga.durable.beginning import in_thread
+from py_api_saga.durable.beginning import in_thread, to_its_end
 from py_api_saga.durable.knowing import ago_on, note_of
 from py_api_saga.durable.recovery import (
     MAX_TRIES,
@@ -35,7 +36,7 @@ from py_api_saga.exceptions import (
 )
 from py_api_saga.executors import driving
 from py_api_saga.interrupts import is_interrupt
-from py_api_saga.journal.changes import Letter, Mail, Summary, Take, latest
+from py_api_saga.journal.changes import Leave, Letter, Mail, Summary, Take, latest
 from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.letters import outcome_in, write_letter
 from py_api_saga.journal.format.sagas import read_lines, reading
@@ -125,11 +126,14 @@ def answer(
     tell_if_in_a_loop()
     try:
         begun = posted.claim()
-    except JournalError as trouble:
-        return posted.stands(trouble)
-    if begun is None:
-        return posted.stands()
-    done = posted.finisher.finish(begun.claim, begun.seen)
+        if begun is None:
+            return posted.stands()
+        done = posted.finisher.finish(begun.claim, begun.seen)
+    except BaseException as trouble:
+        posted.let_go()
+        if isinstance(trouble, JournalError):
+            return posted.stands(trouble)
+        raise
     return posted.told(done.outcome, done.error)
 
 
@@ -145,7 +149,10 @@ async def aanswer(
     who: str | None = None,
     why: str = "",
 ) -> Answered:
-    """Like `answer`, under asyncio: coroutine functions run in this loop, plain ones in threads."""
+    """Like `answer`, under asyncio: coroutine functions run in this loop, plain ones in threads.
+
+    Being cancelled undoes nothing of the saga, as in `arecover`: it is raised in the end.
+    """
     import asyncio  # noqa: PLC0415 - 34 ms to import
 
     posted = _checked(journal, key, result, error, around, observers, who, why)
@@ -154,6 +161,14 @@ async def aanswer(
     posted.check()
     if not go_on or _is_held():
         return await asyncio.to_thread(posted.stands)
+    answered: Answered = await to_its_end(_ago_on(posted))
+    return answered
+
+
+async def _ago_on(posted: _Posted) -> Answered:
+    """Go on with the saga, unless somebody else does, in a task of which nobody else knows."""
+    import asyncio  # noqa: PLC0415 - as above
+
     try:
         begun = await in_thread(posted.claim_and_read, undo=posted.give_back)
     except JournalError as trouble:
@@ -187,6 +202,7 @@ class _Posted:
         self._journal, self.finisher = journal, finisher
         self._saga_id, self._keys, self._body = saga_id, keys, body
         self._known = False
+        self._take: Take | None = None
 
     def read(self) -> None:
         """Find the call that is answered.
@@ -248,7 +264,7 @@ class _Posted:
         seen = journal.find(self._saga_id)
         if seen is None or journal.drives(seen) or not journal.mail([seen.number])[seen.number]:
             return None
-        take = Take(seen, counted=True, delay=backoff(seen.tries))
+        self._take = take = Take(seen, counted=True, delay=backoff(seen.tries))
         take.until = latest()
         try:
             journal.write(take)
@@ -263,6 +279,15 @@ class _Posted:
         """Claim the saga, and read it."""
         begun = self.claim()
         return None if begun is None else self.finisher.begin(begun.claim, begun.seen)
+
+    def let_go(self) -> None:
+        """Leave the saga, if it was claimed, after an interrupt: this process may live on."""
+        if self._take is not None:
+            self._journal.leave(self._take.claim)
+            left = Leave(self._take.claim)
+            left.until = latest()  # if it is not written by then, it is with what is next
+            with suppress(JournalError):
+                self._journal.write(left)
 
     def give_back(self, begun: Begun | None) -> None:
         """Leave the saga, with which nobody is going on."""

@@ -12,7 +12,16 @@ from py_api_saga.durable.run import DurableRun
 from py_api_saga.executors.driving import executor
 from py_api_saga.journal.changes import SagaExistsError
 
-__all__ = ["DurableRun", "aexecute", "astart", "begin", "execute", "in_thread", "start"]
+__all__ = [
+    "DurableRun",
+    "aexecute",
+    "astart",
+    "begin",
+    "execute",
+    "in_thread",
+    "start",
+    "to_its_end",
+]
 
 
 def execute(run: DurableRun, limit: int | None, wait: float | None = None) -> Results:
@@ -116,9 +125,21 @@ async def in_thread(
     """
     import asyncio  # noqa: PLC0415 - 34 ms to import
 
+    return await to_its_end(asyncio.to_thread(function, *args), undo)
+
+
+async def to_its_end(work: Coroutine[Any, Any, Any], undo: Callable[[Any], object] = id) -> Any:
+    """Await a task of its own through any number of interrupts, which are raised in the end.
+
+    Args:
+        work: What is to be done.
+        undo: As in `in_thread`.
+    """
+    import asyncio  # noqa: PLC0415 - as above
+
     from py_api_saga.executors.event_loop import outlast  # noqa: PLC0415 - as above
 
-    task = asyncio.ensure_future(asyncio.to_thread(function, *args))
+    task = asyncio.ensure_future(work)
     interrupts: list[BaseException] = []
     await outlast(task, interrupts.append, (asyncio.CancelledError, Exception))
     if not interrupts:

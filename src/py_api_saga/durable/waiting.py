@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from py_api_saga import clock
@@ -16,27 +16,23 @@ from py_api_saga.journal.protocol import Journal
 FIRST_PAUSE = 0.02  # seconds between two looks at the journal; it doubles
 LONGEST_PAUSE = 1.0
 
-_lock = threading.Lock()
+# No lock, which a fork would copy as another thread holds it: each use of it is one step.
 _bells: list[Callable[[], object]] = []
 
 
 def ring() -> None:
     """Wake whoever waits in this process: an answer was given in it."""
-    with _lock:
-        bells = [*_bells]
-    for bell in bells:
+    for bell in [*_bells]:
         bell()
 
 
 @contextmanager
 def _listening(bell: Callable[[], object]) -> Iterator[None]:
-    with _lock:
-        _bells.append(bell)
+    _bells.append(bell)
     try:
         yield
     finally:
-        with _lock:
-            _bells.remove(bell)
+        _bells.remove(bell)
 
 
 class _Watch:
@@ -119,7 +115,8 @@ async def await_for(
     loop: Any = asyncio.get_running_loop()
 
     def bell() -> None:
-        loop.call_soon_threadsafe(woken.set)
+        with suppress(RuntimeError):  # the loop was closed, and with it all who wait there
+            loop.call_soon_threadsafe(woken.set)
 
     with _listening(bell):
         while True:
