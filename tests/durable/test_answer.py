@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from py_api_saga import (
     SagaConflict,
     SagaDefinitionError,
     SagaException,
+    SagaPending,
     SagaStatus,
     aanswer,
     answer,
@@ -34,6 +36,7 @@ from py_api_saga import (
     result_of,
     saga_status,
 )
+from py_api_saga.durable.recovery import MAX_TRIES
 from py_api_saga.exceptions import RecordedError
 from py_api_saga.journal import MemoryJournal
 from py_api_saga.journal.changes import Change, Mail
@@ -356,6 +359,26 @@ def test_what_succeeded_after_its_rollback_is_undone_once_more(
     assert depot.log.count("undo a") == 1
 
 
+def test_any_number_of_late_answers_are_no_tries(journal: Any) -> None:
+    """Each undoes what has succeeded after all; none is given up for those that came before."""
+    names = [f"p{i}" for i in range(MAX_TRIES + 1)]
+    saga = SagaAssembler.saga(name="depot")
+    for name in names:
+        depot.behaviour[name] = begun(0)
+        saga.operation((do, name), (undo, name), name=name)
+    with contextlib.suppress(SagaException, SagaPending):
+        saga.choreography_execute(journal=journal, saga_id="x")
+    recover(journal)
+    assert status(journal) is COMPENSATED
+    depot.log.clear()
+
+    for name in names:
+        answer(journal, f"x:{name}:action", result="paid after all")
+
+    assert status(journal) is COMPENSATED
+    assert depot.log == [f"undo {name}" for name in names]
+
+
 def test_what_was_refused_after_its_rollback_changes_nothing(journal: Any) -> None:
     """It is on record, and that is all."""
     run_out(SagaAssembler.orchestrator_execute, order(timeout=0.001), journal)
@@ -542,10 +565,12 @@ def test_whoever_answers_in_a_loop_that_is_closed_wakes_nobody(journal: Any) -> 
     loop = asyncio.new_event_loop()
     waiting = loop.create_task(order().aorchestrator_execute(journal=journal, saga_id="x", wait=60))
 
+    def is_awaited() -> bool:
+        found = saga_status(journal, "x")
+        return found is not None and bool(found.awaited)
+
     async def begun_to_wait() -> None:
-        while not (found := saga_status(journal, "x")) or not found.awaited:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.001)
+        await asyncio.to_thread(until, is_awaited)
 
     loop.run_until_complete(begun_to_wait())
     loop.run_until_complete(loop.shutdown_default_executor())
@@ -565,7 +590,7 @@ def test_who_is_cancelled_while_going_on_undoes_nothing(journal: Any) -> None:
 
         def cancel() -> None:
             loop.call_soon_threadsafe(watch.set)
-            until(lambda: answering.cancelling())
+            until(answering.cancelling)
 
         depot.behaviour["c"] = cancel
         answering = asyncio.create_task(aanswer(journal, KEY, result="paid"))

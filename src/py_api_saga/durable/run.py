@@ -499,7 +499,7 @@ class DurableRun(Run):
         self._note_written(intents)
         return False
 
-    def _prepare_pending(self) -> bool:  # noqa: C901, PLR0912 - a call more is paid each time
+    def _prepare_pending(self) -> bool:  # noqa: C901, PLR0912, PLR0915 - a call more is paid for
         """Settle what is `pending`, then put there what was told since; tell if there is something.
 
         Raises:
@@ -562,6 +562,7 @@ class DurableRun(Run):
             mailing = Mailing()  # of a call that was lost, or has failed at this moment
         self.pending = append = Append(claim, f"[{','.join(lines)}]", changed)
         append.mailing = mailing
+        append.rested = box is not None and changed in _ENDS  # any number of answers may come yet
         self._standing = status
         return True
 
