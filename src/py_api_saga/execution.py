@@ -404,34 +404,6 @@ class Execution:
         _, _, of, number, key, _ = flight
         return of == kind and number == attempt and key == generation
 
-    def _is_awaited(self, entry: Entry) -> bool:
-        """Tell whether an entry speaks of the attempt that has begun what is awaited."""
-        later = self.awaited.get(index_of(entry))
-        return later is not None and attempt_of(later) == attempt_of(entry)
-
-    def awaits(self, i: int, kind: str, generation: int) -> bool:
-        """Tell whether a call under this key is awaited."""
-        later = self.awaited.get(i)
-        if later is None:
-            return False
-        _, _, of, _, key, _ = later
-        return of == kind and key == generation
-
-    def expects(self, i: int, kind: str, generation: int) -> bool:
-        """Tell whether an answer under a key would be taken in, though none is awaited.
-
-        It was called and nobody has heard for good what came of it; or it failed, which whoever
-        answers may know better. While a call of it runs, what that returns comes first.
-        """
-        if self.runs(i, kind) or self.awaits(i, kind, generation):
-            return False
-        return is_open(self.entries, i, kind, generation)
-
-    def runs(self, i: int, kind: str) -> bool:
-        """Tell whether a call of this kind runs, under whatever key, or it is asked about."""
-        flight = self.flying.get(i)
-        return flight is not None and kind_of(flight) in (kind, ASK)
-
     def generation(self, i: int, kind: str) -> int:
         """Give the generation of the key of an operation's action or compensation, from 1."""
         if self.trouble is None or not self.trouble.generations:
@@ -512,14 +484,6 @@ class Execution:
             self._move(i, _FAILED)
             self.backward = True
 
-    def _ask_or_turn_back(self, i: int, trouble: Trouble) -> None:
-        """Ask about an action in doubt before anything is undone, if that may be; else undo it."""
-        asks = i in trouble.overdue and self.definition.operations[i].policy.ask is not None
-        if self.passed or i == self.definition.pivot or (asks and not self.backward):
-            self._list_or_settle(i)
-        else:
-            self.backward = True
-
     # --- a rollback begins, or all is over --------------------------------------------------------
 
     def _roll_back_or_end(self) -> None:
@@ -571,20 +535,6 @@ class Execution:
         for i in trouble.landed:  # when it had failed, and nothing was undone yet
             if self.status[i] is _FAILED:
                 self._undone(i)
-
-    def _stop_awaiting(self, trouble: Trouble) -> None:
-        """Await no action any more: a rollback begins. An answer may still come."""
-        awaited, self.awaited = self.awaited, _UNAWAITED
-        for i, later in sorted(awaited.items()):
-            _, _, _, _, _, value = later
-            if value.is_timer:
-                self.results[i] = value.result
-                self._move(i, _SUCCEEDED)
-                trouble.errors.pop(i, None)
-                trouble.doubted -= {i}
-            else:
-                trouble.doubted |= {i}
-                self._move(i, _IN_DOUBT)
 
     def _settle(self, i: int) -> None:
         """Note that nothing is owed for an operation: what it was built on may be undone."""
@@ -778,6 +728,34 @@ class Execution:
 
     # --- answers that come later ------------------------------------------------------------------
 
+    def _is_awaited(self, entry: Entry) -> bool:
+        """Tell whether an entry speaks of the attempt that has begun what is awaited."""
+        later = self.awaited.get(index_of(entry))
+        return later is not None and attempt_of(later) == attempt_of(entry)
+
+    def awaits(self, i: int, kind: str, generation: int) -> bool:
+        """Tell whether a call under this key is awaited."""
+        later = self.awaited.get(i)
+        if later is None:
+            return False
+        _, _, of, _, key, _ = later
+        return of == kind and key == generation
+
+    def expects(self, i: int, kind: str, generation: int) -> bool:
+        """Tell whether an answer under a key would be taken in, though none is awaited.
+
+        It was called and nobody has heard for good what came of it; or it failed, which whoever
+        answers may know better. While a call of it runs, what that returns comes first.
+        """
+        if self.runs(i, kind) or self.awaits(i, kind, generation):
+            return False
+        return is_open(self.entries, i, kind, generation)
+
+    def runs(self, i: int, kind: str) -> bool:
+        """Tell whether a call of this kind runs, under whatever key, or it is asked about."""
+        flight = self.flying.get(i)
+        return flight is not None and kind_of(flight) in (kind, ASK)
+
     def _take_later(self, entry: Entry) -> None:
         """Take in that a call has only begun something."""
         _, i, kind, _, _, _ = entry
@@ -792,6 +770,28 @@ class Execution:
         del self.flying[i]
         self.awaited = {**self.awaited, i: entry}
         self._roll_back_or_end()
+
+    def _stop_awaiting(self, trouble: Trouble) -> None:
+        """Await no action any more: a rollback begins. An answer may still come."""
+        awaited, self.awaited = self.awaited, _UNAWAITED
+        for i, later in sorted(awaited.items()):
+            _, _, _, _, _, value = later
+            if value.is_timer:
+                self.results[i] = value.result
+                self._move(i, _SUCCEEDED)
+                trouble.errors.pop(i, None)
+                trouble.doubted -= {i}
+            else:
+                trouble.doubted |= {i}
+                self._move(i, _IN_DOUBT)
+
+    def _ask_or_turn_back(self, i: int, trouble: Trouble) -> None:
+        """Ask about an action in doubt before anything is undone, if that may be; else undo it."""
+        asks = i in trouble.overdue and self.definition.operations[i].policy.ask is not None
+        if self.passed or i == self.definition.pivot or (asks and not self.backward):
+            self._list_or_settle(i)
+        else:
+            self.backward = True
 
     def _call_again(self, i: int) -> Entry:
         """Put what is awaited in flight, as if its call had not returned yet."""
