@@ -945,10 +945,11 @@ class Execution:
             self.entries.pop()  # it is kept by whoever asked
             return
         self._forget_straggler(attempt_of(entry))
-        if kind == COMPENSATION:
-            self._land_undo(i, value)
-        elif is_open(self.entries, i, kind, generation):  # else its answer has come
-            self._land(i, value)
+        if is_open(self.entries, i, kind, generation):  # else its answer has come
+            if kind == COMPENSATION:
+                self._land_undo(i, value)
+            else:
+                self._land(i, value)
         self._roll_back_or_end()
 
     def _land_undo(self, i: int, value: Any) -> None:

@@ -920,6 +920,21 @@ def test_a_straggler_that_lands_when_it_was_answered_tells_nothing_new() -> None
     assert d.saga == "compensated"
 
 
+def test_an_undo_that_lands_when_it_was_answered_does_not_count_for_the_next_one() -> None:
+    """Its action was answered meanwhile, so that another undo was owed, which is stuck."""
+    d = given_up()
+    d.start("a")
+    d.answer("a")
+    late = d.lose("a", alive=True)
+    d.answer("a", **UNDO)
+    assert d.intents("a")[0][4] == 2
+    d.fail("a")
+
+    d.land(late)
+
+    assert (d.saga, d.stand()) == ("stuck", "stuck failed")
+
+
 def test_what_was_denied_is_called_again_under_another_key() -> None:
     """Nobody would ever answer under the first one: it has its answer."""
     d = chain(Op(pivot=True), Op())

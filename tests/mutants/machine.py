@@ -337,8 +337,8 @@ MUTANTS = (
         "undoes twice what lands when it was answered",
         "execution.py",
         "Execution._take_landing",
-        "        elif is_open(self.entries, i, kind, generation):  # else its answer has come\n",
-        "        else:\n",
+        "        if is_open(self.entries, i, kind, generation):  # else its answer has come\n",
+        "        if True:\n",
     ),
     _one(
         "owes two undos for what lands under two keys",

@@ -345,7 +345,7 @@ class Fate(Dialogue):
             return
         if kind == COMPENSATION:
             self.take_back(i, generation)
-            if status is Status.STUCK:
+            if status is Status.STUCK and not books.heard[key]:
                 self.undone(i, generation)
         elif not books.heard[key]:
             self.take_effect(i, generation)
