@@ -128,7 +128,7 @@ def test_sagas_that_wait_stand_as_they_were_left(waits: SQLiteJournal) -> None:
     """With what they wait for, and the answers that nobody has taken."""
     found = {name: waits.find(name) for name in WAITING}
     assert {name: seen and seen.status for name, seen in found.items()} == WAITING
-    dues = {seen.saga_id: seen.due for seen in found.values() if seen and not seen.tries}
+    dues = {seen.saga_id: seen.due for seen in found.values() if seen and seen.suspended}
     assert dues == {"waits": NEVER, "timer": IN_2100, "unheard": NEVER}
     assert [seen.saga_id for seen in waits.waiting()] == ["unheard", "late"]
     words = "SELECT DISTINCT json_extract(value, '$[0]') FROM entry, json_each(body)"
