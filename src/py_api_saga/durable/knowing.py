@@ -252,9 +252,25 @@ def _resume(
     if mail or execution.awaited:
         run.take_over_mail(mail)
     # Else it was never begun, or needs nobody; or it waits, and nothing was lost.
-    if execution.entries and not (execution.at_rest or execution.suspended):
+    if execution.entries and not (execution.at_rest or _lost_nothing(execution)):
         execution.tell(recovered(_too_old(recorded, execution, journal.now())))
     return run
+
+
+def _lost_nothing(execution: Execution) -> bool:
+    """Tell whether a saga only waits: no process was needed for it, so none has died.
+
+    But for attempts that were given up and may live on in the one that it was left by, which is
+    not known. Where a crash turns nothing back they are taken for dead: else nobody would ask what
+    came of them. If one lands all the same, it says so by an answer.
+    """
+    if not execution.suspended:
+        return False
+    trouble = execution.trouble
+    if trouble is None or not trouble.stragglers:
+        return True
+    goes_on = execution.definition.on_crash == "resume" or execution.passed
+    return not (goes_on or execution.backward)
 
 
 def _finish_late(run: Run) -> None:

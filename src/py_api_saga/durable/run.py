@@ -52,6 +52,7 @@ from py_api_saga.journal.changes import (
     Change,
     Create,
     Letter,
+    Mail,
     Mailing,
     SagaExistsError,
     latest,
@@ -59,7 +60,7 @@ from py_api_saga.journal.changes import (
 from py_api_saga.journal.format.entries import span_text, write_entry
 from py_api_saga.journal.format.functions import NotStorableError, UnknownNameError
 from py_api_saga.journal.format.json_text import dumps
-from py_api_saga.journal.format.letters import read_letter
+from py_api_saga.journal.format.letters import read_letter, write_letter
 from py_api_saga.keys import key_of
 from py_api_saga.log import complain
 from py_api_saga.observer import Observer
@@ -686,7 +687,24 @@ class DurableRun(Run):
             self.saga_id,
             name,
         )
+        self._post(entry)
         return False
+
+    def _post(self, entry: Entry) -> None:
+        """Tell whoever has the saga now that an action took effect after all, by an answer."""
+        what, i, kind, _, generation, value = entry
+        claim = self.recorder.claim
+        if what != SUCCEEDED or kind != ACTION or claim is None:
+            return
+        try:
+            body = write_letter(value, None, self.recorder.values)
+        except NotStorableError:
+            return
+        mail = Mail(self.saga_id, claim.number, Letter(self.key(i, kind, generation), body))
+        mail.until = latest()
+        self.recorder.journal.write(mail)
+        if mail.error is not None:
+            complain("saga %s: that could not be recorded", self.saga_id, error=mail.error)
 
     # --- stopping -------------------------------------------------------------------------------
 
