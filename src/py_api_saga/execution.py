@@ -800,6 +800,17 @@ class Execution:
         self.flying[i] = later
         return later
 
+    def _tell_unkept(self, entry: Entry) -> None:
+        """Take in what follows from another entry, and is not kept besides that.
+
+        Also if an interrupt strikes meanwhile: then the machine is made anew from what is kept.
+        """
+        length = len(self.entries)
+        try:
+            self.tell(entry)
+        finally:
+            del self.entries[length:]
+
     def _check_ends(self, later: Entry, entry: Entry) -> None:
         """Refuse what does not end a call that is awaited."""
         timer, what, value = value_of(later).is_timer, what_of(entry), value_of(entry)
@@ -818,13 +829,10 @@ class Execution:
         what, i, kind, _, generation, value = entry
         if self.awaits(i, kind, generation):
             later = self._call_again(i)
-            if what == ANSWERED:
-                self.tell(succeeded(later, value))
-            else:
-                if kind == ACTION:
-                    self._forget_doubt(i, generation)
-                self.tell(failed(later, value))
-            self.entries.pop()  # the word is what is kept
+            if what == DENIED and kind == ACTION:
+                self._forget_doubt(i, generation)
+            ended = succeeded if what == ANSWERED else failed
+            self._tell_unkept(ended(later, value))  # the word is what is kept
             return
         if not self.expects(i, kind, generation):
             message = f"{self._name(i)}: no answer is expected"
@@ -941,8 +949,7 @@ class Execution:
         _, i, kind, _, generation, _ = entry
         if self.awaited and self._is_awaited(entry):
             self._check_ends(self.awaited[i], entry)
-            self.tell(succeeded(self._call_again(i), value))
-            self.entries.pop()  # it is kept by whoever asked
+            self._tell_unkept(succeeded(self._call_again(i), value))  # it is kept by whoever asked
             return
         self._forget_straggler(attempt_of(entry))
         if is_open(self.entries, i, kind, generation):  # else its answer has come

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from barrier_callers import Receiver, receiver
 from servers.children import Missing, package
 from world import PATIENCE
 
-from py_api_saga import Retry, SagaAssembler, SagaException
+from py_api_saga import Retry, SagaAssembler, SagaException, later
 from py_api_saga.contrib import barrier
 from py_api_saga.contrib.barrier import AlreadyUndone, OnceError, once
 from py_api_saga.journal import SQLiteJournal
-from py_api_saga.testing import operation
+from py_api_saga.testing import Clock, operation
 
 KINDS = (
     *("sessionmaker sqlite", "scoped_session sqlite", "Engine sqlite", "sessionmaker psycopg"),
@@ -507,6 +508,34 @@ def test_a_value_is_kept_as_a_journal_would(shop: Shop) -> None:
     for attempt in (1, 2):
         with operation(attempt=attempt):
             assert shop.call(shop.write("mug", value=value)) == value
+
+
+@in_a_file
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: later(timeout=None),
+        lambda: later(until=time.time() + 60, result=("kept", Decimal("9.50"))),
+        lambda: later(timeout=3600),
+    ],
+    ids=["for ever", "timer", "timeout"],
+)
+def test_an_answer_that_comes_later_is_awaited_as_long_as_at_first(shop: Shop, made: Any) -> None:
+    """Whoever calls it again, after a crash, waits until the moment that was meant then."""
+    first = made()
+    write = shop.write("stock", value=first)
+    with operation():
+        assert shop.call(write) == first
+    moved = Clock(start=time.time() + 600) if first.timeout else nullcontext()
+    with operation(attempt=2), moved:
+        again = shop.call(write)
+
+    assert shop.log == ["stock"]
+    assert (again.until, again.result) == (first.until, first.result)
+    if first.timeout is None:
+        assert again.timeout is None
+    else:
+        assert 2900 < again.timeout < 3001
 
 
 @in_a_file

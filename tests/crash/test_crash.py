@@ -379,7 +379,7 @@ def test_services_may_fail_before_and_after_their_effect(yard: Yard) -> None:
 
 def test_a_full_disk_stops_a_saga_and_loses_nothing(yard: Yard) -> None:
     """At whichever write: the caller is told, nothing further is called, recovery goes on."""
-    heard = sweeps.full_disks(yard, "chain undone", range(4_096, 160_000, 14_000))
+    heard = sweeps.full_disks(yard, "chain undone", range(4_096, 240_000, 20_000))
 
     assert {words.partition(":")[0] for words in heard} == {"compensated", "journal"}
     assert all("cannot be written: " in words for words in heard if words != "compensated")

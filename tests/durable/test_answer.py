@@ -620,6 +620,7 @@ def test_a_purged_saga_takes_no_answer(journal: Any) -> None:
 
 BAD: dict[str, tuple[Any, Any, type[Exception], str]] = {
     "no key": ("", {"result": 1}, SagaDefinitionError, "key"),
+    "no id": ("\ud800:b:action", {"result": 1}, SagaDefinitionError, "key"),
     "not text": (b"x:b:action", {"result": 1}, SagaDefinitionError, "bytes"),
     "no idempotency key": ("x", {"result": 1}, SagaDefinitionError, "key"),
     "no such saga": ("nope:b:action", {"result": 1}, LookupError, "nope"),

@@ -229,8 +229,8 @@ MUTANTS = (
         "undoes what was denied, since an attempt before it had left doubt",
         "execution.py",
         "Execution._take_word",
-        "                    self._forget_doubt(i, generation)\n",
-        "                    pass\n",
+        "                self._forget_doubt(i, generation)\n",
+        "                pass\n",
     ),
     _one(
         "forgets with a denial the doubt about another key",

@@ -14,6 +14,7 @@ from functools import wraps
 from itertools import count
 from typing import Any, Final, NamedTuple, ParamSpec, TypeVar, overload
 
+from py_api_saga import clock
 from py_api_saga.contrib.barrier import table
 from py_api_saga.contrib.barrier.connections import (
     Autocommit,
@@ -27,13 +28,15 @@ from py_api_saga.contrib.barrier.table import DONE, MAX_KEY, ONCE, UNDONE, Kept,
 from py_api_saga.current import current, current_operation
 from py_api_saga.entries import index_of
 from py_api_saga.journal.format.functions import Functions, NotStorableError
-from py_api_saga.journal.format.json_text import loads
+from py_api_saga.journal.format.json_text import dumps, loads
 from py_api_saga.journal.format.values import Values
+from py_api_saga.operation import Later, later
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 _NEW: Final = object()
+_LATER: Final = "$later"  # no value is written with this key: what begins so in one is escaped
 _calls = count()  # tells two calls apart, of which one may be where the other was in memory
 _WRITES = ("INSERT", "UPDATE", "DELETE", "MERGE", "REPLACE", "TRUNCATE")
 
@@ -253,12 +256,31 @@ class _Write:
             raise AlreadyUndone(message)
         self.note()
         try:
-            return self._values.read(loads("" if kept is None else kept.answer or ""))
+            return self._read(loads("" if kept is None else kept.answer or ""))
         except Exception as error:
             message = f"{self._what}: once({self._name}) has written, and its value can't be read"
             unread = OnceError(message)
             unread.saga_outcome = "in doubt"
             raise unread from error
+
+    def _text_of(self, value: object) -> str:
+        """Write a value; of an answer that comes later, until when, and not for how long."""
+        if type(value) is not Later:
+            return self._values.write(value)
+        due = value.until if value.timeout is None else clock.time() + value.timeout
+        tree = [due, value.until is not None, self._values.tree(value.result)]
+        return dumps({_LATER: tree})
+
+    def _read(self, tree: Any) -> Any:
+        """Read what `_text_of` has written."""
+        if not (isinstance(tree, dict) and _LATER in tree):
+            return self._values.read(tree)
+        due, is_timer, result = tree[_LATER]
+        if due is None:
+            return later(timeout=None)
+        if is_timer:
+            return later(until=due, result=self._values.read(result))
+        return later(timeout=max(0.0, due - clock.time()))
 
     def _is_to_be_undone(self, hands: Hands) -> bool:
         """Tell whether the action has written; if not, see that it never will."""
@@ -277,7 +299,7 @@ class _Write:
     def keep(self, hands: Hands, value: object) -> None:
         """Put the value into the row."""
         try:
-            text = self._values.write(value)
+            text = self._text_of(value)
         except NotStorableError as error:
             message = (
                 f"{self._what}: the value of a write that counts once can't be stored: {error}"

@@ -183,6 +183,9 @@ class Reader:
                         connection.execute("ROLLBACK")
             except sqlite3.Error as error:
                 raise cannot("read", self._path, error) from error
+            except BaseException:  # a cursor in its traceback would keep all reads where they were
+                self.close()
+                raise
 
     def close(self) -> None:
         """Close the connection, with the turn held."""
