@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -457,3 +458,30 @@ class Lost:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._real, name)
+
+
+def test_what_lands_when_others_have_gone_on_answers_for_itself(
+    journal: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its saga was left while it waited, and is over: the effect is undone once more."""
+    go_on, log = threading.Event(), logging.getLogger("py_api_saga")
+
+    def slow() -> str:
+        assert go_on.wait(PATIENCE)
+        return "A"
+
+    depot.behaviour.update({"a": slow, "undo a": lambda: later(timeout=None)})
+    saga = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a", timeout=0.05)
+    wait(orchestrate, saga, journal)
+    assert answer(journal, "x:a:compensation", result=None).status is COMPENSATED
+    del depot.behaviour["undo a"]
+    with caplog.at_level("WARNING", log.name):
+        go_on.set()
+        until(lambda: "finished after its timeout" in caplog.text)
+        until(journal.waiting)
+    recover(journal)
+
+    assert depot.log == ["a", "undo a", "undo a"]
+    assert depot.keys[-1] == "x:a:compensation:2"
+    assert status(journal, "x") is COMPENSATED
+    assert list(journal.waiting()) == []
