@@ -53,7 +53,7 @@ def pass_by(journal: Any, seconds: float) -> None:
     journal.close()
     by = int(seconds * 1000)
     with closing(sqlite3.connect(journal.path)) as connection, connection:
-        connection.execute("UPDATE saga SET created = created - ?1, changed = changed - ?1", (by,))
+        connection.execute("UPDATE saga SET created = created - ?, changed = changed - ?", (by, by))
         connection.execute(
             "UPDATE saga SET due = max(due - ?, 1) WHERE due BETWEEN 1 AND 253402300798999", (by,)
         )

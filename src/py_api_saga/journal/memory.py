@@ -141,11 +141,14 @@ class MemoryJournal:
 
     def _append(self, change: Append) -> None:
         claim, now = change.claim, self.now()
-        saga = self._sagas.get(claim.number)
-        if saga is None or saga.driver is not claim:
+        saga, row = self._sagas.get(claim.number), change.tried
+        is_there = saga is not None and type(row) is int and len(saga.rows) >= row
+        if saga is None or not (is_there or saga.driver is claim):
             message = f"saga {claim.saga_id!r} is not driven under this claim any more"
             raise SagaInProgress(message)
-        saga.rows.append(Row(len(saga.rows) + 1, now, change.body))
+        if not is_there:  # else an interrupt has struck behind that
+            change.tried = len(saga.rows) + 1
+            saga.rows.append(Row(len(saga.rows) + 1, now, change.body))
         claim.rows = len(saga.rows)
         if change.status is not None:
             saga.summary = saga.summary._replace(status=change.status, changed=now)
