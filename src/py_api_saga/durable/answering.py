@@ -166,7 +166,7 @@ async def aanswer(
 
 
 async def _ago_on(posted: _Posted) -> Answered:
-    """Go on with the saga, unless somebody else does, in a task of which nobody else knows."""
+    """Go on with the saga, unless somebody else does, in a task that only this knows of."""
     import asyncio  # noqa: PLC0415 - as above
 
     try:
