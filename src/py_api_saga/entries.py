@@ -20,6 +20,8 @@ An entry is a plain tuple (a named one costs more than the rest of a turn):
     ABORT          the run is to stop, for the reason value
     RECOVERED      a process took over after a crash; value is the operations whose keys are too
                    old to be used again
+    LOST           the process that made the call died, and others live; value tells whether the
+                   key is too old to be used again
     RESOLVED       a person decided: value is (status, result)
     AGAIN          a person said: once more; value tells whether under a new key
 
@@ -41,7 +43,8 @@ from py_api_saga.status import Status
 Kind: TypeAlias = Literal["action", "compensation", "ask", ""]  # of a call; "" of none
 Word: TypeAlias = (
     'Literal["started", "succeeded", "unstored", "failed", "later", "answered", "denied", "retry", '
-    '"in doubt", "happened", "not happened", "unknown", "abort", "recovered", "resolved", "again"]'
+    '"in doubt", "happened", "not happened", "unknown", "abort", "recovered", "lost", "resolved", '
+    '"again"]'
 )
 Entry: TypeAlias = tuple[Word, int, Kind, int, int, Any]
 Attempt: TypeAlias = tuple[int, Kind, int, int]  # operation, kind, attempt, generation
@@ -64,13 +67,14 @@ NOT_HAPPENED: Final = "not happened"
 UNKNOWN: Final = "unknown"
 ABORT: Final = "abort"
 RECOVERED: Final = "recovered"
+LOST: Final = "lost"
 RESOLVED: Final = "resolved"
 AGAIN: Final = "again"
 
 KINDS: Final[tuple[Kind, ...]] = (ACTION, COMPENSATION, ASK)
 WORDS: Final[tuple[Word, ...]] = (
     STARTED, SUCCEEDED, UNSTORED, FAILED, LATER, ANSWERED, DENIED, RETRY, IN_DOUBT, HAPPENED,
-    NOT_HAPPENED, UNKNOWN, ABORT, RECOVERED, RESOLVED, AGAIN,
+    NOT_HAPPENED, UNKNOWN, ABORT, RECOVERED, LOST, RESOLVED, AGAIN,
 )  # fmt: skip
 
 # Told of a call to a run with a journal, never to the machine; so it is none of its words.
@@ -240,6 +244,11 @@ def abort(reason: BaseException) -> Entry:
 def recovered(too_old: Iterable[int] = ()) -> Entry:
     """Say that a process took over; the keys of these operations are too old to be used again."""
     return (RECOVERED, -1, "", 0, 0, frozenset(too_old))
+
+
+def lost(call: Attempt, *, too_old: bool = False) -> Entry:
+    """Say of one call that its process died; whether its key is too old to be used again."""
+    return (LOST, *call, too_old)
 
 
 def resolved(i: int, status: Status, result: object) -> Entry:

@@ -118,6 +118,7 @@ from py_api_saga.entries import (
     HAPPENED,
     IN_DOUBT,
     LATER,
+    LOST,
     NOT_HAPPENED,
     RECOVERED,
     RESOLVED,
@@ -1086,6 +1087,29 @@ class Execution:
                 self._list_or_settle(i)
         self._roll_back_or_end()
 
+    def _take_lost(self, entry: Entry) -> None:
+        """Take in that the process which made one call died: what RECOVERED says, of that alone."""
+        _, i, kind, _, _, is_too_old = entry
+        if not self.is_flying(entry) or i in self.awaited:
+            self._forget_straggler(attempt_of(entry))
+            return
+        trouble = self._trouble()
+        del self.flying[i]
+        trouble.asked -= {i}
+        trouble.too_old = trouble.too_old | {i} if is_too_old else trouble.too_old - {i}
+        if kind == ACTION:
+            trouble.doubted |= {i}
+            self._move(i, _IN_DOUBT)
+        if self.definition.on_crash != "resume" and not self.passed and not self.rolling:
+            self.backward = True
+        if self.status[i] is _IN_DOUBT and not self.rolling:
+            trouble.recallable |= {i} - trouble.overdue
+            if not self.backward or i == self.definition.pivot:
+                self._list_or_settle(i)
+        elif self.rolling:
+            self._list_or_settle(i)
+        self._roll_back_or_end()
+
     # --- what a person decides --------------------------------------------------------------------
 
     def _take_resolved(self, entry: Entry) -> None:
@@ -1229,6 +1253,7 @@ class Execution:
         UNKNOWN: _take_answer,
         ABORT: _take_abort,
         RECOVERED: _take_recovered,
+        LOST: _take_lost,
         RESOLVED: _take_resolved,
         AGAIN: _take_again,
     }

@@ -123,11 +123,12 @@ HOUSE = (
     ("story.attempts",),
     ("__init__", "py_api_saga"),
     ("pictures",),  # of what is on record: the command and the frameworks show them
+    ("engines",),  # which the command speaks to
     ("testing", "cli", "demo"),
     ("contrib",),  # the command and the test kit of a framework are the library's
 )
 # Nobody below imports these; the modules of such a package may import one another.
-TOP = (*HOUSE[-3], *HOUSE[-2], *HOUSE[-1])
+TOP = (*HOUSE[-4], *HOUSE[-3], *HOUSE[-2], *HOUSE[-1])
 ENTRY = "__main__"  # `python -m py_api_saga` is the command
 FLOOR = {module: floor for floor, modules in enumerate(HOUSE) for module in modules}
 

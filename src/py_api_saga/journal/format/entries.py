@@ -57,7 +57,7 @@ def write_entry(  # noqa: C901 - one for each word
         case told.RESOLVED:
             status, result = value
             tree = [status.value, values.tree(result)]
-        case told.AGAIN:
+        case told.LOST | told.AGAIN:
             tree = bool(value)
         case forgotten:  # pragma: no cover - as the type checker sees
             assert_never(forgotten)
@@ -132,6 +132,8 @@ def _read_value(  # noqa: C901, PLR0911 - as many forms
         case told.RESOLVED:
             status, result, *_ = value
             return Status(status), values.read(result)
+        case told.LOST:
+            return bool(value)
         case told.STARTED | told.NOT_HAPPENED | told.AGAIN:
             return value
         case forgotten:  # pragma: no cover - as the type checker sees
