@@ -21,7 +21,7 @@ from recorded import chain, order, seen, status
 from world import PATIENCE, until
 
 from py_api_saga import SagaAssembler, SagaStatus
-from py_api_saga.cli import recovering, worker
+from py_api_saga.cli import ending, recovering, worker
 from py_api_saga.durable.recovery import Recovery
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal import SQLiteJournal
@@ -255,13 +255,13 @@ def test_a_worker_that_waits_for_its_journal_ends_when_it_is_told(
 ) -> None:
     """At once, and in peace; what will never do is said before it waits."""
     lines: list[str] = []
-    log = worker._log  # noqa: SLF001 - what is captured can only be read when the command has ended
+    log = ending.log  # what is captured can only be read when the command has ended
 
     def noted(text: str) -> None:
         log(text)
         lines.append(text)
 
-    monkeypatch.setattr(worker, "_log", noted)
+    monkeypatch.setattr(worker, "log", noted)
     work = ["worker", "--journal", str(tmp_path / "later.db"), "--interval", "3600", "--modules"]
     assert say(*work, "nope")[0] == 1
     assert say(*work, "depot", "--codec", "nope:codec")[0] == 1
@@ -578,8 +578,8 @@ def test_a_worker_that_nobody_reads_leaves_all_the_same(
             may_go.wait(PATIENCE)
 
     monkeypatch.setattr("os._exit", leave)
-    monkeypatch.setattr(worker, "_log", hang)
-    monkeypatch.setattr(worker, "_LAST_WORDS", 0.05)
+    monkeypatch.setattr(ending, "log", hang)
+    monkeypatch.setattr(ending, "_LAST_WORDS", 0.05)
 
     def hangs() -> None:
         tell()

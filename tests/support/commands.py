@@ -24,7 +24,7 @@ from recorded import Reversed, bodies, seen
 from world import until
 
 from py_api_saga import SagaAssembler, SagaException, SagaStatus
-from py_api_saga.cli.worker import Worker
+from py_api_saga.cli.ending import Ending
 from py_api_saga.exceptions import JournalError
 from py_api_saga.journal import SQLiteJournal
 from py_api_saga.journal.changes import Append, Take
@@ -137,7 +137,7 @@ LEFT_ALONE = "RUNNING, left alone: its values are sealed: give the codec"
 
 def tell(number: int = signal.SIGTERM) -> None:
     """Send this process a signal, once it is a worker, which takes it in."""
-    until(lambda: isinstance(getattr(signal.getsignal(number), "__self__", None), Worker))
+    until(lambda: isinstance(getattr(signal.getsignal(number), "__self__", None), Ending))
     os.kill(os.getpid(), number)
 
 

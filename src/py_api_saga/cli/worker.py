@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import os
-import selectors
-import signal
-import socket
-import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from types import FrameType
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from py_api_saga import chance, clock
+from py_api_saga.cli.ending import Ending, log
 from py_api_saga.cli.opening import to_look_for
-from py_api_saga.cli.printing import write
 from py_api_saga.cli.recovering import (
     begins_nothing,
     left_alone,
@@ -34,10 +26,10 @@ from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.executors.driving import working
 from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.journal.lasting import LastingJournal
-from py_api_saga.story.words import error_words, moment, plural
+from py_api_saga.story.words import error_words, plural
 
 _LOOK = 0.1  # seconds between two looks at what runs
-_LAST_WORDS = 1.0  # seconds for which a process that has to go tries to say so
+_LEFT = "left as by a crash, for the next recovery"
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -66,45 +58,6 @@ class _Round(NamedTuple):
 
     recovery: Recovery
     threads: list[Future[None]]
-
-
-class _Guard:
-    """Ends the process as a crash would, if it has not ended in time after it was to.
-
-    A thread of its own, since the main one may wait for what hangs.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        """Give it so many seconds."""
-        self._seconds = seconds
-        # Other than an Event's, their `put` may be interrupted by a signal handler that puts.
-        self._told: SimpleQueue[None] = SimpleQueue()
-        self._over: SimpleQueue[None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._watch, name="saga-guard", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.put(None)
-        self._told.put(None)
-        self._thread.join()
-
-    def begin(self) -> None:
-        """Begin to count, if it does not yet."""
-        self._told.put(None)
-
-    def _watch(self) -> None:
-        self._told.get()
-        try:
-            self._over.get(timeout=self._seconds)
-        except Empty:
-            text = f"not over after {self._seconds:g} s: left as by a crash, for the next recovery"
-            last = threading.Thread(target=_log, args=(text,), daemon=True)  # nobody may read it
-            last.start()
-            last.join(_LAST_WORDS)
-            os._exit(1)
 
 
 class Worker:
@@ -142,39 +95,16 @@ class Worker:
         self._grace, self._patience = grace, patience
         self._rounds: list[_Round] = []
         self._readiness, self._loop = Readiness(), SideLoop()  # of all rounds
-        self._guard = _Guard(grace)
+        self._ending = Ending(grace, _LEFT, self._stop)
         self._sealed: set[int] = set()  # sagas of which it has said so
-        self._is_told = False
         self._gives_up: float | None = None  # when, if there is still no journal
-        self._ear, self._bell = socket.socketpair()  # Windows can wait for nothing else
-        self._bell.settimeout(0)
-        self._listens = selectors.DefaultSelector()  # select() knows no descriptor beyond 1,023
-        self._listens.register(self._ear, selectors.EVENT_READ)
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> AbstractContextManager[None]:
         """Take SIGTERM and SIGINT as being told to end."""
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        # CPython rings at once; the handler runs after the wait, if that was just about to begin.
-        rung = signal.set_wakeup_fd(self._bell.fileno(), warn_on_full_buffer=False)
-        before = {number: signal.signal(number, self._told) for number in numbers}
-        try:
-            with self._guard:
-                yield
-        finally:
-            signal.set_wakeup_fd(rung)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            self._listens.close()
-            self._ear.close()
-            self._bell.close()
+        return self._ending.listening()
 
-    def _told(self, number: int, _: FrameType | None) -> None:
-        """Begin nothing more; the second time, leave now: to the journal it is like a crash."""
-        if self._is_told:
-            os._exit(128 + number)
-        self._is_told = True
-        self._guard.begin()
+    def _stop(self) -> None:
+        """Begin nothing more; of the second signal, and of what lasts, the ending takes care."""
         for one in self._rounds:
             one.recovery.stop()
 
@@ -184,13 +114,13 @@ class Worker:
         Raises:
             SagaError: There is none, and it has waited long enough.
         """
-        while not self._is_told:
+        while not self._ending.is_told:
             self._touch()
             if self._sees(journal):
                 return True
             due = self._next()
             self._wait(due if self._gives_up is None else min(due, self._gives_up))
-        _log("ended")
+        log("ended")
         return False
 
     def _sees(self, journal: LastingJournal) -> bool:
@@ -201,7 +131,7 @@ class Worker:
             return True
         if self._gives_up is None:
             self._gives_up = now + self._patience
-            _log(f"{why}; looking every {self._interval:g} s, for {self._patience:g} s at most")
+            log(f"{why}; looking every {self._interval:g} s, for {self._patience:g} s at most")
         elif now >= self._gives_up:
             message = f"{why}, nor was there one in {self._patience:g} s"
             raise SagaError(message)
@@ -225,7 +155,7 @@ class Worker:
             message = f"--alive: {error}"
             if not self._is_touched:
                 raise SagaError(message) from error
-            _log(message)
+            log(message)
         else:
             self._is_touched = True
 
@@ -235,14 +165,14 @@ class Worker:
         Raises:
             SagaError: This process is not set up for what it is to go on with.
         """
-        _log(
+        log(
             f"at work: {plural(self._threads, 'saga')} at once, every {self._interval:g} s; "
             f"it ends within {self._grace:g} s of a signal"
         )
         due = clock.monotonic()
         with self._loop, ThreadPoolExecutor(self._threads, "saga-worker") as pool:
             try:
-                while not self._is_told and self._readiness.problem is None:
+                while not self._ending.is_told and self._readiness.problem is None:
                     if clock.monotonic() >= due:
                         due = self._next()
                         self._begin(journal, pool)
@@ -250,23 +180,22 @@ class Worker:
                     self._wait(due)
                 self._end()
             finally:  # whatever happens, nothing more begins
-                for one in self._rounds:
-                    one.recovery.stop()
-                self._guard.begin()
+                self._stop()
+                self._ending.begin()
         if self._readiness.problem is not None:
             raise SagaError(begins_nothing(self._readiness.problem))
 
     def _end(self) -> None:
         """Wait until what was begun has ended."""
-        self._guard.begin()
+        self._ending.begin()
         why = "told to end" if self._readiness.problem is None else "not set up for what is here"
         at_work = self._running()
         most = f", for {self._grace:g} s at most" if at_work else ""
-        _log(f"{why}; {plural(at_work, 'thread')} still at work{most}")
+        log(f"{why}; {plural(at_work, 'thread')} still at work{most}")
         while self._rounds:
             self._look()
             clock.sleep(_LOOK / 10)
-        _log("ended")
+        log("ended")
 
     def _running(self) -> int:
         return sum(not thread.done() for one in self._rounds for thread in one.threads)
@@ -284,21 +213,21 @@ class Worker:
                 journal, self._limit, self._readiness, self._loop, self._around
             )
         except JournalError as error:
-            _log(f"the journal cannot be used, and is tried again: {error}")
+            log(f"the journal cannot be used, and is tried again: {error}")
             return
         for seen in sealed:
             if seen.number not in self._sealed:
                 self._sealed.add(seen.number)
-                _log(left_alone(seen))
+                log(left_alone(seen))
         if len(recovery):
             one = _Round(recovery, [])
             self._rounds.append(one)
-            if self._is_told:  # just now
+            if self._ending.is_told:  # just now
                 recovery.stop()
             one.threads.extend(workers_of(recovery, pool, min(free, len(recovery))))
             if not one.threads:
                 recovery.stop()
-                _log("this process can have no more threads; it looks again in the next round")
+                log("this process can have no more threads; it looks again in the next round")
 
     def _look(self) -> None:
         """Log what has ended since the last look."""
@@ -306,21 +235,15 @@ class Worker:
             is_over = all(thread.done() for thread in one.threads)  # before its last results
             results = one.recovery.results
             while results:
-                _log(line(results.pop(0)))
+                log(line(results.pop(0)))
             if is_over:
                 for thread in one.threads:
                     if (error := thread.exception()) is not None:
-                        _log(f"a thread has failed: {error_words(error)}")
+                        log(f"a thread has failed: {error_words(error)}")
                 one.recovery.leave()
                 self._rounds.remove(one)
 
     def _wait(self, due: float) -> None:
         """Wait for the next round, for the next look at what runs, or for a signal."""
         seconds = _LOOK if self._rounds else max(0.0, due - clock.monotonic())
-        if self._listens.select(seconds):
-            self._ear.recv(1)  # it may have been another signal
-
-
-def _log(text: str) -> None:
-    write(f"{moment(clock.time())} {text}")
-    sys.stdout.flush()
+        self._ending.wait(seconds)
