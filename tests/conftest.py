@@ -18,7 +18,7 @@ import django_project
 import pytest
 from coverage import Coverage
 from recorded import KINDS, opening
-from servers import shared
+from servers import shared, temporal
 from servers.children import Missing
 from ways import LATER, PLAIN, Way
 from world import PATIENCE, Clock, World
@@ -274,6 +274,26 @@ def whole_database(database: shared.Database) -> Iterator[str]:
     database.ask(f"CREATE DATABASE {database.schema}")
     yield f"{database.url.rpartition('/')[0]}/{database.schema}"
     database.ask(f"DROP DATABASE {database.schema} WITH (FORCE)")
+
+
+@pytest.fixture
+def dbos_database() -> Iterator[str]:
+    """An empty database that is migrated for DBOS, in the PostgreSQL of this run: its URL."""
+    with ExitStack() as opened:
+        try:
+            url = opened.enter_context(shared.dbos_database())
+        except Missing as missing:
+            pytest.skip(f"there is no {missing}")
+        yield url
+
+
+@pytest.fixture
+def namespace() -> temporal.Namespace:
+    """An empty namespace of its own in the Temporal of this run; there is none on every machine."""
+    try:
+        return temporal.namespace(shared.temporal())
+    except Missing as missing:
+        pytest.skip(f"there is no {missing}")
 
 
 @pytest.fixture(params=KINDS)

@@ -1,4 +1,4 @@
-"""The one PostgreSQL of a run of the suite, started by the first test that asks for it.
+"""The one PostgreSQL and the one Temporal of a run of the suite, started by the first who asks.
 
 A run has a folder, which an environment variable tells to the processes that it starts: the workers
 of pytest-xdist and others. In it is a named pipe. The process that has begun the run keeps it open;
@@ -11,22 +11,26 @@ import json
 import os
 import secrets
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import IO, Any, NamedTuple
+from urllib.parse import urlsplit
 
 from .children import PATIENCE, ROOM, Missing, in_memory, package
 from .pgbouncer import Pgbouncer
 from .postgresql import CHOSEN, Cluster
+from .temporal import Temporal
 
 FOLDER = "SAGA_TEST_SERVERS"
 
 
 class Run:
-    """A run of the suite or of a proof: as long as it is not ended, its server lives."""
+    """A run of the suite or of a proof: as long as it is not ended, its servers live."""
 
     def __init__(self) -> None:
         self.folder: Path | None = None
@@ -37,9 +41,12 @@ class Run:
             os.environ[FOLDER] = str(self.folder)
 
     def end(self) -> None:
-        """End the server, if one was started, and wait until it is gone with the folder."""
+        """End the servers that were started, and wait until they are gone with the folder."""
         if self.folder is None:
             return
+        if "://" in os.environ.get(CHOSEN, "") and (self.folder / "template").exists():
+            template = dbos_template()
+            _ask(f"DROP DATABASE {template}")  # nothing of ours is left in somebody's server
         del os.environ[FOLDER]
         os.close(self._pipe)
         if (self.folder / "server").exists():
@@ -77,10 +84,25 @@ def pooler() -> str:
     return _once("pooler", lambda folder, pipe: _start_pooler(folder, pipe, behind))
 
 
+def dbos_template() -> str:
+    """Give the name of a database that is migrated for DBOS: a template of others."""
+    server()
+    return _once("template", lambda *_: _migrated())
+
+
+def temporal() -> str:
+    """Give the address of a Temporal, which is started if no process of this run has done so.
+
+    Raises:
+        Missing: There is no program.
+    """
+    return _once("temporal", _start_temporal)
+
+
 def _once(name: str, start: Callable[[Path, IO[bytes]], str]) -> str:
-    """Give the URL of what has a name, and start it if no process of this run has done so."""
+    """Give where something is, and start it if no process of this run has done so."""
     if FOLDER not in os.environ:
-        raise Missing("PostgreSQL, as there are no named pipes here")
+        raise Missing("server, as there are no named pipes here")
     import fcntl  # noqa: PLC0415 - there is none on Windows
 
     told = Path(os.environ[FOLDER]) / name
@@ -93,10 +115,10 @@ def _once(name: str, start: Callable[[Path, IO[bytes]], str]) -> str:
             except Missing as missing:
                 answer = "", str(missing)
             told.write_text(json.dumps(answer))
-        url, missing_is = json.loads(told.read_text())
+        where, missing_is = json.loads(told.read_text())
     if missing_is:
         raise Missing(missing_is)
-    return str(url)
+    return str(where)
 
 
 def _start_server(folder: Path, pipe: IO[bytes]) -> str:
@@ -112,6 +134,60 @@ def _start_pooler(folder: Path, pipe: IO[bytes], behind: str) -> str:
     made = Pgbouncer(inner, behind)
     made.start(pipe)
     return made.url
+
+
+def _start_temporal(folder: Path, pipe: IO[bytes]) -> str:
+    made = Temporal(folder)
+    made.start(pipe)
+    return made.address
+
+
+MIGRATION = """
+import os
+import dbos
+dbos.DBOS.migrate(os.environ["DBOS_SYSTEM_DATABASE_URL"])
+"""
+
+
+def _migrated() -> str:
+    """Make what `dbos migrate` makes, without its password among the processes: two seconds."""
+    package("dbos")
+    name = f"dbos_{secrets.token_hex(6)}"
+    ran = subprocess.run(
+        [sys.executable, "-c", MIGRATION],
+        env={**os.environ, "DBOS_SYSTEM_DATABASE_URL": _of(name)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert not ran.returncode, ran.stdout + ran.stderr
+    return name
+
+
+def _of(name: str) -> str:
+    """Give the URL of a database of the server."""
+    return urlsplit(server())._replace(path=f"/{name}").geturl()
+
+
+def _ask(query: str) -> None:
+    with package("psycopg").connect(server(), autocommit=True) as connection:
+        connection.execute(query)
+
+
+@contextmanager
+def dbos_database() -> Iterator[str]:
+    """Make an empty database that is migrated for DBOS, for the time of a block: its URL.
+
+    Raises:
+        Missing: There is no PostgreSQL, or no DBOS.
+    """
+    name = f"test_{secrets.token_hex(6)}"
+    _ask(f"CREATE DATABASE {name} TEMPLATE {dbos_template()}")
+    try:
+        yield _of(name)
+    finally:
+        with suppress(package("psycopg").OperationalError):  # it may be down by then
+            _ask(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 class Database(NamedTuple):

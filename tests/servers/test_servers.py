@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from servers import children, postgresql, shared
+from servers import children, postgresql, shared, temporal
 from servers.children import PATIENCE, Missing
 from servers.pgbouncer import pgbouncer
 from servers.proxy import Proxy, proxy
@@ -25,17 +27,17 @@ A_RUN = """
 import sys
 from servers import shared
 with shared.run():
-    print(shared.FOLDER in shared.os.environ, shared.server(), flush=True)
+    print(shared.FOLDER in shared.os.environ, getattr(shared, sys.argv[1])(), flush=True)
     sys.stdin.read()
 """
 
 
 @contextmanager
-def run_of_its_own() -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """Have another process begin a run and ask for its server; give it, with the URL."""
+def run_of_its_own(what: str = "server") -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Have another process begin a run and ask for a server of it; give it, with where that is."""
     others = {name: value for name, value in os.environ.items() if name != shared.FOLDER}
     with subprocess.Popen(
-        [sys.executable, "-c", A_RUN],
+        [sys.executable, "-c", A_RUN, what],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**others, "PYTHONPATH": str(TESTS)},
@@ -51,6 +53,16 @@ def takes_connections(url: str) -> bool:
     try:
         psycopg.connect(url).close()
     except psycopg.OperationalError:
+        return False
+    return True
+
+
+def listens(address: str) -> bool:
+    """Tell whether anything is at HOST:PORT."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port))).close()
+    except ConnectionRefusedError:
         return False
     return True
 
@@ -85,14 +97,80 @@ def test_a_server_ends_with_the_run_that_has_asked_for_it(
         time.sleep(0.005)
 
 
+@pytest.mark.usefixtures("namespace")  # there is a Temporal, and its program is in memory
+def test_a_temporal_ends_with_the_run_that_is_killed() -> None:
+    """A process that can do nothing more about it leaves none behind."""
+    with run_of_its_own("temporal") as (process, address):
+        assert listens(address)
+        process.send_signal(signal.SIGKILL)
+    until = time.monotonic() + PATIENCE
+    while listens(address):
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
 def test_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A folder without the programs, a version that nobody has."""
     monkeypatch.setenv(postgresql.CHOSEN, str(tmp_path))
     with pytest.raises(Missing, match="which SAGA_TEST_POSTGRESQL names"):
         postgresql.programs()
+    monkeypatch.setenv(temporal.CHOSEN, str(tmp_path / "temporal"))
+    with pytest.raises(Missing, match="which TEMPORAL_CLI names"):
+        temporal.program()
     monkeypatch.setenv(postgresql.CHOSEN, "7")
     with pytest.raises(Missing, match="PostgreSQL 7"):
         postgresql.programs()
+
+
+@pytest.fixture
+def own_temporal() -> Iterator[temporal.Temporal]:
+    """A Temporal for a test alone, which keeps what it has in a file."""
+    with ExitStack() as opened:
+        try:
+            made = opened.enter_context(temporal.temporal())
+        except Missing as missing:
+            pytest.skip(f"there is no {missing}")
+        yield made
+
+
+async def begun(place: temporal.Namespace) -> list[str]:
+    """Give the ids of what was begun in a namespace, after one more was."""
+    client = await children.package("temporalio.client").Client.connect(
+        place.address, namespace=place.name
+    )
+    await client.start_workflow("saga", id=f"a{time.monotonic_ns()}", task_queue="nobody")
+    return [one.id async for one in client.list_workflows()]
+
+
+def test_a_temporal_that_crashes_has_all_that_it_had(own_temporal: temporal.Temporal) -> None:
+    """It is where it was, and knows of what was begun before."""
+    place, before = temporal.namespace(own_temporal.address), own_temporal.address
+    asyncio.run(begun(place))
+    own_temporal.kill()
+    assert not own_temporal.ready()
+    own_temporal.start()
+
+    assert len(asyncio.run(begun(place))) == 2
+    assert own_temporal.address == before
+
+
+def test_each_test_has_a_namespace_of_its_own(namespace: temporal.Namespace) -> None:
+    """Nobody sees what others have begun in theirs."""
+    other = temporal.namespace(namespace.address)
+
+    assert [len(asyncio.run(begun(place))) for place in (namespace, other)] == [1, 1]
+
+
+def test_each_test_has_a_database_for_dbos_of_its_own(dbos_database: str) -> None:
+    """It is migrated, and empty."""
+    connect, found = children.package("psycopg").connect, "SELECT count(*) FROM dbos.queues"
+    with shared.dbos_database() as other:
+        for url in (dbos_database, other):
+            with connect(url) as connection:
+                assert connection.execute(found).fetchall() == [(0,)]
+                connection.execute("INSERT INTO dbos.queues (name) VALUES ('a')")
+    with pytest.raises(children.package("psycopg").OperationalError, match="does not exist"):
+        connect(other)
 
 
 # --- a cluster of one's own -----------------------------------------------------------------------
