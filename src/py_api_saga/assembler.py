@@ -40,6 +40,7 @@ from py_api_saga.exceptions import (
     SagaException,
     check_around,
     check_beginning,
+    check_no_engine,
     refused,
     seconds,
 )
@@ -176,6 +177,7 @@ class Saga(Executable):
     def _endure(self, journal: Any, on_crash: Any, max_doubt_age: float | None) -> None:
         """Take in what concerns a crash."""
         if journal is not None:
+            check_no_engine(journal, "saga")
             self.journal = check_beginning(journal, "saga")
         if on_crash is not None:
             self.on_crash = _on_crash(on_crash)
@@ -590,6 +592,10 @@ class Saga(Executable):
         observers = tuple(self.observers)
         if journal is None:
             journal = self.journal
+        elif self.journal is not None and hasattr(journal, "await_rest"):
+            raise refused(
+                "saga: journal", "none beside an engine, which keeps the saga itself", None
+            )
         if journal is None:
             run = Run(definition, self.name, observers, saga_id, deadline, drive_late)
             around = self.around

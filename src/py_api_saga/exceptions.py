@@ -57,6 +57,13 @@ def check_beginning(journal: T, where: str) -> T:
     return journal
 
 
+def check_no_engine(journal: object, where: str) -> None:
+    """Refuse an engine in the place of a journal: it runs sagas itself."""
+    if hasattr(journal, "await_rest"):
+        expected = "a journal (an engine is given as engine=)"
+        raise refused(f"{where}: journal", expected, journal)
+
+
 _SURROUNDING = "functions of a CurrentOperation that return a context manager"
 _COROUTINE = 0x80  # a flag of code
 
@@ -283,6 +290,9 @@ class SagaPending(SagaError):
     Nobody drives it, and no thread waits. Whoever answers (`answer`), or recovers it once it is
     due, goes on with it; run it once more with the same `saga_id` to have its results.
 
+    Of a saga on an engine: it has not ended in the time for which it was waited for. It goes on
+    there, be it that it waits for answers or not.
+
     Attributes:
         saga_id: Its id.
         awaited: The idempotency keys of the calls that are to be answered, in operation order.
@@ -297,6 +307,8 @@ class SagaPending(SagaError):
         self.saga_id, self.awaited, self.due = saga_id, tuple(awaited), due
 
     def __str__(self) -> str:
+        if not self.awaited:
+            return f"saga {self.saga_id!r} has not ended yet: it goes on on its engine"
         return f"saga {self.saga_id!r} waits for {', '.join(self.awaited)}"
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Never
+from typing import TYPE_CHECKING, Any, Never, Protocol
 
 from py_api_saga import loops
 from py_api_saga.calls import FUNCTION, label_of
 from py_api_saga.definition import Definition, Names, Results, chained
-from py_api_saga.exceptions import SagaDefinitionError, refused, seconds
+from py_api_saga.exceptions import SagaDefinitionError, check_no_engine, refused, seconds
 from py_api_saga.executors.driving import executor
 from py_api_saga.executors.orchestrator import make_calls
 from py_api_saga.executors.run import Run
@@ -25,6 +25,16 @@ _MOST_LINES = 500  # see `_repr_mimebundle_`
 
 def nobody(run: Run) -> None:
     """Stand for what drives a run late, where it is only written down."""
+
+
+class Engine(Protocol):
+    """What runs sagas by its own workers: a `DBOSEngine` or a `TemporalEngine`."""
+
+    def execute(self, recorder: Recorder, wait: float | None) -> Results:
+        """Run a saga as it is to be written down, and wait for its end for so many seconds."""
+
+    async def aexecute(self, recorder: Recorder, wait: float | None) -> Results:
+        """Like `execute`, without blocking the loop."""
 
 
 class Executable:
@@ -72,8 +82,9 @@ class Executable:
         saga_id: str | None = None,
         journal: Journal | None = None,
         wait: float | None = None,
+        engine: Engine | None = None,
     ) -> Results:
-        """Run the operations one after the other, in this thread.
+        """Run the operations one after the other, in this thread, or by the workers of an engine.
 
         If one fails, those before it are undone in reverse order.
 
@@ -88,18 +99,23 @@ class Executable:
                 saga's own.
             wait: Seconds for which to wait, in this thread, for answers to calls that returned
                 `later(…)`, before `SagaPending` is raised; by default none. It is not a limit for
-                the calls themselves.
+                the calls themselves. With an engine: for the end of the saga, which goes on there;
+                by default as long as it takes.
+            engine: Where it runs, instead of here: its workers make the calls. It needs a
+                `saga_id`. Observers, and what is around each call, are those of the workers.
 
         Returns:
             What the actions returned, in operation order, also by name.
 
         Raises:
-            SagaPending: It waits for answers (`later`), and nobody drives it meanwhile; call this
-                once more with its id to have its results. Nothing is decided.
+            SagaPending: It waits for answers (`later`), and nobody drives it meanwhile; or it runs
+                on an engine, and has not ended yet. Call this once more with its id to have its
+                results. Nothing is decided.
             SagaException: An operation failed, or the deadline passed; what was done is undone.
             SagaStuck: What was done can be neither finished nor undone without a person.
             SagaDefinitionError: There are no operations, a coroutine function is among them, or
-                an argument is wrong or can't be stored; nothing has run.
+                an argument is wrong or can't be stored; or an engine can't run it as it is, with
+                its observers say; nothing has run.
             SagaInProgress: The run that has this id is driven elsewhere, or this one was taken
                 over there.
             SagaConflict: The run that has this id has another name or other arguments.
@@ -110,6 +126,9 @@ class Executable:
                 KeyboardInterrupt, SystemExit, the time limit of a task queue, whatever a signal
                 handler raises. With a journal, what it has cut off is left to recovery.
         """
+        if engine is not None:
+            recorder = self._submitted(engine, journal, _named(saga_id), deadline, at_once=False)
+            return engine.execute(recorder, wait)
         if self._async:
             self._refuse_async("orchestrator")
         if loops.looks:
@@ -127,6 +146,7 @@ class Executable:
         max_workers: int | None = None,
         journal: Journal | None = None,
         wait: float | None = None,
+        engine: Engine | None = None,
     ) -> Results:
         """Run the operations at once, in threads, each when those it comes after have succeeded.
 
@@ -139,6 +159,7 @@ class Executable:
             max_workers: Calls at once; by default as many as there are operations, at most 256.
             journal: As in `orchestrator_execute`.
             wait: As there.
+            engine: As there.
 
         Returns:
             What the actions returned, in operation order, also by name.
@@ -152,6 +173,11 @@ class Executable:
                 come after.
             SagaPending, SagaInProgress, SagaConflict, JournalError, BaseException: As there.
         """
+        if engine is not None:
+            recorder = self._submitted(
+                engine, journal, _named(saga_id), deadline, at_once=True, max_workers=max_workers
+            )
+            return engine.execute(recorder, wait)
         if self._async:
             self._refuse_async("choreography")
         if loops.looks:
@@ -169,12 +195,17 @@ class Executable:
         saga_id: str | None = None,
         journal: Journal | None = None,
         wait: float | None = None,
+        engine: Engine | None = None,
     ) -> Results:
         """Run the operations one after the other under asyncio, plain functions in threads.
 
         Cancelling it cancels the coroutine that runs, undoes what was done, and raises the
-        `CancelledError` again. All else is as in `orchestrator_execute`.
+        `CancelledError` again; on an engine the saga goes on. All else is as in
+        `orchestrator_execute`.
         """
+        if engine is not None:
+            recorder = self._submitted(engine, journal, _named(saga_id), deadline, at_once=False)
+            return await engine.aexecute(recorder, wait)
         running = self._run_async(saga_id, deadline, journal, None, wait)
         del self  # built for this run alone, as most are, it takes memory until the run has ended
         return await running
@@ -187,12 +218,19 @@ class Executable:
         max_workers: int | None = None,
         journal: Journal | None = None,
         wait: float | None = None,
+        engine: Engine | None = None,
     ) -> Results:
         """Run the operations at once under asyncio, plain functions in threads.
 
         Cancelling it starts nothing more, awaits what runs, undoes what was done, and raises the
-        `CancelledError` again. All else is as in `choreography_execute`.
+        `CancelledError` again; on an engine the saga goes on. All else is as in
+        `choreography_execute`.
         """
+        if engine is not None:
+            recorder = self._submitted(
+                engine, journal, _named(saga_id), deadline, at_once=True, max_workers=max_workers
+            )
+            return await engine.aexecute(recorder, wait)
         limit = self._limit(max_workers)
         running = self._run_async(saga_id, deadline, journal, limit, wait)
         del self  # as above
@@ -205,6 +243,7 @@ class Executable:
         deadline: float | None = None,
         journal: Journal | Within | None = None,
         at_once: bool = False,
+        engine: Engine | None = None,
     ) -> str:
         """Write the run down, and let whoever recovers next run it.
 
@@ -214,6 +253,7 @@ class Executable:
             journal: As there; or, of a journal in PostgreSQL, what its `within` gives: then the
                 run is written down in a transaction of yours, and is there once that has committed.
             at_once: Whether it is to run as `choreography_execute` does it.
+            engine: Where it runs, instead of a journal: its workers begin at once.
 
         Returns:
             The id of the run.
@@ -225,7 +265,8 @@ class Executable:
                 ended.
             Exception: Of your driver, if your transaction can't go on.
         """
-        started: str = durable().start(self._to_start(saga_id, deadline, journal, at_once=at_once))
+        recorder = self._to_start(saga_id, deadline, journal, engine, at_once=at_once)
+        started: str = durable().start(recorder)
         return started
 
     async def astart(
@@ -235,10 +276,11 @@ class Executable:
         deadline: float | None = None,
         journal: Journal | Within | None = None,
         at_once: bool = False,
+        engine: Engine | None = None,
     ) -> str:
         """Like `start`, without blocking the loop."""
         loops.check_loop("astart")
-        recorder = self._to_start(saga_id, deadline, journal, at_once=at_once)
+        recorder = self._to_start(saga_id, deadline, journal, engine, at_once=at_once)
         started: str = await durable().astart(recorder)
         return started
 
@@ -247,9 +289,13 @@ class Executable:
         saga_id: str | None,
         deadline: float | None,
         journal: Journal | Within | None,
+        engine: Engine | None,
         *,
         at_once: bool,
     ) -> Recorder:
+        if engine is not None:
+            return self._submitted(engine, journal, saga_id, deadline, at_once=at_once)
+        check_no_engine(journal, "start")
         definition, limit = self._chain(), None
         if at_once:
             definition, limit = self._graph(), self._limit(None)
@@ -257,6 +303,39 @@ class Executable:
         run: Any = self._run(definition, saga_id, deadline, nobody, written_to, limit)
         if type(run) is Run:
             raise refused("start: journal", "a journal, here or in the saga", None)
+        recorder: Recorder = run.recorder
+        return recorder
+
+    def _submitted(
+        self,
+        engine: Engine,
+        journal: object,
+        saga_id: str | None,
+        deadline: float | None,
+        *,
+        at_once: bool,
+        max_workers: int | None = None,
+    ) -> Recorder:
+        """Write the run down for an engine, which nothing has been told yet.
+
+        Raises:
+            SagaDefinitionError: The engine could not run it as it is.
+        """
+        where: Any = engine
+        if isinstance(engine, type) or not hasattr(engine, "aexecute"):
+            raise refused("engine", "an engine, such as DBOSEngine(url, modules=[…])", engine)
+        if journal is not None:
+            raise refused("journal", "none beside an engine, which keeps the saga itself", journal)
+        definition = self._graph() if at_once else self._chain()
+        limit = self._limit(max_workers) if at_once else None
+        run: Any = self._run(definition, saga_id, deadline, nobody, where, limit)
+        given = [word for word in ("observers", "around") if getattr(run, word)]
+        if given:
+            message = (
+                f"saga: {given[0]}: expected none on an engine, whose workers make the calls: give "
+                f"them there (saga worker --{given[0].removesuffix('s')} MODULE:FUNCTION)"
+            )
+            raise SagaDefinitionError(message)
         recorder: Recorder = run.recorder
         return recorder
 
@@ -316,6 +395,14 @@ class Executable:
         if drawn.count("-->") <= _MOST_LINES:
             shown["text/vnd.mermaid"] = drawn
         return shown
+
+
+def _named(saga_id: str | None) -> str:
+    """Refuse to wait for a saga on an engine that nobody could ask after again."""
+    if saga_id is None:
+        expected = "an id, such as order-7: whoever asks after the saga on its engine needs it"
+        raise refused("saga_id", expected, None)
+    return saga_id
 
 
 def _durably(run: Run, limit: int | None, wait: float | None) -> Results:

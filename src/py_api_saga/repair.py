@@ -7,9 +7,10 @@ machine refuses what makes no sense. A decision calls nothing: whoever recovers 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from py_api_saga import entries
-from py_api_saga.durable.knowing import claim_of, note_of
+from py_api_saga.durable.knowing import claim_of, note_of, who_is_at
 from py_api_saga.entries import COMPENSATION, Entry, kind_of
 from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, check_journal
 from py_api_saga.execution import Execution, IllegalMoveError
@@ -20,7 +21,6 @@ from py_api_saga.journal.changes import (
     Summary,
     Take,
     changed,
-    in_progress,
     latest,
 )
 from py_api_saga.journal.format.entries import write_entry
@@ -185,6 +185,36 @@ def compensate(
     return _decide(journal, saga_id, "compensate", decide, who, why, seen)
 
 
+def cancel(
+    journal: Journal, saga_id: str, *, seen: Summary | None = None, who: str, why: str
+) -> SagaStatus:
+    """Undo a saga that is to go on; on an engine also one that runs, which hears of it.
+
+    Args, Returns: As `again`.
+
+    Raises:
+        DecisionError: It is stuck, so nothing is to come that could be cancelled; or as
+            `compensate`.
+        Exception: As `again`.
+    """
+    found = journal.find(saga_id)
+    if found is not None and found.status is SagaStatus.STUCK:
+        message = (
+            f"saga {saga_id!r} is stuck, so nothing is to come that could be cancelled: "
+            "`saga compensate` gives it up, `saga retry` goes on with it, and `saga why` says "
+            "what else is possible"
+        )
+        raise DecisionError(message)
+    engine: Any = journal
+    if found is None or not hasattr(journal, "cancel") or not journal.drives(found):
+        return compensate(journal, saga_id, seen=seen, who=who, why=why)
+    if seen is not None and _place(seen) != _place(found):
+        raise changed(seen)
+    _see_said(who, "who: expected the name of whoever decides")
+    status: SagaStatus = engine.cancel(saga_id, who=who, why=why)
+    return status
+
+
 def purge(journal: Journal, seen: Summary, *, forget: bool = False) -> None:
     """Drop the rows of a saga that has ended; with `forget` its id is free again.
 
@@ -304,7 +334,7 @@ def _decide(
         message = f"saga {saga_id!r} has ended: it is {seen.status.value}"
         raise DecisionError(message)
     if journal.drives(seen):
-        raise in_progress(saga_id)
+        raise who_is_at(journal, seen)
     note = note_of(who, why, did)
     _decided(journal, seen, decide)  # what is refused is refused before anything changes
     claim = claim_of(journal, Take(seen))

@@ -67,7 +67,7 @@ def coroutines() -> SagaAssembler:
     ids=["a chain", "at once", "coroutine functions"],
 )
 def test_as_many_calls_run_at_once_as_there_are_workers(
-    journal: Any, make: Callable[[], SagaAssembler], options: dict[str, bool]
+    journal: Any, make: Callable[[], SagaAssembler], options: dict[str, Any]
 ) -> None:
     """Each waits for the others: with one thread less none of them would end."""
     in_loop = make is coroutines

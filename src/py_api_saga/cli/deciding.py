@@ -68,15 +68,7 @@ def cancel(arguments: argparse.Namespace) -> int:
     """Undo a saga that waits for recovery; say what to use for one that does not."""
 
     def decide(journal: LastingJournal, saga_id: str, who: str, seen: Summary | None) -> SagaStatus:
-        found = journal.find(saga_id)
-        if found is not None and found.status is SagaStatus.STUCK:
-            message = (
-                f"saga {saga_id!r} is stuck, so nothing is to come that could be cancelled: "
-                "`saga compensate` gives it up, `saga retry` goes on with it, and `saga why` says "
-                "what else is possible"
-            )
-            raise SagaError(message)
-        return repair.compensate(journal, saga_id, seen=seen, who=who, why=arguments.note)
+        return repair.cancel(journal, saga_id, seen=seen, who=who, why=arguments.note)
 
     return _one_or_all(arguments, "cancel", OPEN, decide)
 

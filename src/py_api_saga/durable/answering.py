@@ -121,7 +121,7 @@ def answer(
     posted.read()
     journal.write(posted.mail)
     posted.check()
-    if not go_on or _is_held():
+    if not go_on or _is_held() or _goes_on_itself(journal):
         return posted.stands()
     tell_if_in_a_loop()
     try:
@@ -159,7 +159,7 @@ async def aanswer(
     await asyncio.to_thread(posted.read)
     await journal.awrite(posted.mail)
     posted.check()
-    if not go_on or _is_held():
+    if not go_on or _is_held() or _goes_on_itself(journal):
         return await asyncio.to_thread(posted.stands)
     answered: Answered = await to_its_end(_ago_on(posted))
     return answered
@@ -345,6 +345,11 @@ def _checked(
         message = f"answer: result: it cannot be kept: {wrong}"
         raise SagaDefinitionError(message) from None
     return _Posted(journal, finisher, saga_id, keys, body)
+
+
+def _goes_on_itself(journal: Journal) -> bool:
+    """Tell whether a journal is an engine, whose workers go on with what is answered."""
+    return hasattr(journal, "await_rest")
 
 
 def _is_held() -> bool:

@@ -22,6 +22,7 @@ from py_api_saga.exceptions import (
     JournalError,
     SagaConflict,
     SagaException,
+    SagaInProgress,
     SagaPending,
 )
 from py_api_saga.execution import Execution
@@ -105,7 +106,7 @@ def known(run: DurableRun) -> Results | tuple[DurableRun, int | None]:
     journal, values = recorder.journal, recorder.values
     seen, rows = namesake(recorder)
     if seen.status not in OPEN:
-        return _answer(seen, read_rows(rows, values))
+        return results_of(seen, read_rows(rows, values))
     if (pending := waits(journal, values, seen, rows)) is not None:
         raise pending
     claim = claim_of(journal, Take(seen), recorder.deadline)
@@ -143,7 +144,7 @@ def claim_of(journal: Journal, take: Take, deadline: float | None = None) -> Cla
         JournalError: It could not be written, or not in time.
     """
     if not take.force and journal.drives(take.seen):
-        raise in_progress(take.seen.saga_id)
+        raise who_is_at(journal, take.seen)
     take.until = latest(deadline)
     try:
         journal.write(take)
@@ -151,6 +152,15 @@ def claim_of(journal: Journal, take: Take, deadline: float | None = None) -> Cla
         journal.leave(take.claim)
         raise
     return take.check()
+
+
+def who_is_at(journal: Journal, seen: Summary) -> SagaInProgress:
+    """A saga is being driven; an engine says what of it runs."""
+    engine: Any = journal
+    said: SagaInProgress = (
+        engine.who_is_at(seen) if hasattr(journal, "who_is_at") else in_progress(seen.saga_id)
+    )
+    return said
 
 
 def note_of(who: str, why: str, did: str) -> str:
@@ -183,7 +193,7 @@ def taken(
     return _resume(journal, values, claim, seen, recorded, observers, mail), recorded.plan.limit
 
 
-def _answer(seen: Summary, recorded: Recorded) -> Results:
+def results_of(seen: Summary, recorded: Recorded) -> Results:
     """Give the results of a saga that has ended, or raise what was raised then."""
     definition = recorded.definition
     with folding(f"the entries of saga {seen.saga_id!r}"):

@@ -1,0 +1,119 @@
+"""Where a saga on an engine stands, as its rows tell: what a journal would have of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from py_api_saga.engines.rows import Rows, letters_in, readable
+from py_api_saga.entries import ANSWERED, DENIED
+from py_api_saga.execution import Execution
+from py_api_saga.journal.changes import OPEN, Letter, Summary
+from py_api_saga.journal.format.functions import Functions
+from py_api_saga.journal.format.json_text import dumps
+from py_api_saga.journal.format.sagas import folding, read_lines, read_rows
+from py_api_saga.journal.format.values import Trees
+from py_api_saga.journal.protocol import Codec
+from py_api_saga.keys import key_of
+from py_api_saga.standing import parked
+from py_api_saga.status import SagaStatus
+
+
+class Standing(NamedTuple):
+    """How a workflow stands.
+
+    Attributes:
+        rows: All that is on record of its saga.
+        is_open: It has not ended.
+        lacks: What no worker has that it waits for, such as "shop2:charge2"; empty if nothing.
+    """
+
+    rows: Rows
+    is_open: bool
+    lacks: str = ""
+
+
+class SagaNumber(int):
+    """The number of a saga, which an engine does not have, with the rows that were read with it.
+
+    A hack: whoever asks a journal for rows gives it numbers that it has given before. A table of
+    these would have to be emptied by somebody.
+    """
+
+    _rows: Rows
+
+    @classmethod
+    def of(cls, created: float, rows: Rows) -> SagaNumber:
+        """Number a saga: by when it was begun, to the microsecond, so that later ones are more."""
+        number = cls(created * 1_000_000)
+        number._rows = rows
+        return number
+
+    @staticmethod
+    def rows_of(number: int) -> Rows:
+        """Give the rows that were read of a saga with this number."""
+        assert isinstance(number, SagaNumber)  # noqa: S101 - nobody else numbers sagas of an engine
+        return number._rows  # noqa: SLF001 - of its own class
+
+
+class _Unnamed(NamedTuple):
+    """What trees are read with: no names, no codec."""
+
+    names: Functions
+    codec: Codec | None = None
+
+
+_TREES = Trees(_Unnamed(Functions()))
+
+
+def workflow_id(saga_id: str, number: int) -> str:
+    """Give the id of a saga's first workflow, or of a successor; "~" is in no saga's id."""
+    return saga_id if number == 1 else f"{saga_id}~{number}"
+
+
+def saga_id_of(workflow: str) -> str:
+    """Give the id of the saga that a workflow is of."""
+    return workflow.partition("~")[0]
+
+
+def summary_of(workflow: str, standing: Standing) -> Summary:
+    """Sum up a saga."""
+    saga_id, _, number = workflow.partition("~")
+    rows = readable(standing.rows)
+    recorded = read_rows(rows, _TREES)
+    with folding(f"the entries of saga {saga_id!r}"):
+        execution = Execution(recorded.definition, recorded.entries)
+    status = execution.standing
+    if status in OPEN and not standing.is_open and parked(recorded) is not None:
+        status = SagaStatus.STUCK
+    created, changed = rows[0].at, rows[-1].at
+    numbered = SagaNumber.of(created, standing.rows)
+    owner = int(standing.is_open)
+    return Summary(
+        numbered, saga_id, recorded.plan.name, status, owner, int(number or 1), 0, created, changed,
+        0.0, None,
+    )  # fmt: skip
+
+
+def straggling(rows: Rows) -> list[tuple[str, str, float]]:
+    """List the calls of a saga that were given up and may still run: operation, kind, and since."""
+    recorded = read_rows(readable(rows), _TREES)
+    execution = Execution(recorded.definition, recorded.entries)
+    if execution.trouble is None:
+        return []
+    names, late = recorded.definition.names.all(), execution.trouble.stragglers
+    return [
+        (names[entry[1]], entry[2], at)
+        for entry, at in zip(recorded.entries, recorded.times, strict=True)
+        if entry[0] == "started" and entry[1:5] in late
+    ]
+
+
+def answer_there(saga_id: str, rows: Rows, key: str) -> Letter | None:
+    """Give the answer that a call had under this key, taken or not; None if it had none."""
+    tree, lines = read_lines(readable(rows))
+    names = [item["name"] for item in tree["operations"]]
+    for _, (what, i, kind, _, *more) in lines:
+        if what in (ANSWERED, DENIED) and key_of(saga_id, names[i], kind, more[0]) == key:
+            value = next(iter(more[1:]), None)
+            return Letter(key, dumps([what, value, None]))
+    return next((letter for letter in letters_in(rows) if letter.key == key), None)
