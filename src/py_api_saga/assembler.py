@@ -597,7 +597,7 @@ class Saga(Executable):
                 "saga: journal", "none beside an engine, which keeps the saga itself", None
             )
         if journal is None:
-            run = Run(definition, self.name, observers, saga_id, deadline, drive_late)
+            run: Run = Run(definition, self.name, observers, saga_id, deadline, drive_late)
             around = self.around
             return surround(run, check_around(around, "saga")) if around else run
         definition.on_crash = _on_crash(self.on_crash)

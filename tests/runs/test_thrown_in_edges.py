@@ -413,7 +413,7 @@ def test_what_strikes_the_task_of_a_recovered_call_lets_its_saga_go(
     saga.operation((depot.ado, "a"), (depot.aundo, "a"), name="a")
     saga.operation((depot.ado, "b"), (depot.aundo, "b"), name="b", after="a")
     saga.start(journal=journal, saga_id="x", at_once=True)
-    made_call = event_loop._attempt  # noqa: SLF001
+    made_call = event_loop.aattempt
     struck: list[Any] = []
 
     async def strike(run: Any, intent: Any, task: Any) -> Any:
@@ -423,7 +423,7 @@ def test_what_strikes_the_task_of_a_recovered_call_lets_its_saga_go(
             raise TimeLimit
         return entry
 
-    monkeypatch.setattr(event_loop, "_attempt", strike)
+    monkeypatch.setattr(event_loop, "aattempt", strike)
     (done,) = recover(journal)
 
     assert (done.outcome, type(done.error)) == (SagaStatus.RUNNING, TimeLimit)

@@ -61,6 +61,7 @@ from py_api_saga.journal.format.entries import span_text, write_entry
 from py_api_saga.journal.format.functions import NotStorableError, UnknownNameError
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.journal.format.letters import read_letter, write_letter
+from py_api_saga.journal.format.values import Values
 from py_api_saga.keys import key_of
 from py_api_saga.log import complain
 from py_api_saga.observer import Observer
@@ -171,6 +172,11 @@ class DurableRun(Run):
     def _unique_id(self) -> str:
         """What keys begin with: a journal has one saga of an id."""
         return self.saga_id
+
+    @property
+    def scribe(self) -> Values:
+        """What writes values as texts for the journal."""
+        return self.recorder.values
 
     def _since(self, i: int) -> float:
         """Give when the first intent of an action was made durable, if that was before this run."""

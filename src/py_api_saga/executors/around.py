@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import FunctionType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from py_api_saga.calls import IS_ASYNC, Call
 from py_api_saga.current import Around, current
@@ -31,10 +31,14 @@ from py_api_saga.entries import ACTION, ASK, COMPENSATION, Entry, index_of
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.executors.calling import filled, is_awaitable, not_awaited
 from py_api_saga.executors.passage import CALLING, HELD, LEAVING, Passage, is_strike
-from py_api_saga.executors.run import Run
 from py_api_saga.interrupts import is_interrupt
 from py_api_saga.log import complain
 from py_api_saga.operation import Operation
+
+if TYPE_CHECKING:
+    from py_api_saga.executors.running import AskedRun
+
+    R = TypeVar("R", bound=AskedRun)
 
 
 class Gate(Protocol):
@@ -57,7 +61,7 @@ class Gate(Protocol):
 _COROUTINE, _ASYNC_GENERATOR = 0x80, 0x200  # flags of code
 
 
-def surround(run: Run, around: Sequence[Around]) -> Run:
+def surround(run: R, around: Sequence[Around]) -> R:
     """Have each call of a run made inside of what these functions give.
 
     Args:
@@ -81,7 +85,7 @@ def surround(run: Run, around: Sequence[Around]) -> Run:
     return run
 
 
-def put_in(run: Run, operations: Sequence[Operation]) -> None:
+def put_in(run: AskedRun, operations: Sequence[Operation]) -> None:
     """Put other calls in the place of those of a run, inside of what is around these.
 
     Args:
@@ -177,7 +181,7 @@ class Surrounded:
         del passages[intent]  # and no call here, after which a signal could strike
         return value
 
-    async def _awaited(self, run: Run, intent: Entry, passage: Passage) -> Any:
+    async def _awaited(self, run: AskedRun, intent: Entry, passage: Passage) -> Any:
         passages = run.passages
         assert passages is not None  # noqa: S101 - it is among them
         try:
@@ -189,7 +193,7 @@ class Surrounded:
         del passages[intent]
         return value
 
-    def _inside(self, run: Run, intent: Entry, passage: Passage, at: int) -> Any:
+    def _inside(self, run: AskedRun, intent: Entry, passage: Passage, at: int) -> Any:
         """Enter the manager of this place, and those that follow it, and make the call."""
         if at == len(self._around):
             try:
@@ -213,7 +217,7 @@ class Surrounded:
             raise passage.problem
         return value
 
-    async def _inside_awaited(self, run: Run, intent: Entry, passage: Passage, at: int) -> Any:
+    async def _inside_awaited(self, run: AskedRun, intent: Entry, passage: Passage, at: int) -> Any:
         """Do so under asyncio, with managers of either kind."""
         if at == len(self._around):
             try:
@@ -286,11 +290,11 @@ class Surrounded:
         passage.theirs = None
         return manager
 
-    def _filled(self, run: Run, intent: Entry) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    def _filled(self, run: AskedRun, intent: Entry) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         i = index_of(intent)
         return filled(run, run.operations[i], i, self._call)
 
-    def _made(self, run: Run, intent: Entry, passage: Passage) -> Any:
+    def _made(self, run: AskedRun, intent: Entry, passage: Passage) -> Any:
         passage.moment = CALLING
         function, args, keywords, needs, _ = self._call
         if needs:
@@ -309,7 +313,7 @@ class Surrounded:
         passage.theirs = None
         return value
 
-    async def _made_awaited(self, run: Run, intent: Entry, passage: Passage) -> Any:
+    async def _made_awaited(self, run: AskedRun, intent: Entry, passage: Passage) -> Any:
         passage.moment = CALLING
         function, args, keywords, needs, _ = self._call
         if needs:

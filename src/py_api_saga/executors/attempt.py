@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from contextvars import copy_context
 from types import FunctionType
+from typing import TYPE_CHECKING
 
 from py_api_saga import chance, clock
 from py_api_saga.calls import Picking
@@ -42,16 +43,19 @@ from py_api_saga.executors.calling import NEVER_AWAITABLE, filled, not_awaited
 from py_api_saga.executors.inbox import GLANCE
 from py_api_saga.executors.meaning import meaning
 from py_api_saga.executors.passage import AT_THE_DOOR, CALLING, ENTERING, HELD, Passage, is_beside
-from py_api_saga.executors.run import Run, is_defect, unnoticed
+from py_api_saga.executors.run import is_defect, unnoticed
 from py_api_saga.executors.running import Running, at_home
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.interrupts import is_interrupt, is_limit
 from py_api_saga.log import complain
 from py_api_saga.operation import NOT_HAPPENED, PLAIN, UNKNOWN, Happened, Later, Operation, call_of
 
+if TYPE_CHECKING:
+    from py_api_saga.executors.running import AskedRun
+
 
 def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
-    run: Run, intent: Entry, until: float | None = None
+    run: AskedRun, intent: Entry, until: float | None = None
 ) -> Entry:
     """Make a call in this thread and say what came of it.
 
@@ -105,7 +109,7 @@ def attempt(  # noqa: C901, PLR0912 - a function more is paid for by each call
         del problem  # it knows this frame, and must not be known by it
 
 
-def clocked(run: Run, intent: Entry, until: float | None = None) -> Entry:
+def clocked(run: AskedRun, intent: Entry, until: float | None = None) -> Entry:
     """Like `attempt`, in a run that keeps time: note when the call begins, and when it has ended.
 
     One that gets a thread of its own comes here once more, in that.
@@ -118,12 +122,12 @@ def clocked(run: Run, intent: Entry, until: float | None = None) -> Entry:
     return entry
 
 
-def attempting(run: Run) -> Callable[..., Entry]:
+def attempting(run: AskedRun) -> Callable[..., Entry]:
     """Give what makes the calls of a run: what keeps no time costs nothing where nobody asks."""
     return clocked if run.keeps_time else attempt
 
 
-def running(run: Run, intent: Entry, until: float | None) -> CurrentOperation:
+def running(run: AskedRun, intent: Entry, until: float | None) -> CurrentOperation:
     """Give the operation that is running, as the code that it calls sees it."""
     return Running(run, intent, until)
 
@@ -142,7 +146,7 @@ def read_answer(intent: Entry, answer: object) -> Entry:
     return unknown(intent)
 
 
-def begun(run: Run, intent: Entry, later: Later) -> Entry:
+def begun(run: AskedRun, intent: Entry, later: Later) -> Entry:
     """Say of a call that it has only begun something, or what it means that it can't."""
     if kind_of(intent) == ASK:
         return read_answer(intent, later)
@@ -153,7 +157,7 @@ def begun(run: Run, intent: Entry, later: Later) -> Entry:
     return meant(run, intent, problem)  # out here, as in `attempt`
 
 
-def note_start(run: Run, operation: Operation, i: int, kind: str) -> None:
+def note_start(run: AskedRun, operation: Operation, i: int, kind: str) -> None:
     """Note when the first attempt began, if the policy counts from there."""
     policy = operation.policy
     rule = policy.retry if kind == ACTION else policy.compensation_retry
@@ -161,7 +165,7 @@ def note_start(run: Run, operation: Operation, i: int, kind: str) -> None:
         run.since_first(i, kind, clock.monotonic())
 
 
-_CALLERS = frozenset({"attempt", "_attempt"})  # of the user's functions
+_CALLERS = frozenset({"attempt", "aattempt"})  # of the user's functions
 
 
 def struck_beside(error: BaseException, function: object) -> bool:
@@ -178,7 +182,7 @@ def struck_beside(error: BaseException, function: object) -> bool:
     return type(function) is Surrounded and not issubclass(type(error), AT_THE_DOOR)
 
 
-def judged(run: Run, intent: Entry, error: BaseException, function: object = None) -> Entry:
+def judged(run: AskedRun, intent: Entry, error: BaseException, function: object = None) -> Entry:
     """Say what an error means that a call has raised, or what it is made of.
 
     Raises:
@@ -194,7 +198,7 @@ def judged(run: Run, intent: Entry, error: BaseException, function: object = Non
     return interrupted(intent, error)
 
 
-def judged_by(passage: Passage, run: Run, intent: Entry, error: BaseException) -> Entry:
+def judged_by(passage: Passage, run: AskedRun, intent: Entry, error: BaseException) -> Entry:
     """Say what an error means that has come from around a call, or out of it.
 
     Raises:
@@ -221,7 +225,7 @@ def judged_by(passage: Passage, run: Run, intent: Entry, error: BaseException) -
     )
 
 
-def not_entered(run: Run, intent: Entry, error: Exception) -> Entry:
+def not_entered(run: AskedRun, intent: Entry, error: Exception) -> Entry:
     """Say of a call that was not made since entering what is around it failed: without doubt."""
     entry = meant(run, intent, error, is_doubtful=True)  # another attempt is all that is asked
     if what_of(entry) != IN_DOUBT:
@@ -232,7 +236,7 @@ def not_entered(run: Run, intent: Entry, error: Exception) -> Entry:
     return failed(intent, error) if setback.wait is None else retry(intent, error, setback.wait)
 
 
-def _left(run: Run, intent: Entry, passage: Passage, error: Exception) -> Entry:
+def _left(run: AskedRun, intent: Entry, passage: Passage, error: Exception) -> Entry:
     """Say of a call that has succeeded that this may not stand."""
     entry = meant(run, intent, error, is_doubtful=True)
     i, kind, _, _ = attempt_of(intent)
@@ -250,7 +254,7 @@ def _left(run: Run, intent: Entry, passage: Passage, error: Exception) -> Entry:
     return entry
 
 
-def meant(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = False) -> Entry:
+def meant(run: AskedRun, intent: Entry, error: Exception, *, is_doubtful: bool = False) -> Entry:
     """Say what an error means, once all is known that this depends on: see `meaning`.
 
     Not to be called where the error is handled: what is handled here is the caller's affair.
@@ -282,7 +286,7 @@ def meant(run: Run, intent: Entry, error: Exception, *, is_doubtful: bool = Fals
     return meaning(policy, intent, error, elapsed, drawn, handled, noted)
 
 
-def overdue(run: Run, i: int, kind: str, timeout: float) -> TimeoutError:
+def overdue(run: AskedRun, i: int, kind: str, timeout: float) -> TimeoutError:
     """The time of an attempt is up."""
     return TimeoutError(f"the {kind} of operation {run.name_of(i)!r} took over {timeout:g} s")
 
@@ -322,7 +326,7 @@ class _Handover:
             return self._abandoned
 
 
-def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
+def _attempt_within(timeout: float, run: AskedRun, intent: Entry) -> Entry:
     """Make a call in a daemon thread of its own and wait for it; a straggler tells the run.
 
     If no thread is to be had, not even shortly, it is made in this one, and outlasts its time.
@@ -353,7 +357,7 @@ def _attempt_within(timeout: float, run: Run, intent: Entry) -> Entry:
         raise
 
 
-def _given_up(run: Run, intent: Entry, timeout: float) -> Entry:
+def _given_up(run: AskedRun, intent: Entry, timeout: float) -> Entry:
     """Say of a call whose time is up that nobody knows what came of it."""
     _, i, kind, _, _, _ = intent
     late = overdue(run, i, kind, timeout)
@@ -363,7 +367,7 @@ def _given_up(run: Run, intent: Entry, timeout: float) -> Entry:
 
 
 def _wait_within(
-    run: Run,
+    run: AskedRun,
     intent: Entry,
     begin: Callable[[], bool],
     permit: threading.Lock,
@@ -399,14 +403,14 @@ def _wait_within(
     return handover.entry
 
 
-def _not_begun(run: Run, intent: Entry, error: BaseException) -> Entry:
+def _not_begun(run: AskedRun, intent: Entry, error: BaseException) -> Entry:
     """Say that a call was not made, since something has struck before its thread was started."""
     run.check_goes(error)
     run.stop(error)
     return not_made(intent, error)
 
 
-def attempt_safely(run: Run, intent: Entry, until: float | None = None) -> Entry:
+def attempt_safely(run: AskedRun, intent: Entry, until: float | None = None) -> Entry:
     """Attempt a call, and say what came of it whatever is raised: else nobody would hear of it."""
     try:
         return attempting(run)(run, intent, until)

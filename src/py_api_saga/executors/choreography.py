@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from py_api_saga.definition import Results
 from py_api_saga.entries import STARTED, Entry, attempt_of, not_made, what_of
@@ -18,6 +18,9 @@ from py_api_saga.executors.run import Run
 from py_api_saga.executors.running import at_home
 from py_api_saga.executors.threads import soon, start
 from py_api_saga.executors.turns import WAIT, WRITE, turns
+
+if TYPE_CHECKING:
+    from py_api_saga.executors.running import AskedRun
 
 # A call to make; it is given what lets its thread take the next one.
 Work: TypeAlias = Callable[[Callable[[], object]], object]
@@ -43,7 +46,7 @@ class Pool:
         self._idle: list[SimpleQueue[Work]] = []
 
     def make(
-        self, run: Run, intent: Entry, permit: threading.Lock, tell: Callable[[Entry], object]
+        self, run: AskedRun, intent: Entry, permit: threading.Lock, tell: Callable[[Entry], object]
     ) -> None:
         """Make a call in a thread, in a copy of this context, and tell there what came of it.
 

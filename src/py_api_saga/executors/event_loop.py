@@ -11,7 +11,7 @@ from contextlib import suppress
 from functools import partial
 from inspect import CO_COROUTINE
 from types import FunctionType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from py_api_saga import clock
 from py_api_saga.calls import IS_ASYNC, NEEDS
@@ -49,6 +49,9 @@ from py_api_saga.executors.passage import ENTERING
 from py_api_saga.executors.run import Run
 from py_api_saga.executors.turns import WAIT, WRITE, turns
 from py_api_saga.operation import PLAIN, Later, call_of
+
+if TYPE_CHECKING:
+    from py_api_saga.executors.running import AskedRun
 
 
 async def execute(  # noqa: C901, PLR0912 - a coroutine more takes room in each run
@@ -377,7 +380,7 @@ class _OneByOne(_Driver):
                 if turn == WRITE:
                     await run.awrite()
                     continue
-                entry = None if turn == WAIT else await _attempt(run, turn[0], task)
+                entry = None if turn == WAIT else await aattempt(run, turn[0], task)
                 if task.cancelling() > cancelling + leaks.count:
                     cancelling = task.cancelling() - leaks.count
                     self._end_with_loop()
@@ -442,7 +445,7 @@ class _AtOnce(_Driver):
             return  # an interrupt came before this task was noted: its call was told as not made
         self._begun[intent] = True
         try:
-            entry = await _attempt(self.run, intent, asyncio.current_task())
+            entry = await aattempt(self.run, intent, asyncio.current_task())
         except GeneratorExit:
             raise
         except BaseException as interrupt:  # noqa: BLE001 - it struck between two lines of ours
@@ -533,8 +536,8 @@ class _AtOnce(_Driver):
             self._watch()
 
 
-async def _attempt(  # noqa: C901, PLR0912 - a coroutine more takes room in each call
-    run: Run, intent: Entry, task: asyncio.Task[Any] | None
+async def aattempt(  # noqa: C901, PLR0912 - a coroutine more takes room in each call
+    run: AskedRun, intent: Entry, task: asyncio.Task[Any] | None
 ) -> Entry:
     """Make one call, in this task, and say what came of it."""
     # Few variables: each takes room in each call that runs, and there may be many.
@@ -585,7 +588,7 @@ async def _attempt(  # noqa: C901, PLR0912 - a coroutine more takes room in each
 
 
 def _judged(
-    run: Run,
+    run: AskedRun,
     intent: Entry,
     error: BaseException,
     scope: asyncio.Timeout | None,
@@ -621,7 +624,7 @@ def _destroyed(task: asyncio.Task[Any] | None) -> bool:
         return True
 
 
-async def _attempt_in_thread(run: Run, intent: Entry) -> Entry:
+async def _attempt_in_thread(run: AskedRun, intent: Entry) -> Entry:
     """Make a call in a thread; a cancellation stops the saga, but not the thread."""
     if not run.is_elsewhere:
         return attempting(run)(run, intent)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Never
 
 from py_api_saga import chance, clock
@@ -662,7 +662,12 @@ class Run:
             limits.append(self.deadline)
         return max(0.0, min(limits) - clock.monotonic()) if limits else None
 
-    def known(self) -> dict[str, Any]:
+    @property
+    def scribe(self) -> Any:
+        """What writes values as texts: nothing of a run in memory is written."""
+        return None
+
+    def known(self) -> Mapping[str, Any]:
         """Give the results so far, by the names of their operations."""
         known = zip(self.definition.names.all(), self.execution.results, strict=False)
         return {

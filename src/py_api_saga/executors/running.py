@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from py_api_saga.current import Direction, Where
-from py_api_saga.definition import Names
+from py_api_saga.current import Around, Direction, Where
+from py_api_saga.definition import Definition, Names
 from py_api_saga.entries import Entry, attempt_of, index_of, kind_of
-from py_api_saga.operation import Operation
+from py_api_saga.executors.passage import Passage
+from py_api_saga.operation import Later, Operation
 
 
 class SeenRun(Protocol):
@@ -25,6 +26,7 @@ class SeenRun(Protocol):
         names: Theirs.
         results: By operation; MISSING if there is none.
         values: What the run was given.
+        scribe: What writes values as texts for this run, or None if nothing of it is written.
     """
 
     @property
@@ -39,11 +41,13 @@ class SeenRun(Protocol):
     def results(self) -> Sequence[Any]: ...
     @property
     def values(self) -> tuple[Any, ...]: ...
+    @property
+    def scribe(self) -> Any: ...
 
     def name_of(self, i: int) -> str:
         """Give the name of an operation."""
 
-    def known(self) -> dict[str, Any]:
+    def known(self) -> Mapping[str, Any]:
         """Give the results so far, by the names of their operations."""
 
     def key_of(self, intent: Entry) -> str:
@@ -66,6 +70,85 @@ class SeenRun(Protocol):
 
         That is a time (seconds since 1970) before which nothing was sent under it.
         """
+
+
+if TYPE_CHECKING:
+
+    class AskedRun(SeenRun, Protocol):
+        """What whoever makes a call asks of the run that it belongs to, and tells it.
+
+        A `Run` is one, of which these are the hot path; and the stand-in for it where a call is
+        made elsewhere.
+
+        Attributes:
+            definition: Of the saga.
+            operations: Of the saga, inside of what is around its calls.
+            around: What that is.
+            passages: By attempt that has not ended well, how far it has come through that; None if
+                nothing is around its calls.
+            is_elsewhere: Its plain functions are called in threads of ours.
+            keeps_time: It is to know when its calls begin, and how long they take: see `begins`.
+            notes: By attempt, what its code has noted of requests, or None.
+            gate: What each call has to pass (`executors.around.Gate`), or None.
+        """
+
+        operations: tuple[Operation, ...]
+        around: Sequence[Around]
+        passages: dict[Entry, Passage] | None
+
+        @property
+        def definition(self) -> Definition: ...
+        @property
+        def is_elsewhere(self) -> bool: ...
+        @property
+        def keeps_time(self) -> bool: ...
+        @property
+        def notes(self) -> object: ...
+        @property
+        def gate(self) -> Any: ...
+
+        def begins(self) -> Any:
+            """Note that a call begins, just now, and give what `ended` takes."""
+
+        def begins_anew(self, intent: Entry) -> None:
+            """Note that a call which was held up begins just now."""
+
+        def ended(self, intent: Entry, began: Any) -> None:
+            """Note that a call has ended, just now, however that was; from any thread."""
+
+        def begun(self, intent: Entry, later: Later) -> Entry:
+            """Say of a call that returned `later(…)` what it waits for.
+
+            Raises:
+                LaterError: Nobody can answer, or not with such a result.
+            """
+
+        def since_first(self, i: int, kind: str, now: float) -> float:
+            """Give the seconds since the first attempt of a call; the first to ask makes it."""
+
+        def has_noted(self, intent: Entry) -> bool:
+            """Tell whether an attempt has noted a request that was not refused."""
+
+        def passage_of(self, intent: Entry) -> Passage | None:
+            """Give how far an attempt has come that did not end well, and forget it."""
+
+        def lacks(self, error: BaseException) -> BaseException | None:
+            """Give what says in an error that this process is not set up for a call, or None."""
+
+        def open_inbox(self) -> object:
+            """Let other threads tell the run something."""
+
+        def land(self, entry: Entry) -> None:
+            """Tell, from its own thread, what became of a call that was given up."""
+
+        def stop(self, interrupt: BaseException) -> None:
+            """Take in an interrupt that has struck while a call was waited for."""
+
+        def check_goes(self, interrupt: BaseException) -> None:
+            """Raise what has struck before a call was made if nothing is to be decided."""
+
+        def fate_of(self, interrupt: BaseException, intent: Entry) -> Entry:
+            """Say what came of a call around which an interrupt has struck."""
 
 
 # The run whose call is made in the thread that wanted another one, since there was none to be had.
@@ -164,7 +247,7 @@ class Running:
         return self.run.action_key(index_of(self.intent))
 
     @property
-    def results(self) -> dict[str, Any]:
+    def results(self) -> Mapping[str, Any]:
         return self.run.known()
 
     @property

@@ -48,6 +48,10 @@ class _Supplied:
     def values(self) -> tuple[Any, ...]:
         return ()
 
+    @property
+    def scribe(self) -> None:
+        return None
+
     def name_of(self, _: int) -> str:
         return self.operation
 

@@ -467,7 +467,7 @@ async def _attempted(run: Run, intent: Entry, until: float | None) -> Entry:
     """Have a call made, as by any executor."""
     if _in_loop(run, intent):
         task = asyncio.current_task()
-        return await event_loop._attempt(run, intent, task)  # noqa: SLF001 - as loops do
+        return await event_loop.aattempt(run, intent, task)
     return attempt(run, intent, until)
 
 

@@ -217,8 +217,7 @@ class _Write:
         undo = own("once", first_of(operation.idempotency_key) + end)
         self._key = undo if self._is_undo else self._action
         self._what = f"operation {operation.operation!r}"
-        recorder = getattr(run, "recorder", None)
-        self._values = recorder.values if recorder is not None else Values(_NAMELESS)
+        self._values = run.scribe or Values(_NAMELESS)
         self._sending = operation.sending()
         self._number(run.notes_of(intent).numbers, name)
 

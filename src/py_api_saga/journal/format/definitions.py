@@ -309,7 +309,7 @@ def read_definition(
     names, operations = [], []
     for item in tree["operations"]:
         names.append(str(item["name"]))
-        operations.append(_read_operation(item, values, find))
+        operations.append(read_operation(item, values, find))
     if not operations:
         message = "the saga has no operations"
         raise ValueError(message)
@@ -353,7 +353,8 @@ def _unresolved(name: str) -> tuple[_Unresolved, bool]:
     return _Unresolved(name), False
 
 
-def _read_operation(item: dict[str, Any], values: Values, find: Find) -> Operation:
+def read_operation(item: dict[str, Any], values: Values, find: Find) -> Operation:
+    """Read one operation, as `read_definition` reads each of them."""
     do = _read_call(item["do"], values, find)
     undo = _read_call(item["undo"], values, find) if "undo" in item else None
     name = item["name"]
