@@ -102,6 +102,7 @@ HOUSE = (
     ("journal.format.entries", "journal.format.definitions", "journal.format.letters"),
     ("journal.format.sagas",),
     # What outlasts its process.
+    ("durable.reckoning",),
     ("durable", "durable.recorder", "durable.crew", "durable.unready", "durable.mailbox"),
     ("durable.punctual", "durable.waiting"),
     ("durable.run",),

@@ -14,10 +14,11 @@ from typing import Any, NoReturn
 
 from py_api_saga.calls import IS_ASYNC
 from py_api_saga.definition import Definition, Results
+from py_api_saga.durable.reckoning import first_intents, too_old
 from py_api_saga.durable.recorder import Recorder
 from py_api_saga.durable.run import DurableRun, Unready, pending_of, recovering
 from py_api_saga.durable.unready import unready
-from py_api_saga.entries import ACTION, COMPENSATION, STARTED, recovered
+from py_api_saga.entries import recovered
 from py_api_saga.exceptions import (
     JournalError,
     SagaConflict,
@@ -263,7 +264,8 @@ def _resume(
         run.take_over_mail(mail)
     # Else it was never begun, or needs nobody; or it waits, and nothing was lost.
     if execution.entries and not (execution.at_rest or _lost_nothing(execution)):
-        execution.tell(recovered(_too_old(recorded, execution, journal.now())))
+        first = first_intents(recorded.entries, recorded.times)
+        execution.tell(recovered(too_old(execution, first, journal.now() - plan.max_age)))
     return run
 
 
@@ -291,22 +293,6 @@ def _finish_late(run: Run) -> None:
         event_loop.finish_late(run)
     else:
         home[0].call(run, partial(event_loop.undo_late, run))
-
-
-def _too_old(recorded: Recorded, execution: Execution, now: float) -> frozenset[int]:
-    """Collect the operations whose keys services may have forgotten."""
-    latest = now - recorded.plan.max_age
-    kind = COMPENSATION if execution.rolling else ACTION
-    return frozenset(
-        i
-        for (what, i, of, _, generation, _), at in zip(
-            recorded.entries, recorded.times, strict=True
-        )
-        if at < latest
-        and what == STARTED
-        and of == kind
-        and generation == execution.generation(i, kind)
-    )
 
 
 def _judge() -> Unready:

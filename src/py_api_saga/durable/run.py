@@ -13,11 +13,18 @@ from py_api_saga import clock
 from py_api_saga.clock import NEVER
 from py_api_saga.definition import Definition, Results
 from py_api_saga.durable.mailbox import Mailbox
+from py_api_saga.durable.reckoning import (
+    calls_by_key,
+    due_of,
+    is_running,
+    is_waited_for,
+    overdue,
+    unanswered,
+)
 from py_api_saga.durable.recorder import Recorder
 from py_api_saga.entries import (
     ACTION,
     ANSWERED,
-    ASK,
     COMPENSATION,
     DENIED,
     HAPPENED,
@@ -35,7 +42,6 @@ from py_api_saga.entries import (
     is_unready,
     kind_of,
     not_made,
-    succeeded,
     unstored,
     value_of,
     what_of,
@@ -363,42 +369,22 @@ class DurableRun(Run):
         """List what has waited long enough for an answer."""
         if not self.execution.awaited:
             return []
-        now = self.recorder.journal.lately()
-        return [later for later in self.execution.awaited.values() if _due_of(later) <= now]
+        return overdue(self.execution, self.recorder.journal.lately())
 
     def _read_mail(self, box: Mailbox) -> None:
         """Tell what the letters say, but for those whose call is in flight; then what is due."""
         if box.letters:
-            calls = self._started_calls()
+            calls = calls_by_key(self.execution.entries, self.key)
             for key, body in [*box.letters.items()]:
                 call = calls.get(key)
-                if call is None or not self._is_running(call):
-                    if call is not None and self._is_waited_for(call):
+                if call is None or not is_running(self.execution, call):
+                    if call is not None and is_waited_for(self.execution, call):
                         self._hear(box, call, body)
                         if self.left:
                             return
                     box.take(key)
         if self.execution.awaited:
             self._look_for_due(box)
-
-    def _started_calls(self) -> dict[str, Attempt]:
-        """Give the last attempt under each key of an action or a compensation."""
-        calls: dict[str, Attempt] = {}
-        for entry in self.execution.entries:
-            what, i, kind, attempt, generation, _ = entry
-            if what == STARTED and kind != ASK:
-                calls[self.key(i, kind, generation)] = (i, kind, attempt, generation)
-        return calls
-
-    def _is_running(self, call: Attempt) -> bool:
-        """Tell whether a call runs, or it is just being asked what came of it."""
-        i, kind, _, _ = call
-        return self.execution.runs(i, kind)
-
-    def _is_waited_for(self, call: Attempt) -> bool:
-        i, kind, _, generation = call
-        execution = self.execution
-        return execution.awaits(i, kind, generation) or execution.expects(i, kind, generation)
 
     def _hear(self, box: Mailbox, call: Attempt, body: str) -> None:
         """Tell what a letter says."""
@@ -418,21 +404,13 @@ class DurableRun(Run):
         due = self._overdue()
         if not due:
             return
-        if box.looked < max(map(_due_of, due)):
+        if box.looked < max(map(due_of, due)):
             box.looks = True
             return
         for later in due:
             if self.execution.awaited.get(index_of(later)) is not later:
                 continue  # what was told of another one has given it up
-            awaited: Awaited = value_of(later)
-            if awaited.is_timer:
-                self.tell(succeeded(later, awaited.result))
-            else:
-                i, kind, _, _ = attempt_of(later)
-                late = TimeoutError(
-                    f"the {kind} of operation {self.name_of(i)!r} was not answered in time"
-                )
-                self.tell(in_doubt(later, late))
+            self.tell(unanswered(later, self.name_of(index_of(later))))
 
     def patience(self) -> float | None:
         """Give the seconds until something is to be done if nothing happens; None for never."""
@@ -442,7 +420,7 @@ class DurableRun(Run):
         times = [] if seconds is None else [seconds]
         now = self.recorder.journal.lately()
         times += [
-            max(0.0, min(_due_of(later) - now, _LONG)) for later in self.execution.awaited.values()
+            max(0.0, min(due_of(later) - now, _LONG)) for later in self.execution.awaited.values()
         ]
         return min(times, default=None)
 
@@ -450,7 +428,7 @@ class DurableRun(Run):
     def pending_until(self) -> float:
         """When something is to be done though nobody answers, seconds since 1970; or NEVER."""
         execution = self.execution
-        dues = [_due_of(later) for later in execution.awaited.values()]
+        dues = [due_of(later) for later in execution.awaited.values()]
         reasons = execution.trouble is not None and execution.trouble.reasons
         if self.deadline is not None and execution.saga is SagaStatus.RUNNING and not reasons:
             left = self.deadline - clock.monotonic()
@@ -811,11 +789,6 @@ class DurableRun(Run):
         if self.execution.suspended and not self.left:
             raise self.waiting_error()
         return super().finish(alone=True)
-
-
-def _due_of(later: Entry) -> float:
-    awaited: Awaited = value_of(later)
-    return NEVER if awaited.due is None else awaited.due
 
 
 def pending_of(

@@ -135,3 +135,11 @@ class Trees(Values):
     def read(self, tree: Any) -> Any:
         """Give the tree itself."""
         return MISSING if tree == {"$missing": True} else tree
+
+    def write(self, value: object) -> str:
+        """Write down such a tree."""
+        return '{"$missing":true}' if value is MISSING else dumps(value)
+
+    def tree(self, value: object) -> Any:
+        """Give such a tree."""
+        return {"$missing": True} if value is MISSING else value

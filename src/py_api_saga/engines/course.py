@@ -1,0 +1,494 @@
+"""The course of a saga on an engine: what its workflow replays.
+
+It is a function of what it is told: no clock, no loop, no I/O, no user code. Texts go in and come
+out, in the format of journals: a workflow's argument is the rows of a saga, the result of a call is
+an entry, and the workflow's result is the rows with all entries. Values stay as they are written,
+sealed ones stay sealed, and nothing is imported for them.
+
+A call goes to a worker as an *errand*, a JSON object:
+
+    saga, saga_name     the id of the saga, and its name or null
+    created             when it was created, seconds since 1970
+    name                of the operation
+    op                  its part of the definition, without what this call does not need
+    intent              [operation, kind, attempt, generation]
+    action_generation   the generation of its action's key
+    since               when this call was made first under its key, or since a person had it made
+                        again; seconds since 1970
+    origin              when its action was called first, seconds since 1970
+    passed              whether the pivot is behind
+    until               the deadline, seconds since 1970, if it counts for this call
+    results             by name, those that its arguments want: trees as journals have them, perhaps
+                        sealed; of a child saga {"$results": [[tree, ...], {name: place}]}
+    trace               what the saga is part of, if its definition says so
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from py_api_saga.clock import NEVER
+from py_api_saga.definition import Layout
+from py_api_saga.durable.reckoning import (
+    FirstIntents,
+    calls_by_key,
+    due_of,
+    is_running,
+    is_too_old,
+    is_waited_for,
+    may_time_out,
+    overdue,
+    too_old,
+    unanswered,
+)
+from py_api_saga.entries import (
+    ABORT,
+    ACTION,
+    AGAIN,
+    ANSWERED,
+    COMPENSATION,
+    DENIED,
+    IN_DOUBT,
+    LOST,
+    RECOVERED,
+    RESOLVED,
+    STARTED,
+    Attempt,
+    Entry,
+    Kind,
+    Setback,
+    abort,
+    attempt_of,
+    index_of,
+    lost,
+    recovered,
+)
+from py_api_saga.exceptions import JournalError
+from py_api_saga.execution import Execution
+from py_api_saga.journal.changes import Row
+from py_api_saga.journal.format.definitions import FORMAT
+from py_api_saga.journal.format.entries import read_entry, write_entry
+from py_api_saga.journal.format.json_text import dumps, loads
+from py_api_saga.journal.format.sagas import NOTE, PARKED, folding, read_rows, reading
+from py_api_saga.journal.format.values import Trees
+from py_api_saga.keys import key_of
+from py_api_saga.placeholder import OWN
+from py_api_saga.status import MISSING
+from py_api_saga.wording import as_text
+
+# [[when it was told, seconds since 1970; the text of a journal's row], ...]
+Rows: TypeAlias = list[tuple[float, str]]
+
+MAX_VALUE: Final = 256 << 10  # bytes, as JSON
+MAX_SAGA: Final = 1 << 20
+LETTER: Final = "letter"
+
+
+class _Plain:
+    """No names and no codec: a value is what is written."""
+
+    names: Any = None
+    codec = None
+
+
+VALUES = Trees(_Plain())
+
+
+class NewerFormatError(Exception):
+    """The saga is of a format that this version does not know: leave it to a newer one."""
+
+
+class Asked(NamedTuple):
+    """A call that a worker is to make.
+
+    Attributes:
+        name: Of the operation.
+        kind: Of the call.
+        attempt: Which one it is.
+        text: What the worker must know, JSON.
+    """
+
+    name: str
+    kind: Kind
+    attempt: Attempt
+    text: str
+
+
+class Course:
+    """One saga, as an engine drives it.
+
+    It never raises: what it can't take in parks the saga, with a reason in its row.
+    """
+
+    def __init__(self, saga_id: str, rows: Rows, now: float) -> None:
+        """Begin or go on with a saga, of which nobody makes a call any more.
+
+        Args:
+            saga_id: Its id.
+            rows: All of it. What was in flight is lost, and so is what was given up and not ended.
+            now: Seconds since 1970.
+
+        Raises:
+            NewerFormatError: It is of a newer format; a newer version reads it.
+        """
+        self.saga_id = saga_id
+        self._pages = _Pages(rows)
+        self._letters: dict[str, str] = {}
+        self._due: dict[int, float] = {}  # of calls that wait, by operation
+        self._first: FirstIntents = {}
+        self._since: FirstIntents = {}  # as before, or since a person had it called again
+        self._heads: dict[tuple[int, str], str] = {}
+        self._parked: str | None = None
+        self._unheard = 0  # calls in flight whose end could not be taken in
+        self.execution: Execution | None = None
+        try:
+            with reading("the rows of the saga"), folding("the rows of the saga"):
+                self._open(rows, now)
+        except JournalError as error:
+            if _is_newer(rows):
+                raise NewerFormatError(str(error)) from None
+            self._park(str(error), now)
+
+    def _open(self, rows: Rows, now: float) -> None:
+        recorded = read_rows([Row(n, at, body) for n, (at, body) in enumerate(rows, 1)], VALUES)
+        self._items, self._plan = recorded.tree["operations"], recorded.plan
+        self._limit = recorded.plan.limit or 1
+        self._head = (
+            f'{{"saga":{dumps(self.saga_id)},"saga_name":{dumps(self._plan.name)},'
+            f'"created":{rows[0][0]!r}'
+        )
+        if "trace" in recorded.tree:
+            self._head += f',"trace":{dumps(recorded.tree["trace"])}'
+        self.definition = recorded.definition
+        execution = Execution(recorded.definition, recorded.entries)
+        for entry, at in zip(recorded.entries, recorded.times, strict=True):
+            self._note(entry, at)
+        self.execution = execution
+        if recorded.notes and recorded.notes[-1][1] == PARKED:
+            self._parked = str(recorded.notes[-1][2].get("reason"))
+        if execution.flying:
+            old = too_old(execution, self._first, now - self._plan.max_age)
+            self._tell(recovered(old), now)
+        else:
+            for straggler in self.stragglers:  # nobody is left to tell of them
+                self._tell(lost(straggler), now)
+
+    # --- how it stands --------------------------------------------------------------------------
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether there is nothing to call and nothing to wait for: the outcome stands."""
+        execution = self.execution
+        if execution is None:
+            return True
+        if self._parked is not None:
+            return len(execution.flying) <= self._unheard
+        return execution.at_rest
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is at rest, and nothing that was given up may still land."""
+        return self.at_rest and not self.stragglers
+
+    @property
+    def stragglers(self) -> Sequence[Attempt]:
+        """The attempts that were given up and have not ended."""
+        execution = self.execution
+        if execution is None or execution.trouble is None:
+            return ()
+        return sorted(execution.trouble.stragglers)
+
+    @property
+    def must_know(self) -> bool:
+        """Whether a call whose process died is more than called again under its key."""
+        if self.execution is None:
+            return False
+        policies = [operation.policy for operation in self.definition.operations]
+        asks = any(policy.park or policy.ask is not None for policy in policies)
+        return asks or self.definition.on_crash != "resume"
+
+    @property
+    def times_out(self) -> bool:
+        """Whether some call may be given up while it runs."""
+        if self.execution is None:
+            return False
+        return any(it.policy.timeout is not None for it in self.definition.operations)
+
+    def rows(self) -> Rows:
+        """Give all of it: the workflow's result, or the argument of whoever goes on."""
+        return self._pages.all()
+
+    # --- what is to be done ---------------------------------------------------------------------
+
+    def calls(self, now: float) -> list[Asked]:
+        """Tell that the calls have started that may, and give what whoever makes them must know."""
+        asked: list[Asked] = []
+        execution = self.execution
+        if execution is None or self._parked is not None:
+            return asked
+        try:
+            self._check_deadline(now)
+            self._hear(now)
+            self._tell_due(now)
+            while len(execution.flying) < self._limit:
+                intent = self._start(now)
+                if intent is None:
+                    break
+                self._unheard += 1
+                asked.append(self._asked(intent))
+                self._unheard -= 1
+        except Exception as error:  # noqa: BLE001 - whatever a malformed definition makes of this
+            self._park(as_text(error, str), now)
+        return asked
+
+    def wakes(self) -> float | None:
+        """Give when `calls` is to be asked again though nothing was told; None for never."""
+        execution = self.execution
+        if execution is None or self._parked is not None:
+            return None
+        times = [due_of(later) for later in execution.awaited.values()]
+        trouble, until = execution.trouble, self._plan.until
+        if trouble is not None and trouble.waiting and len(execution.flying) < self._limit:
+            times += [self._due.get(i, 0.0) for i in trouble.waiting]
+        if until is not None and not execution.flying and self._may_time_out(execution):
+            times.append(until)
+        first = min(times, default=NEVER)
+        return None if first >= NEVER else first
+
+    def tell(self, line: str, now: float) -> None:
+        """Take in what came of a call, what a person wants, or an answer.
+
+        What is told twice, and what nobody waits for, is ignored.
+
+        Args:
+            line: JSON: an entry of a call, as a worker writes it; ["lost", operation, kind,
+                attempt, generation]; ["abort", -1, "", 0, 0, [kind, text]], which cancels;
+                ["letter", key, body], an answer as journals have it in their mail; or a note.
+            now: Seconds since 1970.
+        """
+        try:
+            self._take(line, now)
+        except Exception as error:  # noqa: BLE001 - whatever a malformed line makes of this
+            self._unheard += 1
+            self._park(as_text(error, str), now)
+
+    # --- telling --------------------------------------------------------------------------------
+
+    def _take(self, line: str, now: float) -> None:
+        tree = loads(line)
+        what = tree[0]
+        execution = self.execution
+        if what == NOTE:
+            self._pages.add(line, now)
+        if what == NOTE or execution is None:
+            return
+        self._check_deadline(now)
+        if what == LETTER:
+            _, key, body = tree
+            self._letters.setdefault(key, body)
+        elif what == ABORT:
+            if not (execution.backward or execution.at_rest):
+                self._tell(read_entry(tree, VALUES, len(self._items)), now, line)
+        else:
+            entry = read_entry(tree, VALUES, len(self._items))
+            if self._is_expected(execution, entry):
+                self._end(execution, entry, line, now)
+        self._hear(now)
+
+    def _is_expected(self, execution: Execution, entry: Entry) -> bool:
+        """Tell whether an entry says something new: of a call in flight, or of a straggler."""
+        what, i, _, _, _, value = entry
+        if what in (RECOVERED, RESOLVED, AGAIN):
+            return True
+        attempt = attempt_of(entry)
+        flight = execution.flying.get(i)
+        if flight is not None and attempt_of(flight) == attempt:
+            return True
+        trouble = execution.trouble
+        is_alive = what == IN_DOUBT and value.alive
+        return trouble is not None and attempt in trouble.stragglers and not is_alive
+
+    def _end(self, execution: Execution, entry: Entry, line: str, now: float) -> None:
+        """Take in how a call ended."""
+        what, i, _, _, _, _ = entry
+        if what == LOST:
+            latest = now - self._plan.max_age
+            is_old = is_too_old(execution, self._first, i, latest)
+            entry = lost(attempt_of(entry), too_old=is_old)
+            line = write_entry(entry, VALUES)
+        self._tell(entry, now, line)
+
+    def _tell(self, entry: Entry, now: float, line: str | None = None) -> None:
+        assert self.execution is not None  # noqa: S101 - asked by the callers
+        self.execution.tell(entry)
+        self._pages.add(write_entry(entry, VALUES) if line is None else line, now)
+        self._note(entry, now)
+
+    def _note(self, entry: Entry, at: float) -> None:
+        """Keep what the machine does not: when something was told."""
+        what, i, kind, _, generation, value = entry
+        if what == STARTED:
+            self._first.setdefault((i, kind, generation), at)
+            self._since.setdefault((i, kind, generation), at)
+        elif what == AGAIN:
+            self._since = {call: since for call, since in self._since.items() if call[0] != i}
+        elif type(value) is Setback and value.wait is not None:
+            self._due[i] = at + value.wait
+
+    def _park(self, reason: str, now: float) -> None:
+        if self._parked is None:
+            self._parked = reason
+            self._pages.add(dumps([PARKED, {"reason": reason}]), now)
+
+    def _may_time_out(self, execution: Execution) -> bool:
+        trouble = execution.trouble
+        return not (trouble and trouble.reasons) and may_time_out(execution)
+
+    def _check_deadline(self, now: float) -> None:
+        until, execution = self._plan.until, self.execution
+        if until is not None and now >= until and execution and self._may_time_out(execution):
+            self._tell(abort(TimeoutError("the deadline of the saga has passed")), now)
+
+    # --- answers from elsewhere -----------------------------------------------------------------
+
+    def _key(self, i: int, kind: str, generation: int) -> str:
+        return key_of(self.saga_id, self._items[i]["name"], kind, generation)
+
+    def _hear(self, now: float) -> None:
+        """Take in what the letters say, but for those whose call is in flight."""
+        execution = self.execution
+        if not self._letters or execution is None:
+            return
+        calls = calls_by_key(execution.entries, self._key)
+        for key, body in [*self._letters.items()]:
+            call = calls.get(key)
+            if call is not None and is_running(execution, call):
+                continue
+            del self._letters[key]
+            if call is not None and is_waited_for(execution, call):
+                self._answer(call, body, now)
+
+    def _answer(self, call: Attempt, body: str, now: float) -> None:
+        what, tree, note, *_ = loads(body)
+        if what not in (ANSWERED, DENIED):
+            return
+        line = [what, *call] if tree is None else [what, *call, tree]
+        self._tell(read_entry(line, VALUES, len(self._items)), now, dumps(line))
+        if note is not None:
+            self._pages.add(dumps(note), now)
+
+    def _tell_due(self, now: float) -> None:
+        """Tell which calls have waited long enough for an answer."""
+        execution = self.execution
+        if execution is None or not execution.awaited:
+            return
+        for later in overdue(execution, now):
+            i = index_of(later)
+            if execution.awaited.get(i) is later:  # else what was told of another has given it up
+                self._tell(unanswered(later, self._items[i]["name"]), now)
+
+    # --- calls ----------------------------------------------------------------------------------
+
+    def _start(self, now: float) -> Entry | None:
+        """Tell the next intent that may start now."""
+        execution = self.execution
+        assert execution is not None  # noqa: S101 - asked by the callers
+        intent = execution.start()
+        trouble = execution.trouble
+        if intent is None:
+            if trouble is None or not trouble.waiting:
+                return None
+            intent = min(execution.ready(), key=self._due_of)
+            if self._due_of(intent) > now:
+                return None
+            execution.tell(intent)
+        _, i, kind, attempt, generation, _ = intent
+        self._pages.add(f'["started",{i},"{kind}",{attempt},{generation}]', now)
+        self._note(intent, now)
+        return intent
+
+    def _due_of(self, intent: Entry) -> float:
+        return self._due.get(index_of(intent), 0.0)
+
+    def _asked(self, intent: Entry) -> Asked:
+        execution = self.execution
+        assert execution is not None  # noqa: S101 - asked by the callers
+        i, kind, attempt, generation = call = attempt_of(intent)
+        head = self._heads.get((i, kind))
+        if head is None:
+            head = self._heads[i, kind] = self._call_head(i, kind)
+        item = self._items[i]
+        text = (
+            f'{head},"intent":[{i},"{kind}",{attempt},{generation}],'
+            f'"action_generation":{execution.generation(i, ACTION)},'
+            f'"since":{self._since[i, kind, generation]!r},'
+            f'"origin":{self._first.get((i, ACTION, 1), 0.0)!r},'
+            f'"passed":{"true" if execution.passed else "false"}'
+        )
+        if self._plan.until is not None and kind == ACTION and not execution.passed:
+            text += f',"until":{self._plan.until!r}'
+        wanted = item["undo" if kind == COMPENSATION else "do"][3:]
+        results = {need: self._result(i, need) for need in wanted[0]} if wanted else {}
+        return Asked(item["name"], kind, call, f'{text},"results":{dumps(results)}}}')
+
+    def _call_head(self, i: int, kind: Kind) -> str:
+        """Write down what of an errand is the same for each attempt."""
+        item = self._items[i]
+        unneeded = {"after", "pivot"} if kind == COMPENSATION else {"after", "pivot", "undo"}
+        op = {key: tree for key, tree in item.items() if key not in unneeded}
+        return f'{self._head},"name":{dumps(item["name"])},"op":{dumps(op)}'
+
+    def _result(self, i: int, need: str) -> Any:
+        """Give the result that an argument of an operation wants, as a tree."""
+        if need == OWN:
+            return self._tree(i)
+        scope = self._items[i].get("scope", "")
+        return self._tree(self.definition.names.get(scope + need))
+
+    def _tree(self, place: int | Layout | None) -> Any:
+        if isinstance(place, Layout):
+            return {"$results": [[self._tree(item) for item in place.items], dict(place.places)]}
+        assert self.execution is not None and place is not None  # noqa: S101, PT018 - refused before
+        known = self.execution.results[place]
+        return {"$missing": True} if known is MISSING else known
+
+
+class _Pages:
+    """The rows of a saga, to which lines are added; what is told at one moment shares a row."""
+
+    def __init__(self, rows: Rows) -> None:
+        """Begin with these."""
+        self._closed: Rows = [(at, body) for at, body in rows]
+        self._at: float | None = None
+        self._lines: list[str] = []
+        self.size = sum(len(body.encode()) for _, body in rows)
+
+    def add(self, line: str, now: float) -> None:
+        """Add a line that is told now."""
+        self.size += 1 + (len(line) if line.isascii() else len(line.encode()))
+        if now != self._at:
+            self._close()
+            self._at = now
+            if self._closed and self._closed[-1][0] == now:
+                _, body = self._closed.pop()
+                self._lines = [body.strip()[1:-1]]
+        self._lines.append(line)
+
+    def _close(self) -> None:
+        if self._at is not None:
+            self._closed.append((self._at, f"[{','.join(self._lines)}]"))
+            self._lines = []
+
+    def all(self) -> Rows:
+        """Give all of them."""
+        self._close()
+        self._at = None
+        return [*self._closed]
+
+
+def _is_newer(rows: Rows) -> bool:
+    try:
+        return bool(loads(rows[0][1])[0][1]["format"] > FORMAT)
+    except Exception:  # noqa: BLE001 - rows may be anything
+        return False
