@@ -127,6 +127,8 @@ class Executable:
                 handler raises. With a journal, what it has cut off is left to recovery.
         """
         if engine is not None:
+            if loops.looks:
+                loops.say_if_blocked("orchestrator_execute")
             recorder = self._submitted(engine, journal, _named(saga_id), deadline, at_once=False)
             return engine.execute(recorder, wait)
         if self._async:
@@ -174,6 +176,8 @@ class Executable:
             SagaPending, SagaInProgress, SagaConflict, JournalError, BaseException: As there.
         """
         if engine is not None:
+            if loops.looks:
+                loops.say_if_blocked("choreography_execute")
             recorder = self._submitted(
                 engine, journal, _named(saga_id), deadline, at_once=True, max_workers=max_workers
             )

@@ -33,7 +33,7 @@ from py_api_saga.engines.standing import (
     summary_of,
     workflow_id,
 )
-from py_api_saga.engines.submitting import see_size
+from py_api_saga.engines.submitting import see_room, see_size
 from py_api_saga.entries import abort
 from py_api_saga.exceptions import (
     JournalError,
@@ -550,6 +550,7 @@ class Engine(ABC):
             if there is not None:
                 mail.there = None if is_posted and there.body == letter.body else there
                 return
+            see_room(rows, line)
             workflow = workflow_id(saga_id, seen.epoch)
             if self.drives(seen):
                 if not is_posted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from py_api_saga.engines.rows import MAX_SAGA, MAX_VALUE
+from py_api_saga.engines.rows import MAX_SAGA, MAX_VALUE, Rows
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.journal.format.json_text import dumps, loads
 
@@ -34,6 +34,22 @@ def see_size(body: str) -> None:
         message = (
             f"all arguments together are larger than {MAX_SAGA:,} bytes as JSON, which is more "
             "than engines take: store references to what is large"
+        )
+        raise SagaDefinitionError(message)
+
+
+def see_room(rows: Rows, line: str) -> None:
+    """See that there is room for an answer in a saga.
+
+    Raises:
+        SagaDefinitionError: There is none.
+    """
+    size, most = len(line.encode()), MAX_SAGA - sum(len(body.encode()) for _, body in rows)
+    if size > min(most, MAX_VALUE):
+        message = (
+            f"answer: expected at most {max(0, min(most, MAX_VALUE)):,} bytes as JSON, for which "
+            f"there is room in the saga on its engine, got {size:,}: answer with a reference to "
+            "what is large"
         )
         raise SagaDefinitionError(message)
 
