@@ -58,9 +58,9 @@ def check_beginning(journal: T, where: str) -> T:
 
 
 def check_no_engine(journal: object, where: str) -> None:
-    """Refuse an engine in the place of a journal: it runs sagas itself."""
+    """Refuse an engine in the place of a journal: it runs its sagas, and recovers them, itself."""
     if hasattr(journal, "await_rest"):
-        expected = "a journal (an engine is given as engine=)"
+        expected = "a journal (an engine is given as engine=, and `saga worker --engine` runs it)"
         raise refused(f"{where}: journal", expected, journal)
 
 

@@ -34,6 +34,7 @@ from py_api_saga.exceptions import (
     SagaInProgress,
     check_around,
     check_journal,
+    check_no_engine,
     refused,
 )
 from py_api_saga.executors.around import surround
@@ -259,6 +260,7 @@ class Recovery(Finisher):
     ) -> None:
         """Look what is due, or take these; others may share what is known, and a loop."""
         check_journal(journal, "recover")
+        check_no_engine(journal, "recover")
         _counted(max_tries, "recover: max_tries")
         self.batch = _BATCH  # at most so many are claimed at once
         super().__init__(journal, observers, check_around(around, "recover"), max_tries)
@@ -685,6 +687,7 @@ def takeover(
         JournalError: The journal can't be read, or not written.
     """
     check_journal(journal, "takeover")
+    check_no_engine(journal, "takeover")
     around = check_around(around, "takeover")
     check_who("takeover", who, why)
     seen = journal.find(saga_id)

@@ -417,16 +417,8 @@ class Engine(ABC):
         return counted
 
     def waiting(self, limit: int | None = None) -> Sequence[Summary]:  # noqa: ARG002 - of a `Journal`
-        """Refuse: its workers go on with sagas, and nobody recovers them.
-
-        Raises:
-            SagaDefinitionError: Always.
-        """
-        message = (
-            f"an engine recovers its sagas itself: run `saga worker --engine {self.kind}`; "
-            f"expected a journal, got {type(self).__name__}"
-        )
-        raise SagaDefinitionError(message)
+        """List none: its workers go on with its sagas."""
+        return ()
 
     def left_mail(self, before: float) -> Sequence[Summary]:  # noqa: ARG002 - of a `View`
         """List none: it hands answers to its sagas itself."""
