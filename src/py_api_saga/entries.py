@@ -20,8 +20,7 @@ An entry is a plain tuple (a named one costs more than the rest of a turn):
     ABORT          the run is to stop, for the reason value
     RECOVERED      a process took over after a crash; value is the operations whose keys are too
                    old to be used again
-    LOST           the process that made the call died, and others live; value tells whether the
-                   key is too old to be used again
+    LOST           one call's process died, and others live; value tells whether its key is too old
     RESOLVED       a person decided: value is (status, result)
     AGAIN          a person said: once more; value tells whether under a new key
 
@@ -76,9 +75,6 @@ WORDS: Final[tuple[Word, ...]] = (
     STARTED, SUCCEEDED, UNSTORED, FAILED, LATER, ANSWERED, DENIED, RETRY, IN_DOUBT, HAPPENED,
     NOT_HAPPENED, UNKNOWN, ABORT, RECOVERED, LOST, RESOLVED, AGAIN,
 )  # fmt: skip
-
-# Told of a call to a run with a journal, never to the machine; so it is none of its words.
-_UNREADY: Final = "unready"
 
 
 class Setback:
@@ -205,13 +201,6 @@ def unknown(intent: Entry, error: BaseException | None = None) -> Entry:
     return (UNKNOWN, i, kind, attempt, generation, error)
 
 
-def unready(intent: Entry, lacking: BaseException) -> Entry:
-    """Say that this process lacks something for a call, which another one may have."""
-    _, i, kind, attempt, generation, _ = intent
-    word: Any = _UNREADY
-    return (word, i, kind, attempt, generation, lacking)
-
-
 def not_made(intent: Entry, interrupt: BaseException) -> Entry:
     """Say of a call that an interrupt came before it: an undo is made now, an action never."""
     kind = kind_of(intent)
@@ -269,12 +258,6 @@ def what_of(entry: Entry) -> Word:
     return entry[0]
 
 
-def is_unready(entry: Entry) -> bool:
-    """Tell whether an entry says that this process lacks something for a call."""
-    word: str = entry[0]
-    return word == _UNREADY
-
-
 def index_of(entry: Entry) -> int:
     """Give the operation that an entry speaks of; -1 if that is the run."""
     return entry[1]
@@ -293,3 +276,21 @@ def attempt_of(entry: Entry) -> Attempt:
 def value_of(entry: Entry) -> Any:
     """Give the value, which is as the table says."""
     return entry[5]
+
+
+# --- what is told of a call to a run with a journal, and never to the machine ---------------------
+
+_UNREADY: Final = "unready"  # so it is none of its words
+
+
+def unready(intent: Entry, lacking: BaseException) -> Entry:
+    """Say that this process lacks something for a call, which another one may have."""
+    _, i, kind, attempt, generation, _ = intent
+    word: Any = _UNREADY
+    return (word, i, kind, attempt, generation, lacking)
+
+
+def is_unready(entry: Entry) -> bool:
+    """Tell whether an entry says that this process lacks something for a call."""
+    word: str = entry[0]
+    return word == _UNREADY

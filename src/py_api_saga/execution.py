@@ -31,9 +31,9 @@ The life of an operation
 
 The life of a doubt
     It begins when nobody knows what came of an action: its reply was lost, its time was up, an
-    interrupt struck it (IN_DOUBT), or its process died (RECOVERED, for all that was in flight). It
-    is the operation that is in doubt, not the attempt: that the next one fails disproves nothing,
-    so doubt stays until somebody knows (`Trouble.doubted`).
+    interrupt struck it (IN_DOUBT), or its process died (RECOVERED, for all that was in flight; LOST
+    for one call). The operation is in doubt, not the attempt: that the next one fails disproves
+    nothing, so doubt stays until somebody knows (`Trouble.doubted`).
 
     What comes next depends on when that is. With a retry left it is called again, under the same
     key. Without one, all is undone: the operation is IN_DOUBT, which is owed like a success. What
@@ -1073,42 +1073,45 @@ class Execution:
             self._move(i, _IN_DOUBT)
         for i in trouble.waiting:  # due at once
             trouble.waiting[i] = 0.0
-        # Forward, unless the saga would rather be undone; what was decided before stays decided.
-        resumes = self.definition.on_crash == "resume" or self.passed
-        if not resumes and self.saga is _SAGA_RUNNING:
-            self.backward = True
+        self._turn_back_if_preferred()
         for i, status in enumerate(self.status):
-            if status is _IN_DOUBT and not self.rolling:
-                trouble.recallable |= {i} - trouble.overdue
-                if not self.backward or i == self.definition.pivot:
-                    self._unlist(i)
-                    self._list_or_settle(i)
-            elif self.rolling and i in flying:
-                self._list_or_settle(i)
+            if i in flying or (status is _IN_DOUBT and not self.rolling):
+                self._unlist(i)
+                self._make_up_for(i, trouble)
         self._roll_back_or_end()
 
     def _take_lost(self, entry: Entry) -> None:
-        """Take in that the process which made one call died: what RECOVERED says, of that alone."""
+        """Take in that the process of one call died: what RECOVERED says, of that call alone."""
         _, i, kind, _, _, is_too_old = entry
-        if not self.is_flying(entry) or i in self.awaited:
+        if not self.is_flying(entry) or i in self.awaited:  # what is awaited had no process
             self._forget_straggler(attempt_of(entry))
             return
         trouble = self._trouble()
         del self.flying[i]
-        trouble.asked -= {i}
         trouble.too_old = trouble.too_old | {i} if is_too_old else trouble.too_old - {i}
         if kind == ACTION:
             trouble.doubted |= {i}
             self._move(i, _IN_DOUBT)
-        if self.definition.on_crash != "resume" and not self.passed and not self.rolling:
-            self.backward = True
-        if self.status[i] is _IN_DOUBT and not self.rolling:
-            trouble.recallable |= {i} - trouble.overdue
-            if not self.backward or i == self.definition.pivot:
-                self._list_or_settle(i)
-        elif self.rolling:
-            self._list_or_settle(i)
+        self._turn_back_if_preferred()
+        self._make_up_for(i, trouble)
         self._roll_back_or_end()
+
+    def _turn_back_if_preferred(self) -> None:
+        """Go forward after a crash, unless the saga would rather be undone.
+
+        What was decided before stays decided.
+        """
+        resumes = self.definition.on_crash == "resume" or self.passed
+        if not resumes and self.saga is _SAGA_RUNNING:
+            self.backward = True
+
+    def _make_up_for(self, i: int, trouble: Trouble) -> None:
+        """Have what a crash cut off, or left in doubt, be called again where that may be."""
+        if not self.rolling:
+            trouble.recallable |= {i} - trouble.overdue
+            if self.backward and i != self.definition.pivot:
+                return  # the rollback sees to it
+        self._list_or_settle(i)
 
     # --- what a person decides --------------------------------------------------------------------
 

@@ -7,8 +7,8 @@ with whatever follows at once. Nothing else ever comes of it, and all of it does
 loose on the machine and hold each step against the table. The docs draw it.
 
 No status means that the word is refused there, with `IllegalMoveError`. One that is listed may be
-refused as well: STARTED where no call is ready, say. SUCCEEDED, UNSTORED, FAILED, RETRY and
-IN_DOUBT may be told in nearly every status, since a straggler may end at any time.
+refused as well: STARTED where no call is ready, say. SUCCEEDED, UNSTORED, FAILED, RETRY,
+IN_DOUBT and LOST may be told in nearly every status, since a straggler may end at any time.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from py_api_saga.entries import (
     HAPPENED,
     IN_DOUBT,
     LATER,
+    LOST,
     NOT_HAPPENED,
     RECOVERED,
     RESOLVED,
@@ -72,6 +73,7 @@ FOLLOWS: Final[Table[Status]] = {
             RESOLVED,
             AGAIN,
             LATER,
+            LOST,
             ANSWERED,
             DENIED,
         ),
@@ -91,6 +93,7 @@ FOLLOWS: Final[Table[Status]] = {
         FAILED: {Status.FAILED, Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
         RETRY: {Status.RUNNING, Status.FAILED, Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
         IN_DOUBT: {Status.RUNNING, Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
+        LOST: {Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
         ABORT: {
             Status.RUNNING,
             Status.SUCCEEDED,
@@ -125,7 +128,7 @@ FOLLOWS: Final[Table[Status]] = {
         ABORT: {Status.SUCCEEDED, Status.SKIPPED},
         RECOVERED: {Status.SUCCEEDED, Status.SKIPPED},
         ANOTHER: {Status.SUCCEEDED, Status.SKIPPED},
-        **_stays(Status.SUCCEEDED, SUCCEEDED, UNSTORED, FAILED, RETRY, IN_DOUBT, LATER),
+        **_stays(Status.SUCCEEDED, SUCCEEDED, UNSTORED, FAILED, RETRY, IN_DOUBT, LATER, LOST),
         **_refused(Status, HAPPENED, NOT_HAPPENED, UNKNOWN, RESOLVED, AGAIN),
     },
     Status.FAILED: {
@@ -141,6 +144,7 @@ FOLLOWS: Final[Table[Status]] = {
             RECOVERED,
             ANOTHER,
             LATER,
+            LOST,
             ANSWERED,
             DENIED,
         ),
@@ -158,7 +162,7 @@ FOLLOWS: Final[Table[Status]] = {
         ABORT: {Status.FAILED, Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
         RECOVERED: {Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
         ANOTHER: {Status.FAILED, Status.IN_DOUBT, Status.SKIPPED, Status.STUCK},
-        **_stays(Status.IN_DOUBT, FAILED, RETRY, IN_DOUBT, LATER),
+        **_stays(Status.IN_DOUBT, FAILED, RETRY, IN_DOUBT, LATER, LOST),
         **_refused(Status, RESOLVED, AGAIN),
     },
     Status.COMPENSATING: {
@@ -169,6 +173,7 @@ FOLLOWS: Final[Table[Status]] = {
         FAILED: {Status.COMPENSATING, Status.STUCK},
         IN_DOUBT: {Status.COMPENSATING, Status.STUCK},
         RECOVERED: {Status.COMPENSATING, Status.STUCK},
+        LOST: {Status.COMPENSATING, Status.STUCK},
         **_stays(Status.COMPENSATING, STARTED, RETRY, ABORT, ANOTHER, LATER),
         **_refused(Status, HAPPENED, NOT_HAPPENED, UNKNOWN, RESOLVED, AGAIN),
     },
@@ -185,6 +190,7 @@ FOLLOWS: Final[Table[Status]] = {
             RECOVERED,
             ANOTHER,
             LATER,
+            LOST,
             ANSWERED,
             DENIED,
         ),
@@ -202,6 +208,7 @@ FOLLOWS: Final[Table[Status]] = {
             RECOVERED,
             ANOTHER,
             LATER,
+            LOST,
             ANSWERED,
             DENIED,
         ),
@@ -217,7 +224,7 @@ FOLLOWS: Final[Table[Status]] = {
         RECOVERED: {Status.SKIPPED, Status.STUCK},
         RESOLVED: {Status.SUCCEEDED, Status.FAILED, Status.COMPENSATED, Status.SKIPPED},
         ANOTHER: {Status.SKIPPED, Status.STUCK},
-        **_stays(Status.STUCK, FAILED, RETRY, IN_DOUBT, AGAIN, LATER),
+        **_stays(Status.STUCK, FAILED, RETRY, IN_DOUBT, AGAIN, LATER, LOST),
         **_refused(Status, HAPPENED, NOT_HAPPENED, UNKNOWN),
     },
 }
@@ -300,6 +307,12 @@ SAGA_FOLLOWS: Final[Table[SagaStatus]] = {
             SagaStatus.COMPENSATED,
             SagaStatus.STUCK,
         },
+        LOST: {
+            SagaStatus.RUNNING,
+            SagaStatus.COMPENSATING,
+            SagaStatus.COMPENSATED,
+            SagaStatus.STUCK,
+        },
         RESOLVED: {
             SagaStatus.RUNNING,
             SagaStatus.COMPENSATING,
@@ -320,6 +333,7 @@ SAGA_FOLLOWS: Final[Table[SagaStatus]] = {
         NOT_HAPPENED: {SagaStatus.COMPENSATING, SagaStatus.COMPENSATED, SagaStatus.STUCK},
         UNKNOWN: {SagaStatus.COMPENSATING, SagaStatus.COMPENSATED, SagaStatus.STUCK},
         RECOVERED: {SagaStatus.COMPENSATING, SagaStatus.STUCK},
+        LOST: {SagaStatus.COMPENSATING, SagaStatus.STUCK},
         RESOLVED: {SagaStatus.COMPENSATING, SagaStatus.COMPENSATED, SagaStatus.STUCK},
         **_stays(SagaStatus.COMPENSATING, STARTED, RETRY, ABORT, AGAIN, LATER),
     },
@@ -333,6 +347,7 @@ SAGA_FOLLOWS: Final[Table[SagaStatus]] = {
             IN_DOUBT,
             RECOVERED,
             LATER,
+            LOST,
             ANSWERED,
             DENIED,
         ),
@@ -342,7 +357,7 @@ SAGA_FOLLOWS: Final[Table[SagaStatus]] = {
         ANSWERED: {SagaStatus.COMPENSATING, SagaStatus.COMPENSATED},
         SUCCEEDED: {SagaStatus.COMPENSATING, SagaStatus.COMPENSATED},
         UNSTORED: {SagaStatus.COMPENSATING, SagaStatus.COMPENSATED},
-        **_stays(SagaStatus.COMPENSATED, FAILED, RETRY, IN_DOUBT, RECOVERED, LATER, DENIED),
+        **_stays(SagaStatus.COMPENSATED, FAILED, RETRY, IN_DOUBT, RECOVERED, LATER, LOST, DENIED),
         **_refused(SagaStatus, STARTED, HAPPENED, NOT_HAPPENED, UNKNOWN, ABORT, RESOLVED, AGAIN),
     },
     SagaStatus.STUCK: {
@@ -363,7 +378,7 @@ SAGA_FOLLOWS: Final[Table[SagaStatus]] = {
             SagaStatus.COMPENSATED,
             SagaStatus.STUCK,
         },
-        **_stays(SagaStatus.STUCK, FAILED, RETRY, IN_DOUBT, RECOVERED, AGAIN, LATER),
+        **_stays(SagaStatus.STUCK, FAILED, RETRY, IN_DOUBT, RECOVERED, AGAIN, LATER, LOST),
         **_refused(SagaStatus, HAPPENED, NOT_HAPPENED, UNKNOWN),
     },
 }

@@ -68,6 +68,7 @@ def is_denied(entries: Iterable[Entry], i: int, kind: str, generation: int) -> b
 def effective_keys(entries: Iterable[Entry], i: int) -> set[int]:
     """Give the generations of the keys under which an action took effect, or may have."""
     keys: set[int] = set()
+    denied: set[int] = set()  # for good, however a straggler under that key ends
     latest = runs = 0  # which key was used last; and whether a call under it runs
     for what, j, kind, _, generation, value in entries:
         if what == RECOVERED:
@@ -80,11 +81,11 @@ def effective_keys(entries: Iterable[Entry], i: int) -> set[int]:
             if what == STARTED:
                 latest = runs = generation
             elif what == DENIED:
-                keys.discard(generation)
+                denied.add(generation)
             elif what not in (FAILED, RETRY):
                 keys.add(generation)
         elif what in _HAPPENED and kind == ASK:
             keys.add(latest)
         elif what == NOT_HAPPENED or (what == RESOLVED and value[0] is not Status.SUCCEEDED):
             keys.clear()
-    return keys
+    return keys - denied

@@ -150,6 +150,8 @@ ENTRIES: list[tuple[Any, tuple[str, str]]] = [
     ),
     (["recovered", -1, "", 0, 0, []], ("-", "recovery took over")),
     (["started", 0, "ask", 1, 1], ("a", "is asked whether it happened")),
+    (["lost", 0, "ask", 1, 1, False], ("a", "the process that was asked about it died")),
+    (["started", 0, "ask", 1, 1], ("a", "is asked whether it happened")),
     (["unknown", 0, "ask", 1, 1], ("a", "nobody could say whether it happened")),
     (["started", 0, "action", 2, 1], ("a", "is called, attempt 2")),
     (
@@ -168,8 +170,10 @@ ENTRIES: list[tuple[Any, tuple[str, str]]] = [
         ("a", "it happened, with nobody knows what"),
     ),
     (["started", 1, "action", 1, 1], ("b", "is called, attempt 1")),
+    (["lost", 1, "action", 1, 1, False], ("b", "the process of its call died")),
+    (["started", 1, "action", 2, 1], ("b", "is called, attempt 2")),
     (
-        ["unstored", 1, "action", 1, 1, ["builtins.TypeError", "no"]],
+        ["unstored", 1, "action", 2, 1, ["builtins.TypeError", "no"]],
         ("b", "succeeded, but: TypeError('no')"),
     ),
     (["started", 1, "compensation", 1, 1], ("b", "its undo is called, attempt 1")),
@@ -186,6 +190,11 @@ ENTRIES: list[tuple[Any, tuple[str, str]]] = [
     (
         ["retry", 1, "compensation", 2, 2, [["m.Busy", "later"], 0.5]],
         ("b", "its undo failed: Busy('later'); once more in 0.5 s"),
+    ),
+    (["started", 1, "compensation", 3, 2], ("b", "its undo is called, attempt 3, under key 2")),
+    (
+        ["lost", 1, "compensation", 3, 2, True],
+        ("b", "the process of its undo died; too old to be called again"),
     ),
     (["parked", {"reason": "tried 10 times"}], ("-", "recovery gave up: tried 10 times")),
     (["note", {"who": "ada", "why": "", "did": "retry"}], ("-", "ada decided: retry")),

@@ -75,6 +75,30 @@ def test_of_an_attempt_whose_process_died_nobody_knows_when_it_ended() -> None:
     assert moments(told) == [(9, "takeover", "recovery took over")]
 
 
+def test_one_attempt_whose_process_died_ends_alone() -> None:
+    """Others live, and of one that was given up nobody learns when it ended."""
+    told = history(
+        story(
+            (0, started(0)),
+            (0, started(1)),
+            (2, ["in doubt", 0, "action", 1, 1, DOUBT]),
+            (3, ["lost", 1, "action", 1, 1, False]),
+            (3, started(1, 1, "compensation")),
+            (4, ["lost", 0, "action", 1, 1, False]),
+            (5, ended("succeeded", 1, None, 1, "compensation")),
+            limit=2,
+        )
+    )
+
+    assert since(told) == [
+        (0, 1, 0, 2, "in doubt"),
+        (1, 1, 0, 3, "lost"),
+        (1, 1, 3, 5, "succeeded"),
+    ]
+    assert [one.landed for one in told.attempts] == [None] * 3
+    assert told.moments == []
+
+
 @pytest.mark.parametrize(
     ("driven", "end", "how", "words"),
     [

@@ -29,6 +29,7 @@ from py_api_saga.entries import (
     HAPPENED,
     IN_DOUBT,
     LATER,
+    LOST,
     NOT_HAPPENED,
     RECOVERED,
     RESOLVED,
@@ -57,7 +58,7 @@ _ENDED = {SagaStatus.COMPLETED, SagaStatus.COMPENSATED}
 _SETTLED = {Status.PENDING, Status.FAILED, Status.COMPENSATED, Status.SKIPPED, Status.STUCK}
 _EVERYTHING = (
     STARTED, SUCCEEDED, FAILED, RETRY, IN_DOUBT, HAPPENED, NOT_HAPPENED, UNKNOWN, ABORT, RESOLVED,
-    AGAIN, LATER, ANSWERED, DENIED,
+    AGAIN, LATER, ANSWERED, DENIED, LOST,
 )  # fmt: skip
 
 
@@ -120,6 +121,7 @@ class Fate(Dialogue):
         moves = {
             "land": self.let_land,
             "crash": self.die,
+            "lose": self.lose_one,
             "abort": self.stop,
             "person": self.decide,
             "wrong": self.err,
@@ -138,6 +140,7 @@ class Fate(Dialogue):
             if self.wild:
                 options += ["wrong", "crash", "abort"] + ["person"] * 3 * stuck
                 options += ["answer"] * bool(self.answerable())
+                options += ["lose"] * 2 * bool(flight or self.books.late)
             options += ["due"] * 2 * bool(self.ripe())
             if not options:
                 assert x.at_rest, "nothing is awaited for ever"
@@ -570,25 +573,62 @@ class Fate(Dialogue):
         in_doubt = {i for i in too_old if self.x.status[i] is Status.IN_DOUBT}
         books.old = {(i, ACTION) for i in in_doubt} | old_undos
 
+    def lose_one(self) -> None:
+        """Let the process of one call die, in flight or given up, while those of others live."""
+        books = self.books
+        calls = [books.flight[i][1:5] for i in sorted(books.flight)]
+        call = self.choose(*calls, *sorted(books.late))
+        i, kind, _, generation = call
+        too_old = self.choose(False, False, True)
+        self.before = None
+        if call in books.late:
+            self.leave_late(self.x, call)
+            books.late.remove(call)
+            status = self.x.status[i]
+            self.told((LOST, *call, too_old))
+            assert self.x.status[i] is status, "it only ends the straggler"
+            return
+        self.leave_flight(i)
+        del books.flight[i]
+        books.old -= {(i, ACTION), (i, COMPENSATION)}
+        if kind == ACTION:
+            books.doubted.add((i, generation))
+            books.asked.discard(i)
+        self.early.discard(i)
+        self.told((LOST, *call, too_old))
+        if too_old and kind == COMPENSATION:
+            books.old.add((i, COMPENSATION))
+        elif too_old and self.x.status[i] is Status.IN_DOUBT:
+            books.old.add((i, ACTION))
+
     def leave_world(self, x: Execution) -> None:
         """Let what the process has begun, or had abandoned, take effect or not."""
-        books = self.books
-        for i, intent in books.flight.items():
-            if self.letters.get(self.key_of(intent)) == DENIED:
-                continue
-            if intent[2] == ACTION and self.choose(False, True):
-                self.take_effect(i, intent[4])
-            elif intent[2] == COMPENSATION and self.choose(False, True):
-                self.take_back(i, intent[4])
-        for i, kind, _, generation in sorted(books.late):
-            # What a dead straggler does to an operation that was undone, nobody can see.
-            unseen = books.tries[i, COMPENSATION] or x.status[i] in _SETTLED - {Status.STUCK}
-            if self.letters.get((i, kind, generation)) == DENIED:
-                continue
-            if kind == ACTION and not unseen and self.choose(False, True):
-                self.take_effect(i, generation)
-            elif kind == COMPENSATION and self.choose(False, True):
-                self.take_back(i, generation)
+        for i in self.books.flight:
+            self.leave_flight(i)
+        for call in sorted(self.books.late):
+            self.leave_late(x, call)
+
+    def leave_flight(self, i: int) -> None:
+        """Let what a dead process has begun take effect or not."""
+        intent = self.books.flight[i]
+        if self.letters.get(self.key_of(intent)) == DENIED:
+            return
+        if intent[2] == ACTION and self.choose(False, True):
+            self.take_effect(i, intent[4])
+        elif intent[2] == COMPENSATION and self.choose(False, True):
+            self.take_back(i, intent[4])
+
+    def leave_late(self, x: Execution, call: Attempt) -> None:
+        """Let what a dead process had abandoned take effect or not."""
+        i, kind, _, generation = call
+        # What a dead straggler does to an operation that was undone, nobody can see.
+        unseen = self.books.tries[i, COMPENSATION] or x.status[i] in _SETTLED - {Status.STUCK}
+        if self.letters.get((i, kind, generation)) == DENIED:
+            return
+        if kind == ACTION and not unseen and self.choose(False, True):
+            self.take_effect(i, generation)
+        elif kind == COMPENSATION and self.choose(False, True):
+            self.take_back(i, generation)
 
     def stop(self) -> None:
         """Tell the saga to stop, where that may be."""
@@ -667,7 +707,8 @@ class Fate(Dialogue):
         if what in (HAPPENED, NOT_HAPPENED, UNKNOWN):
             return flying and kind == ASK
         if what not in (RESOLVED, AGAIN):
-            return (flying and kind != ASK) or entry[1:5] in books.late
+            ends = flying and (kind != ASK or what == LOST)
+            return ends or entry[1:5] in books.late
         return self.allows_person(i, None if what == AGAIN else value[0])
 
     def allows_of_awaited(self, entry: Entry) -> bool:
@@ -750,6 +791,9 @@ class Fate(Dialogue):
         assert len(set(places)) == len(places), "listed once"
         assert not set(places) & set(books.flight), "not listed while in flight"
         assert x.flying == books.flight
+        asks = [i for i, intent in x.flying.items() if intent[2] == ASK]
+        assert {x.status[i] for i in asks} <= {Status.IN_DOUBT}, "only doubt is asked about"
+        assert x.trouble is None or not x.trouble.asked & set(x.flying), "asked before"
         assert all(x.is_flying(intent) for intent in books.flight.values())
         assert x.awaited == books.awaited
         assert not set(places) & set(books.awaited), "not listed while awaited"

@@ -16,6 +16,7 @@ from py_api_saga.entries import (
     HAPPENED,
     IN_DOUBT,
     LATER,
+    LOST,
     NOT_HAPPENED,
     RECOVERED,
     RETRY,
@@ -198,19 +199,23 @@ class _Book:
         elif what == RECOVERED:
             self.close(line.at, "lost")
             self._mark(line, "takeover")
+        elif what == LOST:
+            self.close(line.at, "lost", attempt_of(line.entry))
         elif what == ABORT:
             self._mark(line, "stop")
         if line.process is not None and what != RECOVERED:
             self._mark(line, "takeover")
         # What a person decided has a note beside it, which says who and why.
 
-    def close(self, at: float | None, how: End) -> None:
-        """Note of the attempts that are open that they run until then, or that nobody knows."""
-        for one in self._open.values():
+    def close(self, at: float | None, how: End, *keys: tuple[int, Kind, int, int]) -> None:
+        """Note of these attempts, if open, that they run until then, or that nobody knows.
+
+        Of all, if none is named.
+        """
+        for key in self._open.keys() & (keys or self._open.keys()):  # else it was given up before
+            one = self._ended[key] = self._open.pop(key)
             one.end = at if at is None else max(at, one.start)
             one.how = how
-        self._ended |= self._open
-        self._open.clear()
 
     def give_up_waiting(self, at: float) -> None:
         """Note that no action waits any more, since a rollback has begun, or all is over."""

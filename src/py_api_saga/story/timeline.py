@@ -16,6 +16,7 @@ from py_api_saga.entries import (
     HAPPENED,
     IN_DOUBT,
     LATER,
+    LOST,
     NOT_HAPPENED,
     RECOVERED,
     RESOLVED,
@@ -196,6 +197,11 @@ class Chronicler:
         old = [self._names[i] for i in sorted(value_of(entry)) if 0 <= i < len(self._names)]
         return "recovery took over" + f"; too old to be called again: {', '.join(old)}" * bool(old)
 
+    def _lost(self, entry: Entry) -> str:
+        whose = {COMPENSATION: "of its undo", ASK: "that was asked about it"}
+        words = f"the process {whose.get(kind_of(entry), 'of its call')} died"
+        return f"{words}; too old to be called again" if value_of(entry) else words
+
     def _happened(self, entry: Entry) -> str:
         return f"it happened, with {self._value(value_of(entry))}"
 
@@ -220,6 +226,7 @@ _SAY: dict[str, Callable[[Chronicler, Entry], str]] = {
     UNKNOWN: lambda _, __: "nobody could say whether it happened",
     ABORT: lambda _, entry: f"told to stop: {error_words(value_of(entry))}",
     RECOVERED: Chronicler._recovered,  # noqa: SLF001
+    LOST: Chronicler._lost,  # noqa: SLF001
     RESOLVED: Chronicler._resolved,  # noqa: SLF001
     AGAIN: lambda _, entry: "once more" + ", under a new key" * bool(value_of(entry)),
 }
