@@ -18,6 +18,7 @@ from recorded import stuck
 from py_api_saga.cli.commands import COMMANDS, make_parser
 from py_api_saga.journal import SQLiteJournal
 
+OF_ENGINES = ("--engine", "--url", "--queue", "--namespace", "--tls")
 PAGE = (ROOT / "docs/reference/command.md").read_text(encoding="utf-8")
 
 
@@ -58,7 +59,7 @@ def test_every_command_is_documented(command: Any) -> None:
     section = PAGE.split(f"\n## saga {command.name}\n")[1].split("\n## ")[0]
     for names, settings in command.options:
         option = names[0] if names[0].startswith("-") else settings["metavar"]
-        common = option in ("--journal", "--codec", "--json", "--network")
+        common = option in ("--journal", "--codec", "--json", "--network", *OF_ENGINES)
         assert f"`{option}" in (PAGE if common else section), option
     assert "Exit status" in section
 

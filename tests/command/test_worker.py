@@ -66,7 +66,7 @@ def test_the_limit_of_a_worker_is_for_one_round(say: Say, journal: SQLiteJournal
         assert say("worker", "--modules", "depot", "--limit", "1", "--interval", "0.02")[0] == 0
 
     assert status(journal, "x") is SagaStatus.COMPLETED
-    assert "--limit N             sagas in a round" in say("worker", "-h")[1]
+    assert "with a journal: sagas in a round" in say("worker", "-h")[1]
     assert "--limit N             sagas in all" in say("recover", "-h")[1]
 
 

@@ -21,6 +21,7 @@ from py_api_saga import (
 from py_api_saga.engines.engine import Engine
 from py_api_saga.engines.rows import Rows
 from py_api_saga.engines.standing import Standing
+from py_api_saga.engines.worker import Work, Worker
 from py_api_saga.journal import MemoryJournal
 
 
@@ -65,6 +66,9 @@ class Untouched(Engine):
         before: float | None = None,  # noqa: ARG002
         after: float | None = None,  # noqa: ARG002
     ) -> Iterator[tuple[str, Standing]]:
+        nothing()
+
+    def worker(self, work: Work) -> Worker:  # noqa: ARG002
         nothing()
 
     def close(self) -> None: ...

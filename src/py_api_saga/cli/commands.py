@@ -40,6 +40,7 @@ class Command(NamedTuple):
         examples: Lines to type.
         status: What each exit status means.
         options: What it takes.
+        not_on_engine: Why it is not for an engine, and what to use there instead; empty if it is.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Command(NamedTuple):
     examples: tuple[str, ...]
     status: str
     options: tuple[Option, ...] = ()
+    not_on_engine: str = ""
 
 
 class Project(NamedTuple):
@@ -110,6 +112,38 @@ _WHERE = (
         default=_NO_DEFAULT,
         help="what opens sealed values; else the environment's SAGA_CODEC",
     ),
+    _option(
+        "--engine",
+        metavar="ENGINE",
+        choices=("dbos", "temporal"),
+        default=_NO_DEFAULT,
+        help="dbos or temporal: the sagas are on this engine, not in a journal",
+    ),
+    _option(
+        "--url",
+        metavar="URL",
+        default=_NO_DEFAULT,
+        help="with --engine, where it is: postgresql://… of DBOS's system database, HOST:PORT of "
+        "Temporal's server; else the environment's SAGA_ENGINE_URL",
+    ),
+    _option(
+        "--queue",
+        metavar="NAME",
+        default=_NO_DEFAULT,
+        help="with --engine: the queue that its workers serve (default: sagas)",
+    ),
+    _option(
+        "--namespace",
+        metavar="NAME",
+        default=_NO_DEFAULT,
+        help="with --engine temporal: the namespace (default: default)",
+    ),
+    _option(
+        "--tls",
+        action="store_true",
+        default=_NO_DEFAULT,
+        help="with --engine temporal: by TLS; an API key is the environment's TEMPORAL_API_KEY",
+    ),
 )
 _NETWORK = _flag("--network", "the file may be on a network file system: only this machine uses it")
 _JSON = _flag("--json", "print one JSON document")
@@ -151,12 +185,60 @@ _AROUND = _option(
     help="what is entered around each call, a function of the operation that gives a context "
     "manager, as in recover(around=[...]); may be repeated, the first is outermost",
 )
-_WORKERS = _option(
-    "--workers",
-    metavar="N",
-    type=count,
-    default=8,
-    help="sagas at once, and threads (default: %(default)s)",
+_OF_JOURNAL_WORKERS = (
+    _option(
+        "--workers",
+        metavar="N",
+        type=count,
+        help="with a journal: sagas at once, and threads (default: 8)",
+    ),
+    _limit("with a journal: sagas in a round, oldest first"),
+    _option(
+        "--interval",
+        metavar="SECONDS",
+        type=interval,
+        help="with a journal: between two looks at it (default: 5 in a file, 1 in PostgreSQL)",
+    ),
+    _option(
+        "--wait",
+        metavar="SECONDS",
+        type=patience,
+        help="with a journal: how long to wait for one that is not there (default: 300)",
+    ),
+)
+_OF_ENGINE_WORKERS = (
+    _option(
+        "--concurrency",
+        metavar="N",
+        type=count,
+        help="with an engine: calls at once (default: 64)",
+    ),
+    _option(
+        "--observer",
+        metavar="MODULE:FUNCTION",
+        action="append",
+        default=[],
+        help="with an engine: a function that is told of each call made here, as in "
+        "recover(observers=[...]); may be repeated",
+    ),
+    _flag(
+        "--takeover",
+        "with --engine dbos: go on with what other workers have left that died, by a lease",
+    ),
+    _option(
+        "--lease",
+        metavar="SECONDS",
+        type=interval,
+        help="with --takeover: how long a worker that is not heard of counts as alive (default: "
+        "30)",
+    ),
+    _option(
+        "--lost-after",
+        metavar="SECONDS",
+        type=interval,
+        help="with --engine temporal: how long a call that is not heard of counts as running "
+        "(default: 30)",
+    ),
 )
 _WORKERS_OR_NONE = _option(
     "--workers",
@@ -204,6 +286,7 @@ _DECIDES = (
     "0 done, 1 refused (nothing was changed), one of many was skipped, or error, 2 wrong usage"
 )
 _GOES_ON = "It is a decision only, kept with a name and a reason; `saga recover` then goes on."
+_ITSELF = "it goes on with its sagas itself; run `saga worker --engine`"
 
 COMMANDS = (
     Command(
@@ -257,6 +340,8 @@ COMMANDS = (
             _flag("--ended", "count those that have ended, too; reads the whole journal"),
             *_READ,
         ),
+        not_on_engine="it would read each saga there ever was; `saga list --newer-than 1d` "
+        "shows the latest",
     ),
     Command(
         "show",
@@ -326,6 +411,8 @@ COMMANDS = (
             _flag("--prometheus", "print it as Prometheus reads it, by the names of sagas"),
             *_READ,
         ),
+        not_on_engine="it would read each saga there ever was; `saga list --status stuck "
+        "--newer-than 1d` exits with 4 if one is stuck",
     ),
     Command(
         "dashboard",
@@ -365,6 +452,7 @@ COMMANDS = (
             _WHO,
             *_WRITE,
         ),
+        not_on_engine="it has pages of its own; `saga report --engine` writes one about its sagas",
     ),
     Command(
         "doctor",
@@ -400,30 +488,29 @@ COMMANDS = (
         "0 fine, also if a saga waits for an answer, 1 error, or a saga is left to be tried again, "
         "2 wrong usage, 4 a saga is stuck",
         (*_MODULES, _AROUND, _WORKERS_OR_NONE, _limit("sagas in all, oldest first"), *_WRITE),
+        not_on_engine=_ITSELF,
     ),
     Command(
         "worker",
         "cli.worker:main",
-        "recover again and again, until it is told to end",
+        "recover again and again, or work for an engine, until it is told to end",
         "Does what `saga recover` does, at an interval, and writes a line for each saga. At "
         "SIGTERM or Ctrl-C it begins nothing more, lets what runs come to its end, and leaves. "
         "What has not ended after --grace, or at a second signal, is left as by a crash, and the "
         "next recovery goes on. It leaves, too, once three sagas in a row say that this process "
-        "is not set up for them: see --setup.",
-        ("saga worker --modules shop.operations", "saga worker --modules 'shop.*' --interval 30"),
+        "is not set up for them: see --setup. With --engine it drives sagas there and makes their "
+        "calls; a call that has not ended after --grace is told to its saga as lost, which another "
+        "worker goes on with.",
+        (
+            "saga worker --modules shop.operations",
+            "saga worker --modules 'shop.*' --interval 30",
+            "saga worker --engine temporal --url 127.0.0.1:7233 --modules shop.operations",
+        ),
         "0 told to end, 1 error, or not all had ended after --grace, 2 wrong usage, 128 + the "
         "signal if told twice",
         (
             *_MODULES,
             _AROUND,
-            _WORKERS,
-            _limit("sagas in a round, oldest first"),
-            _option(
-                "--interval",
-                metavar="SECONDS",
-                type=interval,
-                help="between two looks at the journal (default: 5 in a file, 1 in PostgreSQL)",
-            ),
             _option(
                 "--grace",
                 metavar="SECONDS",
@@ -433,18 +520,13 @@ COMMANDS = (
                 "(default: %(default)g)",
             ),
             _option(
-                "--wait",
-                metavar="SECONDS",
-                type=patience,
-                default=300.0,
-                help="how long to wait for a journal that is not there (default: %(default)g)",
-            ),
-            _option(
                 "--alive",
                 metavar="FILE",
-                help="touched at each look at the journal, for whoever asks whether it still "
-                "looks, such as a container's probe",
+                help="touched at each look at the journal, or each second while it works for an "
+                "engine, for whoever asks whether it still does, such as a container's probe",
             ),
+            *_OF_JOURNAL_WORKERS,
+            *_OF_ENGINE_WORKERS,
             *_WRITE,
         ),
     ),
@@ -461,6 +543,7 @@ COMMANDS = (
         ),
         "0 fine, 1 refused or error, 2 wrong usage, 4 it is stuck",
         (_ID, _flag("--force", "take it from a process that lives"), *_MODULES, _AROUND, *_DECIDE),
+        not_on_engine=_ITSELF,
     ),
     Command(
         "retry",
@@ -608,6 +691,8 @@ COMMANDS = (
             _flag("--forget", "keep nothing at all: the ids can be given again"),
             *_WRITE,
         ),
+        not_on_engine="how long it keeps what has ended is its own setting: the retention of a "
+        "Temporal namespace, what you delete from DBOS's system database",
     ),
     Command(
         "schema",
@@ -653,6 +738,8 @@ COMMANDS = (
         ("saga plan-deploy --modules shop.operations",),
         "0 all would go on, 1 error, 2 wrong usage, 4 some would strand",
         (*_MODULES, *_READ),
+        not_on_engine="a saga there waits for a worker that has the function, and `saga why` "
+        "says which one",
     ),
 )
 
@@ -710,7 +797,7 @@ def _add(
     )
     for names, settings in command.options:
         parser.add_argument(*names, **{**settings, **_known(names[0], project)})
-    parser.set_defaults(run=command.run)
+    parser.set_defaults(run=command.run, command=command.name, not_on_engine=command.not_on_engine)
 
 
 def _known(name: str, project: Project | None) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""How the workers end: told by SIGTERM or Ctrl-C, in peace or, if that takes too long, by force."""
+"""What the workers show of themselves: how they end, that they are alive, and lines with the time.
+
+They end told by SIGTERM or Ctrl-C, in peace or, if that takes too long, by force.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import Self
 
 from py_api_saga import clock
 from py_api_saga.cli.printing import write
+from py_api_saga.exceptions import SagaError
 from py_api_saga.story.words import moment
 
 _LAST_WORDS = 1.0  # seconds for which a process that has to go tries to say so
@@ -114,6 +119,32 @@ class Ending:
         """Wait for so long, or for a signal."""
         if self._listens.select(seconds):
             self._ear.recv(1)  # it may have been another signal
+
+
+class Alive:
+    """Says to whoever looks at a file that this process still works."""
+
+    def __init__(self, path: str | None) -> None:
+        """Name the file, or None for nobody."""
+        self._path, self._is_touched = path, False
+
+    def touch(self) -> None:
+        """Say so.
+
+        Raises:
+            SagaError: It can't, and never could; later it is logged, and work goes on.
+        """
+        if self._path is None:
+            return
+        try:
+            Path(self._path).touch()
+        except OSError as error:
+            message = f"--alive: {error}"
+            if not self._is_touched:
+                raise SagaError(message) from error
+            log(message)
+        else:
+            self._is_touched = True
 
 
 def leave_now(why: str) -> None:

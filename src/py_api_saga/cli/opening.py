@@ -1,4 +1,4 @@
-"""Open the journal that a command line names: to read it, or to change what is in it.
+"""Open the journal or engine that a command line names: to read it, or to change what is in it.
 
 Nobody else in the command knows what a journal is kept in. What reads uses a view: it waits for
 nobody and makes nothing, so that it also works beside a process that hangs; and it knows no names,
@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from py_api_saga.cli.arguments import UsageError
+from py_api_saga.cli.engine import URL, engine_of, is_engine, is_named, see_possible
 from py_api_saga.cli.setting_up import codec_of, look_here, named_object
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import PATIENCE
@@ -28,7 +29,10 @@ from py_api_saga.story.words import in_shell
 if TYPE_CHECKING:
     from py_api_saga.journal.postgresql.journal import DatabaseJournal
 
-_NO_JOURNAL = "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment"
+_NO_JOURNAL = (
+    "which journal? give --journal PATH, or set SAGA_JOURNAL in the environment; sagas on an "
+    "engine: --engine"
+)
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _DATABASES = {"postgres", "postgresql", "postgresql+psycopg"}
 _OBJECT = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
@@ -51,21 +55,32 @@ def to_look_for(arguments: argparse.Namespace) -> LastingJournal:
     """Give the journal as it is named, whether it is there or not, for whoever writes nothing.
 
     Raises:
-        UsageError: None was named, or a URL of what this release does not open.
+        UsageError: None was named, or a URL of what this release does not open; or what is typed
+            does not go together.
         SagaError: The object that was named can't be imported, or is not a journal.
     """
-    return _opened(arguments)
+    return engine_of(arguments) if is_named(arguments) else _opened(arguments)
 
 
 @contextmanager
 def to_read(arguments: argparse.Namespace) -> Iterator[View]:
     """Open the journal for a command that reads; say in the end what could not be told."""
-    with there(to_look_for(arguments)).reader() as view:
+    with _closing_engine(to_look_for(arguments)) as journal, there(journal).reader() as view:
         try:
             yield view
         finally:
             if view.unsure:
                 print(f"saga: {view.unsure}", file=sys.stderr)
+
+
+@contextmanager
+def _closing_engine(journal: LastingJournal) -> Iterator[LastingJournal]:
+    """Close an engine, which connects also to be read; a journal is not even open."""
+    try:
+        yield journal
+    finally:
+        if is_engine(journal):
+            journal.close()
 
 
 def to_write(
@@ -74,7 +89,9 @@ def to_write(
     aliases: Iterable[tuple[str, str]] = (),
 ) -> LastingJournal:
     """Open the journal for a command that changes it."""
-    journal = there(to_look_for(arguments))
+    if is_named(arguments):
+        return there(engine_of(arguments, modules, aliases))
+    journal = there(_opened(arguments))
     _tell_of_who_writes(journal)  # it may be in the making
     try:
         return _opened(arguments, journal, modules=modules, aliases=dict(aliases))
@@ -100,7 +117,10 @@ def _opened(
     name = named(arguments)
     url = _URL.match(name)
     if url is None and _OBJECT.fullmatch(name) and not os.path.lexists(name):
-        return _object(name)
+        journal = _object(name)
+        if is_engine(journal):
+            see_possible(arguments, journal.kind)
+        return journal
     options["codec"] = codec_of(arguments)
     if url is not None:
         return _database(url[1], name[url.end() :], **options)
@@ -146,7 +166,7 @@ def copied_to(name: str) -> DatabaseJournal:
     Raises:
         UsageError: It is not a journal in a database.
     """
-    arguments = argparse.Namespace(journal=name, codec=None)
+    arguments = argparse.Namespace(journal=name, codec=None, command="copy", not_on_engine="")
     journal = None if not (_URL.match(name) or _OBJECT.fullmatch(name)) else _opened(arguments)
     if journal is None or not hasattr(journal, "take_in"):
         message = "expected the URL of a PostgreSQL database, or MODULE:OBJECT for a journal in one"
@@ -164,11 +184,24 @@ def typed(arguments: argparse.Namespace, place: str) -> str:
 def command(arguments: argparse.Namespace, place: str) -> str:
     """Give how a command on this journal begins, to be shown and typed; see `typed`."""
     words = [arguments.prog]
-    if arguments.journal and arguments.journal != arguments.known_journal:
+    if arguments.engine is not None:
+        words += _on_engine(arguments, place)
+    elif arguments.journal and arguments.journal != arguments.known_journal:
         words += ["--journal", in_shell(typed(arguments, place))]
     if arguments.codec:
         words += ["--codec", in_shell(arguments.codec)]
     return " ".join(words)
+
+
+def _on_engine(arguments: argparse.Namespace, place: str) -> list[str]:
+    """Give the options that name this engine again; of its URL, where it leads, no password."""
+    words = ["--engine", arguments.engine]
+    if arguments.url and arguments.url != os.environ.get(URL):
+        words += ["--url", in_shell(place)]
+    for name in ("queue", "namespace"):
+        if given := getattr(arguments, name):
+            words += [f"--{name}", in_shell(given)]
+    return [*words, "--tls"] if arguments.tls else words
 
 
 def _object(name: str) -> LastingJournal:

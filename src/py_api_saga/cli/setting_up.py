@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from inspect import iscoroutinefunction
 from typing import Any
@@ -13,6 +14,7 @@ from py_api_saga.cli.arguments import UsageError
 from py_api_saga.current import Around
 from py_api_saga.exceptions import SagaError
 from py_api_saga.journal.protocol import Codec
+from py_api_saga.observer import Observer
 from py_api_saga.wording import as_text
 
 _HINT = (
@@ -39,11 +41,7 @@ def import_modules(arguments: argparse.Namespace) -> None:
 
 
 def _set_up(name: str) -> None:
-    function = named_object("--setup", name, "MODULE:FUNCTION")
-    if not callable(function) or iscoroutinefunction(function):
-        kind = "is not there" if function is None else f"is not a plain function: {_kind(function)}"
-        message = f"--setup: {name!r} {kind}"
-        raise SagaError(message)
+    function = _plain("--setup", name)
     try:
         function()
     except (Exception, SystemExit) as error:
@@ -58,16 +56,26 @@ def around_of(arguments: argparse.Namespace) -> tuple[Around, ...]:
         UsageError: One is not given as MODULE:FUNCTION.
         SagaError: Its module can't be imported, or it is not a plain function.
     """
-    return tuple(map(_around, arguments.around))
+    return tuple(_plain("--around", name) for name in arguments.around)
 
 
-def _around(name: str) -> Around:
-    function = named_object("--around", name, "MODULE:FUNCTION")
+def observers_of(arguments: argparse.Namespace) -> tuple[Observer, ...]:
+    """Import what is told of calls, in the same way.
+
+    Raises:
+        UsageError, SagaError: As `around_of`.
+    """
+    return tuple(_plain("--observer", name) for name in arguments.observer)
+
+
+def _plain(option: str, name: str) -> Callable[..., Any]:
+    """Import a plain function that an option names."""
+    function = named_object(option, name, "MODULE:FUNCTION")
     if callable(function) and not iscoroutinefunction(function):
-        around: Around = function
-        return around
+        plain: Callable[..., Any] = function
+        return plain
     kind = "is not there" if function is None else f"is not a plain function: {_kind(function)}"
-    message = f"--around: {name!r} {kind}"
+    message = f"{option}: {name!r} {kind}"
     raise SagaError(message)
 
 

@@ -1,4 +1,7 @@
-"""`saga worker`: recover again and again, until a signal says that it is enough."""
+"""`saga worker`: recover again and again, until a signal says that it is enough.
+
+What it does for an engine is in `engine_work`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import argparse
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
-from pathlib import Path
 from typing import NamedTuple
 
 from py_api_saga import chance, clock
-from py_api_saga.cli.ending import Ending, log
+from py_api_saga.cli.ending import Alive, Ending, log
+from py_api_saga.cli.engine import is_engine, see_for_journal
+from py_api_saga.cli.engine_work import work
 from py_api_saga.cli.opening import to_look_for
 from py_api_saga.cli.recovering import (
     begins_nothing,
@@ -28,6 +32,8 @@ from py_api_saga.executors.side_loop import SideLoop
 from py_api_saga.journal.lasting import LastingJournal
 from py_api_saga.story.words import error_words, plural
 
+_THREADS = 8
+_PATIENCE = 300.0  # seconds for a journal that is not there
 _LOOK = 0.1  # seconds between two looks at what runs
 _LEFT = "left as by a crash, for the next recovery"
 
@@ -36,13 +42,16 @@ def main(arguments: argparse.Namespace) -> int:
     """Work until told to end."""
     import_modules(arguments)  # what is missing is said now, not once there is a journal
     around = around_of(arguments)
-    place = to_look_for(arguments)
+    place = to_look_for(arguments) if arguments.engine is None else open_to_recover(arguments)
+    if is_engine(place):
+        return work(place, arguments, around)
+    see_for_journal(arguments)
     worker = Worker(
-        arguments.workers,
+        arguments.workers or _THREADS,
         arguments.limit,
-        place.poll if arguments.interval is None else arguments.interval,
+        arguments.interval or place.poll,
         arguments.grace,
-        arguments.wait,
+        _PATIENCE if arguments.wait is None else arguments.wait,
         around,
         arguments.alive,
     )
@@ -88,7 +97,7 @@ class Worker:
             alive: The path of a file that is touched at each look, or None.
         """
         self._around = around
-        self._alive, self._is_touched = alive, False
+        self._alive = Alive(alive)
         self._threads = threads
         self._limit = limit
         self._interval = interval
@@ -115,7 +124,7 @@ class Worker:
             SagaError: There is none, and it has waited long enough.
         """
         while not self._ending.is_told:
-            self._touch()
+            self._alive.touch()
             if self._sees(journal):
                 return True
             due = self._next()
@@ -140,24 +149,6 @@ class Worker:
     def _next(self) -> float:
         """Give the time of the next round; machines that were started together drift apart."""
         return clock.monotonic() + self._interval * (0.9 + chance.fraction() / 5)
-
-    def _touch(self) -> None:
-        """Say to whoever looks at a file that it still looks.
-
-        Raises:
-            SagaError: It can't, and never could; later it is logged, and work goes on.
-        """
-        if self._alive is None:
-            return
-        try:
-            Path(self._alive).touch()
-        except OSError as error:
-            message = f"--alive: {error}"
-            if not self._is_touched:
-                raise SagaError(message) from error
-            log(message)
-        else:
-            self._is_touched = True
 
     def run(self, journal: LastingJournal) -> None:
         """Work until told to end, and until what was begun has ended.
@@ -202,7 +193,7 @@ class Worker:
 
     def _begin(self, journal: LastingJournal, pool: ThreadPoolExecutor) -> None:
         """Look what is due, and let the threads that are free begin it."""
-        self._touch()
+        self._alive.touch()
         free = self._threads - self._running()
         if not free:
             return

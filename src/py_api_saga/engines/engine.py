@@ -34,6 +34,7 @@ from py_api_saga.engines.standing import (
     workflow_id,
 )
 from py_api_saga.engines.submitting import see_room, see_size
+from py_api_saga.engines.worker import Work, Worker
 from py_api_saga.entries import abort
 from py_api_saga.exceptions import (
     JournalError,
@@ -171,6 +172,10 @@ class Engine(ABC):
             before: Those that were begun before then, seconds since 1970.
             after: Those that were begun after then.
         """
+
+    @abstractmethod
+    def worker(self, work: Work) -> Worker:
+        """Give what drives sagas here and makes their calls, in this process."""
 
     @abstractmethod
     def close(self) -> None:

@@ -1,8 +1,8 @@
 """What the workers of both engines are told, and what whoever runs one asks of it.
 
-`dbos.DBOSWorker(engine, work, takeover=…, lease=…)` and `temporal.TemporalWorker(engine, work,
-lost_after=…)` are such workers; functions and codec are those of the engine that they are made of.
-`saga worker --engine` runs one until a signal says that it is enough.
+`engine.worker(Work(…))` gives one (of DBOS also with `takeover=` and `lease=`): a `DBOSWorker` or a
+`TemporalWorker`, with the functions, the codec and the queue of that engine. `saga worker --engine`
+runs it until a signal says that it is enough.
 """
 
 from __future__ import annotations
@@ -22,14 +22,12 @@ class Work(NamedTuple):
     Attributes:
         around: What is entered around each call, the outermost first.
         observers: What is told of each call that this worker makes.
-        queue: From where it takes sagas and calls.
         concurrency: How many calls it makes at once.
         grace: Seconds for the calls that it makes, once it is told to end.
     """
 
     around: Sequence[Around] = ()
     observers: Sequence[Observer] = ()
-    queue: str = QUEUE
     concurrency: int = 64
     grace: float = 20.0
 
