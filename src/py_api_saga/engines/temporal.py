@@ -1,0 +1,485 @@
+"""Temporal as an engine: sagas are workflows of one type, `saga.v1`, and calls are activities.
+
+Its client lives in an event loop in a thread of ours, so that whoever has no loop can ask it, and
+whoever has one does not wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from threading import Lock
+from typing import Any, ClassVar, TypeVar
+
+from py_api_saga import clock
+from py_api_saga.engines.engine import Engine
+from py_api_saga.engines.loop_thread import LoopThread
+from py_api_saga.engines.rows import Rows
+from py_api_saga.engines.standing import Standing, saga_id_of
+from py_api_saga.engines.worker import QUEUE
+from py_api_saga.exceptions import JournalError, SagaConflict, SagaDefinitionError, seconds
+from py_api_saga.journal.changes import PATIENCE
+from py_api_saga.journal.format.json_text import dumps, loads
+from py_api_saga.journal.protocol import Codec
+
+try:
+    from temporalio.client import (
+        Client,
+        RPCError,
+        WorkflowExecution,
+        WorkflowExecutionStatus,
+        WorkflowFailureError,
+        WorkflowHandle,
+        WorkflowQueryFailedError,
+        WorkflowUpdateFailedError,
+        WorkflowUpdateRPCTimeoutOrCancelledError,
+    )
+    from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+    from temporalio.exceptions import WorkflowAlreadyStartedError
+    from temporalio.service import RPCStatusCode, TLSConfig
+except ImportError as error:
+    message = f"Temporal as an engine needs its SDK: pip install 'py-api-saga[temporal]' ({error})"
+    raise ImportError(message) from error
+
+from py_api_saga.engines.temporal_workflow import (
+    NOT_DEPLOYED,
+    WORKFLOW,
+    Terms,
+    packed,
+    packed_rows,
+    rows_of,
+    unpacked,
+    unpacked_rows,
+)
+
+T = TypeVar("T")
+
+MAX_ID = 255  # characters: what Temporal's databases hold
+_LOST_AFTER = 30.0
+_EVENTS = 10_000  # of a history, which Temporal ends at 51,200
+_SHORTEST = 0.1  # seconds without a heartbeat that mean anything
+_RPC = timedelta(seconds=PATIENCE)
+_QUERY = timedelta(seconds=10)  # for a worker to answer
+# A workflow task is begun anew by another worker after this, if the one that has it is gone.
+_TASK = timedelta(seconds=5)
+_GLANCE = (
+    1.0  # seconds for which the end is awaited before the rest is asked for, as that costs more
+)
+_PAUSE = 0.5  # seconds until what could not be answered is asked again
+
+
+class TemporalEngine(Engine):
+    """Temporal, for sagas that its workers run: `saga worker --engine temporal`.
+
+    An id is that of one saga as long as its workflow is there: the namespace's retention after its
+    end. Then the same id is a new saga.
+    """
+
+    kind: ClassVar[str] = "temporal"
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        modules: Iterable[str],
+        aliases: Mapping[str, str] | None = None,
+        codec: Codec | None = None,
+        namespace: str = "default",
+        queue: str = QUEUE,
+        lost_after: float = _LOST_AFTER,
+        tls: bool | TLSConfig | None = None,
+        api_key: str | None = None,
+    ) -> None:
+        """Say where it is; nothing is connected yet.
+
+        Args:
+            target: Its address, HOST:PORT.
+            modules: The modules where the functions and types of sagas are.
+            aliases: What functions were called before, by what they are called now; as of a
+                journal.
+            codec: What values pass through on their way and back; as of a journal.
+            namespace: Of Temporal.
+            queue: The task queue that workers serve.
+            lost_after: Seconds without a sign of life of its worker after which a call counts as
+                lost, and the saga goes on with another worker. It is that of the sagas which are
+                started, or gone on with, by this object.
+            tls: Whether the connection is encrypted, or how; what is not said is Temporal's to
+                choose.
+            api_key: Of Temporal Cloud.
+
+        Raises:
+            SagaDefinitionError: One of them makes no sense.
+        """
+        super().__init__(modules, aliases, codec)
+        where = type(self).__name__
+        texts: dict[str, object] = {"target": target, "namespace": namespace, "queue": queue}
+        for name, value in texts.items():
+            if not (isinstance(value, str) and value):
+                shown = "an empty text" if value == "" else type(value).__name__
+                raise SagaDefinitionError(f"{where}: {name}: expected a text, got {shown}")
+        if "://" in target or ":" not in target:  # it may hold a password: it is not shown
+            message = f"{where}: expected the address of the server, HOST:PORT, got something else"
+            raise SagaDefinitionError(message)
+        if (seconds(lost_after, f"{where}: lost_after") or 0) < _SHORTEST:
+            message = f"{where}: lost_after: expected at least {_SHORTEST} seconds"
+            raise SagaDefinitionError(message)
+        self.target, self.namespace, self.queue = target, namespace, queue
+        self.lost_after = float(lost_after)
+        self._tls, self._api_key = tls, api_key
+        self._terms = Terms(self.lost_after, _EVENTS)
+        self._lock = Lock()
+        self._thread: LoopThread | None = None
+        self._client: Client | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.target!r}, namespace={self.namespace!r})"
+
+    @property
+    def place(self) -> str:
+        """Where it is, for messages."""
+        return f"Temporal at {self.target}, namespace {self.namespace!r}"
+
+    # --- its loop ---------------------------------------------------------------------------------
+
+    def thread(self) -> LoopThread:
+        """Give the thread with the loop that its client lives in."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = LoopThread("saga-temporal")
+            return self._thread
+
+    def close(self) -> None:
+        """Let go of the connection and the thread; it connects again when it is used."""
+        with self._lock:
+            thread, self._thread, self._client = self._thread, None, None
+        if thread is not None:
+            thread.end()
+
+    def _ask(self, question: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
+        """Ask the server, and wait for what it says."""
+        self._see_usable()
+        return self.thread().call(self._asked(question))
+
+    async def _asked(self, question: Callable[[Client], Awaitable[T]]) -> T:
+        """Ask the server in its loop; its errors become ours."""
+        try:
+            return await question(await self.connected())
+        except RPCError as error:
+            raise self._trouble(error) from None
+
+    async def connected(self) -> Client:
+        """Give the client, connected; to be awaited in its loop.
+
+        Raises:
+            JournalError: Nobody answers there.
+        """
+        if self._client is None:
+            try:
+                self._client = await asyncio.wait_for(
+                    Client.connect(
+                        self.target, namespace=self.namespace, tls=self._tls, api_key=self._api_key
+                    ),
+                    PATIENCE,
+                )
+            except (RuntimeError, TimeoutError) as error:
+                message = (
+                    f"{self.place} can't be reached: {_first_line(error)}; is it running, and is "
+                    "that its address? On a developer's machine: temporal server start-dev "
+                    "--db-filename FILE"
+                )
+                raise JournalError(message) from None
+        return self._client
+
+    def _trouble(self, error: RPCError) -> JournalError:
+        """Say what the server has said, and what helps."""
+        cure = _CURES.get(error.status, "")
+        if "namespace" in error.message.lower() and error.status is RPCStatusCode.NOT_FOUND:
+            cure = "there is no such namespace: temporal operator namespace create --namespace …"
+        says = f"{error.status.name.lower()}: {_first_line(error.message)}"
+        return JournalError(f"{self.place}: {says}{cure and '; '}{cure}")
+
+    # --- the primitives ---------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """See that it is there, with the namespace.
+
+        Raises:
+            JournalError: Nobody answers, or there is no such namespace.
+        """
+
+        async def look(client: Client) -> None:
+            async for _ in client.list_workflows(
+                f"WorkflowType = '{WORKFLOW}'", page_size=1, rpc_timeout=_RPC
+            ):
+                break
+
+        self.thread().call(self._asked(look))
+
+    def begin(self, workflow: str, rows: Rows) -> bool:
+        """Begin a workflow; False if there is one with this id, or was within the retention.
+
+        Raises:
+            SagaDefinitionError: The id is longer than the server can keep.
+            JournalError: It can't be reached.
+        """
+        if len(workflow) > MAX_ID:
+            message = (
+                f"saga_id: expected at most {MAX_ID} characters on Temporal, got {len(workflow)}"
+            )
+            raise SagaDefinitionError(message)
+
+        async def start(client: Client) -> bool:
+            try:
+                await client.start_workflow(
+                    WORKFLOW,
+                    args=[packed_rows(rows), self._terms.packed()],
+                    id=workflow,
+                    task_queue=self.queue,
+                    id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                    id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
+                    task_timeout=_TASK,
+                    rpc_timeout=_RPC,
+                )
+            except WorkflowAlreadyStartedError:
+                return False
+            return True
+
+        return self._ask(start)
+
+    def given(self, workflow: str) -> Rows | None:
+        """Give the rows that a workflow, or the run that is on, began with; None if there is none.
+
+        Raises:
+            SagaConflict: It is none of a saga.
+            JournalError: It can't be reached.
+        """
+
+        async def first(client: Client) -> Rows | None:
+            handle = client.get_workflow_handle(workflow)
+            try:
+                async for event in handle.fetch_history_events(page_size=1, rpc_timeout=_RPC):
+                    started = event.workflow_execution_started_event_attributes
+                    _see_type(workflow, started.workflow_type.name)
+                    decoded = await client.data_converter.decode(
+                        started.input.payloads, [RawValue, RawValue]
+                    )
+                    return unpacked_rows(decoded[0])
+            except RPCError as error:
+                if error.status is not RPCStatusCode.NOT_FOUND:
+                    raise
+            return None
+
+        return self._ask(first)
+
+    def await_rest(self, workflow: str, timeout: float | None) -> Rows | None:
+        """Give the rows of a saga once it is at rest, a straggler or not; None if the time is up.
+
+        Raises:
+            JournalError: It can't be reached, or Temporal has ended the workflow.
+        """
+        return self._ask(lambda client: _awaited(client, workflow, timeout))
+
+    async def aawait_rest(self, workflow: str, timeout: float | None) -> Rows | None:  # noqa: ASYNC109 - as its twin
+        """Like `await_rest`, without blocking the loop."""
+        self._see_usable()
+        question = self._asked(lambda client: _awaited(client, workflow, timeout))
+        return await self.thread().acall(question)
+
+    def standing(self, workflow: str) -> Standing | None:
+        """Tell how a workflow stands, as its workers say; None if there is none.
+
+        Raises:
+            SagaConflict: It is none of a saga.
+            JournalError: The server can't be reached, or no worker answers for an open workflow.
+        """
+
+        async def look(client: Client) -> Standing | None:
+            handle = client.get_workflow_handle(workflow)
+            try:
+                described = await handle.describe(rpc_timeout=_RPC)
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return None
+                raise
+            lacks = [
+                waiting.last_failure.message
+                for waiting in described.raw_description.pending_activities
+                if waiting.last_failure.application_failure_info.type == NOT_DEPLOYED
+            ]
+            return await self._standing(client, described, ", ".join(lacks))
+
+        return self._ask(look)
+
+    async def _standing(self, client: Client, seen: WorkflowExecution, lacks: str = "") -> Standing:
+        _see_type(seen.id, seen.workflow_type)
+        is_open = seen.status is WorkflowExecutionStatus.RUNNING
+        if seen.status is WorkflowExecutionStatus.COMPLETED:
+            return Standing(await _ended(client, seen.id), is_open, lacks)
+        handle = client.get_workflow_handle(seen.id)
+        try:  # also of what Temporal has ended
+            answer = await handle.query("standing", result_type=RawValue, rpc_timeout=_QUERY)
+        except (RPCError, WorkflowQueryFailedError) as error:
+            message = (
+                f"no worker tells how saga {saga_id_of(seen.id)!r} stands on {self.place}: does "
+                f"one (saga worker --engine temporal) serve {self.queue!r}? {_first_line(error)}"
+            )
+            raise JournalError(message) from None
+        _, _, tree = loads(unpacked(answer))
+        return Standing(rows_of(tree), is_open, lacks)
+
+    def post(self, workflow: str, lines: Sequence[str], key: str) -> bool:
+        """Send lines to a course, as a signal; False if the workflow has ended, or there is none.
+
+        Raises:
+            JournalError: It can't be reached.
+        """
+        news = packed(f"[{','.join([dumps(key), *lines])}]")
+
+        async def tell(client: Client) -> bool:
+            try:
+                await client.get_workflow_handle(workflow).signal("tell", news, rpc_timeout=_RPC)
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return False
+                raise
+            return True
+
+        return self._ask(tell)
+
+    def workflows(
+        self, *, prefix: str = "", before: float | None = None, after: float | None = None
+    ) -> Iterator[tuple[str, Standing]]:
+        """Give workflows of sagas with their ids, newest first; each is asked for as it is taken.
+
+        Temporal lists a workflow some time after it has begun, about a second.
+
+        Raises:
+            JournalError: As `standing`.
+        """
+        wanted = [f"WorkflowType = '{WORKFLOW}'", "ExecutionStatus != 'ContinuedAsNew'"]
+        if prefix:
+            wanted.append(f"WorkflowId STARTS_WITH {_quoted(prefix)}")
+        if before is not None:
+            wanted.append(f"StartTime < {_quoted(_moment(before))}")
+        if after is not None:
+            wanted.append(f"StartTime > {_quoted(_moment(after))}")
+
+        async def look(client: Client) -> list[WorkflowExecution]:
+            listed = client.list_workflows(" AND ".join(wanted), rpc_timeout=_RPC)
+            return [seen async for seen in listed]
+
+        newest = sorted(self._ask(look), key=lambda seen: seen.start_time, reverse=True)
+        for seen in newest:  # the order of the server's answer is that of the ends
+            yield seen.id, self._ask(partial(self._standing, seen=seen))
+
+
+# --- waiting --------------------------------------------------------------------------------------
+
+
+async def _awaited(client: Client, workflow: str, timeout: float | None) -> Rows | None:  # noqa: ASYNC109 - as of the engine
+    """Wait for the rest of a saga: mostly that is its end, which costs nothing to wait for."""
+    loop = asyncio.get_running_loop()
+    until = None if timeout is None else clock.monotonic() + timeout
+    end = loop.create_task(_ended(client, workflow))
+    rest: asyncio.Task[Rows | None] | None = None
+    try:
+        await asyncio.wait({end}, timeout=_GLANCE if timeout is None else min(timeout, _GLANCE))
+        while not end.done():
+            left = None if until is None else until - clock.monotonic()
+            if left is not None and left <= 0:
+                return None
+            rest = rest or loop.create_task(_rested(client, workflow))
+            await asyncio.wait({end, rest}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if rest.done():
+                rows, rest = rest.result(), None
+                if rows is not None:
+                    return rows
+                await asyncio.wait({end}, timeout=_PAUSE)
+        return end.result()
+    finally:
+        tasks = [task for task in (end, rest) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _ended(client: Client, workflow: str) -> Rows:
+    """Wait for the end of a workflow, and give its rows.
+
+    Raises:
+        JournalError: Temporal has ended it.
+    """
+    handle: WorkflowHandle[Any, RawValue] = client.get_workflow_handle(
+        workflow, result_type=RawValue
+    )
+    try:
+        return unpacked_rows(await handle.result())
+    except WorkflowFailureError as error:
+        saga_id = saga_id_of(workflow)
+        message = (
+            f"saga {saga_id!r}: Temporal has ended its workflow, which the saga has not: "
+            f"{_first_line(error.cause)}; what was done stands: saga why {saga_id}"
+        )
+        raise JournalError(message) from None
+
+
+async def _rested(client: Client, workflow: str) -> Rows | None:
+    """Wait for a saga to be at rest, with one update for all who wait; None: look again.
+
+    How often it came to rest before is in the id of the update, since what that has answered is
+    what it answers for ever.
+    """
+    handle = client.get_workflow_handle(workflow)
+    try:
+        told = await handle.query("standing", result_type=RawValue, rpc_timeout=_QUERY)
+        is_at_rest, rests, tree = loads(unpacked(told))
+        if not is_at_rest:
+            answer: RawValue = await handle.execute_update(
+                "rest", id=f"rest-{rests + 1}", result_type=RawValue
+            )
+            tree = loads(unpacked(answer))
+    except (
+        *(RPCError, WorkflowQueryFailedError, WorkflowUpdateFailedError),
+        WorkflowUpdateRPCTimeoutOrCancelledError,
+    ):  # it has ended, or has no worker now; whoever waits for the end hears what is wrong
+        return None
+    return None if tree is None else rows_of(tree)
+
+
+# --- words ----------------------------------------------------------------------------------------
+
+_CURES = {
+    RPCStatusCode.UNAVAILABLE: "is it running, and is that its address?",
+    RPCStatusCode.DEADLINE_EXCEEDED: "it does not answer: is it overloaded, or away?",
+    RPCStatusCode.PERMISSION_DENIED: "it does not let us: see the API key, or the certificate",
+    RPCStatusCode.UNAUTHENTICATED: "it does not let us: see the API key, or the certificate",
+}
+
+
+def _first_line(error: object) -> str:
+    """Give the first line of what was said: what follows is of no use to people."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _see_type(workflow: str, kind: str) -> None:
+    """See that a workflow is one of a saga.
+
+    Raises:
+        SagaConflict: It is somebody else's.
+    """
+    if kind != WORKFLOW:
+        message = (
+            f"saga_id {workflow!r} is that of a workflow of the type {kind!r}, which is no saga's"
+        )
+        raise SagaConflict(message)
+
+
+def _quoted(text: str) -> str:
+    """Write a text in a query of Temporal's."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()

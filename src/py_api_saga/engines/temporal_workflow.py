@@ -1,0 +1,250 @@
+"""What Temporal replays: the workflow `saga.v1`, which has a course make the decisions.
+
+Whatever is replayed is imported before a workflow begins, and reads no clock but the workflow's. A
+change of which calls are ready, in which order, for the same entries is a new name: the histories
+in `tests/golden/` say when that is so.
+
+All payloads are JSON, and nothing in them is JSON within a text: quotes in it would be escaped, and
+what is below the limits could double on the way. So a history can be read as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue, RetryPolicy
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from py_api_saga.engines.course import Asked, Course
+    from py_api_saga.engines.rows import Rows
+    from py_api_saga.entries import ABORT, LOST
+    from py_api_saga.journal.format.json_text import dumps, loads
+
+WORKFLOW = "saga.v1"
+CALL = "saga.call"
+NOT_DEPLOYED = "NotDeployed"  # the type of the failure of a call that is for another worker
+_META = {"encoding": b"json/plain"}
+
+# Only what no worker has is tried again by Temporal: its attempts are not ours. That a call whose
+# worker is gone is not made again is in no page of its docs; a test holds it.
+_RETRIED = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=1.5,
+    maximum_interval=timedelta(seconds=2),
+    non_retryable_error_types=["TemporalTimeout:Heartbeat", "TemporalTimeout:StartToClose"],
+)
+_LONGEST = timedelta(days=3650)  # of a call: it ends by its own timeout, or by a missing heartbeat
+# A completed workflow task is one message, which gRPC takes up to 4 MiB.
+_AT_ONCE = 1 << 20
+_SHORTEST = 0.001  # seconds of a timer; a shorter one is none
+
+
+class Terms(NamedTuple):
+    """What a workflow is told besides its rows, and tells who goes on.
+
+    Attributes:
+        lost_after: Seconds without a heartbeat after which a call counts as lost.
+        events: Of a history, after which another one begins.
+        heard: The keys of what it was told by signals.
+    """
+
+    lost_after: float
+    events: int
+    heard: tuple[str, ...] = ()
+
+    def packed(self) -> RawValue:
+        """Make a payload of it, which a person can read."""
+        return packed(dumps(self._asdict()))
+
+
+def packed(text: str) -> RawValue:
+    """Make a payload of a JSON text."""
+    return RawValue(Payload(metadata=_META, data=text.encode()))
+
+
+def unpacked(value: RawValue) -> str:
+    """Give the JSON text of a payload."""
+    return value.payload.data.decode()
+
+
+def packed_rows(rows: Rows) -> RawValue:
+    """Make a payload of rows: `[[at, [line, …]], …]`."""
+    return packed(text_of(rows))
+
+
+def text_of(rows: Rows) -> str:
+    """Write rows so that the lines in them are JSON themselves."""
+    return "[" + ",".join([f"[{at!r},{body}]" for at, body in rows]) + "]"
+
+
+def rows_of(tree: Any) -> Rows:
+    """Read what `text_of` has written, parsed."""
+    return [(at, dumps(lines)) for at, lines in tree]
+
+
+def unpacked_rows(value: RawValue) -> Rows:
+    """Give the rows that are in a payload."""
+    return rows_of(loads(unpacked(value)))
+
+
+@workflow.defn(name=WORKFLOW)
+class SagaV1:
+    """One saga, or what a person's decision makes of one: its course, and calls as activities.
+
+    It never fails. What goes wrong is the course's, which parks the saga; and an error that is not
+    foreseen fails a workflow task, which Temporal repeats until a worker that can do it comes.
+    """
+
+    @workflow.init
+    def __init__(self, rows: RawValue, terms: RawValue) -> None:
+        """Take up a saga as its rows tell it."""
+        told = loads(unpacked(terms))
+        self._terms = Terms(told["lost_after"], told["events"])
+        self._heard = dict.fromkeys(told["heard"])  # in order: it is written down again
+        saga_id = workflow.info().workflow_id.partition("~")[0]
+        self._course = Course(saga_id, unpacked_rows(rows), workflow.time())
+        self._news: deque[str] = deque()
+        self._calls: set[asyncio.Task[None]] = set()
+        self._wakes: float | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._has_rung = False
+        self._rests = 0  # how often it came to rest
+        self._is_at_rest = False
+        self._leaves = False
+
+    @workflow.signal
+    def tell(self, news: RawValue) -> None:
+        """Take lines from elsewhere: `[key, line, …]`, once for each key."""
+        key, *lines = loads(unpacked(news))
+        if key not in self._heard:
+            self._heard[key] = None
+            self._news.extend(map(dumps, lines))
+
+    @workflow.query
+    def standing(self) -> RawValue:
+        """Tell whether the saga is at rest, how often it came to rest before, and its rows."""
+        rest = f"[{dumps(self._is_at_rest)},{self._rests},{text_of(self._course.rows())}]"
+        return packed(rest)
+
+    @workflow.update
+    async def rest(self) -> RawValue:
+        """Give the rows once the saga is at rest; null if another run goes on before that."""
+        await workflow.wait_condition(lambda: self._is_at_rest or self._leaves)
+        return packed_rows(self._course.rows()) if self._is_at_rest else packed("null")
+
+    @workflow.run
+    async def run(self, rows: RawValue, terms: RawValue) -> RawValue:  # noqa: ARG002 - of __init__
+        """Go on with the saga until nothing is left to do, and give its rows."""
+        course = self._course
+        while True:
+            self._hear()
+            if not self._is_full():
+                await self._call_what_is_ready()
+            elif not self._calls:
+                await self._leave()
+                workflow.continue_as_new(args=[packed_rows(course.rows()), self._terms_now()])
+            self._look_for_rest()
+            if course.is_over and not self._news:
+                await self._leave()
+                return packed_rows(course.rows())
+            self._set_alarm(course.wakes())
+            await self._wait()
+
+    def _hear(self) -> None:
+        """Tell the course what has come, in order."""
+        while self._news:
+            self._course.tell(self._news.popleft(), workflow.time())
+
+    def _is_full(self) -> bool:
+        """Whether no call is to begin, so that another history may; it waits for no straggler."""
+        info = workflow.info()
+        is_long = info.get_current_history_length() >= self._terms.events
+        is_full = is_long or info.is_continue_as_new_suggested()
+        return is_full and not self._course.stragglers
+
+    def _terms_now(self) -> RawValue:
+        return self._terms._replace(heard=tuple(self._heard)).packed()
+
+    async def _call_what_is_ready(self) -> None:
+        """Begin the calls that are ready, and no more of them at once than a message holds."""
+        size = 0
+        for asked in self._course.calls(workflow.time()):
+            size += len(asked.text)
+            if size > _AT_ONCE:
+                await self._pause()
+                size = len(asked.text)
+            task = asyncio.create_task(self._call(asked))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    async def _call(self, asked: Asked) -> None:
+        """Have a worker make a call; what came of it is news."""
+        try:
+            line = unpacked(
+                await workflow.execute_activity(
+                    CALL,
+                    packed(asked.text),
+                    result_type=RawValue,
+                    summary=f"{asked.name} {asked.kind}",
+                    start_to_close_timeout=_LONGEST,
+                    heartbeat_timeout=timedelta(seconds=self._terms.lost_after),
+                    retry_policy=_RETRIED,
+                )
+            )
+        except ActivityError:
+            line = dumps([LOST, *asked.attempt])
+        self._news.append(line)
+
+    def _look_for_rest(self) -> None:
+        """Tell whoever waits for it that the saga has come to rest."""
+        is_at_rest = self._course.at_rest
+        if is_at_rest and not self._is_at_rest:
+            self._rests += 1
+        self._is_at_rest = is_at_rest
+
+    def _set_alarm(self, wakes: float | None) -> None:
+        """Be woken when the course says; one timer serves as long as that stays the same."""
+        if wakes == self._wakes:
+            return
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._wakes, self._alarm = wakes, None
+        if wakes is not None:
+            wait = max(_SHORTEST, wakes - workflow.time())
+            self._alarm = asyncio.get_running_loop().call_later(wait, self._ring)
+
+    def _ring(self) -> None:
+        self._wakes, self._alarm, self._has_rung = None, None, True
+
+    async def _wait(self) -> None:
+        """Wait for news, or the alarm; that Temporal cancels the workflow is news."""
+        try:
+            await workflow.wait_condition(lambda: bool(self._news) or self._has_rung)
+        except asyncio.CancelledError:
+            self._be_cancelled()
+        self._has_rung = False
+
+    async def _pause(self) -> None:
+        """Let what was begun be sent."""
+        try:
+            await asyncio.sleep(_SHORTEST)
+        except asyncio.CancelledError:
+            self._be_cancelled()
+
+    def _be_cancelled(self) -> None:
+        """Take a cancellation by Temporal's own means for one of the saga."""
+        reason = workflow.cancellation_reason() or "no reason was given"
+        error = ["builtins.InterruptedError", f"its workflow was cancelled in Temporal: {reason}"]
+        self._news.append(dumps([ABORT, -1, "", 0, 0, error]))
+
+    async def _leave(self) -> None:
+        """Let those who wait for the rest have their answer before this run ends."""
+        self._leaves = True
+        if not workflow.all_handlers_finished():
+            await workflow.wait_condition(workflow.all_handlers_finished)
