@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 from py_api_saga.calls import Call
 from py_api_saga.clock import NEVER
-from py_api_saga.entries import ACTION, COMPENSATION
+from py_api_saga.entries import ACTION, COMPENSATION, Awaited
 from py_api_saga.evidence import DOUBTFUL, DoubtfulErrors
 from py_api_saga.exceptions import LaterError, SagaDefinitionError, seconds
 from py_api_saga.interrupts import is_interrupt
@@ -118,6 +118,13 @@ def later(
         message = f"{expected}, got {type(until).__name__}"
         raise LaterError(message)
     return Later(None, float(at), result)
+
+
+def awaiting(later: Later, now: Callable[[], float]) -> Awaited:
+    """Give what a call waits for that has begun something, by this clock."""
+    if later.until is not None:
+        return Awaited(later.until, is_timer=True, result=later.result)
+    return Awaited(None if later.timeout is None else now() + later.timeout)
 
 
 # --- operations --------------------------------------------------------------------------------

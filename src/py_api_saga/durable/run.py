@@ -32,23 +32,20 @@ from py_api_saga.entries import (
     STARTED,
     SUCCEEDED,
     Attempt,
-    Awaited,
     Entry,
     Setback,
     attempt_of,
     failed,
-    in_doubt,
     index_of,
     is_unready,
     kind_of,
     not_made,
-    unstored,
     value_of,
     what_of,
 )
 from py_api_saga.entries import later as told_later
 from py_api_saga.events import EventKind
-from py_api_saga.exceptions import JournalError, LaterError, SagaError, SagaPending
+from py_api_saga.exceptions import JournalError, SagaError, SagaPending
 from py_api_saga.execution import Execution
 from py_api_saga.executors.around import surround
 from py_api_saga.executors.run import Run, put_behind
@@ -63,7 +60,7 @@ from py_api_saga.journal.changes import (
     SagaExistsError,
     latest,
 )
-from py_api_saga.journal.format.entries import span_text, write_entry
+from py_api_saga.journal.format.entries import span_text, unkept, write_entry
 from py_api_saga.journal.format.functions import NotStorableError, UnknownNameError
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.journal.format.letters import read_letter, write_letter
@@ -71,7 +68,7 @@ from py_api_saga.journal.format.values import Values
 from py_api_saga.keys import key_of
 from py_api_saga.log import complain
 from py_api_saga.observer import Observer
-from py_api_saga.operation import Later
+from py_api_saga.operation import Later, awaiting
 from py_api_saga.process import identity
 from py_api_saga.status import SagaStatus, Status
 
@@ -245,14 +242,12 @@ class DurableRun(Run):
 
     def _accepted(self, entry: Entry) -> Entry:
         """Write an entry down as it is now, or say that its value can't be kept."""
-        what, i, kind, attempt, generation, value = entry
+        what, i, kind, attempt, generation, _ = entry
         values = self.recorder.values
         try:
             text = write_entry(entry, values, self._span_of(entry))
         except NotStorableError as error:
-            name = self.name_of(i)
-            message = f"the result of the {kind} of {name!r} cannot be kept: {error}"
-            entry = unstored(entry, value, TypeError(message))
+            entry = unkept(entry, self.name_of(i), error)
             what = what_of(entry)
             text = write_entry(entry, values, self._span_of(entry))
         if self._texts is None:
@@ -262,11 +257,7 @@ class DurableRun(Run):
 
     def begun(self, intent: Entry, later: Later) -> Entry:
         """Say of a call that returned `later(…)` what it waits for, by the clock of the journal."""
-        if later.until is not None:
-            return told_later(intent, Awaited(later.until, is_timer=True, result=later.result))
-        if later.timeout is None:
-            return told_later(intent, Awaited(None))
-        return told_later(intent, Awaited(self.recorder.journal.lately() + later.timeout))
+        return told_later(intent, awaiting(later, self.recorder.journal.lately))
 
     def _awaiting(self, entry: Entry) -> Entry:
         """Write down what a call waits for; if that can't be kept, say what comes of the call."""
@@ -274,12 +265,7 @@ class DurableRun(Run):
         try:
             text = write_entry(entry, self.recorder.values, self._span_of(entry))
         except NotStorableError as error:
-            message = (
-                f"the {kind} of operation {self.name_of(i)!r} returned later(..., result=...), "
-                f"and this result cannot be kept: {error}"
-            )
-            wrong = LaterError(message)
-            return in_doubt(entry, wrong) if kind == ACTION else failed(entry, wrong)
+            return unkept(entry, self.name_of(i), error)
         self._texts = {**(self._texts or {}), (what, i, kind, attempt, generation): text}
         self.mailbox = self.mailbox or Mailbox()
         if self._watched:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from py_api_saga import entries as told
 from py_api_saga.entries import KINDS, WORDS, Awaited, Entry, Kind, Setback, Word
-from py_api_saga.exceptions import RecordedError
+from py_api_saga.exceptions import LaterError, RecordedError
 from py_api_saga.journal.changes import milliseconds
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.status import MISSING, Status
 
 if TYPE_CHECKING:
+    from py_api_saga.journal.format.functions import NotStorableError
     from py_api_saga.journal.format.values import Values
 
 
@@ -62,6 +63,25 @@ def write_entry(  # noqa: C901 - one for each word
         case forgotten:  # pragma: no cover - as the type checker sees
             assert_never(forgotten)
     return f"{head},{dumps(tree)}{end}"
+
+
+def unkept(entry: Entry, name: str, error: NotStorableError) -> Entry:
+    """Say what comes of a call that has returned what can't be kept.
+
+    Args:
+        entry: What it returned, or that it has only begun something.
+        name: Of the operation.
+        error: Why that can't be written.
+    """
+    what, _, kind, _, _, value = entry
+    if what != told.LATER:
+        message = f"the result of the {kind} of {name!r} cannot be kept: {error}"
+        return told.unstored(entry, value, TypeError(message))
+    wrong = LaterError(
+        f"the {kind} of operation {name!r} returned later(..., result=...), and this result cannot "
+        f"be kept: {error}"
+    )
+    return told.in_doubt(entry, wrong) if kind == told.ACTION else told.failed(entry, wrong)
 
 
 # No call begins before its saga. By less than this, in milliseconds, one seems to where the clock
