@@ -81,6 +81,8 @@ def _kept(story: Story, done: Answered) -> str:
     if done.known:
         return f"{words}it was answered so before"
     words += "the answer is on record"
+    if story.engine:
+        return f"{words}; the engine's workers go on with it"
     if story.driven:
         return f"{words}; the process that is at it takes it in"
     return f"{words}; `saga recover` or a worker goes on with it"

@@ -13,6 +13,7 @@ from typing import Any
 from py_api_saga import repair
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.deciding_all import decide_all, is_about_all
+from py_api_saga.cli.engine import is_engine
 from py_api_saga.cli.opening import to_write
 from py_api_saga.cli.printing import write
 from py_api_saga.cli.sealed import refuse_sealed
@@ -34,6 +35,12 @@ _NEXT = {
     SagaStatus.STUCK: "`saga why` says what else it needs",
     SagaStatus.COMPLETED: "it has ended",
     SagaStatus.COMPENSATED: "it has ended",
+}
+
+
+_ON_ENGINE = {
+    SagaStatus.RUNNING: "the engine's workers go on with it",
+    SagaStatus.COMPENSATING: "the engine's workers undo what is left of it",
 }
 
 
@@ -155,7 +162,9 @@ def _decide(
                 message += f"; {operation!r} is another saga: one at a time, or many with --all"
             raise SagaError(message) from error
         following = _NEXT[status]
-        if status is SagaStatus.RUNNING:
+        if is_engine(journal):
+            following = _ON_ENGINE.get(status, following)
+        elif status is SagaStatus.RUNNING:
             following = _way(journal, arguments.saga_id)
     write(f"{arguments.saga_id}: {status.name}; {following}")
     return 0

@@ -8,6 +8,7 @@ from contextlib import closing
 
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.asking import agreed, somebody_is_there
+from py_api_saga.cli.engine import is_engine
 from py_api_saga.cli.listing import write_sagas
 from py_api_saga.cli.opening import to_read, to_write
 from py_api_saga.cli.printing import write
@@ -94,7 +95,14 @@ def decide_all(
 def _chosen(
     journal: View, among: Collection[SagaStatus], name: str | None, error: str | None
 ) -> Iterator[Summary]:
-    """Give those that a decision can be about, oldest first: not one that a process drives."""
+    """Give those that a decision can be about, oldest first: not one that a process drives.
+
+    On an engine also those that run, which hear of it.
+    """
     found: Sequence[Summary] = journal.select(among, name)[::-1]
-    free = [seen for seen in found if seen.status not in OPEN or journal.drives(seen) is False]
+    free = [
+        seen
+        for seen in found
+        if seen.status not in OPEN or is_engine(journal) or journal.drives(seen) is False
+    ]
     yield from free if error is None else of_error(journal, free, error)

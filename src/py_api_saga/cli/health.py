@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from py_api_saga import clock
+from py_api_saga.cli.engine import is_engine
 from py_api_saga.cli.listing import ATTENTION
 from py_api_saga.cli.opening import tell_of_who_hangs, to_read
 from py_api_saga.cli.printing import table, write, write_json
@@ -77,6 +78,8 @@ def doctor(arguments: argparse.Namespace) -> int:
         health, found = examine(journal)
     if arguments.json:
         write_json(found)
+    elif is_engine(journal):
+        write(*table([*health.says, _versions(found)]), "it is there, and fit for sagas")
     else:
         _write(health, found)
     return 1 if health.damage else 0
@@ -121,7 +124,7 @@ def _unreadable(journal: View, unfinished: Sequence[Summary]) -> list[str]:
 def _write(health: Health, found: dict[str, Any]) -> None:
     rows = [
         *health.says,
-        ("versions", f"py-api-saga {found['library']}, Python {found['python']}"),
+        _versions(found),
         ("sagas", ", ".join(f"{n:,} {status}" for status, n in health.sagas.items()) or "?"),
         ("waiting", f"{plural(found['waiting'], 'saga')}, for answers"),
         ("left", _left(health.left_by_dead)),
@@ -135,6 +138,10 @@ def _write(health: Health, found: dict[str, Any]) -> None:
         write(f"ADVICE: {better}")
     if not health.damage:
         write("no damage")
+
+
+def _versions(found: dict[str, Any]) -> tuple[str, str]:
+    return "versions", f"py-api-saga {found['library']}, Python {found['python']}"
 
 
 def _left(sagas: int | None) -> str:

@@ -345,6 +345,10 @@ class Engine(ABC):
         """Tell whether it is at a saga: it runs, or has a call that was given up and may land."""
         return seen.owner != 0
 
+    def lacking(self, seen: Summary) -> str:
+        """Tell what no worker has that a saga waits for, such as "shop:charge"; "" for nothing."""
+        return SagaNumber.standing_of(seen.number).lacks
+
     def who_is_at(self, seen: Summary) -> SagaInProgress:
         """Say why a saga is not to be decided about: it runs, or a call of it still does."""
         late = straggling(SagaNumber.rows_of(seen.number))

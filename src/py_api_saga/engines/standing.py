@@ -33,26 +33,31 @@ class Standing(NamedTuple):
 
 
 class SagaNumber(int):
-    """The number of a saga, which an engine does not have, with the rows that were read with it.
+    """The number of a saga, which an engine does not have, with how it stood when it was read.
 
     A hack: whoever asks a journal for rows gives it numbers that it has given before. A table of
     these would have to be emptied by somebody.
     """
 
-    _rows: Rows
+    _standing: Standing
 
     @classmethod
-    def of(cls, created: float, rows: Rows) -> SagaNumber:
+    def of(cls, created: float, standing: Standing) -> SagaNumber:
         """Number a saga: by when it was begun, to the microsecond, so that later ones are more."""
         number = cls(created * 1_000_000)
-        number._rows = rows
+        number._standing = standing
         return number
 
     @staticmethod
     def rows_of(number: int) -> Rows:
         """Give the rows that were read of a saga with this number."""
+        return SagaNumber.standing_of(number).rows
+
+    @staticmethod
+    def standing_of(number: int) -> Standing:
+        """Give how the saga with this number stood."""
         assert isinstance(number, SagaNumber)  # noqa: S101 - nobody else numbers sagas of an engine
-        return number._rows  # noqa: SLF001 - of its own class
+        return number._standing  # noqa: SLF001 - of its own class
 
 
 class _Unnamed(NamedTuple):
@@ -86,7 +91,7 @@ def summary_of(workflow: str, standing: Standing) -> Summary:
     if status in OPEN and not standing.is_open and parked(recorded) is not None:
         status = SagaStatus.STUCK
     created, changed = rows[0].at, rows[-1].at
-    numbered = SagaNumber.of(created, standing.rows)
+    numbered = SagaNumber.of(created, standing)
     owner = int(standing.is_open)
     return Summary(
         numbered, saga_id, recorded.plan.name, status, owner, int(number or 1), 0, created, changed,

@@ -84,6 +84,9 @@ def ways(story: Story) -> Iterator[Way]:
     unseen = "; give the codec, also to see which modules its sealed values name" * is_left
     if not is_due(story):
         yield from _answers(story)
+    if story.engine:
+        yield from _on_engine(story, recorded, execution, "; give the codec" * is_left)
+        return
     if seen.status in OPEN:
         if story.driven is None:
             does = "lets it be taken, once every process that uses the journal has ended"
@@ -104,6 +107,18 @@ def ways(story: Story) -> Iterator[Way]:
     yield from _for_stuck(recorded, execution, "; give the codec" * is_left)
     does = f"goes on with this saga alone, once you have decided{unseen}"
     yield Way("takeover", does, modules)
+
+
+def _on_engine(story: Story, recorded: Recorded, execution: Execution, key: str) -> Iterator[Way]:
+    """Yield what can be done about a saga that goes on by itself."""
+    if story.seen.status not in OPEN:
+        if not story.driven:  # else a call that was given up still runs
+            yield from _for_stuck(recorded, execution, key)
+        return
+    if is_due(story):
+        yield from _answers(story)
+    if _may_turn(recorded, execution):
+        yield Way("cancel", f"has it undone instead{_unless_passed(execution)}")
 
 
 def _answers(story: Story) -> Iterator[Way]:

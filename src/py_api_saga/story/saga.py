@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
-from py_api_saga.entries import Entry, abort, recovered
+from py_api_saga.entries import STARTED, Entry, abort, attempt_of, recovered, what_of
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN, Letter, Row, Summary
@@ -50,6 +50,20 @@ class Source(Vocabulary, Protocol):
         """Tell whether a living process drives a saga; None if that is unknown."""
 
 
+class Runner(Source, Protocol):
+    """A source that drives its sagas itself: an engine.
+
+    Attributes:
+        kind: Its name, as it is typed.
+    """
+
+    @property
+    def kind(self) -> str: ...  # noqa: D102 - described above
+
+    def lacking(self, seen: Summary) -> str:
+        """Tell what no worker has that a saga waits for, such as "shop:charge"; "" for nothing."""
+
+
 class Line(NamedTuple):
     """One thing that was written down: an entry of the machine, or what is none.
 
@@ -91,6 +105,8 @@ class Story(NamedTuple):
         opens: The same, if there is a codec: what opens values that are sealed.
         now: When it was read, by the journal's clock.
         mail: The idempotency keys of calls whose answers are there, and that nobody has taken.
+        engine: The name of the engine that drives it; "" if it is in a journal.
+        lacks: What no worker of that has which it waits for; "" if nothing.
         recorded: What its rows say; None if they were purged or can't be read.
         execution: Where that leads; None in the same case.
         lines: What was written, in order; empty in the same case.
@@ -103,6 +119,8 @@ class Story(NamedTuple):
     opens: Trees | None
     now: float
     mail: Collection[str] = ()
+    engine: str = ""
+    lacks: str = ""
     recorded: Recorded | None = None
     execution: Execution | None = None
     lines: tuple[Line, ...] = ()
@@ -119,6 +137,20 @@ class Story(NamedTuple):
         if self.seen.status not in OPEN or not self.lines:
             return None
         return awaited(self.lines[-1].kind, self.lines[-1].says)
+
+    @property
+    def late(self) -> Sequence[Line]:
+        """Of each call that was given up and may still land: that it was begun."""
+        trouble = None if self.execution is None else self.execution.trouble
+        if trouble is None or not trouble.stragglers:
+            return ()
+        return [
+            line
+            for line in self.lines
+            if line.entry is not None
+            and what_of(line.entry) == STARTED
+            and attempt_of(line.entry) in trouble.stragglers
+        ]
 
     @property
     def parked(self) -> str | None:
@@ -170,6 +202,8 @@ def told(
     opens = None if journal.codec is None else values
     mail = [letter.key for letter in letters]
     story = Story(seen, journal.drives(seen), values, opens, journal.now(), mail)
+    if _runs(journal):
+        story = story._replace(engine=journal.kind, lacks=journal.lacking(seen))
     if rows is None:
         return story._replace(fault="its rows cannot be read")
     if not rows and seen.digest is not None:
@@ -179,6 +213,10 @@ def told(
     except JournalError as error:
         return story._replace(fault=str(error))
     return story._replace(recorded=recorded, execution=execution, lines=lines)
+
+
+def _runs(journal: Source) -> TypeGuard[Runner]:
+    return hasattr(journal, "lacking")
 
 
 def fold(rows: Sequence[Row], values: Trees) -> tuple[Recorded, Execution, tuple[Line, ...]]:

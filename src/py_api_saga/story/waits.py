@@ -187,15 +187,16 @@ def is_due(story: Story) -> bool:
 def says_of_all(story: Story, those: Sequence[Wait]) -> str:
     """Say what a saga waits for that waits for nothing else, and who goes on with it when."""
     answers = "an answer" if len(those) == 1 else plural(len(those), "answer")
+    who = "its engine" if story.engine else "the next recovery"
     if story.mail:
-        return "An answer has come that nobody has taken in yet: the next recovery does."
+        return f"An answer has come that nobody has taken in yet: {who} does."
     assert story.recorded is not None  # noqa: S101 - it waits for something
     assert story.execution is not None  # noqa: S101
     due = due_of(story.recorded, story.execution)
     if due is None:
         return f"It waits for {answers}, however long that takes. Nobody has to drive it."
     if due <= story.now:
-        return f"It waits for {answers}, and is due since {moment(due)}: the next recovery goes on."
+        return f"It waits for {answers}, and is due since {moment(due)}: {who} goes on."
     return f"It waits for {answers}, until {moment(due)}. Nobody has to drive it until then."
 
 

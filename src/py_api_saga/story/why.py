@@ -5,19 +5,21 @@ Of what is stuck the words are those of `stuck`, which exceptions have as well.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, assert_never
 
-from py_api_saga.entries import index_of
+from py_api_saga.entries import ACTION, index_of, kind_of
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import LONGEST_WAIT
 from py_api_saga.journal.format.sagas import Recorded
 from py_api_saga.status import SagaStatus, Status
 from py_api_saga.story.remedies import remedies
-from py_api_saga.story.saga import Story, ahead
+from py_api_saga.story.saga import Line, Story, ahead
 from py_api_saga.story.waits import Wait, is_suspended, says_of_all, waits
 from py_api_saga.story.words import error_words, moment
 from py_api_saga.stuck import stuck_words
 from py_api_saga.trouble import Trouble
+from py_api_saga.wording import in_line
 
 _ENDS = {
     SagaStatus.COMPLETED: "Every operation succeeded. There is nothing to do.",
@@ -63,10 +65,12 @@ def _in_short(story: Story) -> list[str]:
     match seen.status:
         case SagaStatus.COMPLETED | SagaStatus.COMPENSATED:
             lines.append(_LATE if story.mail else _ENDS[seen.status])
+            lines += _still_running(story)
         case SagaStatus.STUCK if execution is not None:
-            lines.append(_at_rest(story, execution))
+            lines += [_at_rest(story, execution), *_still_running(story)]
         case SagaStatus.RUNNING | SagaStatus.COMPENSATING if execution is not None:
-            lines += [_way(execution, ahead(story) or execution), _who_drives(story)]
+            who = _what_engine_waits_for(story) if story.engine else _who_drives(story)
+            lines += [_way(execution, ahead(story) or execution), who]
         case SagaStatus.STUCK | SagaStatus.RUNNING | SagaStatus.COMPENSATING:
             pass  # its rows are gone, and with them the reason
         case forgotten:  # pragma: no cover - as the type checker sees
@@ -99,6 +103,24 @@ def _way(execution: Execution, ahead: Execution) -> str:
     return "It goes forward."
 
 
+def _still_running(story: Story) -> list[str]:
+    """Say of each call that was given up, and that an engine still knows of, since when it runs."""
+    if story.recorded is None or not story.engine:
+        return []
+    names = story.recorded.definition.names.all()
+    return [
+        f"{_call_of(names, line)} is still running since {moment(line.at)}, though it was given "
+        "up: until it has ended, or its worker, nothing can be decided."
+        for line in story.late
+    ]
+
+
+def _call_of(names: Sequence[str], line: Line) -> str:
+    assert line.entry is not None  # noqa: S101 - of a call
+    name = in_line(names[index_of(line.entry)])
+    return name if kind_of(line.entry) == ACTION else f"the {kind_of(line.entry)} of {name}"
+
+
 def _who_drives(story: Story) -> str:
     seen = story.seen
     if story.driven:
@@ -115,6 +137,14 @@ def _who_drives(story: Story) -> str:
     return f"{words}: the one that was has died or left it, or none has begun. Recovery goes on."
 
 
+def _what_engine_waits_for(story: Story) -> str:
+    if story.lacks:
+        return f"It waits for {story.lacks}, which no worker has that has looked at it."
+    if story.execution is not None and story.execution.suspended:
+        return says_of_all(story, waits(story))
+    return "Its engine is at it; there is nothing to do, unless no worker runs."
+
+
 # --- its operations --------------------------------------------------------------------------
 
 
@@ -128,6 +158,7 @@ class _Reasons:
 
     def __init__(self, story: Story, recorded: Recorded, execution: Execution) -> None:
         self._driven, self._now = story.driven, story.now
+        self._lacks, self._items = story.lacks, recorded.tree["operations"]
         self._waits: dict[int, Wait] = {wait.operation: wait for wait in waits(story)}
         self._operations = recorded.definition.operations
         self._execution = execution
@@ -147,7 +178,7 @@ class _Reasons:
             case Status.PENDING:
                 return self._pending()
             case Status.RUNNING:
-                return self._running(i, raised)
+                return self._lacking(i) or self._running(i, raised)
             case Status.SUCCEEDED:
                 return self._standing(i)
             case Status.FAILED:
@@ -157,7 +188,7 @@ class _Reasons:
             case Status.COMPENSATING if undo_error is not None and i in trouble.waiting:
                 return f"its undo is tried again after {error_words(undo_error)}"
             case Status.COMPENSATING:
-                return f"its undo was called{self._unanswered()}"
+                return self._lacking(i) or f"its undo was called{self._unanswered()}"
             case Status.COMPENSATED:
                 return "is undone"
             case Status.SKIPPED:
@@ -172,6 +203,12 @@ class _Reasons:
         if self._ahead.goes_back:
             return "was never started"
         return "is still to be done" + _IF_PIVOT * self._ahead.backward
+
+    def _lacking(self, i: int) -> str:
+        """Say that no worker has what it names, if that is so."""
+        item = self._items[i]
+        of = (item["do"][0], item.get("undo", [""])[0], item.get("ask"))
+        return f"waits for a worker that has {self._lacks}" if self._lacks in of else ""
 
     def _running(self, i: int, raised: str) -> str:
         if i in self._trouble.waiting:
