@@ -11,8 +11,10 @@ from typing import TypeAlias
 from py_api_saga.clock import NEVER
 from py_api_saga.entries import (
     ACTION,
+    ANSWERED,
     ASK,
     COMPENSATION,
+    DENIED,
     STARTED,
     Attempt,
     Awaited,
@@ -59,6 +61,15 @@ def is_waited_for(execution: Execution, call: Attempt) -> bool:
     """Tell whether an answer to a call would be taken in."""
     i, kind, _, generation = call
     return execution.awaits(i, kind, generation) or execution.expects(i, kind, generation)
+
+
+def is_answered(entries: Iterable[Entry], call: Attempt) -> bool:
+    """Tell whether an answer under the key of a call is on record."""
+    i, kind, _, generation = call
+    key = (i, kind, generation)
+    return any(
+        what in (ANSWERED, DENIED) and (j, of, other) == key for what, j, of, _, other, _ in entries
+    )
 
 
 def due_of(later: Entry) -> float:

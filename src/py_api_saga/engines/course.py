@@ -26,7 +26,8 @@ A call goes to a worker as an *errand*, a JSON object:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple, TypeAlias
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 from py_api_saga.clock import NEVER
 from py_api_saga.definition import Layout
@@ -34,6 +35,7 @@ from py_api_saga.durable.reckoning import (
     FirstIntents,
     calls_by_key,
     due_of,
+    is_answered,
     is_running,
     is_too_old,
     is_waited_for,
@@ -42,6 +44,16 @@ from py_api_saga.durable.reckoning import (
     too_old,
     unanswered,
 )
+from py_api_saga.engines.rows import (
+    LETTER,
+    MAX_SAGA,
+    MAX_VALUE,
+    Rows,
+    letters_in,
+    readable,
+    size_of,
+    useless_in,
+)
 from py_api_saga.entries import (
     ABORT,
     ACTION,
@@ -49,40 +61,53 @@ from py_api_saga.entries import (
     ANSWERED,
     COMPENSATION,
     DENIED,
+    FAILED,
+    HAPPENED,
     IN_DOUBT,
+    LATER,
     LOST,
-    RECOVERED,
-    RESOLVED,
+    NOT_HAPPENED,
+    RETRY,
     STARTED,
+    SUCCEEDED,
+    UNKNOWN,
+    UNSTORED,
     Attempt,
     Entry,
     Kind,
     Setback,
     abort,
     attempt_of,
+    failed,
+    in_doubt,
     index_of,
     lost,
     recovered,
 )
 from py_api_saga.exceptions import JournalError
-from py_api_saga.execution import Execution
+from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import Row
 from py_api_saga.journal.format.definitions import FORMAT
-from py_api_saga.journal.format.entries import read_entry, write_entry
+from py_api_saga.journal.format.entries import read_entry, unkept, write_entry
+from py_api_saga.journal.format.functions import NotStorableError
 from py_api_saga.journal.format.json_text import dumps, loads
 from py_api_saga.journal.format.sagas import NOTE, PARKED, folding, read_rows, reading
+from py_api_saga.journal.format.sealing import is_sealed
 from py_api_saga.journal.format.values import Trees
 from py_api_saga.keys import key_of
 from py_api_saga.placeholder import OWN
 from py_api_saga.status import MISSING
 from py_api_saga.wording import as_text
 
-# [[when it was told, seconds since 1970; the text of a journal's row], ...]
-Rows: TypeAlias = list[tuple[float, str]]
-
-MAX_VALUE: Final = 256 << 10  # bytes, as JSON
-MAX_SAGA: Final = 1 << 20
-LETTER: Final = "letter"
+_VALUE = 5  # where it is in an entry
+_SHORT = 200  # characters that are kept of a text for which there is no room
+_SPARE = MAX_SAGA // 2  # bytes beyond which no call is made again
+_NO_ANSWER = "an answer is of no kind that this version knows"
+_FROM_ELSEWHERE = (f'["{LETTER}"', f'["{NOTE}"', f'["{ABORT}"')  # and not of a call in flight
+# What is told of a call by whoever makes it.
+_ENDS = frozenset(
+    (SUCCEEDED, UNSTORED, FAILED, LATER, RETRY, IN_DOUBT, HAPPENED, NOT_HAPPENED, UNKNOWN, LOST)
+)
 
 
 class _Plain:
@@ -133,8 +158,12 @@ class Course:
             NewerFormatError: It is of a newer format; a newer version reads it.
         """
         self.saga_id = saga_id
-        self._pages = _Pages(rows)
-        self._letters: dict[str, str] = {}
+        self._letters: dict[str, str] = {}  # answers that are yet to be looked at
+        self._calls: dict[str, Attempt] = {}  # by key, of the first `_called` entries
+        self._called = 0
+        self._mail_size = 0  # of these, in bytes
+        self._posted = now  # when the last of them came
+        self._useless: set[str] = set()  # keys of those that came when the end was known
         self._due: dict[int, float] = {}  # of calls that wait, by operation
         self._first: FirstIntents = {}
         self._since: FirstIntents = {}  # as before, or since a person had it called again
@@ -142,6 +171,7 @@ class Course:
         self._parked: str | None = None
         self._unheard = 0  # calls in flight whose end could not be taken in
         self.execution: Execution | None = None
+        self._pages = _Pages([])
         try:
             with reading("the rows of the saga"), folding("the rows of the saga"):
                 self._open(rows, now)
@@ -151,7 +181,11 @@ class Course:
             self._park(str(error), now)
 
     def _open(self, rows: Rows, now: float) -> None:
-        recorded = read_rows([Row(n, at, body) for n, (at, body) in enumerate(rows, 1)], VALUES)
+        self._pages = _Pages([(at, body) for at, body in rows])
+        kept = readable(rows)
+        recorded = read_rows(kept, VALUES)
+        if any(row.body != body for row, (_, body) in zip(kept, rows, strict=True)):
+            self._sort_letters(rows, kept)
         self._items, self._plan = recorded.tree["operations"], recorded.plan
         self._limit = recorded.plan.limit or 1
         self._head = (
@@ -173,6 +207,17 @@ class Course:
         else:
             for straggler in self.stragglers:  # nobody is left to tell of them
                 self._tell(lost(straggler), now)
+
+    def _sort_letters(self, rows: Rows, kept: Sequence[Row]) -> None:
+        """Take the answers out of the rows that are yet to be looked at."""
+        for key, body in letters_in(rows):
+            self._letters[key] = body
+            self._mail_size += size_of(dumps([LETTER, key, body]))
+        useless = useless_in(rows)
+        self._useless = {letter.key for letter in useless}
+        self._pages = _Pages([(at, body) for _, at, body in kept if body != "[]"])
+        for letter in useless:
+            self._pages.add(dumps([LETTER, *letter, True]), rows[-1][0])
 
     # --- how it stands --------------------------------------------------------------------------
 
@@ -217,7 +262,11 @@ class Course:
 
     def rows(self) -> Rows:
         """Give all of it: the workflow's result, or the argument of whoever goes on."""
-        return self._pages.all()
+        rows = self._pages.all()
+        if self._letters:
+            lines = [dumps([LETTER, key, body]) for key, body in self._letters.items()]
+            rows.append((self._posted, f"[{','.join(lines)}]"))
+        return rows
 
     # --- what is to be done ---------------------------------------------------------------------
 
@@ -270,7 +319,7 @@ class Course:
         try:
             self._take(line, now)
         except Exception as error:  # noqa: BLE001 - whatever a malformed line makes of this
-            self._unheard += 1
+            self._unheard += not line.startswith(_FROM_ELSEWHERE)
             self._park(as_text(error, str), now)
 
     # --- telling --------------------------------------------------------------------------------
@@ -280,27 +329,41 @@ class Course:
         what = tree[0]
         execution = self.execution
         if what == NOTE:
-            self._pages.add(line, now)
+            self._add(tree, line, now)
         if what == NOTE or execution is None:
             return
         self._check_deadline(now)
         if what == LETTER:
             _, key, body = tree
-            self._letters.setdefault(key, body)
+            self._post(key, body, now)
         elif what == ABORT:
-            if not (execution.backward or execution.at_rest):
-                self._tell(read_entry(tree, VALUES, len(self._items)), now, line)
-        else:
+            self._cancel(execution, tree, now)
+        elif what in _ENDS:
             entry = read_entry(tree, VALUES, len(self._items))
             if self._is_expected(execution, entry):
                 self._end(execution, entry, line, now)
+        else:
+            message = f"{what!r} is not told of a call"
+            raise ValueError(message)
         self._hear(now)
+
+    def _add(self, tree: Any, line: str, now: float) -> None:
+        """Add what is no entry."""
+        self._pages.add(line if self._has_room(size_of(line)) else dumps(_short(tree)), now)
+
+    def _cancel(self, execution: Execution, tree: Any, now: float) -> None:
+        """Stop the saga, unless it is being undone already, or at rest."""
+        if execution.backward or execution.at_rest:
+            return
+        if not self._has_room(size_of(dumps(tree))):
+            tree = _short(tree)
+        entry, line = self._read(dumps(tree))
+        with suppress(IllegalMoveError):  # then it needs a person, who decides
+            self._tell(entry, now, line)
 
     def _is_expected(self, execution: Execution, entry: Entry) -> bool:
         """Tell whether an entry says something new: of a call in flight, or of a straggler."""
         what, i, _, _, _, value = entry
-        if what in (RECOVERED, RESOLVED, AGAIN):
-            return True
         attempt = attempt_of(entry)
         flight = execution.flying.get(i)
         if flight is not None and attempt_of(flight) == attempt:
@@ -317,12 +380,60 @@ class Course:
             is_old = is_too_old(execution, self._first, i, latest)
             entry = lost(attempt_of(entry), too_old=is_old)
             line = write_entry(entry, VALUES)
+        elif not self._has_room(size := size_of(line)):
+            entry, line = self._fitting(entry, loads(line), size)
         self._tell(entry, now, line)
+
+    # --- sizes ----------------------------------------------------------------------------------
+
+    @property
+    def _left(self) -> int:
+        """For how many bytes there is room, with the answers that are yet to be looked at."""
+        return MAX_SAGA - self._pages.size - self._mail_size
+
+    def _has_room(self, size: int) -> bool:
+        """Tell whether a line is surely no trouble: what it says may have to be said twice."""
+        return 2 * size <= min(MAX_VALUE, self._left)
+
+    def _fitting(self, entry: Entry, tree: list[Any], size: int) -> tuple[Entry, str]:
+        """Say how a call ended for which there may be no room, as can be kept.
+
+        A result that is too large is told as one that can't be stored; an error is cut. What goes
+        back needs some room yet, so no call is made without end.
+        """
+        what, i, kind, _, _, value = entry
+        left, own = self._left, size_of(dumps(tree[5])) if len(tree) > _VALUE else 0
+        if what in (SUCCEEDED, HAPPENED, LATER):
+            is_small = own <= _SHORT and kind == COMPENSATION
+            needed = size + own if what == LATER else size  # a timer tells its result once more
+            if own <= MAX_VALUE and (needed <= left or is_small):
+                return entry, dumps(tree)
+            why = f"its JSON text is larger than {MAX_VALUE:,} bytes: store a reference to it"
+            if own <= MAX_VALUE:
+                why = f"the saga is larger than {MAX_SAGA:,} bytes with it: store references"
+            return self._read(
+                write_entry(unkept(entry, self._items[i]["name"], NotStorableError(why)), VALUES)
+            )
+        if type(value) is Setback and value.wait is not None and left < -_SPARE:
+            ended = failed(entry, value.error)
+            if what == IN_DOUBT:
+                ended = in_doubt(entry, value.error, alive=value.alive)
+            return self._read(dumps(_short(loads(write_entry(ended, VALUES)))))
+        if size > min(left, MAX_VALUE) and len(tree) > _VALUE:
+            tree[5] = _short(tree[5])
+        return self._read(dumps(tree))
+
+    def _read(self, line: str) -> tuple[Entry, str]:
+        return read_entry(loads(line), VALUES, len(self._items)), line
+
+    # --- telling --------------------------------------------------------------------------------
 
     def _tell(self, entry: Entry, now: float, line: str | None = None) -> None:
         assert self.execution is not None  # noqa: S101 - asked by the callers
+        if line is None:  # as whoever reads it will have it
+            entry, line = self._read(write_entry(entry, VALUES))
         self.execution.tell(entry)
-        self._pages.add(write_entry(entry, VALUES) if line is None else line, now)
+        self._pages.add(line, now)
         self._note(entry, now)
 
     def _note(self, entry: Entry, at: float) -> None:
@@ -347,7 +458,9 @@ class Course:
 
     def _check_deadline(self, now: float) -> None:
         until, execution = self._plan.until, self.execution
-        if until is not None and now >= until and execution and self._may_time_out(execution):
+        if until is None or now < until or execution is None or self._parked is not None:
+            return
+        if self._may_time_out(execution):
             self._tell(abort(TimeoutError("the deadline of the saga has passed")), now)
 
     # --- answers from elsewhere -----------------------------------------------------------------
@@ -355,28 +468,58 @@ class Course:
     def _key(self, i: int, kind: str, generation: int) -> str:
         return key_of(self.saga_id, self._items[i]["name"], kind, generation)
 
+    def _post(self, key: str, body: str, now: float) -> None:
+        """Put an answer into the mail, once for each key."""
+        if key in self._letters or key in self._useless:
+            return
+        size = size_of(dumps([LETTER, key, body]))
+        if size > min(MAX_VALUE, self._left):
+            self._say(f"refuse the answer to {key}", "it is too large", now)
+            return
+        self._letters[key], self._posted = body, now
+        self._mail_size += size
+
     def _hear(self, now: float) -> None:
         """Take in what the letters say, but for those whose call is in flight."""
         execution = self.execution
         if not self._letters or execution is None:
             return
-        calls = calls_by_key(execution.entries, self._key)
+        entries, calls = execution.entries, self._calls
+        calls.update(calls_by_key(entries[self._called :], self._key))
+        self._called = len(entries)
         for key, body in [*self._letters.items()]:
             call = calls.get(key)
             if call is not None and is_running(execution, call):
                 continue
             del self._letters[key]
-            if call is not None and is_waited_for(execution, call):
-                self._answer(call, body, now)
+            self._mail_size -= size_of(dumps([LETTER, key, body]))
+            if call is None:
+                self._say(f"refuse the answer to {key}", "no call was made under it", now)
+            elif is_waited_for(execution, call):
+                self._answer(key, call, body, now)
+            elif not is_answered(execution.entries, call):
+                self._useless.add(key)
+                self._pages.add(dumps([LETTER, key, body, True]), now)
 
-    def _answer(self, call: Attempt, body: str, now: float) -> None:
-        what, tree, note, *_ = loads(body)
-        if what not in (ANSWERED, DENIED):
+    def _answer(self, key: str, call: Attempt, body: str, now: float) -> None:
+        """Take in an answer that somebody waits for, or would believe."""
+        try:
+            what, value, note, *_ = loads(body)
+            tree = [what, *call] if value is None else [what, *call, value]
+            entry, line = self._read(dumps(tree))
+            if what not in (ANSWERED, DENIED):
+                raise ValueError(_NO_ANSWER)  # noqa: TRY301 - as what `loads` and reading raise
+        except (ValueError, TypeError, LookupError) as error:
+            self._say(f"refuse the answer to {key}", as_text(error, str), now)
             return
-        line = [what, *call] if tree is None else [what, *call, tree]
-        self._tell(read_entry(line, VALUES, len(self._items)), now, dumps(line))
+        self._tell(entry, now, line)
         if note is not None:
             self._pages.add(dumps(note), now)
+
+    def _say(self, did: str, why: str, now: float) -> None:
+        """Note what was done by nobody who has a name."""
+        tree = [NOTE, {"who": "the engine", "why": why, "did": did}]
+        self._add(tree, dumps(tree), now)
 
     def _tell_due(self, now: float) -> None:
         """Tell which calls have waited long enough for an answer."""
@@ -455,24 +598,28 @@ class Course:
 
 
 class _Pages:
-    """The rows of a saga, to which lines are added; what is told at one moment shares a row."""
+    """The rows of a saga, to which lines are added; what is told at one moment shares a row.
+
+    Attributes:
+        size: Of all, in bytes.
+    """
 
     def __init__(self, rows: Rows) -> None:
         """Begin with these."""
-        self._closed: Rows = [(at, body) for at, body in rows]
+        self._closed = rows
         self._at: float | None = None
         self._lines: list[str] = []
-        self.size = sum(len(body.encode()) for _, body in rows)
+        self.size = sum([size_of(body) for _, body in rows])
 
     def add(self, line: str, now: float) -> None:
         """Add a line that is told now."""
-        self.size += 1 + (len(line) if line.isascii() else len(line.encode()))
+        self.size += size_of(line) + 1
         if now != self._at:
             self._close()
             self._at = now
             if self._closed and self._closed[-1][0] == now:
                 _, body = self._closed.pop()
-                self._lines = [body.strip()[1:-1]]
+                self._lines = [body[1:-1]]
         self._lines.append(line)
 
     def _close(self) -> None:
@@ -485,6 +632,20 @@ class _Pages:
         self._close()
         self._at = None
         return [*self._closed]
+
+
+def _short(tree: Any) -> Any:
+    """Cut the texts in a tree, of which sealed ones can't be cut."""
+    match tree:
+        case str():
+            return tree[:_SHORT]
+        case list():
+            return [_short(item) for item in tree]
+        case dict() if is_sealed(tree):
+            return "(its text was too large to be kept)"
+        case dict():
+            return {key: _short(value) for key, value in tree.items()}
+    return tree
 
 
 def _is_newer(rows: Rows) -> bool:

@@ -1,12 +1,14 @@
 """A saga as an engine keeps it: the rows of a journal, each with the time at which it was told.
 
 `[[at, body], …]`, where `at` is seconds since 1970 and `body` the JSON text of a list of entries.
-An answer that nobody has taken yet may be among them, as `["letter", key, body]`.
+Answers may be among them that have changed nothing: as `["letter", key, body]` one that is yet to
+be looked at, since its call is in flight; and as `["letter", key, body, true]` one that came when
+the end of its call was known.
 """
 
 from __future__ import annotations
 
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from py_api_saga.journal.changes import Letter, Row
 from py_api_saga.journal.format.json_text import dumps, loads
@@ -21,7 +23,7 @@ LETTER: Final = "letter"
 
 
 def readable(rows: Rows) -> list[Row]:
-    """Give rows as a journal has them, without the answers that nobody has taken."""
+    """Give rows as a journal has them, without the answers that have changed nothing."""
     kept: list[Row] = []
     for at, body in rows:
         lines = body
@@ -32,11 +34,25 @@ def readable(rows: Rows) -> list[Row]:
 
 
 def letters_in(rows: Rows) -> list[Letter]:
-    """Give the answers in rows that nobody has taken, oldest first."""
+    """Give the answers in rows that are yet to be looked at, oldest first."""
+    return [Letter(key, body) for key, body, *taken in _all_letters(rows) if not taken]
+
+
+def useless_in(rows: Rows) -> list[Letter]:
+    """Give the answers in rows that came when the end of their calls was known, oldest first."""
+    return [Letter(key, body) for key, body, *taken in _all_letters(rows) if taken]
+
+
+def _all_letters(rows: Rows) -> list[list[Any]]:
     return [
-        Letter(line[1], line[2])
+        line[1:]
         for _, body in rows
         if f'["{LETTER}"' in body
         for line in loads(body)
         if line[0] == LETTER
     ]
+
+
+def size_of(text: str) -> int:
+    """Give the bytes that a text takes."""
+    return len(text) if text.isascii() else len(text.encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from py_api_saga.engines.rows import Rows, letters_in, readable
+from py_api_saga.engines.rows import Rows, letters_in, readable, useless_in
 from py_api_saga.entries import ANSWERED, DENIED
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN, Letter, Summary
@@ -114,11 +114,12 @@ def straggling(rows: Rows) -> list[tuple[str, str, float]]:
 
 
 def answer_there(saga_id: str, rows: Rows, key: str) -> Letter | None:
-    """Give the answer that a call had under this key, taken or not; None if it had none."""
+    """Give the answer that a call had under this key, whatever came of it; None if it had none."""
     tree, lines = read_lines(readable(rows))
     names = [item["name"] for item in tree["operations"]]
     for _, (what, i, kind, _, *more) in lines:
         if what in (ANSWERED, DENIED) and key_of(saga_id, names[i], kind, more[0]) == key:
             value = next(iter(more[1:]), None)
             return Letter(key, dumps([what, value, None]))
-    return next((letter for letter in letters_in(rows) if letter.key == key), None)
+    others = [*letters_in(rows), *useless_in(rows)]
+    return next((letter for letter in others if letter.key == key), None)
