@@ -2,10 +2,11 @@
 
     PYTHONPATH=tests/golden python tests/golden/make_journal.py tests/golden/journal.1.facts.db
 
-There are two: `journal.1.db` is from before entries had facts. And two that are made in the same
-way: `journal.1.trace.db` has one saga, which was begun in a trace, and `journal.1.later.db` those
-that wait for answers, or have had them. What a released version wrote is kept for
-ever and never written again: when the format changes, a new one is made beside it.
+There are two: `journal.1.db` is from before entries had facts. And three that are made in the same
+way: `journal.1.trace.db` has one saga, which was begun in a trace, `journal.1.later.db` those that
+wait for answers, or have had them, and `journal.1.lost.db` those of which calls were lost. What a
+released version wrote is kept for ever and never written again: when the format changes, a new one
+is made beside it.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from py_api_saga import (
     SagaAssembler,
     SagaException,
     SagaPending,
+    SagaStatus,
     answer,
     process,
     recover,
@@ -36,7 +38,8 @@ from py_api_saga import (
 )
 from py_api_saga.contrib.opentelemetry import instrument
 from py_api_saga.journal import SQLiteJournal
-from py_api_saga.journal.changes import Append, Change, Create
+from py_api_saga.journal.changes import Append, Change, Create, Take
+from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.repair import again, compensate, purge
 
 SAMPLED = TraceFlags(TraceFlags.SAMPLED)
@@ -176,7 +179,57 @@ def later(path: str) -> None:
         Path(path + end).unlink()
 
 
+ACTION, UNDO = ("action", 1, 1), ("compensation", 1, 1)
+# Where each stands, and what was told of it; no run writes this by itself: processes that an engine
+# calls do, of which one may die while others live.
+LOST: dict[str, tuple[SagaStatus, list[list[Any]]]] = {
+    "lost": (SagaStatus.RUNNING, [["started", 0, *ACTION], ["lost", 0, *ACTION, False]]),
+    "too-old": (SagaStatus.STUCK, [["started", 0, *ACTION], ["lost", 0, *ACTION, True]]),
+    "late": (
+        SagaStatus.COMPENSATED,
+        [
+            ["started", 0, *ACTION],
+            ["in doubt", 0, *ACTION, [["builtins.TimeoutError", "late"], None, True, False]],
+            ["started", 0, *UNDO],
+            ["succeeded", 0, *UNDO],
+            ["lost", 0, *ACTION, False],
+        ],
+    ),
+    "undo": (
+        SagaStatus.COMPENSATING,
+        [
+            ["started", 0, *ACTION],
+            ["succeeded", 0, *ACTION, 1],
+            ["started", 1, *ACTION],
+            ["failed", 1, *ACTION, ["builtins.ValueError", "b is broken"]],
+            ["started", 0, *UNDO],
+            ["lost", 0, *UNDO, False],
+        ],
+    ),
+}
+
+
+def lost(path: str) -> None:
+    """Write sagas of which calls were lost, in flight or given up."""
+    process.HOST = "warehouse-1"  # type: ignore[misc]  # as above
+    Path(path).unlink(missing_ok=True)
+    journal = SQLiteJournal(path, modules=["golden_shop"], journal_mode="delete")
+    for saga_id, (status, told) in LOST.items():
+        pair().start(journal=journal, saga_id=saga_id)
+        seen = journal.find(saga_id)
+        assert seen is not None
+        take = Take(seen)
+        journal.write(take)
+        append = Append(take.check(), dumps(told), status)
+        journal.write(append)
+        append.check()
+        journal.leave(append.claim)
+    journal.close()
+    for end in ("-gate", "-owners"):
+        Path(path + end).unlink()
+
+
 if __name__ == "__main__":
-    ends = {".trace.db": trace, ".later.db": later}
+    ends = {".trace.db": trace, ".later.db": later, ".lost.db": lost}
     make = next((make for end, make in ends.items() if sys.argv[1].endswith(end)), main)
     make(sys.argv[1])

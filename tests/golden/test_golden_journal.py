@@ -169,7 +169,49 @@ def test_recovery_takes_the_answers_in(waits: SQLiteJournal) -> None:
 
 def test_the_script_writes_sagas_that_wait(tmp_path: Path) -> None:
     """What this version writes stands as what the golden file holds."""
-    made = tmp_path / "made.later.db"
+    assert_made_again(LATER, tmp_path)
+
+
+# --- sagas of which calls were lost ---------------------------------------------------------------
+
+LOST = HERE / "journal.1.lost.db"
+
+
+@pytest.fixture
+def lost(tmp_path: Path) -> Iterator[SQLiteJournal]:
+    """A copy of the journal of those of which calls were lost, opened by this version."""
+    golden_shop.broken.clear()
+    golden_shop.keys.clear()
+    copy = shutil.copyfile(LOST, tmp_path / "lost.db")
+    with closing(SQLiteJournal(copy, modules=["golden_shop"])) as opened:
+        yield opened
+
+
+def test_what_was_lost_is_gone_on_with(lost: SQLiteJournal) -> None:
+    """Called again under its key, or undone; unless it was too old, or had been given up."""
+    assert {one.saga_id: one.outcome for one in recover(lost, max_workers=1)} == {
+        "lost": SagaStatus.COMPLETED,
+        "undo": SagaStatus.COMPENSATED,
+    }
+    assert golden_shop.keys == ["lost:a:action", "lost:b:action", "undo:a:compensation"]
+    with pytest.raises(SagaStuck, match="may have forgotten its idempotency key"):
+        pair().orchestrator_execute(journal=lost, saga_id="too-old")
+    with pytest.raises(SagaException) as late:
+        pair().orchestrator_execute(journal=lost, saga_id="late")
+    assert late.value.operations["a"].status is Status.COMPENSATED
+    numbers = {name: read(lost, name).execution for name in ("lost", "late")}
+    tries = {name: fold and fold.tries for name, fold in numbers.items()}
+    assert tries == {"lost": [2, 1], "late": [1, 0]}
+
+
+def test_the_script_writes_sagas_of_which_calls_were_lost(tmp_path: Path) -> None:
+    """What this version writes stands as what the golden file holds."""
+    assert_made_again(LOST, tmp_path)
+
+
+def assert_made_again(golden: Path, folder: Path) -> None:
+    """Run the script, which writes just that."""
+    made = folder / golden.name
     subprocess.run(
         [sys.executable, HERE / "make_journal.py", made],
         check=True,
@@ -182,7 +224,7 @@ def test_the_script_writes_sagas_that_wait(tmp_path: Path) -> None:
         "SELECT key, saga, taken, body FROM mail ORDER BY rowid",
         told + "FROM entry, json_each(body) WHERE n > 1 ORDER BY saga, n, key",
     ):
-        assert ask(made, query) == ask(LATER, query)
+        assert ask(made, query) == ask(golden, query)
 
 
 def assert_same(one: Any, other: Any) -> None:
