@@ -1,14 +1,15 @@
 """One call's process died while others live: what RECOVERED says of all, said of that alone."""
 
+import os
 import random
 from typing import Any
 
 import pytest
 from dialogue import Dialogue, Op, chain, define, graph, one, state
+from drawn import definitions
 from fate import Fate
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_any_world import EXAMPLES, definitions
 
 from py_api_saga.definition import Definition
 from py_api_saga.entries import (
@@ -30,6 +31,8 @@ from py_api_saga.entries import (
     recovered,
 )
 from py_api_saga.execution import Execution
+
+EXAMPLES = int(os.environ.get("SAGA_EXAMPLES", "0"))
 
 # --- what it comes to -----------------------------------------------------------------------------
 
@@ -384,9 +387,9 @@ def test_a_rollback_that_begins_asks_nothing_about_what_may_land(first: str, sta
     d = graph(Op(on_doubt="ask", needs_result=True), Op())
     d.start("a", "b")
     late = d.lose("a", alive=True)
-    losses = [lambda: d.land(late, LOST, value=False), lambda: d.end(LOST, "b", value=False)]
-    for lose in losses if first == "straggler" else reversed(losses):
-        lose()
+    losses = [lost(late), lost(attempt_of(d.x.flying[1]))]
+    for loss in losses if first == "straggler" else reversed(losses):
+        d.tell(loss)
 
     assert d.stand() == stands
 

@@ -20,8 +20,8 @@ MUTANTS = (
     _one(
         "takes an answer for read while no call fits it",
         f"{ANSWER}::test_an_answer_after_a_crash_makes_its_call_needless",
-        RUN,
-        "DurableRun._is_waited_for",
+        "durable/reckoning.py",
+        "is_waited_for",
         "execution.awaits(i, kind, generation) or execution.expects(i, kind, generation)\n",
         "execution.awaits(i, kind, generation)\n",
     ),
@@ -30,11 +30,9 @@ MUTANTS = (
         f"{PROOFS}::test_a_graph_loses_no_answer_whoever_is_killed",
         RUN,
         "DurableRun._read_mail",
-        "                if call is None or not self._is_running(call):\n"
-        "                    if call is not None and self._is_waited_for(call):\n",
-        "                if call is None or box:\n"
-        "                    if call is not None and not self._is_running(call) "
-        "and self._is_waited_for(call):\n",
+        "                if call is None or not is_running(self.execution, call):\n",
+        "                if call is None or not is_running(self.execution, call) "
+        "or box.take(key):\n",
     ),
     _one(
         "reads no mail when a call is to be made again",
@@ -49,7 +47,7 @@ MUTANTS = (
         f"{ANSWER}::test_whoever_drives_the_saga_looks_into_the_mail_before_it_is_too_late",
         RUN,
         "DurableRun._look_for_due",
-        "        if box.looked < max(map(_due_of, due)):\n",
+        "        if box.looked < max(map(due_of, due)):\n",
         "        if box.looked < 0:\n",
     ),
     _one(
