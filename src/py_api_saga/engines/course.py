@@ -254,6 +254,11 @@ class Course:
         return asks or self.definition.on_crash != "resume"
 
     @property
+    def max_age(self) -> float:
+        """For how many seconds a call may be made again under its key."""
+        return NEVER if self.execution is None else self._plan.max_age
+
+    @property
     def times_out(self) -> bool:
         """Whether some call may be given up while it runs."""
         if self.execution is None:
