@@ -78,8 +78,6 @@ from py_api_saga.entries import (
     Setback,
     abort,
     attempt_of,
-    failed,
-    in_doubt,
     index_of,
     lost,
     recovered,
@@ -407,7 +405,7 @@ class Course:
         back needs some room yet, so no call is made without end.
         """
         what, i, kind, _, _, value = entry
-        left, own = self._left, size_of(dumps(tree[5])) if len(tree) > _VALUE else 0
+        left, own = self._left, size_of(dumps(tree[_VALUE])) if len(tree) > _VALUE else 0
         if what in (SUCCEEDED, HAPPENED, LATER):
             is_small = own <= _SHORT and kind == COMPENSATION
             needed = size + own if what == LATER else size  # a timer tells its result once more
@@ -420,12 +418,13 @@ class Course:
                 write_entry(unkept(entry, self._items[i]["name"], NotStorableError(why)), VALUES)
             )
         if type(value) is Setback and value.wait is not None and left < -_SPARE:
-            ended = failed(entry, value.error)
-            if what == IN_DOUBT:
-                ended = in_doubt(entry, value.error, alive=value.alive)
-            return self._read(dumps(_short(loads(write_entry(ended, VALUES)))))
+            error, _, *more = tree[_VALUE]
+            if what == RETRY:
+                tree[0], tree[_VALUE] = FAILED, error
+            else:
+                tree[_VALUE] = [error, None, *more]
         if size > min(left, MAX_VALUE) and len(tree) > _VALUE:
-            tree[5] = _short(tree[5])
+            tree[_VALUE] = _short(tree[_VALUE])
         return self._read(dumps(tree))
 
     def _read(self, line: str) -> tuple[Entry, str]:
