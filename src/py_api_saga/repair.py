@@ -7,6 +7,7 @@ machine refuses what makes no sense. A decision calls nothing: whoever recovers 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from py_api_saga import entries
@@ -16,6 +17,8 @@ from py_api_saga.exceptions import JournalError, SagaError, SagaInProgress, chec
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.changes import (
     Append,
+    Claim,
+    Leave,
     Purge,
     Row,
     Summary,
@@ -347,8 +350,17 @@ def _decide(
         append.check()
     finally:
         if not claim.over:
-            journal.leave(claim)
+            _let_go(journal, claim)
     return status
+
+
+def _let_go(journal: Journal, claim: Claim) -> None:
+    """Leave a saga for whoever goes on, at once: this process may write nothing more for hours."""
+    journal.leave(claim)
+    left = Leave(claim)
+    left.until = latest()  # if it is not written by then, it is with what is next
+    with suppress(JournalError):
+        journal.write(left)
 
 
 def _place(seen: Summary) -> tuple[int, SagaStatus, int]:

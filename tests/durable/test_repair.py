@@ -10,7 +10,7 @@ from typing import Any
 import depot
 import pytest
 from depot import do, fail, undo
-from recorded import WHO, bodies, crashed, order, stuck
+from recorded import WHO, bodies, crashed, order, seen, stuck
 from world import PATIENCE
 
 from py_api_saga import (
@@ -126,6 +126,14 @@ def test_a_result_is_supplied_by_hand(journal: Any) -> None:
     results = forward().orchestrator_execute(journal=journal, saga_id="x")
     assert results["c"] == {"parcel": 7}
     assert depot.log == ["a", "b", "c", "d"]
+
+
+def test_what_was_decided_about_is_free_for_workers_of_other_processes(journal: Any) -> None:
+    """At once: whoever has decided may live on for days and write nothing more."""
+    stuck(journal)
+    again(journal, "x", **WHO)
+
+    assert seen(journal, "x").owner == 0
 
 
 def test_a_decision_is_written_with_who_and_why(journal: Any) -> None:
