@@ -262,6 +262,7 @@ SEAMS = {
     "clock": {"time", "time.monotonic", "time.sleep", "time.time"},
     "chance": {"os.urandom"},
     "testing.virtual": {"time", "random", "loop.time"},  # which it replaces
+    "engines.temporal_worker": {"asyncio.sleep"},  # until a server that was away is there
     "engines.temporal_workflow": {"asyncio.sleep"},  # a timer of Temporal's, which is replayed
     "executors.event_loop": {"asyncio.sleep"},  # a timer of the loop, which a test's loop has too
     "journal.postgresql.journal": {"asyncio.sleep"},  # such a timer

@@ -1,48 +1,45 @@
 """Temporal as an engine: sagas are workflows of one type, `saga.v1`, and calls are activities.
 
-Its client lives in an event loop in a thread of ours, so that whoever has no loop can ask it, and
-whoever has one does not wait.
+How a saga stands is read from the history of its workflow, so that no worker need be there.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from threading import Lock
-from typing import Any, ClassVar, TypeVar
-
-from py_api_saga import clock
-from py_api_saga.engines.engine import Engine
-from py_api_saga.engines.loop_thread import LoopThread
-from py_api_saga.engines.rows import Rows
-from py_api_saga.engines.standing import Standing, saga_id_of
-from py_api_saga.engines.worker import QUEUE
-from py_api_saga.exceptions import JournalError, SagaConflict, SagaDefinitionError, seconds
-from py_api_saga.journal.changes import PATIENCE
-from py_api_saga.journal.format.json_text import dumps, loads
-from py_api_saga.journal.protocol import Codec
-
 try:
-    from temporalio.client import (
-        Client,
-        RPCError,
-        WorkflowExecution,
-        WorkflowExecutionStatus,
-        WorkflowFailureError,
-        WorkflowHandle,
-        WorkflowQueryFailedError,
-        WorkflowUpdateFailedError,
-        WorkflowUpdateRPCTimeoutOrCancelledError,
-    )
-    from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-    from temporalio.exceptions import WorkflowAlreadyStartedError
-    from temporalio.service import RPCStatusCode, TLSConfig
+    import temporalio  # noqa: F401 - before all that needs it
 except ImportError as error:
     message = f"Temporal as an engine needs its SDK: pip install 'py-api-saga[temporal]' ({error})"
     raise ImportError(message) from error
 
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from string import ascii_letters, digits
+from typing import Any, ClassVar, TypeVar
+
+from temporalio.client import (
+    Client,
+    RPCError,
+    WorkflowExecution,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
+from temporalio.common import RawValue, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCStatusCode, TLSConfig
+
+from py_api_saga import clock
+from py_api_saga.engines.engine import Engine
+from py_api_saga.engines.errand import Workshop
+from py_api_saga.engines.rows import Rows
+from py_api_saga.engines.standing import Standing, saga_id_of
+from py_api_saga.engines.temporal_history import History
+from py_api_saga.engines.temporal_server import ANSWER, Question, Server, first_line
+from py_api_saga.engines.temporal_worker import TemporalWorker
 from py_api_saga.engines.temporal_workflow import (
     NOT_DEPLOYED,
     WORKFLOW,
@@ -53,20 +50,20 @@ from py_api_saga.engines.temporal_workflow import (
     unpacked,
     unpacked_rows,
 )
+from py_api_saga.engines.worker import QUEUE, Work
+from py_api_saga.exceptions import JournalError, SagaConflict, SagaDefinitionError, seconds
+from py_api_saga.journal.format.json_text import dumps, loads
+from py_api_saga.journal.protocol import Codec
 
 T = TypeVar("T")
 
-MAX_ID = 255  # characters: what Temporal's databases hold
+_PLAIN = frozenset(f"{ascii_letters}{digits}_.-~")  # what ids of workflows of sagas are made of
 _LOST_AFTER = 30.0
 _EVENTS = 10_000  # of a history, which Temporal ends at 51,200
 _SHORTEST = 0.1  # seconds without a heartbeat that mean anything
-_RPC = timedelta(seconds=PATIENCE)
-_QUERY = timedelta(seconds=10)  # for a worker to answer
 # A workflow task is begun anew by another worker after this, if the one that has it is gone.
 _TASK = timedelta(seconds=5)
-_GLANCE = (
-    1.0  # seconds for which the end is awaited before the rest is asked for, as that costs more
-)
+_GLANCE = 1.0  # seconds to wait for the end alone; to ask for the rest as well costs more
 _PAUSE = 0.5  # seconds until what could not be answered is asked again
 
 
@@ -75,6 +72,10 @@ class TemporalEngine(Engine):
 
     An id is that of one saga as long as its workflow is there: the namespace's retention after its
     end. Then the same id is a new saga.
+
+    Attributes:
+        queue: The task queue that workers serve.
+        terms: What each workflow is told that it begins.
     """
 
     kind: ClassVar[str] = "temporal"
@@ -125,80 +126,24 @@ class TemporalEngine(Engine):
         if (seconds(lost_after, f"{where}: lost_after") or 0) < _SHORTEST:
             message = f"{where}: lost_after: expected at least {_SHORTEST} seconds"
             raise SagaDefinitionError(message)
-        self.target, self.namespace, self.queue = target, namespace, queue
-        self.lost_after = float(lost_after)
-        self._tls, self._api_key = tls, api_key
-        self._terms = Terms(self.lost_after, _EVENTS)
-        self._lock = Lock()
-        self._thread: LoopThread | None = None
-        self._client: Client | None = None
+        self._server = Server(target, namespace, tls=tls, api_key=api_key)
+        self.queue, self.terms = queue, Terms(float(lost_after), _EVENTS)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.target!r}, namespace={self.namespace!r})"
+        return f"{type(self).__name__}({self.place})"
 
     @property
     def place(self) -> str:
         """Where it is, for messages."""
-        return f"Temporal at {self.target}, namespace {self.namespace!r}"
-
-    # --- its loop ---------------------------------------------------------------------------------
-
-    def thread(self) -> LoopThread:
-        """Give the thread with the loop that its client lives in."""
-        with self._lock:
-            if self._thread is None:
-                self._thread = LoopThread("saga-temporal")
-            return self._thread
+        return self._server.place
 
     def close(self) -> None:
         """Let go of the connection and the thread; it connects again when it is used."""
-        with self._lock:
-            thread, self._thread, self._client = self._thread, None, None
-        if thread is not None:
-            thread.end()
+        self._server.close()
 
-    def _ask(self, question: Callable[[Client], Coroutine[Any, Any, T]]) -> T:
-        """Ask the server, and wait for what it says."""
+    def _ask(self, question: Question[T]) -> T:
         self._see_usable()
-        return self.thread().call(self._asked(question))
-
-    async def _asked(self, question: Callable[[Client], Awaitable[T]]) -> T:
-        """Ask the server in its loop; its errors become ours."""
-        try:
-            return await question(await self.connected())
-        except RPCError as error:
-            raise self._trouble(error) from None
-
-    async def connected(self) -> Client:
-        """Give the client, connected; to be awaited in its loop.
-
-        Raises:
-            JournalError: Nobody answers there.
-        """
-        if self._client is None:
-            try:
-                self._client = await asyncio.wait_for(
-                    Client.connect(
-                        self.target, namespace=self.namespace, tls=self._tls, api_key=self._api_key
-                    ),
-                    PATIENCE,
-                )
-            except (RuntimeError, TimeoutError) as error:
-                message = (
-                    f"{self.place} can't be reached: {_first_line(error)}; is it running, and is "
-                    "that its address? On a developer's machine: temporal server start-dev "
-                    "--db-filename FILE"
-                )
-                raise JournalError(message) from None
-        return self._client
-
-    def _trouble(self, error: RPCError) -> JournalError:
-        """Say what the server has said, and what helps."""
-        cure = _CURES.get(error.status, "")
-        if "namespace" in error.message.lower() and error.status is RPCStatusCode.NOT_FOUND:
-            cure = "there is no such namespace: temporal operator namespace create --namespace …"
-        says = f"{error.status.name.lower()}: {_first_line(error.message)}"
-        return JournalError(f"{self.place}: {says}{cure and '; '}{cure}")
+        return self._server.ask(question)
 
     # --- the primitives ---------------------------------------------------------------------------
 
@@ -208,39 +153,31 @@ class TemporalEngine(Engine):
         Raises:
             JournalError: Nobody answers, or there is no such namespace.
         """
+        self._server.check()
 
-        async def look(client: Client) -> None:
-            async for _ in client.list_workflows(
-                f"WorkflowType = '{WORKFLOW}'", page_size=1, rpc_timeout=_RPC
-            ):
-                break
-
-        self.thread().call(self._asked(look))
+    def worker(self, work: Work) -> TemporalWorker:
+        """Give what drives sagas here and makes their calls, in this process."""
+        workshop = Workshop(self.names, self.codec, work.around, work.observers, work.concurrency)
+        return TemporalWorker(self._server, self.queue, workshop, work)
 
     def begin(self, workflow: str, rows: Rows) -> bool:
         """Begin a workflow; False if there is one with this id, or was within the retention.
 
         Raises:
-            SagaDefinitionError: The id is longer than the server can keep.
             JournalError: It can't be reached.
         """
-        if len(workflow) > MAX_ID:
-            message = (
-                f"saga_id: expected at most {MAX_ID} characters on Temporal, got {len(workflow)}"
-            )
-            raise SagaDefinitionError(message)
 
         async def start(client: Client) -> bool:
             try:
                 await client.start_workflow(
                     WORKFLOW,
-                    args=[packed_rows(rows), self._terms.packed()],
+                    args=[packed_rows(rows), self.terms.packed()],
                     id=workflow,
                     task_queue=self.queue,
                     id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                     id_conflict_policy=WorkflowIDConflictPolicy.FAIL,
                     task_timeout=_TASK,
-                    rpc_timeout=_RPC,
+                    rpc_timeout=ANSWER,
                 )
             except WorkflowAlreadyStartedError:
                 return False
@@ -259,7 +196,7 @@ class TemporalEngine(Engine):
         async def first(client: Client) -> Rows | None:
             handle = client.get_workflow_handle(workflow)
             try:
-                async for event in handle.fetch_history_events(page_size=1, rpc_timeout=_RPC):
+                async for event in handle.fetch_history_events(page_size=1, rpc_timeout=ANSWER):
                     started = event.workflow_execution_started_event_attributes
                     _see_type(workflow, started.workflow_type.name)
                     decoded = await client.data_converter.decode(
@@ -284,21 +221,20 @@ class TemporalEngine(Engine):
     async def aawait_rest(self, workflow: str, timeout: float | None) -> Rows | None:  # noqa: ASYNC109 - as its twin
         """Like `await_rest`, without blocking the loop."""
         self._see_usable()
-        question = self._asked(lambda client: _awaited(client, workflow, timeout))
-        return await self.thread().acall(question)
+        return await self._server.aask(lambda client: _awaited(client, workflow, timeout))
 
     def standing(self, workflow: str) -> Standing | None:
-        """Tell how a workflow stands, as its workers say; None if there is none.
+        """Tell how a workflow stands, as its history tells; None if there is none.
 
         Raises:
             SagaConflict: It is none of a saga.
-            JournalError: The server can't be reached, or no worker answers for an open workflow.
+            JournalError: The server can't be reached.
         """
 
         async def look(client: Client) -> Standing | None:
             handle = client.get_workflow_handle(workflow)
             try:
-                described = await handle.describe(rpc_timeout=_RPC)
+                described = await handle.describe(rpc_timeout=ANSWER)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return None
@@ -317,17 +253,7 @@ class TemporalEngine(Engine):
         is_open = seen.status is WorkflowExecutionStatus.RUNNING
         if seen.status is WorkflowExecutionStatus.COMPLETED:
             return Standing(await _ended(client, seen.id), is_open, lacks)
-        handle = client.get_workflow_handle(seen.id)
-        try:  # also of what Temporal has ended
-            answer = await handle.query("standing", result_type=RawValue, rpc_timeout=_QUERY)
-        except (RPCError, WorkflowQueryFailedError) as error:
-            message = (
-                f"no worker tells how saga {saga_id_of(seen.id)!r} stands on {self.place}: does "
-                f"one (saga worker --engine temporal) serve {self.queue!r}? {_first_line(error)}"
-            )
-            raise JournalError(message) from None
-        _, _, tree = loads(unpacked(answer))
-        return Standing(rows_of(tree), is_open, lacks)
+        return Standing((await _history(client, seen.id)).rows(), is_open, lacks)
 
     def post(self, workflow: str, lines: Sequence[str], key: str) -> bool:
         """Send lines to a course, as a signal; False if the workflow has ended, or there is none.
@@ -339,7 +265,7 @@ class TemporalEngine(Engine):
 
         async def tell(client: Client) -> bool:
             try:
-                await client.get_workflow_handle(workflow).signal("tell", news, rpc_timeout=_RPC)
+                await client.get_workflow_handle(workflow).signal("tell", news, rpc_timeout=ANSWER)
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return False
@@ -356,18 +282,20 @@ class TemporalEngine(Engine):
         Temporal lists a workflow some time after it has begun, about a second.
 
         Raises:
-            JournalError: As `standing`.
+            JournalError: The server can't be reached.
         """
         wanted = [f"WorkflowType = '{WORKFLOW}'", "ExecutionStatus != 'ContinuedAsNew'"]
+        if not _PLAIN.issuperset(prefix):
+            return
         if prefix:
-            wanted.append(f"WorkflowId STARTS_WITH {_quoted(prefix)}")
+            wanted.append(f"WorkflowId STARTS_WITH '{prefix}'")
         if before is not None:
-            wanted.append(f"StartTime < {_quoted(_moment(before))}")
+            wanted.append(f"StartTime < '{_moment(before)}'")
         if after is not None:
-            wanted.append(f"StartTime > {_quoted(_moment(after))}")
+            wanted.append(f"StartTime > '{_moment(after)}'")
 
         async def look(client: Client) -> list[WorkflowExecution]:
-            listed = client.list_workflows(" AND ".join(wanted), rpc_timeout=_RPC)
+            listed = client.list_workflows(" AND ".join(wanted), rpc_timeout=ANSWER)
             return [seen async for seen in listed]
 
         newest = sorted(self._ask(look), key=lambda seen: seen.start_time, reverse=True)
@@ -420,47 +348,41 @@ async def _ended(client: Client, workflow: str) -> Rows:
         saga_id = saga_id_of(workflow)
         message = (
             f"saga {saga_id!r}: Temporal has ended its workflow, which the saga has not: "
-            f"{_first_line(error.cause)}; what was done stands: saga why {saga_id}"
+            f"{first_line(error.cause)}; what was done stands: saga why {saga_id}"
         )
         raise JournalError(message) from None
 
 
 async def _rested(client: Client, workflow: str) -> Rows | None:
-    """Wait for a saga to be at rest, with one update for all who wait; None: look again.
+    """Wait for a saga to be at rest; None if that could not be awaited: look again.
 
-    How often it came to rest before is in the id of the update, since what that has answered is
-    what it answers for ever.
+    All who wait share an update: Temporal allows some at once, and 2,000 in a history. What it has
+    answered is its answer for ever, so how much is on record when it is asked is in its id.
     """
     handle = client.get_workflow_handle(workflow)
     try:
-        told = await handle.query("standing", result_type=RawValue, rpc_timeout=_QUERY)
-        is_at_rest, rests, tree = loads(unpacked(told))
-        if not is_at_rest:
-            answer: RawValue = await handle.execute_update(
-                "rest", id=f"rest-{rests + 1}", result_type=RawValue
-            )
-            tree = loads(unpacked(answer))
+        history = await _history(client, workflow)
+        if history.at_rest:
+            return history.rows()
+        known = sum(len(body) for _, body in history.rows())
+        answer: RawValue = await handle.execute_update(
+            "rest", id=f"rest-{known}", result_type=RawValue
+        )
     except (
-        *(RPCError, WorkflowQueryFailedError, WorkflowUpdateFailedError),
-        WorkflowUpdateRPCTimeoutOrCancelledError,
-    ):  # it has ended, or has no worker now; whoever waits for the end hears what is wrong
+        *(RPCError, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError),
+    ):  # it has ended, say; whoever waits for the end hears what is wrong
         return None
+    tree = loads(unpacked(answer))
     return None if tree is None else rows_of(tree)
 
 
+async def _history(client: Client, workflow: str) -> History:
+    """Read the history of a workflow's latest run."""
+    handle = client.get_workflow_handle(workflow)
+    return History(workflow, [it async for it in handle.fetch_history_events(rpc_timeout=ANSWER)])
+
+
 # --- words ----------------------------------------------------------------------------------------
-
-_CURES = {
-    RPCStatusCode.UNAVAILABLE: "is it running, and is that its address?",
-    RPCStatusCode.DEADLINE_EXCEEDED: "it does not answer: is it overloaded, or away?",
-    RPCStatusCode.PERMISSION_DENIED: "it does not let us: see the API key, or the certificate",
-    RPCStatusCode.UNAUTHENTICATED: "it does not let us: see the API key, or the certificate",
-}
-
-
-def _first_line(error: object) -> str:
-    """Give the first line of what was said: what follows is of no use to people."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _see_type(workflow: str, kind: str) -> None:
@@ -474,11 +396,6 @@ def _see_type(workflow: str, kind: str) -> None:
             f"saga_id {workflow!r} is that of a workflow of the type {kind!r}, which is no saga's"
         )
         raise SagaConflict(message)
-
-
-def _quoted(text: str) -> str:
-    """Write a text in a query of Temporal's."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _moment(at: float) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
@@ -41,7 +42,7 @@ _RETRIED = RetryPolicy(
 )
 _LONGEST = timedelta(days=3650)  # of a call: it ends by its own timeout, or by a missing heartbeat
 # A completed workflow task is one message, which gRPC takes up to 4 MiB.
-_AT_ONCE = 1 << 20
+_AT_ONCE = 2 << 20
 _SHORTEST = 0.001  # seconds of a timer; a shorter one is none
 
 
@@ -61,6 +62,11 @@ class Terms(NamedTuple):
     def packed(self) -> RawValue:
         """Make a payload of it, which a person can read."""
         return packed(dumps(self._asdict()))
+
+
+def told_terms(tree: Any) -> Terms:
+    """Read terms."""
+    return Terms(tree["lost_after"], tree["events"], tuple(tree["heard"]))
 
 
 def packed(text: str) -> RawValue:
@@ -104,9 +110,8 @@ class SagaV1:
     @workflow.init
     def __init__(self, rows: RawValue, terms: RawValue) -> None:
         """Take up a saga as its rows tell it."""
-        told = loads(unpacked(terms))
-        self._terms = Terms(told["lost_after"], told["events"])
-        self._heard = dict.fromkeys(told["heard"])  # in order: it is written down again
+        self._terms = told_terms(loads(unpacked(terms)))
+        self._heard = dict.fromkeys(self._terms.heard)  # in order: it is written down again
         saga_id = workflow.info().workflow_id.partition("~")[0]
         self._course = Course(saga_id, unpacked_rows(rows), workflow.time())
         self._news: deque[str] = deque()
@@ -114,7 +119,6 @@ class SagaV1:
         self._wakes: float | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._has_rung = False
-        self._rests = 0  # how often it came to rest
         self._is_at_rest = False
         self._leaves = False
 
@@ -125,12 +129,6 @@ class SagaV1:
         if key not in self._heard:
             self._heard[key] = None
             self._news.extend(map(dumps, lines))
-
-    @workflow.query
-    def standing(self) -> RawValue:
-        """Tell whether the saga is at rest, how often it came to rest before, and its rows."""
-        rest = f"[{dumps(self._is_at_rest)},{self._rests},{text_of(self._course.rows())}]"
-        return packed(rest)
 
     @workflow.update
     async def rest(self) -> RawValue:
@@ -149,7 +147,7 @@ class SagaV1:
             elif not self._calls:
                 await self._leave()
                 workflow.continue_as_new(args=[packed_rows(course.rows()), self._terms_now()])
-            self._look_for_rest()
+            self._is_at_rest = course.at_rest
             if course.is_over and not self._news:
                 await self._leave()
                 return packed_rows(course.rows())
@@ -198,15 +196,8 @@ class SagaV1:
                 )
             )
         except ActivityError:
-            line = dumps([LOST, *asked.attempt])
+            line = lost_line(asked.attempt)
         self._news.append(line)
-
-    def _look_for_rest(self) -> None:
-        """Tell whoever waits for it that the saga has come to rest."""
-        is_at_rest = self._course.at_rest
-        if is_at_rest and not self._is_at_rest:
-            self._rests += 1
-        self._is_at_rest = is_at_rest
 
     def _set_alarm(self, wakes: float | None) -> None:
         """Be woken when the course says; one timer serves as long as that stays the same."""
@@ -227,7 +218,7 @@ class SagaV1:
         try:
             await workflow.wait_condition(lambda: bool(self._news) or self._has_rung)
         except asyncio.CancelledError:
-            self._be_cancelled()
+            self._news.append(cancelled_line(workflow.cancellation_reason()))
         self._has_rung = False
 
     async def _pause(self) -> None:
@@ -235,16 +226,21 @@ class SagaV1:
         try:
             await asyncio.sleep(_SHORTEST)
         except asyncio.CancelledError:
-            self._be_cancelled()
-
-    def _be_cancelled(self) -> None:
-        """Take a cancellation by Temporal's own means for one of the saga."""
-        reason = workflow.cancellation_reason() or "no reason was given"
-        error = ["builtins.InterruptedError", f"its workflow was cancelled in Temporal: {reason}"]
-        self._news.append(dumps([ABORT, -1, "", 0, 0, error]))
+            self._news.append(cancelled_line(workflow.cancellation_reason()))
 
     async def _leave(self) -> None:
         """Let those who wait for the rest have their answer before this run ends."""
         self._leaves = True
         if not workflow.all_handlers_finished():
             await workflow.wait_condition(workflow.all_handlers_finished)
+
+
+def lost_line(call: Sequence[Any]) -> str:
+    """Say of a call that its worker is gone: operation, kind, attempt and generation."""
+    return dumps([LOST, *call])
+
+
+def cancelled_line(reason: str | None) -> str:
+    """Say of a saga that it is to stop, as Temporal has cancelled its workflow."""
+    text = f"its workflow was cancelled in Temporal: {reason or 'no reason was given'}"
+    return dumps([ABORT, -1, "", 0, 0, ["builtins.InterruptedError", text]])

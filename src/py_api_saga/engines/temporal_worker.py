@@ -1,0 +1,237 @@
+"""A worker of Temporal: it replays sagas, and makes their calls.
+
+Temporal's own part is in a loop of its own, in the thread of the engine, and the users' coroutine
+functions are in another. So one that blocks its loop delays others like it, but no heartbeat: a
+worker whose heartbeats are missing is taken for dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any
+
+from temporalio import activity
+from temporalio.client import Client, RPCError, WorkflowHandle
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.service import RPCStatusCode
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from py_api_saga.engines.errand import NotDeployed, Workshop
+from py_api_saga.engines.loop_thread import LoopThread
+from py_api_saga.engines.temporal_server import Server
+from py_api_saga.engines.temporal_workflow import (
+    CALL,
+    NOT_DEPLOYED,
+    SagaV1,
+    packed,
+    unpacked,
+)
+from py_api_saga.engines.worker import Work
+from py_api_saga.entries import LOST
+from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.format.json_text import dumps, loads
+
+# A workflow is kept where it ran last; how long that worker has to begin its next task.
+_STICKY = timedelta(seconds=2)
+_BEATS = 3  # heartbeats in the time after which a call counts as lost
+_LOOK = 0.01  # seconds between two looks whether Temporal's part has begun
+_PARTING = 4.0  # seconds for a call that is cancelled; the workshop takes two, if its loop is free
+_LOST = f'["{LOST}"'  # how a line begins
+_PAUSE = 1.0  # seconds until the server is told once more of a call that was given up
+
+
+class TemporalWorker:
+    """Drives sagas, and makes their calls, from when it begins until it is told to end."""
+
+    def __init__(self, server: Server, queue: str, workshop: Workshop, work: Work) -> None:
+        """Take what it is told; nothing is connected yet."""
+        self._server, self._queue, self._workshop, self._work = server, queue, workshop, work
+        self._calls: LoopThread | None = None
+        self._worker: Worker | None = None
+        self._run: asyncio.Task[None] | None = None
+        self._lost = 0
+        self._fault: BaseException | None = None
+        self.running = 0
+
+    @property
+    def fault(self) -> BaseException | None:
+        """What has ended it though nobody has told it to; None while it works."""
+        return self._fault
+
+    def begin(self) -> None:
+        """Begin to work; returns once it does.
+
+        Raises:
+            JournalError: The server is not there, or has no such namespace.
+        """
+        self._server.check()
+        self._calls = LoopThread("saga-calls")
+        self._server.ask(self._begin)
+
+    async def _begin(self, client: Client) -> None:
+        self._worker = worker = Worker(
+            client,
+            task_queue=self._queue,
+            workflows=[SagaV1],
+            activities=[self._call],
+            workflow_runner=UnsandboxedWorkflowRunner(),  # no code of users is in a workflow
+            max_concurrent_activities=self._work.concurrency,
+            sticky_queue_schedule_to_start_timeout=_STICKY,
+            graceful_shutdown_timeout=timedelta(seconds=self._work.grace),
+        )
+        self._run = run = asyncio.create_task(worker.run())
+        run.add_done_callback(self._has_ended)
+        while not worker.is_running:  # before that it has the server look at the namespace
+            await asyncio.wait({run}, timeout=_LOOK)
+            if run.done():
+                error, self._fault = self._fault, None
+                message = f"{self._server.place}: no worker can begin there: {error}"
+                raise JournalError(message) from None
+
+    def _has_ended(self, run: asyncio.Task[None]) -> None:
+        if not run.cancelled():
+            self._fault = run.exception()
+
+    def end(self) -> int:
+        """Begin no call any more, let those that run come to their end, and leave.
+
+        Returns:
+            How many calls have not ended in the grace: they are told to their sagas as LOST.
+        """
+        worker, run = self._worker, self._run
+        if worker is not None and run is not None:
+            self._server.thread().call(_shut_down(worker, run))
+        if self._calls is not None:
+            self._calls.end()
+        return self._lost
+
+    @activity.defn(name=CALL)
+    async def _call(self, errand: RawValue) -> RawValue:
+        """Make a call, and give the line that says what came of it.
+
+        Temporal cancels it when the grace is over, or when its saga is no longer there. It would
+        have a cancelled one made again by itself, so that is never what this ends with.
+        """
+        text, info = unpacked(errand), activity.info()
+        handle = activity.client().get_workflow_handle(
+            info.workflow_id or "", run_id=info.workflow_run_id
+        )
+        temporal = self._server.thread()
+
+        async def give_up(line: str) -> None:
+            await temporal.acall(_tell(handle, line))
+
+        assert self._calls is not None  # noqa: S101 - it has begun
+        made = _Made(self._calls.loop, self._workshop.call(text, give_up))
+        beats = _Beats(info.heartbeat_timeout)
+        self.running += 1
+        try:
+            line = await made.line()
+        except asyncio.CancelledError:
+            line = await made.parting() or dumps([LOST, *loads(text)["intent"]])
+        except NotDeployed as missing:
+            raise _for_another(missing) from None
+        finally:
+            self.running -= 1
+            beats.end()
+        self._lost += line.startswith(_LOST)
+        return packed(line)
+
+
+def _for_another(missing: NotDeployed) -> ApplicationError:
+    """Have Temporal give a call to another worker, or once more to this one, without alarm."""
+    benign = ApplicationErrorCategory.BENIGN
+    return ApplicationError(str(missing), type=NOT_DEPLOYED, category=benign)
+
+
+class _Made:
+    """A call that is made in the loop of the users' functions, and awaited in that of Temporal."""
+
+    def __init__(
+        self, there: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, str]
+    ) -> None:
+        """Begin it, in a copy of this context."""
+        self._here, self._there, self._coroutine = asyncio.get_running_loop(), there, coroutine
+        self._line: asyncio.Future[str] = self._here.create_future()
+        self._task: asyncio.Task[str] | None = None
+        there.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        self._task = self._there.create_task(self._coroutine)
+        self._task.add_done_callback(self._tell)
+
+    def _tell(self, task: asyncio.Task[str]) -> None:
+        self._here.call_soon_threadsafe(self._take, task)
+
+    def _take(self, task: asyncio.Task[str]) -> None:
+        if task.cancelled():  # its loop was ended
+            self._line.cancel()
+        elif (error := task.exception()) is not None:
+            self._line.set_exception(error)
+        else:
+            self._line.set_result(task.result())
+
+    async def line(self) -> str:
+        """Await what came of it.
+
+        Raises:
+            NotDeployed: It is for another worker.
+        """
+        return await asyncio.shield(self._line)
+
+    async def parting(self) -> str | None:
+        """Cancel it, and give what came of it by then; None if that can't be said."""
+        self._there.call_soon_threadsafe(self._cancel)
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({self._line}, timeout=_PARTING)
+        if not self._line.done() or self._line.cancelled():
+            return None
+        error = self._line.exception()
+        if isinstance(error, NotDeployed):
+            raise _for_another(error) from None
+        return self._line.result()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+class _Beats:
+    """Signs of life of one call, sent from the loop that Temporal's part is in."""
+
+    def __init__(self, timeout: timedelta | None) -> None:
+        assert timeout is not None  # noqa: S101 - the workflow has set it
+        self._period = timeout.total_seconds() / _BEATS
+        self._loop = asyncio.get_running_loop()
+        self._next = self._loop.call_later(self._period, self._beat)  # in the context of the call
+
+    def _beat(self) -> None:
+        activity.heartbeat()
+        self._next = self._loop.call_later(self._period, self._beat)
+
+    def end(self) -> None:
+        self._next.cancel()
+
+
+async def _tell(handle: WorkflowHandle[Any, Any], line: str) -> None:
+    """Tell a workflow of a call that was given up, until the server has it; if it is open."""
+    key = dumps(loads(line)[:5])
+    news = packed(f"[{dumps(key)},{line}]")
+    while True:
+        try:
+            await handle.signal("tell", news)
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                return
+            await asyncio.sleep(_PAUSE)
+        else:
+            return
+
+
+async def _shut_down(worker: Worker, run: asyncio.Task[None]) -> None:
+    await worker.shutdown()
+    await asyncio.gather(run, return_exceptions=True)
