@@ -117,9 +117,10 @@ def answer_there(saga_id: str, rows: Rows, key: str) -> Letter | None:
     """Give the answer that a call had under this key, whatever came of it; None if it had none."""
     tree, lines = read_lines(readable(rows))
     names = [item["name"] for item in tree["operations"]]
-    for _, (what, i, kind, _, *more) in lines:
-        if what in (ANSWERED, DENIED) and key_of(saga_id, names[i], kind, more[0]) == key:
-            value = next(iter(more[1:]), None)
-            return Letter(key, dumps([what, value, None]))
+    for _, (what, *rest) in lines:
+        if what in (ANSWERED, DENIED):
+            i, kind, _, generation, *value = rest
+            if key_of(saga_id, names[i], kind, generation) == key:
+                return Letter(key, dumps([what, next(iter(value), None), None]))
     others = [*letters_in(rows), *useless_in(rows)]
     return next((letter for letter in others if letter.key == key), None)
