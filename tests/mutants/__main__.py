@@ -13,7 +13,19 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
-from . import awaited, doubt, durable, facts, leased, machine, projects, received, sessions, shut
+from . import (
+    awaited,
+    course,
+    doubt,
+    durable,
+    facts,
+    leased,
+    machine,
+    projects,
+    received,
+    sessions,
+    shut,
+)
 from .mutant import NO_TEST, Mutant, NotFoundError, caught, library
 
 
@@ -43,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "words",
         nargs="*",
-        help="machine, doubt, http, django, durable, gate, postgresql, barrier, facts, awaited, or "
-        "others",
+        help="machine, doubt, http, django, durable, gate, postgresql, barrier, facts, awaited, "
+        "course, or others",
     )
     parser.add_argument("--world", action="store_true", help="let only the random world look")
     options = parser.parse_args(arguments)
@@ -63,6 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("barrier", received.MUTANTS, caught, 1),
         ("facts", facts.MUTANTS, caught, 1),
         ("awaited", awaited.MUTANTS, caught, 1),
+        ("course", course.MUTANTS, caught, os.cpu_count()),
     ):
         chosen = [m for m in mutants if all(word in f"{name} {m.breaks}" for word in options.words)]
         if lost := _lost(chosen):

@@ -4,6 +4,7 @@ import pytest
 
 from mutants import (
     awaited,
+    course,
     doubt,
     durable,
     facts,
@@ -27,6 +28,7 @@ MUTANTS = (
     *received.MUTANTS,
     *facts.MUTANTS,
     *awaited.MUTANTS,
+    *course.MUTANTS,
 )
 FILES = {
     "one.py": "def f():\n    return 1\n\n\nclass C:\n    def f(self):\n        return 1\n",

@@ -53,6 +53,7 @@ from py_api_saga.engines.rows import (
     readable,
     size_of,
     useless_in,
+    without_letters,
 )
 from py_api_saga.entries import (
     ABORT,
@@ -84,7 +85,6 @@ from py_api_saga.entries import (
 )
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution, IllegalMoveError
-from py_api_saga.journal.changes import Row
 from py_api_saga.journal.format.definitions import FORMAT
 from py_api_saga.journal.format.entries import read_entry, unkept, write_entry
 from py_api_saga.journal.format.functions import NotStorableError
@@ -180,10 +180,8 @@ class Course:
 
     def _open(self, rows: Rows, now: float) -> None:
         self._pages = _Pages([(at, body) for at, body in rows])
-        kept = readable(rows)
-        recorded = read_rows(kept, VALUES)
-        if any(row.body != body for row, (_, body) in zip(kept, rows, strict=True)):
-            self._sort_letters(rows, kept)
+        recorded = read_rows(readable(rows), VALUES)
+        self._take_letters(rows)
         self._items, self._plan = recorded.tree["operations"], recorded.plan
         self._limit = recorded.plan.limit or 1
         self._head = (
@@ -206,16 +204,14 @@ class Course:
             for straggler in self.stragglers:  # nobody is left to tell of them
                 self._tell(lost(straggler), now)
 
-    def _sort_letters(self, rows: Rows, kept: Sequence[Row]) -> None:
+    def _take_letters(self, rows: Rows) -> None:
         """Take the answers out of the rows that are yet to be looked at."""
+        self._useless = {letter.key for letter in useless_in(rows)}
         for key, body in letters_in(rows):
             self._letters[key] = body
             self._mail_size += size_of(dumps([LETTER, key, body]))
-        useless = useless_in(rows)
-        self._useless = {letter.key for letter in useless}
-        self._pages = _Pages([(at, body) for _, at, body in kept if body != "[]"])
-        for letter in useless:
-            self._pages.add(dumps([LETTER, *letter, True]), rows[-1][0])
+        if self._letters:
+            self._pages = _Pages(without_letters(rows))
 
     # --- how it stands --------------------------------------------------------------------------
 
@@ -623,7 +619,7 @@ class _Pages:
             self._at = now
             if self._closed and self._closed[-1][0] == now:
                 _, body = self._closed.pop()
-                self._lines = [body[1:-1]]
+                self._lines = [body[1:-1]] if body != "[]" else []
         self._lines.append(line)
 
     def _close(self) -> None:

@@ -20,6 +20,7 @@ Rows: TypeAlias = list[tuple[float, str]]
 MAX_SAGA: Final = 1 << 20  # bytes, with its results
 MAX_VALUE: Final = 256 << 10  # bytes, of an argument or a result
 LETTER: Final = "letter"
+_PENDING: Final = 3  # the items of an answer that is yet to be looked at
 
 
 def readable(rows: Rows) -> list[Row]:
@@ -41,6 +42,22 @@ def letters_in(rows: Rows) -> list[Letter]:
 def useless_in(rows: Rows) -> list[Letter]:
     """Give the answers in rows that came when the end of their calls was known, oldest first."""
     return [Letter(key, body) for key, body, *taken in _all_letters(rows) if taken]
+
+
+def without_letters(rows: Rows) -> Rows:
+    """Give rows without the answers that are yet to be looked at; all others stay as they are."""
+    left: Rows = []
+    for at, body in rows:
+        kept = body
+        if f'["{LETTER}"' in body:
+            lines = loads(body)
+            stay = [line for line in lines if line[0] != LETTER or len(line) > _PENDING]
+            if not stay:
+                continue
+            if len(stay) < len(lines):
+                kept = dumps(stay)
+        left.append((at, kept))
+    return left
 
 
 def _all_letters(rows: Rows) -> list[list[Any]]:
