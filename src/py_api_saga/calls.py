@@ -155,6 +155,12 @@ class SagaResults(Sequence["Any"]):
             return "<saga_results: no operation is running here>"
 
 
+def mark(function: Any) -> None:
+    """Give a function its `saga_results` that is called without having been read as a call."""
+    if type(function) is FunctionType and not hasattr(function, "saga_results"):
+        function.saga_results = SagaResults(function)  # type: ignore[attr-defined]  # as below
+
+
 # --- reading -----------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from importlib import import_module
 from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from py_api_saga.calls import is_async
+from py_api_saga.calls import is_async, mark
 from py_api_saga.wording import as_text
 
 MAX_LENGTH = 255  # characters of a name
@@ -133,6 +133,7 @@ class Functions:
             return callee
         function = self.find(name)
         place, path, _ = self._found[name]
+        mark(function)
         callee = function, is_async(function)
         self._callees[name] = place, path, callee
         return callee
