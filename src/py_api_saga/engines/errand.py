@@ -273,11 +273,10 @@ class _InTask:
     """One of a coroutine function."""
 
     def __init__(self, errand: Errand) -> None:
-        self._errand, self._has_begun = errand, False
+        self._errand = errand
         self._task = asyncio.create_task(self._make(), context=_context())
 
     async def _make(self) -> Entry:
-        self._has_begun = True
         return await aattempt(self._errand, self._errand.intent, asyncio.current_task())
 
     async def end(self) -> Entry:
@@ -290,8 +289,6 @@ class _InTask:
 
     async def parted(self) -> Entry:
         self._task.cancel()
-        if not self._has_begun:
-            raise _ended()
         with suppress(asyncio.CancelledError):  # of a worker that ends at once
             await asyncio.wait({self._task}, timeout=_PARTING)
         if self._task.done() and what_of(entry := await self.end()) in _CERTAIN:
