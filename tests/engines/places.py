@@ -14,8 +14,8 @@ import subprocess
 import sys
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -329,17 +329,21 @@ class EnginePlace(Place):
 
     @contextmanager
     def here(self, *more: str) -> Iterator[None]:
-        """Have a worker in threads of this process."""
-        worker = self.worker(*more)
-        worker.begin()
-        try:
-            yield
-        finally:
-            worker.end()
+        """Have a worker in threads of this process, with an engine of its own."""
+        with closing(self.engine(*more)) as engine:
+            worker = engine.worker(Work(grace=GRACE), **self.told)
+            worker.begin()
+            try:
+                yield
+            finally:
+                worker.end()
 
     @abstractmethod
-    def worker(self, *more: str) -> Any:
-        """Make one."""
+    def engine(self, *more: str) -> Any:
+        """Make one, whose sagas may name what is in these modules as well."""
+
+    told: Mapping[str, Any] = {}
+    """What a worker is told of this engine besides."""
 
     @property
     @abstractmethod
@@ -365,15 +369,14 @@ class DBOS(EnginePlace):
     def __init__(self, folder: Path, url: str, **options: Any) -> None:
         super().__init__(folder)
         self._url, self._options = url, options
-        self.store = self._engine(NOVELTY)
+        self.store = self.engine(NOVELTY)
 
-    def _engine(self, *more: str) -> Any:
+    def engine(self, *more: str) -> Any:
+        """Make one."""
         made = import_module("py_api_saga.engines.dbos").DBOSEngine  # an extra
         return made(self._url, modules=[*MODULES, *more], **self._options)
 
-    def worker(self, *more: str) -> Any:
-        """Make one, which takes over from who is dead."""
-        return self._engine(*more).worker(Work(grace=GRACE), takeover=True, lease=LEASE)
+    told: Mapping[str, Any] = {"takeover": True, "lease": LEASE}
 
     def environment(self) -> dict[str, str]:
         """Give where it is."""
@@ -393,17 +396,14 @@ class Temporal(EnginePlace):
     def __init__(self, folder: Path, namespace: temporal.Namespace, **options: Any) -> None:
         super().__init__(folder)
         self._namespace, self._options = namespace, options
-        self.store = self._engine(NOVELTY)
+        self.store = self.engine(NOVELTY)
 
-    def _engine(self, *more: str) -> Any:
+    def engine(self, *more: str) -> Any:
+        """Make one."""
         made = import_module("py_api_saga.engines.temporal").TemporalEngine  # an extra
         address, name = self._namespace
         named = [*MODULES, *more]
         return made(address, modules=named, namespace=name, lost_after=LEASE, **self._options)
-
-    def worker(self, *more: str) -> Any:
-        """Make one."""
-        return self._engine(*more).worker(Work(grace=GRACE))
 
     def environment(self) -> dict[str, str]:
         """Give where it is."""

@@ -88,7 +88,8 @@ _TAKEN = "SELECT recovery_attempts FROM dbos.workflow_status WHERE workflow_uuid
 _GIVE_BACK = """
 UPDATE dbos.workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
-    attributes = coalesce(attributes, '{}') || CAST(:attributes AS jsonb)
+    attributes = CASE jsonb_typeof(attributes) WHEN 'object' THEN attributes ELSE '{}' END
+        || CAST(:attributes AS jsonb)  -- of a workflow that has none DBOS keeps JSON's null
 WHERE workflow_uuid = :workflow AND status = 'PENDING' AND executor_id = :executor
 """
 _HOLD = """
