@@ -299,6 +299,8 @@ class WorkerHere:
             try:
                 line = await self._shop.call(asked.text, lambda line: self._tell(flow, line))
             except NotDeployed as missing:
+                if self._is_ending:
+                    raise asyncio.CancelledError from None
                 with self.engine.changed:
                     flow.lacks = str(missing)
                     self.engine.changed.notify_all()

@@ -82,7 +82,7 @@ def _kept(story: Story, done: Answered) -> str:
         return f"{words}it was answered so before"
     words += "the answer is on record"
     if story.engine:
-        return f"{words}; the engine's workers go on with it"
+        return words + "; the engine's workers go on with it" * (done.status in OPEN)
     if story.driven:
         return f"{words}; the process that is at it takes it in"
     return f"{words}; `saga recover` or a worker goes on with it"

@@ -232,13 +232,6 @@ _OF_ENGINE_WORKERS = (
         help="with --takeover: how long a worker that is not heard of counts as alive (default: "
         "30)",
     ),
-    _option(
-        "--lost-after",
-        metavar="SECONDS",
-        type=interval,
-        help="with --engine temporal: how long a call that is not heard of counts as running "
-        "(default: 30)",
-    ),
 )
 _WORKERS_OR_NONE = _option(
     "--workers",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Iterable
 from importlib import import_module
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 from py_api_saga.cli.arguments import UsageError
 from py_api_saga.cli.setting_up import codec_of
 from py_api_saga.exceptions import SagaError
+from py_api_saga.story.words import in_shell
 
 if TYPE_CHECKING:
     from py_api_saga.engines.engine import Engine
@@ -29,10 +31,10 @@ _FORM = {
 # What it takes to read sagas, whose functions nobody calls: the library's own names, as always.
 _NO_MODULES = ("py_api_saga",)
 _WHERE = ("url", "queue", "namespace", "tls")
-_OF_WORKERS = ("concurrency", "observer", "takeover", "lease", "lost_after")
+_OF_WORKERS = ("concurrency", "observer", "takeover", "lease")
 _OF_ONE = {
     "dbos": ("takeover", "lease"),
-    "temporal": ("namespace", "tls", "lost_after"),
+    "temporal": ("namespace", "tls"),
 }
 # By command, what is typed for a journal: an engine goes on with its sagas itself.
 _OF_JOURNALS = {
@@ -76,8 +78,11 @@ def see_possible(arguments: argparse.Namespace, kind: str) -> None:
     for other, names in _OF_ONE.items():
         if other != kind:
             _see_none(arguments, names, f"goes with --engine {other}, not with {kind}")
-    names = (*_OF_JOURNALS.get(arguments.command, ()), "network")
-    _see_none(arguments, names, "goes with a journal, not with an engine")
+    if getattr(arguments, "lease", None) is not None and not arguments.takeover:
+        message = "worker: --lease goes with --takeover"
+        raise UsageError(message)
+    of_journals = (*_OF_JOURNALS.get(arguments.command, ()), "network")
+    _see_none(arguments, of_journals, "goes with a journal, not with an engine")
 
 
 def see_for_journal(arguments: argparse.Namespace) -> None:
@@ -91,7 +96,8 @@ def see_for_journal(arguments: argparse.Namespace) -> None:
 
 def _see_none(arguments: argparse.Namespace, names: Iterable[str], where: str) -> None:
     for name in names:
-        if getattr(arguments, name, None) not in (None, False, []):  # but 0 is given
+        given = getattr(arguments, name, None)
+        if given is not None and given is not False and given != []:  # but 0 is given
             message = f"{arguments.command}: --{name.replace('_', '-')} {where}"
             raise UsageError(message)
 
@@ -140,4 +146,20 @@ def engine_of(
     return engine
 
 
+def typed_for_engine(arguments: argparse.Namespace) -> list[str]:
+    """Give the options that name this engine again, to be shown and typed; never a password."""
+    words = ["--engine", arguments.engine]
+    for name in _WHERE[:-1]:
+        given = getattr(arguments, name)
+        if given and (name != "url" or _PLAIN[arguments.engine].fullmatch(given)):
+            words += [f"--{name}", in_shell(given)]
+    return [*words, "--tls"] if arguments.tls else words
+
+
+# URLs in which there is no place for a password, however they are misread.
+_HOST = r"[\w.-]*(:[0-9]{1,5})?"
+_PLAIN = {
+    "dbos": re.compile(rf"postgres[a-z+]*://([\w.-]+@)?{_HOST}(/[\w-]*)?"),
+    "temporal": re.compile(_HOST),
+}
 _CLASSES = {"dbos": "DBOSEngine", "temporal": "TemporalEngine"}

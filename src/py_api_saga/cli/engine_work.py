@@ -73,5 +73,5 @@ def _told(arguments: argparse.Namespace, around: Sequence[Around]) -> Work:
 
 def _worker(engine: Engine, arguments: argparse.Namespace, told: Work) -> Worker:
     """Make the worker of this engine, with the options that only it has."""
-    given = {name: getattr(arguments, name) for name in ("takeover", "lease", "lost_after")}
+    given = {name: getattr(arguments, name) for name in ("takeover", "lease")}
     return engine.worker(told, **{name: value for name, value in given.items() if value})

@@ -16,7 +16,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from py_api_saga.cli.arguments import UsageError
-from py_api_saga.cli.engine import URL, engine_of, is_engine, is_named, see_possible
+from py_api_saga.cli.engine import (
+    engine_of,
+    is_engine,
+    is_named,
+    see_possible,
+    typed_for_engine,
+)
 from py_api_saga.cli.setting_up import codec_of, look_here, named_object
 from py_api_saga.exceptions import JournalError, SagaError
 from py_api_saga.journal.changes import PATIENCE
@@ -185,23 +191,12 @@ def command(arguments: argparse.Namespace, place: str) -> str:
     """Give how a command on this journal begins, to be shown and typed; see `typed`."""
     words = [arguments.prog]
     if arguments.engine is not None:
-        words += _on_engine(arguments, place)
+        words += typed_for_engine(arguments)
     elif arguments.journal and arguments.journal != arguments.known_journal:
         words += ["--journal", in_shell(typed(arguments, place))]
     if arguments.codec:
         words += ["--codec", in_shell(arguments.codec)]
     return " ".join(words)
-
-
-def _on_engine(arguments: argparse.Namespace, place: str) -> list[str]:
-    """Give the options that name this engine again; of its URL, where it leads, no password."""
-    words = ["--engine", arguments.engine]
-    if arguments.url and arguments.url != os.environ.get(URL):
-        words += ["--url", in_shell(place)]
-    for name in ("queue", "namespace"):
-        if given := getattr(arguments, name):
-            words += [f"--{name}", in_shell(given)]
-    return [*words, "--tls"] if arguments.tls else words
 
 
 def _object(name: str) -> LastingJournal:

@@ -64,7 +64,7 @@ from py_api_saga.journal.changes import (
 )
 from py_api_saga.journal.format.entries import write_entry
 from py_api_saga.journal.format.functions import Functions
-from py_api_saga.journal.format.json_text import dumps
+from py_api_saga.journal.format.json_text import dumps, loads
 from py_api_saga.journal.format.sagas import folding, read_rows
 from py_api_saga.journal.format.values import Trees, Values
 from py_api_saga.journal.health import Health
@@ -549,7 +549,8 @@ class Engine(ABC):
             rows = SagaNumber.rows_of(seen.number)
             there = answer_there(saga_id, rows, letter.key)
             if there is not None:
-                mail.there = None if is_posted and there.body == letter.body else there
+                is_ours = is_posted and _outcome(there) == _outcome(letter)
+                mail.there = None if is_ours else there
                 return
             see_room(rows, line)
             workflow = workflow_id(saga_id, seen.epoch)
@@ -565,6 +566,11 @@ class Engine(ABC):
                 return
             clock.sleep(pause)
             pause *= 2
+
+
+def _outcome(letter: Letter) -> object:
+    """Give what a letter says, without who says so: what was taken in has no note any more."""
+    return loads(letter.body)[:2]
 
 
 def _until(wait: float | None) -> float | None:
