@@ -11,7 +11,7 @@ from depot import ask, do, undo
 from recorded import Reversed
 
 from py_api_saga import Retry, SagaAssembler, SagaStatus, Status, result_of
-from py_api_saga.engines.course import Course, NewerFormatError
+from py_api_saga.engines.course import MAX_LOSSES, Course, NewerFormatError
 from py_api_saga.engines.rows import MAX_SAGA, MAX_VALUE, Rows
 
 LONG = 43_200.0  # seconds after which a key is too old
@@ -354,6 +354,55 @@ def test_a_lost_call_is_made_again() -> None:
     assert helm.start() == ["a"]
     assert helm.flight["a"].attempt == (0, "action", 2, 1)
     assert told(helm.course.rows())[1] == ["lost", 0, "action", 1, 1, False]
+
+
+@pytest.mark.parametrize("undoes", [False, True])
+def test_what_kills_each_process_is_not_called_for_ever(*, undoes: bool) -> None:
+    """A person looks at it, and has it called as often once more; others, meanwhile, end."""
+    helm = Helm(begin(chain("a", "b"), at_once=True))
+    lost, words = "a", "a was lost with its process 10 times in a row"
+    if undoes:
+        helm.do("a")
+        helm.fail("b")
+        lost, words = "undo a", f"the undo of {words}"
+    for _ in range(MAX_LOSSES):
+        assert lost in [*helm.start(), *helm.flight]
+        helm.tell("lost", lost)
+    assert helm.start() == []
+    if not undoes:
+        assert not helm.course.at_rest
+        helm.do("b")
+    assert helm.course.is_over
+    rows = helm.course.rows()
+    assert [tree for _, kind, tree in folded(rows)[0].notes if kind == "parked"] == [
+        {"reason": words}
+    ]
+
+    rows.append((9.0, json.dumps([["note", {"who": "eve", "why": "", "did": "retry"}]])))
+    helm = Helm(rows, 9.5)
+    for _ in range(MAX_LOSSES):
+        assert helm.start() == [lost]
+        helm.tell("lost", lost)
+    assert helm.start() == []
+
+
+def test_losses_count_in_a_row() -> None:
+    """Also those before a workflow goes on; but not before the call has ended in another way."""
+    helm = Helm(begin(chain("a", "b")))
+    for _ in range(3):
+        for _ in range(MAX_LOSSES - 1):
+            assert helm.start() == ["a"]
+            helm.tell("lost", "a")
+        helm.fail("a", "retry", 0.0)
+        helm = helm.go_on()
+    for _ in range(MAX_LOSSES - 1):
+        helm.start()
+        helm.tell("lost", "a")
+        helm = helm.go_on()
+    assert helm.start() == ["a"]
+    helm.tell("lost", "a")
+
+    assert helm.start() == []
 
 
 def test_a_lost_call_is_asked_about() -> None:

@@ -106,6 +106,24 @@ MUTANTS = (
         "if call[0] != i}\n",
         "            pass\n",
     ),
+    _one(
+        "calls for ever what kills each process",
+        "Course._end",
+        "        if losses >= MAX_LOSSES:\n",
+        "        if losses < 0:\n",
+    ),
+    _one(
+        "counts all losses of a call, however it ended meanwhile",
+        "Course._note",
+        "        elif what != STARTED and self._losses:\n",
+        "        elif what == AGAIN:\n",
+    ),
+    _one(
+        "counts the losses at which a person has looked",
+        "Course._open",
+        "            if at <= looked_at:\n",
+        "            if at < 0:\n",
+    ),
     # --- how it ends
     _one(
         "is over while something that was given up may land",

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from py_api_saga.clock import NEVER
 from py_api_saga.definition import Layout
@@ -60,6 +60,7 @@ from py_api_saga.entries import (
     ACTION,
     AGAIN,
     ANSWERED,
+    ASK,
     COMPENSATION,
     DENIED,
     FAILED,
@@ -106,6 +107,8 @@ _FROM_ELSEWHERE = (f'["{LETTER}"', f'["{NOTE}"', f'["{ABORT}"')  # and not of a 
 _ENDS = frozenset(
     (SUCCEEDED, UNSTORED, FAILED, LATER, RETRY, IN_DOUBT, HAPPENED, NOT_HAPPENED, UNKNOWN, LOST)
 )
+
+MAX_LOSSES: Final = 10  # of a call, in a row: what kills each process is not called for ever
 
 
 class _Plain:
@@ -165,6 +168,7 @@ class Course:
         self._due: dict[int, float] = {}  # of calls that wait, by operation
         self._first: FirstIntents = {}
         self._since: FirstIntents = {}  # as before, or since a person had it called again
+        self._losses: dict[tuple[int, str], int] = {}  # of each call, in a row
         self._heads: dict[tuple[int, str], str] = {}
         self._parked: str | None = None
         self._unheard = 0  # calls in flight whose end could not be taken in
@@ -192,8 +196,11 @@ class Course:
             self._head += f',"trace":{dumps(recorded.tree["trace"])}'
         self.definition = recorded.definition
         execution = Execution(recorded.definition, recorded.entries)
+        looked_at = max([at for at, kind, _ in recorded.notes if kind == NOTE], default=0.0)
         for entry, at in zip(recorded.entries, recorded.times, strict=True):
             self._note(entry, at)
+            if at <= looked_at:
+                self._losses.clear()
         self.execution = execution
         if recorded.notes and recorded.notes[-1][1] == PARKED:
             self._parked = str(recorded.notes[-1][2].get("reason"))
@@ -329,6 +336,7 @@ class Course:
         execution = self.execution
         if what == NOTE:
             self._add(tree, line, now)
+            self._losses.clear()
         if what == NOTE or execution is None:
             return
         self._check_deadline(now)
@@ -373,7 +381,7 @@ class Course:
 
     def _end(self, execution: Execution, entry: Entry, line: str, now: float) -> None:
         """Take in how a call ended."""
-        what, i, _, _, _, _ = entry
+        what, i, kind, _, _, _ = entry
         if what == LOST:
             latest = now - self._plan.max_age
             is_old = is_too_old(execution, self._first, i, latest)
@@ -382,6 +390,11 @@ class Course:
         elif not self._has_room(size := size_of(line)):
             entry, line = self._fitting(entry, loads(line), size)
         self._tell(entry, now, line)
+        losses = self._losses.get((i, kind), 0)
+        if losses >= MAX_LOSSES:
+            call = {COMPENSATION: "the undo of ", ASK: "the question about "}.get(kind, "")
+            reason = f"{call}{self._items[i]['name']} was lost with its process {losses} times"
+            self._park(f"{reason} in a row", now)
 
     # --- sizes ----------------------------------------------------------------------------------
 
@@ -437,8 +450,12 @@ class Course:
         self._note(entry, now)
 
     def _note(self, entry: Entry, at: float) -> None:
-        """Keep what the machine does not: when something was told."""
+        """Keep what the machine does not: when something was told, and how often in a row."""
         what, i, kind, _, generation, value = entry
+        if what == LOST:
+            self._losses[i, kind] = self._losses.get((i, kind), 0) + 1
+        elif what != STARTED and self._losses:
+            self._losses.pop((i, kind), None)
         if what == STARTED:
             self._first.setdefault((i, kind, generation), at)
             self._since.setdefault((i, kind, generation), at)
