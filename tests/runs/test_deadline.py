@@ -15,6 +15,7 @@ from py_api_saga import (
     SagaStatus,
     current_operation,
 )
+from py_api_saga import clock as clock_of_ours
 
 SOON = 0.04  # seconds
 
@@ -238,6 +239,36 @@ def test_a_deadline_that_passes_in_a_rollback_is_not_seen(
 
     assert isinstance(raised.operation_error, ValueError)
     assert world.log == ["stock", "charge", "undo stock"]
+
+
+def test_a_deadline_that_passes_in_a_rollback_wakes_nobody(
+    world: World, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A compensation that waits for its next attempt is slept for once, and not in a hurry."""
+    slept: list[float] = []
+    busy = [OSError("busy")]
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.forward(seconds)
+
+    def undo() -> None:
+        clock.forward(2 * HOUR)
+        if busy:
+            raise busy.pop()
+        world.undo("stock")
+
+    monkeypatch.setattr(clock_of_ours, "sleep", sleep)
+    patient = Retry(OSError, attempts=2, wait_initial=5, wait_jitter=0)
+    saga = SagaAssembler.saga(compensation_retry=patient)
+    saga.operation((world.do, "stock"), undo, name="stock")
+    saga.operation((world.fail, "charge", ValueError()), name="charge")
+
+    with pytest.raises(SagaException):
+        saga.orchestrator_execute(deadline=HOUR)
+
+    assert world.log == ["stock", "charge", "undo stock"]
+    assert len(slept) == 1
 
 
 def test_a_timeout_within_the_deadline_is_the_operation_s(execute: Execute, world: World) -> None:

@@ -388,7 +388,8 @@ class Run:
         times = []
         if self.waits:
             times = [self._wait_of(intent) for intent in self._waiting()]
-        if self.deadline is not None and not self._stopped:
+        is_forward = self.execution.saga is SagaStatus.RUNNING  # it stops nothing else
+        if self.deadline is not None and is_forward and not self._stopped:
             times.append(self.deadline - clock.monotonic())
         return max(0.0, min(times)) if times else None
 
