@@ -269,6 +269,7 @@ def _borrowed(connection: Any, engine: sa.Engine) -> sa.Connection:
         "postgresql+psycopg://",
         creator=lambda: connection,
         poolclass=sa.StaticPool,
+        pool_reset_on_return=None,  # it is theirs, and may be closed by then
         _initialize=False,
     )
     borrowing.dialect = dialect
