@@ -18,9 +18,8 @@ HERE = Path(__file__).parent
 
 
 @contextmanager
-def process(*command: str, hears: bool = False) -> Iterator[subprocess.Popen[str]]:
+def process(*command: str, stdout: int | None = None) -> Iterator[subprocess.Popen[str]]:
     """Run Python in this folder, until the block ends."""
-    stdout = subprocess.PIPE if hears else None
     running = subprocess.Popen([sys.executable, *command], stdout=stdout, text=True, cwd=HERE)  # noqa: S603 - our own
     with running:
         try:
@@ -56,7 +55,7 @@ def play(server: Sequence[str], worker: Sequence[str], make: Sequence[str] | Non
             os.environ["DATABASE_URL"] = opened.enter_context(
                 nullcontext(given) if given else postgresql()
             )
-        services = opened.enter_context(process("shop_services.py", hears=True))
+        services = opened.enter_context(process("shop_services.py", stdout=subprocess.PIPE))
         assert services.stdout is not None  # noqa: S101 - a pipe was asked for
         os.environ["SERVICES"] = services.stdout.readline().strip()
         if make is not None:

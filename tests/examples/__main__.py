@@ -1,6 +1,7 @@
 """`python -m tests.examples`: kill a server in the middle of a charge; its worker goes on.
 
-So it does when the bank of the webhook shop takes a payment, and answers before that or later.
+So it does when the bank of the webhook shop takes a payment, and answers before that or later. The
+shop on DBOS and on Temporal kills a worker itself, and another one goes on.
 
 A failure says which shop, and what came. `--only NAME` plays one of them.
 """
@@ -8,6 +9,9 @@ A failure says which shop, and what came. `--only NAME` plays one of them.
 from __future__ import annotations
 
 import argparse
+import os
+import re
+import subprocess
 import sys
 import threading
 import time
@@ -18,13 +22,13 @@ from tempfile import TemporaryDirectory
 
 from servers import shared
 
-from .shops import PATIENCE, SHOPS, WAITING, Shop, opened, page_of, until
+from .shops import EXAMPLES, ON_ENGINES, PATIENCE, SHOPS, WAITING, Shop, opened, page_of, until
 
 
 def main() -> int:
     """Play each shop."""
     parser = argparse.ArgumentParser(prog="python -m tests.examples", description=__doc__)
-    parser.add_argument("--only", choices=[*SHOPS, WAITING])
+    parser.add_argument("--only", choices=[*SHOPS, WAITING, ON_ENGINES])
     only = parser.parse_args().only
     if only in (None, WAITING):
         with (
@@ -33,7 +37,11 @@ def main() -> int:
         ):
             sys.stdout.write(f"{WAITING}: {play_waiting(shop)}\n")
             sys.stdout.flush()
-    if only == WAITING:
+    if only in (None, ON_ENGINES):
+        for engine in ("dbos", "temporal"):
+            sys.stdout.write(f"{ON_ENGINES} {engine}: {play_on(engine)}\n")
+            sys.stdout.flush()
+    if only in (WAITING, ON_ENGINES):
         return 0
     with shared.run():
         for name in [only] if only else SHOPS:
@@ -100,6 +108,36 @@ def play_waiting(shop: Shop) -> str:
     assert counts == dict.fromkeys(counts, 2), ledger
     took = time.monotonic() - begun
     return f"killed before and after the answer; both sent {took:.1f} s later, paid once each"
+
+
+def play_on(engine: str) -> str:
+    """Start the shop on an engine, by its command alone, and read what it says of its orders."""
+    begun = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, "-m", ON_ENGINES, engine],
+        cwd=EXAMPLES,
+        env={**os.environ, "SLOW": "60"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    said = run.stdout
+    assert run.returncode == 0, said + run.stderr
+    for ended in (
+        r"order-1, visa: completed, parcel P\d+",
+        r"order-2, declined: undone, the card was declined",
+        r"order-3, slow: completed, parcel P\d+",
+        r"mugs on the shelf: 3",
+        r"charges in the ledger: C\d+ C\d+",
+        r"parcels in the ledger: P\d+ P\d+",
+    ):
+        assert re.search(f"^{ended}$", said, re.MULTILINE), said
+    charged = re.findall(r"^process (\d+) charges slow$", said, re.MULTILINE)
+    killed = re.findall(r"^process (\d+): kill -9", said, re.MULTILINE)
+    assert killed == charged[:1], said
+    assert len({*charged}) == 2, said  # by another one, under the same key
+    return f"a worker was killed, another one went on; all in {time.monotonic() - begun:.1f} s"
 
 
 def _lost(shop: Shop, order: str = "7") -> None:

@@ -22,6 +22,7 @@ EXAMPLES = ROOT / "examples"
 PATIENCE = 300.0  # seconds after which something hangs, on the slowest machine
 SHOPS = ("django_shop", "flask_shop", "fastapi_shop")
 WAITING = "webhook_shop"  # whose bank answers later
+ON_ENGINES = "engines_shop"  # which has no server of its own: workers make its calls
 
 
 class Reply(NamedTuple):

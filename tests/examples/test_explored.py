@@ -22,7 +22,7 @@ from py_api_saga.demo import checkout as demo
 from py_api_saga.demo.services import SERVICES, Answer, Ledger, Refusal
 from py_api_saga.testing import explore
 
-from .shops import EXAMPLES, SHOPS, WAITING
+from .shops import EXAMPLES, ON_ENGINES, SHOPS, WAITING
 
 # What explores each example. A new one is to have a line here.
 EXPLORED = {
@@ -30,7 +30,9 @@ EXPLORED = {
     "checkout.py": "test_an_order",
     "travel.py": "test_a_journey",
     "two_machines": "test_an_order_of_two_machines",
-    **dict.fromkeys((*SHOPS, WAITING), "test_the_tests_of_a_shop_pass, in its test_shop.py"),
+    **dict.fromkeys(
+        (*SHOPS, WAITING, ON_ENGINES), "test_the_tests_of_a_shop_pass, in its test_shop.py"
+    ),
 }
 
 
@@ -50,7 +52,7 @@ def test_every_example_with_a_saga_is_explored() -> None:
     sagas = {path.relative_to(EXAMPLES).parts[0] for path, t in texts.items() if ".operation(" in t}
 
     assert sagas == set(EXPLORED)
-    for name in (*SHOPS, WAITING):
+    for name in (*SHOPS, WAITING, ON_ENGINES):
         assert "explore(" in texts[EXAMPLES / name / "test_shop.py"]
 
 

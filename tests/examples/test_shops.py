@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .shops import EXAMPLES, PATIENCE, SHOPS, WAITING, opened, page_of, until
+from .shops import EXAMPLES, ON_ENGINES, PATIENCE, SHOPS, WAITING, opened, page_of, until
 
 
 @pytest.mark.parametrize("name", SHOPS)
@@ -49,7 +49,7 @@ def test_a_shop_waits_for_its_bank_whatever_is_killed_meanwhile(tmp_path: Path) 
     assert parcel["payment"] == payment["id"]
 
 
-@pytest.mark.parametrize("name", [*SHOPS, WAITING])
+@pytest.mark.parametrize("name", [*SHOPS, WAITING, ON_ENGINES])
 def test_the_tests_of_a_shop_pass(name: str, whole_database: str) -> None:
     """As a user runs them."""
     command = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-c", os.devnull]
@@ -61,6 +61,7 @@ def test_the_tests_of_a_shop_pass(name: str, whole_database: str) -> None:
             "PYTHONPATH": os.pathsep.join([str(EXAMPLES), os.environ.get("PYTHONPATH", "")]),
             "DATABASE_URL": whole_database,
             "SERVICES": "http://services.example",
+            "SHOP_DATABASE": "sqlite://",
         },
         capture_output=True,
         text=True,
