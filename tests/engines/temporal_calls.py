@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import defaultdict
 from typing import Any
 
@@ -85,9 +84,9 @@ def large(size: int) -> str:
     return '"' * size
 
 
-async def block(name: str, seconds: float) -> str:
-    """Do what a coroutine function must not: block its loop."""
+async def block(name: str, gate: str) -> str:
+    """Do what a coroutine function must not: block its loop, until a gate is open."""
     _called()
-    time.sleep(seconds)  # noqa: ASYNC251 - that is the point
+    assert gates[gate].wait(PATIENCE)
     log.append(f"+{name}")
     return name

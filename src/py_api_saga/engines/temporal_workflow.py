@@ -144,7 +144,7 @@ class SagaV1:
             self._hear()
             if not self._is_full():
                 await self._call_what_is_ready()
-            elif not self._calls:
+            elif not (self._calls or course.is_over):
                 await self._leave()
                 workflow.continue_as_new(args=[packed_rows(course.rows()), self._terms_now()])
             self._is_at_rest = course.at_rest
