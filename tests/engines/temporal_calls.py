@@ -90,3 +90,10 @@ async def block(name: str, gate: str) -> str:
     assert gates[gate].wait(PATIENCE)
     log.append(f"+{name}")
     return name
+
+
+def begin_until(name: str, at: float) -> Later:
+    """Begin what is over by itself at some time."""
+    _called()
+    log.append(f"+{name}")
+    return later(until=at, result=name)

@@ -43,6 +43,7 @@ class History:
         self._begun: dict[int, str] = {}  # what is told of a call if it is lost, by its event
         self._signals: list[str] = []
         self._ends: list[str] = []
+        self._has_rung = False  # a timer
         self._task: Any = None  # the event of the workflow task that is on
         for event in events:
             self._take(event)
@@ -74,6 +75,8 @@ class History:
             case EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED:
                 done = event.activity_task_completed_event_attributes
                 self._ends.append(_text(done.result.payloads[0]))
+            case EventType.EVENT_TYPE_TIMER_FIRED:
+                self._has_rung = True
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
                 self._hear(event.workflow_execution_signaled_event_attributes.input.payloads[0])
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
@@ -91,17 +94,19 @@ class History:
     def _go_on(self) -> None:
         """Do what the workflow has done in a task: signals come before the ends of calls."""
         at = self._task.event_time.ToNanoseconds() / 1e9
-        course = self._course
+        course, is_woken = self._course, self._has_rung
         if course is None:
-            course = self._course = Course(self._saga_id, self._rows, at)
+            course, is_woken = Course(self._saga_id, self._rows, at), True
+            self._course = course
         task = self._task.workflow_task_started_event_attributes
         is_long = self._task.event_id >= self._terms.events or task.suggest_continue_as_new
         for lines in (self._signals, self._ends):
             for line in lines:
                 course.tell(line, at)
-            lines.clear()
-            if not is_long or course.stragglers:
+            if (lines or is_woken) and (not is_long or course.stragglers):
                 course.calls(at)
+            lines.clear()
+        self._has_rung = False
 
 
 def _text(payload: Any) -> str:
