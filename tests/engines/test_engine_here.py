@@ -53,8 +53,11 @@ def test_a_saga_waits_for_a_worker(engine: EngineHere) -> None:
         assert engine.result("x") == ["A", "B", "C"]
 
 
-def test_a_worker_that_dies_loses_its_call_and_nothing_else(engine: EngineHere) -> None:
+def test_a_worker_that_dies_loses_its_call_and_nothing_else(
+    engine: EngineHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next one makes it again, under its key."""
+    monkeypatch.setattr("py_api_saga.engines.errand._PARTING", 0.01)
     may_go = threading.Event()
     depot.behaviour["b"] = lambda: may_go.wait(PATIENCE)
     order().start(engine=engine, saga_id="x")
@@ -72,8 +75,11 @@ def test_a_worker_that_dies_loses_its_call_and_nothing_else(engine: EngineHere) 
     assert len(set(depot.keys)) == 3
 
 
-def test_a_worker_that_ends_tells_what_is_lost(engine: EngineHere) -> None:
+def test_a_worker_that_ends_tells_what_is_lost(
+    engine: EngineHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After its grace."""
+    monkeypatch.setattr("py_api_saga.engines.errand._PARTING", 0.01)
     may_go = threading.Event()
     depot.behaviour["b"] = lambda: may_go.wait(PATIENCE)
     order().start(engine=engine, saga_id="x")

@@ -166,6 +166,8 @@ class WorkerHere:
     Attributes:
         work: What it was told.
         fault: What is to have ended it, set by tests.
+        running: How many calls it makes.
+        is_ending: It was told to end, and begins no call any more.
     """
 
     def __init__(self, engine: EngineHere, work: Work) -> None:
@@ -179,7 +181,7 @@ class WorkerHere:
         self._wakes = asyncio.Event()
         self._calls: set[asyncio.Task[None]] = set()
         self._main: asyncio.Task[None] | None = None
-        self._is_ending = False
+        self.is_ending = False
 
     # --- what a worker is -------------------------------------------------------------------------
 
@@ -216,7 +218,7 @@ class WorkerHere:
         self._main = asyncio.ensure_future(self._drive_all())
 
     async def _end(self) -> int:
-        self._is_ending = True
+        self.is_ending = True
         if self._calls:
             await asyncio.wait([*self._calls], timeout=self.work.grace)
         left = self.running
@@ -267,7 +269,7 @@ class WorkerHere:
             with self.engine.changed:
                 while flow.news:
                     course.tell(flow.news.popleft(), time.time())
-                asked = [] if self._is_ending else course.calls(time.time())
+                asked = [] if self.is_ending else course.calls(time.time())
                 flow.rows, flow.at_rest = course.rows(), course.at_rest
                 flow.is_open = not course.is_over
                 self.engine.changed.notify_all()
@@ -299,7 +301,7 @@ class WorkerHere:
             try:
                 line = await self._shop.call(asked.text, lambda line: self._tell(flow, line))
             except NotDeployed as missing:
-                if self._is_ending:
+                if self.is_ending:
                     raise asyncio.CancelledError from None
                 with self.engine.changed:
                     flow.lacks = str(missing)

@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import Iterable
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from py_api_saga.cli.arguments import UsageError
@@ -128,22 +127,30 @@ def engine_of(
     }
     if arguments.queue:
         options["queue"] = arguments.queue
-    if kind == "temporal":
-        given = {
-            "namespace": arguments.namespace,
-            "tls": arguments.tls,
-            "api_key": os.environ.get(API_KEY),
-        }
-        options |= {name: value for name, value in given.items() if value}
     try:
-        module = import_module(f"py_api_saga.engines.{kind}")
-        engine: Engine = getattr(module, _CLASSES[kind])(url, **options)
+        return _dbos(url, options) if kind == "dbos" else _temporal(arguments, url, options)
     except ImportError as error:
         message = f"--engine {kind}: {error}"
         raise SagaError(message) from error
     except ValueError as error:
         raise UsageError(str(error)) from error
-    return engine
+
+
+def _dbos(url: str, options: dict[str, Any]) -> Engine:
+    from py_api_saga.engines.dbos import DBOSEngine  # noqa: PLC0415 - an extra
+
+    return DBOSEngine(url, **options)
+
+
+def _temporal(arguments: argparse.Namespace, url: str, options: dict[str, Any]) -> Engine:
+    from py_api_saga.engines.temporal import TemporalEngine  # noqa: PLC0415 - an extra
+
+    given = {
+        "namespace": arguments.namespace,
+        "tls": arguments.tls,
+        "api_key": os.environ.get(API_KEY),
+    }
+    return TemporalEngine(url, **options, **{n: value for n, value in given.items() if value})
 
 
 def typed_for_engine(arguments: argparse.Namespace) -> list[str]:
@@ -162,4 +169,3 @@ _PLAIN = {
     "dbos": re.compile(rf"postgres[a-z+]*://([\w.-]+@)?{_HOST}(/[\w-]*)?"),
     "temporal": re.compile(_HOST),
 }
-_CLASSES = {"dbos": "DBOSEngine", "temporal": "TemporalEngine"}
