@@ -176,8 +176,9 @@ class DBOSEngine(Engine):
         given, began = seen.given
         course = Course(seen.workflow.partition("~")[0], rows_of(given), began)
         replayed(course, Recorded(outputs), began)
-        lacks, step = seen.lacks or ("", 0)
-        return Standing(course.rows(), seen.is_open, "" if step in outputs else lacks)
+        lacks, steps = seen.left or ("", [])
+        is_past = any(step in outputs for step in steps)
+        return Standing(course.rows(), seen.is_open, "" if is_past else lacks)
 
     def post(self, workflow: str, lines: Sequence[str], key: str) -> bool:
         """Send lines to a course, once for each key; False if the workflow has ended."""

@@ -61,7 +61,8 @@ class Incarnation:
         self._inbox: dict[str, list[str]] = {}
         self._heard: set[str] = set()
         self.alarm = asyncio.Event()  # there is something in the inbox that was not heard
-        self._lacking: set[asyncio.Task[Told]] = set()  # calls that can't be made here
+        self._lacking: dict[asyncio.Task[Told], int] = {}  # steps that are not begun here
+        self._left: asyncio.Task[Sequence[int]] | None = None
         self._running: set[asyncio.Task[Told]] = set()
         self._made: set[asyncio.Task[Told]] = set()  # whose record is ours
         self._lease = shift.lease()[1]
@@ -77,7 +78,7 @@ class Incarnation:
             try:
                 course = Course(saga_id, rows, self._began)
             except NewerFormatError as error:  # a newer worker reads it
-                await self._give_back((str(error), -1), HANDED_ON)
+                await self._give_back(str(error), pause=HANDED_ON)
                 raise LeftError from error
             self._max_age = course.max_age
             return await drive(course, self, self._began)
@@ -86,9 +87,8 @@ class Incarnation:
             raise LeftError from error
         except Exception as error:  # it would be the end of the workflow, and of the saga
             logger().exception("saga %s is given back, for another worker to try", self._workflow)
-            await self._give_back(
-                (f"a worker that can run it: {as_text(error, repr)}", -1), HANDED_ON
-            )
+            lacks = f"a worker that can run it: {as_text(error, repr)}"
+            await self._give_back(lacks, pause=HANDED_ON)
             raise LeftError from error
         finally:
             if self._shift.sagas.get(self._workflow) is self:
@@ -191,7 +191,7 @@ class Incarnation:
 
     async def _call(self, asked: Asked, may_have_begun: bool) -> Told:  # noqa: FBT001 - of a step
         lost = dumps(["lost", *asked.attempt])
-        if may_have_begun or await self._may_be_old():
+        if await self._is_lost(may_have_begun):
             return self._told(lost)
         shift = self._shift
         async with shift.slots:
@@ -207,16 +207,22 @@ class Incarnation:
                 return self._told(lost)
         return await self._hand_on(lacks)
 
-    async def _may_be_old(self) -> bool:
-        """Tell whether others may have begun the first call long ago.
+    async def _is_lost(self, may_have_begun: bool) -> bool:  # noqa: FBT001 - of a step
+        """Tell whether a call without a record may have been begun by others, and is not repeated.
 
-        Nothing is on record then, and a call is made again under its key; but not once that key may
-        have been forgotten. That it was never taken before is known from the count of DBOS, which
-        only a person resets who resumes it there.
+        If nothing is on record, nobody knows, and a call is made again under its key; but not once
+        that key may have been forgotten. That a saga was never taken before is known from the count
+        of DBOS, which only a person resets who resumes it there.
         """
+        shift = self._shift
+        if may_have_begun:  # but not if it was given back before that
+            if self._left is None:
+                asked = shift.asked(shift.server.left, self._workflow, shift.executor)
+                self._left = asyncio.ensure_future(asked)
+            return DBOS.step_id not in await asyncio.shield(self._left)
         if not self._is_fresh or clock.time() - self._began <= self._max_age:
             return False
-        return await self._shift.asked(self._shift.server.taken, self._workflow) > 1
+        return await shift.asked(shift.server.taken, self._workflow) > 1
 
     async def _made_here(self, asked: Asked, lost: str) -> str:
         """Make a call and give its line, which tells at its timeout that it was given up."""
@@ -308,28 +314,28 @@ class Incarnation:
 
     async def _hand_on(self, lacks: str, pause: float = HANDED_ON) -> Told:
         """Give the saga back, once nothing of it is made here any more."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - it is a step
-        self._lacking.add(task)
-        if pause and not self._shift.ends.is_set():
-            ends = self._shift.ends.future()
-            await asyncio.wait({ends}, timeout=pause)
+        shift, task, step = self._shift, asyncio.current_task(), DBOS.step_id
+        assert task is not None and step is not None  # noqa: S101, PT018 - it is a step
+        self._lacking[task] = step
+        if pause and not shift.ends.is_set():
+            ends = shift.ends.future()
+            await _first_of(ends, within=pause)
             ends.cancel()
         # What is made here must be on record, stragglers too: it would be lost with this.
-        while others := self._running - self._lacking:
-            await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
-            await self._shift.pause(_LATE)  # the loop takes it off, and may begin another one
-            self._running = {task for task in self._running if not task.done()} | self._lacking
-        step = DBOS.step_id
-        await self._give_back((lacks, step) if lacks and step is not None else None)
+        while others := self._running - self._lacking.keys():
+            await _first_of(*others)
+            await shift.pause(_LATE)  # the loop takes it off, and may begin another one
+            self._running = {task for task in self._running if not task.done()}
+        await self._give_back(lacks, sorted(self._lacking.values()))
         raise LeftError
 
-    async def _give_back(self, lacks: tuple[str, int] | None, pause: float = 0.0) -> None:
+    async def _give_back(self, lacks: str, steps: Sequence[int] = (), pause: float = 0.0) -> None:
         """Put the saga back into its queue; whoever takes it goes on."""
         shift = self._shift
         await shift.pause(pause)
         if shift.sagas.get(self._workflow) is self:  # else it has begun anew, in this process
-            await shift.asked(shift.server.give_back, self._workflow, shift.executor, lacks)
+            server = shift.server
+            await shift.asked(server.give_back, self._workflow, shift.executor, lacks, steps)
 
     async def _suspend(self, until: float | None) -> None:
         """Let the saga wait in the database, unless it has news."""

@@ -16,7 +16,9 @@ from py_api_saga.exceptions import JournalError, SagaDefinitionError
 # JSON, on both sides: what is unpickled is code that runs.
 SERIALIZER = DBOSPortableJSONSerializer()
 OPEN = ("ENQUEUED", "PENDING", "DELAYED")
-LACKS = "saga.lacks"  # the attribute that says what the last worker did not have, at which step
+# The attribute of a workflow that was given back: what the worker lacked, and of which steps it is
+# known that they were not begun.
+LEFT = "saga.left"
 FAR = 253_402_300_799_000  # milliseconds since 1970, the end of the year 9999: nothing is due
 
 _TABLES = """
@@ -92,6 +94,23 @@ SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
         || CAST(:attributes AS jsonb)  -- of a workflow that has none DBOS keeps JSON's null
 WHERE workflow_uuid = :workflow AND status = 'PENDING' AND executor_id = :executor
 """
+_LEFT = """
+WITH before AS (
+    SELECT attributes -> :key AS given FROM dbos.workflow_status
+    WHERE workflow_uuid = :workflow AND status = 'PENDING' AND executor_id = :executor
+    FOR UPDATE
+), forgotten AS (
+    UPDATE dbos.workflow_status SET attributes = attributes - :key
+    FROM before
+    WHERE workflow_uuid = :workflow AND given IS NOT NULL
+)
+SELECT given FROM before
+"""
+_GIVE_ALL_BACK = """
+UPDATE dbos.workflow_status
+SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL
+WHERE name = :name AND status = 'PENDING' AND executor_id = :executor
+"""
 _HOLD = """
 SELECT 1 FROM dbos.workflow_status
 WHERE workflow_uuid = :workflow AND status = 'PENDING' AND executor_id = :executor
@@ -118,7 +137,8 @@ class Seen(NamedTuple):
         is_open: It has not ended.
         given: What it began with: rows, and when that was, seconds since 1970.
         result: The rows that it has ended with; None while it is open, and if DBOS has ended it.
-        lacks: What the last worker did not have that gave it back, and at which step; or None.
+        left: What a worker lacked that has given it back, and which steps it has not begun; or
+            None.
     """
 
     workflow: str
@@ -126,7 +146,7 @@ class Seen(NamedTuple):
     is_open: bool
     given: list[Any]
     result: Any
-    lacks: tuple[str, int] | None
+    left: tuple[str, list[int]] | None
 
 
 def engine_of(url: str, size: int) -> sa.Engine:
@@ -258,7 +278,7 @@ class Server:
             is_open,
             self._read(workflow, serialization, inputs)["positionalArgs"],
             None if output is None else self._read(workflow, serialization, output),
-            (attributes or {}).get(LACKS),
+            (attributes or {}).get(LEFT),
         )
 
     def _read(self, workflow: str, serialization: str, text: str) -> Any:
@@ -359,12 +379,30 @@ class Server:
         """Tell how often a workflow was taken from its queue."""
         return int(self._ask(_TAKEN, workflow=workflow)[0][0])
 
-    def give_back(self, workflow: str, executor: str, lacks: tuple[str, int] | None = None) -> None:
-        """Put a workflow back into its queue, if it is this executor's; others are fenced off."""
+    def give_back(self, workflow: str, executor: str, lacks: str, steps: Sequence[int]) -> None:
+        """Put a workflow back into its queue, if it is this executor's; others are fenced off.
+
+        Args:
+            workflow: Its id.
+            executor: Whose it is.
+            lacks: What it did not have; may be empty.
+            steps: Those without a record that were not begun.
+        """
         values = {"workflow": workflow, "executor": executor}
-        attributes = json.dumps({} if lacks is None else {LACKS: lacks})
+        attributes = json.dumps({LEFT: [lacks, list(steps)]})
         with self.asked() as connection:
             connection.execute(sa.text(_GIVE_BACK), {**values, "attributes": attributes})
+
+    def left(self, workflow: str, executor: str) -> Sequence[int]:
+        """Give, once, which steps were not begun by whoever gave it back: now they may be."""
+        found = self._ask(_LEFT, workflow=workflow, executor=executor, key=LEFT)
+        return found[0][0][1] if found and found[0][0] else ()
+
+    def give_all_back(self, executor: str) -> None:
+        """Put whatever this executor has taken back into its queue."""
+        with self.asked() as connection:
+            values = {"name": WORKFLOW, "executor": executor}
+            connection.execute(sa.text(_GIVE_ALL_BACK), values)
 
     def suspend(
         self, workflow: str, executor: str, until: float | None, heard: Sequence[str]

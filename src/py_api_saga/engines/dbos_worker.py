@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -109,12 +110,16 @@ class DBOSWorker:
         for event in dbos.background_thread_stop_events:
             event.set()  # nothing more is taken from the queue
         shift.ends.set()
+        for thread in threading.enumerate():
+            if thread.name == f"queue-worker-{self._queue}":  # what it has taken is on its way
+                thread.join(_LAST)
         _wait_until(lambda: not shift.sagas, self._work.grace)
         shift.is_cut.set()
         _wait_until(lambda: not shift.sagas, _LAST)
         watch.end()
         DBOS.destroy(destroy_registry=True)
-        with suppress(JournalError):  # its lease ends by itself
+        with suppress(JournalError):  # else it comes back, or its lease ends by itself
+            self._server.give_all_back(shift.executor)
             self._identity.end()
         self._shift = self._dbos = None
         return shift.lost
