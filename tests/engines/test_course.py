@@ -225,6 +225,19 @@ def test_a_retry_is_called_when_it_is_due() -> None:
     assert helm.course.wakes() is None
 
 
+def test_retries_are_called_as_they_are_due_and_not_as_they_were_declared() -> None:
+    """What waits for longer holds nobody up."""
+    helm = Helm(begin(chain("a", "b"), at_once=True))
+    helm.start()
+    helm.fail("a", "retry", 9.0)
+    helm.fail("b", "retry", 3.0)
+
+    assert helm.course.wakes() == 4.0
+    helm.now = 4.0
+    assert helm.start() == ["b"]
+    assert helm.course.wakes() == 10.0
+
+
 def test_a_retry_is_due_at_the_same_time_for_who_goes_on() -> None:
     """The rows have the time at which it was told."""
     helm = Helm(begin(chain("a")))

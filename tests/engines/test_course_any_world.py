@@ -12,7 +12,7 @@ from world import unmeasured
 from py_api_saga import SagaStatus
 
 EXAMPLES = int(os.environ.get("SAGA_EXAMPLES", "0")) or 300
-SEEN = 100  # sagas that another process looks at
+SEEN = 300  # sagas that another process looks at
 
 
 @pytest.mark.untraced

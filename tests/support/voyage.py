@@ -28,10 +28,10 @@ DAY = 86_400.0  # seconds: longer than services keep keys
 
 
 def cast(dice: random.Random) -> Any:
-    """Throw a saga of up to five operations."""
-    count = dice.randint(1, 5)
+    """Throw a saga of up to six operations."""
+    count = dice.randint(1, 6)
     pivot = dice.choice([-1, -1, *range(count)])
-    is_graph = dice.random() < 0.6
+    is_graph = dice.random() < 0.7
     saga = SagaAssembler.saga(
         name="voyage", on_crash=dice.choice(["resume", "resume", "compensate"])
     )
@@ -79,7 +79,7 @@ class Voyage:
         self.late: list[Attempt] = []
         self.lines: list[str] = []  # that were told
         self.course = Course("x", [(at, json.dumps([["defined", ours]]))], self.now)
-        self.left = self.dice.randint(0, 40)  # how long it is wild
+        self.left = self.dice.randint(0, 60)  # how long it is wild
 
     # --- what happens ---
 
@@ -101,9 +101,10 @@ class Voyage:
         self.left -= 1
         wild, dice = self.left > 0, self.dice
         self.now += dice.choice([0.0, 0.5, 1.0])
-        if wild and dice.random() < 0.3:
-            dice.choice([self.cancel, self.note, self.post, self.repeat, self.crash, self.age])()
-        elif self.flight and (not self.late or dice.random() < 0.8):
+        if wild and dice.random() < 0.25:
+            strokes = [self.note, self.post, self.repeat] * 3
+            dice.choice([*strokes, self.cancel, self.crash, self.age])()
+        elif self.flight and (not self.late or dice.random() < 0.9):
             self.end(self.flight.pop(dice.randrange(len(self.flight))), wild=wild)
         elif self.late:
             self.land(self.late.pop(dice.randrange(len(self.late))))
@@ -132,7 +133,7 @@ class Voyage:
         if wild and kind == ASK:
             ways = [peace, "not happened", "unknown", LOST]
         elif wild:
-            ways = [peace] * 4 + ["failed", "retry", "in doubt", "later", "unstored", LOST, LOST]
+            ways = [*["retry", "in doubt", "later", LOST] * 2, "failed", "unstored", *[peace] * 6]
         what = dice.choice(ways)
         wait = dice.choice([0.0, 3.0])
         alive = dice.random() < 0.6
