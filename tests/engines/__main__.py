@@ -1,7 +1,7 @@
 """The proof: `python -m tests.engines`, with the parts that are to run, or all.
 
 Prints what each part has done; the exit code is 1 if anything was lost, made twice or half done.
-All of it takes some ten minutes, `--short` two.
+All of it takes some forty minutes, `--short` six.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,11 +22,13 @@ sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.par
 from servers import shared  # noqa: E402
 from servers.children import in_memory  # noqa: E402
 
-from engines.cases import CASES, Case  # noqa: E402 - they are found only now
+from engines import deaths  # noqa: E402 - they are found only now
+from engines.cases import CASES, Case  # noqa: E402
+from engines.deaths import Found  # noqa: E402
 from engines.places import ENGINES, JOURNALS, Kind, Place, opened  # noqa: E402
 
 KINDS: tuple[Kind, ...] = (*JOURNALS, *ENGINES)
-PARTS = ("cases",)
+PARTS = ("cases", "points", "random", "frozen", "restart", "deploy")
 SIDE_BY_SIDE = 6  # cases that run at once, as most of their time is spent in waiting
 
 
@@ -62,30 +64,71 @@ def _cases(kind: Kind, place: Place, only: str) -> Iterator[str]:
             yield _try(case, place)
 
 
+def _deaths(kind: Kind, part: str, options: argparse.Namespace, found: Found) -> Iterator[str]:
+    """Run a part in which something dies, and say in a line what each step of it has done."""
+    short = options.short
+    if part == "points":
+        yield from deaths.sweeps(kind, options.share or (12 if short else 1), found)
+    elif part == "random":
+        sagas = options.sagas or (40 if short else 200)
+        yield deaths.killed_at_random(kind, sagas, options.seed, found)
+    elif part == "frozen":
+        sagas = options.sagas or (30 if short else 120)
+        yield deaths.frozen_at_random(kind, sagas, options.seed, found)
+    elif part == "restart":
+        yield deaths.restarted(kind, options.sagas or (20 if short else 60), options.seed, found)
+    else:
+        yield deaths.deployed(kind, options.sagas or (20 if short else 60), found)
+
+
+def _conform(kind: Kind, options: argparse.Namespace) -> Iterator[str]:
+    """Try the cases, and give what each says that fails."""
+    with (
+        TemporaryDirectory(prefix="saga-engines-", dir=in_memory()) as folder,
+        opened(kind, Path(folder)) as place,
+    ):
+        yield from _cases(kind, place, options.only)
+
+
 def main() -> int:
     """Run the parts, and say what came of them."""
     parser = argparse.ArgumentParser(prog="python -m tests.engines", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--on", choices=KINDS, action="append", help="where; by default, all")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--share", type=int, help="die at one point of so many")
+    parser.add_argument("--sagas", type=int, help="at once")
     options = parser.parse_args()
+    if unknown := {*options.parts} - {*PARTS}:
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    begun, wrong, done = time.monotonic(), 0, 0
+    begun, wrong = time.monotonic(), 0
+    parts = options.parts or PARTS
     with shared.run():
         for kind in options.on or KINDS:
-            since = time.monotonic()
-            with (
-                TemporaryDirectory(prefix="saga-engines-", dir=in_memory()) as folder,
-                opened(kind, Path(folder)) as place,
-            ):
-                for said in _cases(kind, place, options.only):
-                    done += 1
-                    wrong += bool(said)
-                    if said:
-                        _say(f"WRONG {said}")
-            _say(f"{kind}: cases, {time.monotonic() - since:.0f} s")
-    _say(f"{done} cases, {wrong} wrong, {time.monotonic() - begun:.0f} s")
+            if "cases" in parts:
+                since, said = time.monotonic(), [*_conform(kind, options)]
+                failed = [what for what in said if what]
+                _say(f"{kind}: {len(said)} cases, {time.monotonic() - since:.0f} s")
+                wrong += _told(failed)
+            for part in (part for part in PARTS[1:] if part in parts and kind in ENGINES):
+                found = Found()
+                for line in _deaths(kind, part, options, found):
+                    _say(f"{kind}, {part}: {line}")
+                ends = dict(found.sagas)
+                _say(f"{kind}, {part}: {found.deaths} deaths, {ends}, {len(found.wrong)} wrong")
+                wrong += _told(found.wrong)
+    _say(f"seed {options.seed}: {wrong} wrong, {time.monotonic() - begun:.0f} s")
     return 1 if wrong else 0
+
+
+def _told(wrong: Sequence[str]) -> int:
+    """Say what is wrong, and how much that is."""
+    for what in wrong[:20]:
+        _say(f"WRONG {what}")
+    return len(wrong)
 
 
 def _say(line: str) -> None:

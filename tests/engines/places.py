@@ -173,9 +173,16 @@ class Place(ABC):
 
     # --- workers that may die ---------------------------------------------------------------------
 
-    def hire(self, name: str, modules: Sequence[str] = MODULES) -> None:
-        """Start a worker as a process of its own, in a group of its own."""
+    def hire(
+        self, name: str, modules: Sequence[str] = MODULES, *, passes_points: bool = False
+    ) -> None:
+        """Start a worker as a process of its own, in a group of its own.
+
+        One that passes points dies at that of a number, and comes again.
+        """
         said = {FOLDER: str(self.folder), WORKER: name, "PYTHONPATH": search_path(TESTS, SUPPORT)}
+        if passes_points:
+            said["SAGA_TEST_POINTS"] = self.kind
         with (self.folder / f"{name}.log").open("ab") as log:
             self.workers[name] = subprocess.Popen(
                 [sys.executable, str(Path(__file__).parent / "leashed.py"), *self.command(modules)],

@@ -35,6 +35,7 @@ from py_api_saga import (
 )
 
 FOLDER, WORKER = "SAGA_TEST_SHOP", "SAGA_TEST_WORKER"
+REPEATED = "done already "
 LOOK = 0.005  # seconds between two looks at a gate
 TABLES = """
 CREATE TABLE hit(seq INTEGER PRIMARY KEY, key TEXT, worker TEXT, pid INT, attempt INT);
@@ -57,7 +58,8 @@ class Hit(NamedTuple):
     """A call as the shop has seen it.
 
     Attributes:
-        key: Its idempotency key; that of a question begins with "ask ".
+        key: Its idempotency key; before that of a question is "ask ", and a second line tells of
+            a call that has found its effect there.
         worker: Who made it, by name.
         pid: The process of that.
         attempt: Its number.
@@ -143,11 +145,15 @@ class Books:
 def _hit(key: str) -> int:
     """Note a call, and give how many there were under this key."""
     with _ledger() as ledger:
-        ledger.execute(
-            "INSERT INTO hit(key, worker, pid, attempt) VALUES (?, ?, ?, ?)",
-            (key, _who(), os.getpid(), current_operation().attempt),
-        )
+        _note(ledger, key)
         return int(ledger.execute("SELECT count(*) FROM hit WHERE key = ?", (key,)).fetchone()[0])
+
+
+def _note(ledger: sqlite3.Connection, key: str) -> None:
+    ledger.execute(
+        "INSERT INTO hit(key, worker, pid, attempt) VALUES (?, ?, ?, ?)",
+        (key, _who(), os.getpid(), current_operation().attempt),
+    )
 
 
 def _is_open(gate: str) -> bool:
@@ -175,6 +181,7 @@ def _take(goods: str, name: str) -> None:
     key = current_operation().idempotency_key
     with _ledger() as ledger:
         if ledger.execute("SELECT 1 FROM effect WHERE key = ?", (key,)).fetchone():
+            _note(ledger, f"{REPEATED}{key}")
             return
         late = ledger.execute("SELECT 1 FROM tombstone WHERE key = ?", (key,)).fetchone()
         if not late:
@@ -239,6 +246,7 @@ def buy(
     after: str | None = None,
     no: int = 0,
     busy: int = 0,
+    lasts: float = 0.0,
 ) -> dict[str, str]:
     """Buy something of an order.
 
@@ -250,8 +258,12 @@ def buy(
         after: One to wait at when it has had it.
         no: Whether it is refused.
         busy: How many calls are told to come again.
+        lasts: Seconds that it takes at least, half of them after its effect.
     """
-    return _do(goods, name, before, after, no, busy)
+    time.sleep(lasts / 2)
+    made = _do(goods, name, before, after, no, busy)
+    time.sleep(lasts / 2)
+    return made
 
 
 def give_back(

@@ -150,18 +150,23 @@ dbos.DBOS.migrate(os.environ["DBOS_SYSTEM_DATABASE_URL"])
 
 
 def _migrated() -> str:
+    """Make a database, and give its name."""
+    name = f"dbos_{secrets.token_hex(6)}"
+    migrate(_of(name))
+    return name
+
+
+def migrate(url: str) -> None:
     """Make what `dbos migrate` makes, without its password among the processes: two seconds."""
     package("dbos")
-    name = f"dbos_{secrets.token_hex(6)}"
     ran = subprocess.run(
         [sys.executable, "-c", MIGRATION],
-        env={**os.environ, "DBOS_SYSTEM_DATABASE_URL": _of(name)},
+        env={**os.environ, "DBOS_SYSTEM_DATABASE_URL": url},
         capture_output=True,
         text=True,
         check=False,
     )
     assert not ran.returncode, ran.stdout + ran.stderr
-    return name
 
 
 def _of(name: str) -> str:
