@@ -10,16 +10,21 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import depot
+import django_project
 import flask
 import pytest
+from barrier_callers import receiver
 from depot import aask, ado, ask, aundo, do, fail, is_busy, is_lost, undo
 from hypothesis import given as for_all
 from hypothesis import settings
 from hypothesis import strategies as st
 from recorded import Salted
+from sqlalchemy.orm import sessionmaker
+from thrown import TimeLimit, made
 from workbench import Bench, called, driven, lines, on_record, without_facts, workshop, written
 from world import PATIENCE
 
@@ -36,10 +41,17 @@ from py_api_saga import (
     later,
     result_of,
 )
+from py_api_saga.contrib.barrier import once as once_only
+from py_api_saga.contrib.django.around import around_commands
 from py_api_saga.contrib.http import Rules
 from py_api_saga.current import CurrentOperation
-from py_api_saga.engines.errand import NotDeployed, Workshop
+from py_api_saga.engines.errand import Errand, NotDeployed, Workshop
 from py_api_saga.journal import MemoryJournal
+from py_api_saga.journal.format.values import Values
+from py_api_saga.status import MISSING
+
+if TYPE_CHECKING:
+    from py_api_saga.executors.running import AskedRun
 
 WAYS = pytest.mark.parametrize("is_async", [False, True], ids=["plain", "coroutine"])
 NOW = Retry(Exception, attempts=3, wait_initial=0, wait_max=0, wait_jitter=0)
@@ -611,6 +623,46 @@ def test_so_many_plain_functions_run_at_once() -> None:
     assert max(at_once) == 2
 
 
+@pytest.mark.parametrize("limit", ["celery.exceptions.SoftTimeLimitExceeded"])
+def test_a_codec_that_is_struck_has_not_undone_the_call(limit: str) -> None:
+    """It was made, whatever happens while its result is written."""
+
+    class Struck(Salted):
+        def encode(self, text: str) -> str:
+            if text == '"A"':
+                raise made(limit)
+            return super().encode(text)
+
+    codec = Struck()
+
+    assert called(one(), workshop(codec=codec), codec=codec)[0] == "unstored"
+
+
+def test_a_call_that_ends_without_a_result_is_lost(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By what strikes between two lines of ours, say: nothing is known of it."""
+
+    async def strike(*_: object) -> None:
+        raise TimeLimit
+
+    monkeypatch.setattr("py_api_saga.engines.errand.aattempt", strike)
+
+    assert called(one(is_async=True))[:5] == ["lost", 0, "action", 1, 1]
+    assert "a call ended without a result" in caplog.text
+
+
+def test_where_no_thread_is_to_be_had_the_call_is_made_in_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As everywhere: it is better made late than never."""
+    monkeypatch.setattr("py_api_saga.executors.choreography.start", lambda _: False)
+    monkeypatch.setattr("py_api_saga.executors.choreography.POOL._idle", [])
+    behave(a=look(lambda it: (it.where, threading.get_ident())))
+
+    assert seen_in(one()) == ("caller", threading.get_ident())
+
+
 # --- a worker that ends ---------------------------------------------------------------------------
 
 
@@ -723,6 +775,23 @@ def test_a_straggler_whose_worker_ends_is_lost(monkeypatch: pytest.MonkeyPatch) 
     opened.set()
     assert line[0] == "lost"
     assert stragglers == []
+
+
+def test_a_straggler_that_lands_shortly_after_its_worker_is_heard() -> None:
+    """What it says is known."""
+    opened = threading.Event()
+    behave(a=until_open(opened))
+
+    async def call() -> Any:
+        bench = Bench(written(one(timeout=0.05)), workshop())
+        making = asyncio.create_task(bench.call(bench.next()))
+        await once(lambda: bool(bench.given_up))
+        making.cancel()
+        await asyncio.sleep(0)
+        opened.set()
+        return await making
+
+    assert asyncio.run(call())[0] == "succeeded"
 
 
 def test_a_worker_that_is_to_end_at_once_says_so_at_once() -> None:
@@ -1080,6 +1149,19 @@ def test_observers_hear_of_what_lands_late() -> None:
     assert "landed late a action 1" in heard(one(timeout=0.05))
 
 
+def test_observers_hear_nothing_of_a_straggler_that_fails() -> None:
+    """Its doubt stays."""
+    opened = threading.Event()
+    behave(a=until_open(opened, RuntimeError("no running event loop")), undo_a=opened.set)
+
+    assert heard(one(timeout=0.05)) == [
+        "operation started a action 1",
+        "in doubt a action 1 TimeoutError",
+        "compensating a compensation 1",
+        "compensated a compensation 1",
+    ]
+
+
 def test_an_undo_that_takes_too_long_is_heard_of_as_stuck() -> None:
     """As it is."""
     opened = threading.Event()
@@ -1125,6 +1207,85 @@ def test_a_saga_inside_of_a_call_that_is_not_set_up_stays_open() -> None:
 
     assert "is set up for" in refused(errand(one()))
     assert [line[0] for line in lines(on_record(inner))] == ["started"]
+
+
+# --- what others have for operations --------------------------------------------------------------
+
+
+def test_a_local_write_counts_once_in_a_worker(tmp_path: Path) -> None:
+    """Its value is sealed by the codec of the worker, under the key of the action."""
+    codec = Salted()
+    with receiver("Session sqlite", tmp_path) as service:
+        sessions = sessionmaker(service.engine)
+
+        def write(connection: Any) -> str:
+            service.execute(connection, "INSERT INTO effect (name) VALUES (?)", "mug")
+            return "secret"
+
+        def behaviour() -> Any:
+            SEEN.append(once_only(write, using=sessions))
+            if len(SEEN) < 3:
+                raise ValueError
+            return SEEN[-1]
+
+        behave(a=behaviour)
+        SEEN.clear()
+        saga = one(retry=NOW, doubtful=())
+        rows = driven(saga, workshop(codec=codec), codec=codec)
+        effects = service.effects("mug")
+
+    assert [line[0] for line in lines(rows)][-1] == "succeeded"
+    assert (SEEN, effects) == (["secret"] * 3, 1)
+
+
+@WAYS
+def test_a_worker_of_a_django_project_closes_its_connections(*, is_async: bool) -> None:
+    """By what is around the calls of `manage.py saga`."""
+    django_project.set_up()
+    closed: list[str] = []
+    behave(a=lambda: closed.append(current_operation().where))
+    around = noting_close(closed)
+
+    driven(one(is_async=is_async), workshop(around=[around_commands, around]))
+
+    assert closed == ["loop" if is_async else "thread", "closed"]
+
+
+def noting_close(closed: list[str]) -> Any:
+    """Make what notes that a call is over."""
+
+    @contextmanager
+    def around(_: CurrentOperation) -> Iterator[None]:
+        yield
+        closed.append("closed")
+
+    return around
+
+
+def test_what_stands_in_for_a_run_answers_whatever_a_call_may_ask() -> None:
+    """Also what only rare calls do ask; it is held to it by its type."""
+
+    async def read() -> None:
+        tree = json.loads(Bench(written(one()), workshop()).next())
+        errand = Errand(tree, Values(workshop()), ())
+        run: AskedRun = errand
+        intent = errand.intent
+
+        assert (run.values, run.gate, run.names.all(), [*run.results]) == (
+            (),
+            None,
+            ["a"],
+            [MISSING],
+        )
+        assert run.fate_of(SystemExit(), intent)[0] == "in doubt"
+        assert repr(run.known()) == "<the results of no operation>"
+        assert run.passage_of(intent) is None
+        assert run.open_inbox() is None
+        run.stop(SystemExit())
+        run.check_goes(SystemExit())
+        run.begins_anew(intent)
+
+    asyncio.run(read())
 
 
 # --- the same as in any process -------------------------------------------------------------------

@@ -85,9 +85,11 @@ class Bench:
 
     async def call(self, text: str) -> Any:
         """Have a call made, take in what came of it, and give that as well."""
-        line = await self.shop.call(text, self.give_up)
-        self.course.tell(line, time.time())
-        self._news.set()
+        try:
+            line = await self.shop.call(text, self.give_up)
+            self.course.tell(line, time.time())
+        finally:
+            self._news.set()
         return json.loads(line)
 
     async def drive(self) -> Rows:

@@ -323,12 +323,10 @@ class _InThread:
     async def parted(self) -> Entry:
         if self._permit.acquire(blocking=False):
             raise _ended()
-        with suppress(asyncio.CancelledError):  # of a worker that ends at once
-            await asyncio.wait({self._done}, timeout=_PARTING)
-        if self._errand.end is not None:
-            return self._errand.end
-        if self._done.done() and not is_alive(entry := self._done.result()):
-            return entry
+        with suppress(asyncio.CancelledError, TimeoutError):  # or of a worker that ends at once
+            async with asyncio.timeout(_PARTING):
+                entry = await self.end()
+                return await self._errand.landed() if is_alive(entry) else entry
         return lost(attempt_of(self._errand.intent))
 
     def leave(self) -> None:
@@ -451,7 +449,7 @@ class Errand:
         is_action = kind_of(entry) == ACTION
         if kind_of(entry) not in (ACTION, COMPENSATION):
             return
-        if entry is self.end:
+        if self.end is not None:  # what was given up
             if what == SUCCEEDED:
                 self._emit("landed late")
         elif what in (SUCCEEDED, UNSTORED):
