@@ -161,13 +161,18 @@ def _decide(
             if operation is not None and journal.find(operation) is not None:
                 message += f"; {operation!r} is another saga: one at a time, or many with --all"
             raise SagaError(message) from error
-        following = _NEXT[status]
-        if is_engine(journal):
-            following = _ON_ENGINE.get(status, following)
-        elif status is SagaStatus.RUNNING:
-            following = _way(journal, arguments.saga_id)
+        following = _following(journal, arguments, status)
     write(f"{arguments.saga_id}: {status.name}; {following}")
     return 0
+
+
+def _following(journal: LastingJournal, arguments: argparse.Namespace, status: SagaStatus) -> str:
+    """Say what follows a decision about a saga, which stands so since."""
+    if is_engine(journal):
+        if arguments.command == "cancel" and status in OPEN:
+            return "it is told to stop: what it has done is undone, unless it has passed its pivot"
+        return _ON_ENGINE.get(status, _NEXT[status])
+    return _way(journal, arguments.saga_id) if status is SagaStatus.RUNNING else _NEXT[status]
 
 
 def _way(journal: LastingJournal, saga_id: str) -> str:

@@ -343,7 +343,7 @@ class Engine(ABC):
 
     def drives(self, seen: Summary) -> bool:
         """Tell whether it is at a saga: it runs, or has a call that was given up and may land."""
-        return seen.owner != 0
+        return SagaNumber.standing_of(seen.number).is_open
 
     def lacking(self, seen: Summary) -> str:
         """Tell what no worker has that a saga waits for, such as "shop:charge"; "" for nothing."""

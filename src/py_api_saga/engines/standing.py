@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from py_api_saga.clock import NEVER
 from py_api_saga.engines.rows import Rows, letters_in, readable, useless_in
 from py_api_saga.entries import ANSWERED, DENIED
 from py_api_saga.execution import Execution
@@ -14,7 +15,7 @@ from py_api_saga.journal.format.sagas import folding, read_lines, read_rows
 from py_api_saga.journal.format.values import Trees
 from py_api_saga.journal.protocol import Codec
 from py_api_saga.keys import key_of
-from py_api_saga.standing import parked
+from py_api_saga.standing import due_of, parked
 from py_api_saga.status import SagaStatus
 
 
@@ -92,10 +93,12 @@ def summary_of(workflow: str, standing: Standing) -> Summary:
         status = SagaStatus.STUCK
     created, changed = rows[0].at, rows[-1].at
     numbered = SagaNumber.of(created, standing)
-    owner = int(standing.is_open)
+    due, owner = 0.0, int(standing.is_open)
+    if standing.is_open and execution.suspended:  # which nobody is at, as in a journal
+        due, owner = due_of(recorded, execution) or NEVER, 0
     return Summary(
         numbered, saga_id, recorded.plan.name, status, owner, int(number or 1), 0, created, changed,
-        0.0, None,
+        due, None,
     )  # fmt: skip
 
 

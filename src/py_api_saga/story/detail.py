@@ -151,6 +151,10 @@ def stands_open(story: Story) -> str:
     """Say of an open saga who drives it, or what it waits for in place of that."""
     if is_suspended(story):
         return f"it waits for {', '.join(map(_in_short, waits(story)))}"
+    if story.lacks:
+        return f"it waits for {story.lacks}, which no worker has"
+    if story.engine:
+        return "its engine drives it"
     return DRIVEN[story.driven]
 
 

@@ -173,7 +173,8 @@ _UNDO_DOES = "its undo does: give --compensation if it is that"
 
 def is_suspended(story: Story) -> bool:
     """Tell whether a saga waits for answers, and for nothing else."""
-    return story.execution is not None and story.execution.suspended and not story.driven
+    at_it = story.driven and not story.engine  # which keeps what waits, and drives nothing of it
+    return story.execution is not None and story.execution.suspended and not at_it
 
 
 def is_due(story: Story) -> bool:

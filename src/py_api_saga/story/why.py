@@ -140,7 +140,7 @@ def _who_drives(story: Story) -> str:
 def _what_engine_waits_for(story: Story) -> str:
     if story.lacks:
         return f"It waits for {story.lacks}, which no worker has that has looked at it."
-    if story.execution is not None and story.execution.suspended:
+    if is_suspended(story):
         return says_of_all(story, waits(story))
     return "Its engine is at it; there is nothing to do, unless no worker runs."
 
