@@ -324,6 +324,7 @@ def test_a_very_long_error_is_cut() -> None:
         ["aborted"],
         [["started"], 0, "action", 1, 1],
         ["recovered", 0, "", 0, 0],
+        ["lost", -1, "action", 1, 1],
         "started",
         None,
         7,

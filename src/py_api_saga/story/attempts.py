@@ -77,8 +77,8 @@ class Attempt:
         generation: Of its key.
         start: When it began; if nobody has written that down, when it was announced.
         end: When it ended; if nobody has written that down, when it was told. Of one that was lost,
-            when somebody else took over, and of one that runs, when it was looked at: None if
-            nobody has, or does.
+            when that was told or somebody else took over, and of one that runs, when it was looked
+            at: None if nobody has, or does.
         how: How it ended. Lost: nobody knows when or how, since its process died or left. Begun:
             it has only begun something, and waits for an answer.
         answered: Of one that was begun, when it waited no longer; None if it does.
