@@ -15,8 +15,8 @@ from py_api_saga.engines.course import Course
 from py_api_saga.engines.rows import Rows
 from py_api_saga.engines.standing import saga_id_of
 from py_api_saga.engines.temporal_workflow import (
+    CANCELLED,
     Terms,
-    cancelled_line,
     lost_line,
     rows_of,
     told_terms,
@@ -80,8 +80,7 @@ class History:
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
                 self._hear(event.workflow_execution_signaled_event_attributes.input.payloads[0])
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
-                asked = event.workflow_execution_cancel_requested_event_attributes
-                self._ends.append(cancelled_line(asked.cause))
+                self._ends.append(CANCELLED)
             case kind if kind in _FAILED:
                 self._ends.append(self._begun[getattr(event, _FAILED[kind]).scheduled_event_id])
 

@@ -29,6 +29,10 @@ with workflow.unsafe.imports_passed_through():
 
 WORKFLOW = "saga.v1"
 CALL = "saga.call"
+# What a saga is told when Temporal cancels its workflow, for which its history may have the reason.
+CANCELLED = dumps(
+    [ABORT, -1, "", 0, 0, ["builtins.InterruptedError", "its workflow was cancelled in Temporal"]]
+)
 NOT_DEPLOYED = "NotDeployed"  # the type of the failure of a call that is for another worker
 _META = {"encoding": b"json/plain"}
 
@@ -218,7 +222,7 @@ class SagaV1:
         try:
             await workflow.wait_condition(lambda: bool(self._news) or self._has_rung)
         except asyncio.CancelledError:
-            self._news.append(cancelled_line(workflow.cancellation_reason()))
+            self._news.append(CANCELLED)
         self._has_rung = False
 
     async def _pause(self) -> None:
@@ -226,7 +230,7 @@ class SagaV1:
         try:
             await asyncio.sleep(_SHORTEST)
         except asyncio.CancelledError:
-            self._news.append(cancelled_line(workflow.cancellation_reason()))
+            self._news.append(CANCELLED)
 
     async def _leave(self) -> None:
         """Let those who wait for the rest have their answer before this run ends."""
@@ -238,9 +242,3 @@ class SagaV1:
 def lost_line(call: Sequence[Any]) -> str:
     """Say of a call that its worker is gone: operation, kind, attempt and generation."""
     return dumps([LOST, *call])
-
-
-def cancelled_line(reason: str | None) -> str:
-    """Say of a saga that it is to stop, as Temporal has cancelled its workflow."""
-    text = f"its workflow was cancelled in Temporal: {reason or 'no reason was given'}"
-    return dumps([ABORT, -1, "", 0, 0, ["builtins.InterruptedError", text]])
