@@ -419,7 +419,7 @@ def diamond(
         told = dict((calls or {}).get(name, {}))
         made.operation(
             partial(told.pop("function", buy), goods, name, **told),
-            (give_back, goods, name, result_of()["id"]),
+            (give_back, goods, name),
             name=name,
             after=after,
             **options.get(name, {}),

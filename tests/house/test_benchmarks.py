@@ -214,7 +214,9 @@ def test_what_sagas_cost_that_wait_is_measured() -> None:
     assert len(rows) == 3 * 2 + 6 + 5 + 3
 
 
-@pytest.mark.parametrize("name", ["growth.py", "costs.py", "explore.py", "waiting.py"])
+@pytest.mark.parametrize(
+    "name", ["growth.py", "costs.py", "explore.py", "waiting.py", "durable_engines.py"]
+)
 def test_a_section_that_is_not_there_is_refused(name: str) -> None:
     """It says which there are."""
     done = measure("--only", "nothing", script=SCRIPT.with_name(name))
