@@ -68,7 +68,7 @@ def _deaths(kind: Kind, part: str, options: argparse.Namespace, found: Found) ->
     """Run a part in which something dies, and say in a line what each step of it has done."""
     short = options.short
     if part == "points":
-        yield from deaths.sweeps(kind, options.share or (12 if short else 1), found)
+        yield from deaths.sweeps(kind, options.share or (20 if short else 1), found)
     elif part == "random":
         sagas = options.sagas or (40 if short else 200)
         yield deaths.killed_at_random(kind, sagas, options.seed, found)
