@@ -109,6 +109,7 @@ COMMANDS = {
     "dramatiq dramatiq_tasks": _WORKERS,
     "python -m engines_shop dbos": "`python -m tests.examples` runs it",
     "python -m engines_shop temporal": "`python -m tests.examples` runs it",
+    "python -m tests.engines": "takes minutes; tests/engines has a short run of it",
     "python benchmarks/engines.py": "takes minutes, and needs a quiet machine",
     "python -m tests.crash": "takes minutes; tests/crash/test_crash.py is a short run of it",
     "python -m tests.mutants durable": (
@@ -364,6 +365,20 @@ def test_every_page_is_found_by_some_word() -> None:
 def test_pages_load_nothing_from_elsewhere(name: str) -> None:
     """No page shows a picture, a badge or a script that another host would have to deliver."""
     assert not re.search(r"!\[[^\]]*\]\(\w+:|<script|<img|```\{?mermaid", PAGES[name])
+
+
+def test_what_holds_on_engines_is_held_by_what_the_page_names() -> None:
+    """Each row of the table names cases of the suite, or parts of the proof, that are there."""
+    _, _, page = PAGES["docs/explanation/outgrowing.md"].partition("| held by |\n")
+    rows = page.partition("\n\n")[0].splitlines()[1:]
+    named = [re.findall(r"`(\w+)`", row.rsplit("|", 2)[1]) for row in rows]
+    cases = (ROOT / "tests/engines/cases.py").read_text(encoding="utf-8")
+    parts = (ROOT / "tests/engines/__main__.py").read_text(encoding="utf-8")
+    there = {*re.findall(r"^def (\w+)", cases, re.MULTILINE), *re.findall(r'"(\w+)"', parts)}
+
+    assert len(rows) > 12
+    assert [row for row, names in zip(rows, named, strict=True) if not names] == []
+    assert {name for names in named for name in names} - there == set()
 
 
 # --- The reference ---
