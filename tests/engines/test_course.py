@@ -132,6 +132,22 @@ def test_a_worker_is_told_of_an_undo_when_its_action_was_called_first() -> None:
     assert seen["op"]["undo"] == ["depot:undo", ["a"]]
 
 
+def test_the_deadline_counts_for_what_is_before_the_pivot_and_for_no_undo() -> None:
+    """A worker that gave an undo up for the deadline would leave the effect."""
+    saga = SagaAssembler.saga().operation((do, "a"), (undo, "a"), name="a")
+    saga.operation((do, "b"), name="b", pivot=True).operation((do, "c"), name="c")
+    helm, other = (Helm(begin(saga, at=1.0, deadline=60.0), 2.0) for _ in range(2))
+    helm.do("a", "b")
+    helm.start()
+    other.do("a")
+    other.fail("b")
+    other.start()
+
+    untils = {asked.name: json.loads(asked.text).get("until") for asked in helm.asked}
+    assert untils == {"a": 61.0, "b": 61.0, "c": None}
+    assert "until" not in errand(other, "undo a")
+
+
 def test_only_results_that_arguments_name_are_sent_along() -> None:
     """Of a thousand operations each would be sent all others' results otherwise."""
     saga = SagaAssembler.saga()
@@ -644,6 +660,21 @@ def test_cancelling_is_ignored_where_it_says_nothing() -> None:
     assert helm.course.is_over
 
 
+def test_a_cancel_that_comes_before_a_stuck_pivot_is_called_again_is_ignored() -> None:
+    """A person had it called; whether it has happened already nobody knows yet."""
+    saga = SagaAssembler.saga().operation((do, "a"), name="a", pivot=True)
+    helm = Helm(begin(saga))
+    helm.fail("a", "in doubt", None, False, False)
+    rows = helm.course.rows()
+    note = ["note", {"who": "eve", "why": "", "did": "retry a"}]
+    rows.append((5.0, json.dumps([note, ["again", 0, "", 0, 0, False]])))
+    helm = Helm(rows, 6.0)
+    helm.cancel()
+
+    assert helm.start() == ["a"]
+    assert "abort" not in helm.words
+
+
 def test_a_saga_with_a_straggler_is_cancelled() -> None:
     """Before it has ended: what it may have done is undone, and it is waited for."""
     helm = Helm(begin(chain("a", "b"), at_once=True))
@@ -864,6 +895,20 @@ def test_results_that_are_too_large_together_are_rolled_back() -> None:
 
     assert helm.status is SagaStatus.COMPENSATED
     assert helm.words.count("unstored f") == 1
+    assert size(helm.course.rows()) < MAX_SAGA + 10_000
+
+
+def test_results_are_as_large_as_their_bytes() -> None:
+    """A letter may take several."""
+    helm = Helm(begin(chain(*"abcdef")))
+    result = "ä" * (MAX_VALUE // 3)
+    for name in "abcdef":
+        if helm.start() == [name]:
+            line = ["succeeded", *helm.flight.pop(name).attempt, result]
+            helm.course.tell(json.dumps(line, ensure_ascii=False), helm.now)
+    helm.finish()
+
+    assert "unstored f" in helm.words
     assert size(helm.course.rows()) < MAX_SAGA + 10_000
 
 

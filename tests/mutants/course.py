@@ -210,7 +210,7 @@ MUTANTS = (
         "takes in what is overdue though another answer has given it up",
         "Course._tell_due",
         "            if execution.awaited.get(i) is later:",
-        "            if execution.awaited:",
+        "            if later:",
         WORLD,
     ),
     # --- sizes
