@@ -99,6 +99,7 @@ class Alone:
     def begin(self) -> None:
         """See `Identity`."""
         if not self._hold():
+            self._hang_up()
             message = (
                 f"DBOS on {self._server.place}: another worker is executor {self.executor!r}; give "
                 "each worker of a machine an id of its own that stays the same (DBOS__VMID in its "
