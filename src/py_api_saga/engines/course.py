@@ -25,7 +25,7 @@ A call goes to a worker as an *errand*, a JSON object:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
@@ -103,6 +103,8 @@ _SHORT = 200  # characters that are kept of a text for which there is no room
 _SPARE = MAX_SAGA // 2  # bytes beyond which no call is made again
 _NO_ANSWER = "an answer is of no kind that this version knows"
 _FROM_ELSEWHERE = (f'["{LETTER}"', f'["{NOTE}"', f'["{ABORT}"')  # and not of a call in flight
+_NOT_FOR_AN_UNDO = frozenset({"after", "pivot"})  # of an operation's part of the definition
+_NOT_FOR_AN_ACTION = _NOT_FOR_AN_UNDO | {"undo"}
 # What is told of a call by whoever makes it.
 _ENDS = frozenset(
     (SUCCEEDED, UNSTORED, FAILED, LATER, RETRY, IN_DOUBT, HAPPENED, NOT_HAPPENED, UNKNOWN, LOST)
@@ -169,7 +171,6 @@ class Course:
         self._first: FirstIntents = {}
         self._since: FirstIntents = {}  # as before, or since a person had it called again
         self._losses: dict[tuple[int, str], int] = {}  # of each call, in a row
-        self._heads: dict[tuple[int, str], str] = {}
         self._parked: str | None = None
         self._unheard = 0  # calls in flight whose end could not be taken in
         self.execution: Execution | None = None
@@ -286,12 +287,11 @@ class Course:
             self._check_deadline(now)
             self._hear(now)
             self._tell_due(now)
-            while len(execution.flying) < self._limit:
-                intent = self._start(now)
-                if intent is None:
-                    break
+            for intent in self._starts(execution, now):
+                self._pages.add(write_entry(intent, VALUES), now)
+                self._note(intent, now)
                 self._unheard += 1
-                asked.append(self._asked(intent))
+                asked.append(self._asked(execution, intent))
                 self._unheard -= 1
         except Exception as error:  # noqa: BLE001 - whatever a malformed definition makes of this
             self._park(as_text(error, str), now)
@@ -550,37 +550,32 @@ class Course:
 
     # --- calls ----------------------------------------------------------------------------------
 
-    def _start(self, now: float) -> Entry | None:
-        """Tell the next intent that may start now."""
-        execution = self.execution
-        assert execution is not None  # noqa: S101 - asked by the callers
-        intent = execution.start()
+    def _starts(self, execution: Execution, now: float) -> Iterator[Entry]:
+        """Tell the intents that may start now, and give each; those that have waited come last."""
+        limit = self._limit
+        while len(execution.flying) < limit and (intent := execution.start()) is not None:
+            yield intent
         trouble = execution.trouble
-        if intent is None:
-            if trouble is None or not trouble.waiting:
-                return None
-            intent = min(execution.ready(), key=self._due_of)
-            if self._due_of(intent) > now:
-                return None
+        if trouble is None or not any(self._due.get(i, 0.0) <= now for i in trouble.waiting):
+            return
+        for intent in sorted(execution.ready(), key=self._due_of):
+            if len(execution.flying) >= limit or self._due_of(intent) > now:
+                return
             execution.tell(intent)
-        _, i, kind, attempt, generation, _ = intent
-        self._pages.add(f'["started",{i},"{kind}",{attempt},{generation}]', now)
-        self._note(intent, now)
-        return intent
+            yield intent
 
     def _due_of(self, intent: Entry) -> float:
         return self._due.get(index_of(intent), 0.0)
 
-    def _asked(self, intent: Entry) -> Asked:
-        execution = self.execution
-        assert execution is not None  # noqa: S101 - asked by the callers
+    def _asked(self, execution: Execution, intent: Entry) -> Asked:
+        """Write an errand."""
         i, kind, attempt, generation = call = attempt_of(intent)
-        head = self._heads.get((i, kind))
-        if head is None:
-            head = self._heads[i, kind] = self._call_head(i, kind)
         item = self._items[i]
+        unneeded = _NOT_FOR_AN_UNDO if kind == COMPENSATION else _NOT_FOR_AN_ACTION
+        op = {key: tree for key, tree in item.items() if key not in unneeded}
         text = (
-            f'{head},"intent":[{i},"{kind}",{attempt},{generation}],'
+            f'{self._head},"name":{dumps(item["name"])},"op":{dumps(op)},'
+            f'"intent":[{i},"{kind}",{attempt},{generation}],'
             f'"action_generation":{execution.generation(i, ACTION)},'
             f'"since":{self._since[i, kind, generation]!r},'
             f'"origin":{self._first.get((i, ACTION, 1), 0.0)!r},'
@@ -591,13 +586,6 @@ class Course:
         wanted = item["undo" if kind == COMPENSATION else "do"][3:]
         results = {need: self._result(i, need) for need in wanted[0]} if wanted else {}
         return Asked(item["name"], kind, call, f'{text},"results":{dumps(results)}}}')
-
-    def _call_head(self, i: int, kind: Kind) -> str:
-        """Write down what of an errand is the same for each attempt."""
-        item = self._items[i]
-        unneeded = {"after", "pivot"} if kind == COMPENSATION else {"after", "pivot", "undo"}
-        op = {key: tree for key, tree in item.items() if key not in unneeded}
-        return f'{self._head},"name":{dumps(item["name"])},"op":{dumps(op)}'
 
     def _result(self, i: int, need: str) -> Any:
         """Give the result that an argument of an operation wants, as a tree."""
