@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from courses import ERROR, Helm, begin, told
+from courses import ERROR, Helm, begin, plain, told
 from depot import ask, do, undo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -132,12 +132,6 @@ class Run:
         """Give all entries on record, without what people may know of each."""
         rows = [(row.at, row.body) for row in self.journal.rows([self.number])[self.number]]
         return plain(told(rows))
-
-
-def plain(lines: list[Any]) -> list[Any]:
-    """Leave out what only people read, and the null that stands before it."""
-    cut = [line[:6] for line in lines if line[0] != "letter"]
-    return [line[:5] if line[5:] == [None] else line for line in cut]
 
 
 class Script:

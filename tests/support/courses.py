@@ -61,6 +61,12 @@ def told(rows: Rows) -> list[Any]:
     return [line for _, body in rows for line in json.loads(body)][1:]
 
 
+def plain(lines: list[Any]) -> list[Any]:
+    """Leave out what only people read, and the null that stands before it."""
+    cut = [line[:6] for line in lines if line[0] != "letter"]
+    return [line[:5] if line[5:] == [None] else line for line in cut]
+
+
 def words(rows: Rows) -> list[str]:
     """Say what was told of a saga, in words: `started a`, `lost undo b`, `abort`."""
     names = [item["name"] for item in json.loads(rows[0][1])[0][1]["operations"]]

@@ -392,9 +392,8 @@ class Errand:
 
     def _read_results(self, values: Values) -> list[Any]:
         """Read the operation's own result, and those that its arguments want, by their numbers."""
-        own = self._needs.get(OWN, MISSING)
-        others = [values.read(tree) for need, tree in self._needs.items() if need != OWN]
-        return [MISSING if own is MISSING else values.read(own), *others]
+        read = {need: values.read(_opened(tree, values)) for need, tree in self._needs.items()}
+        return [read.pop(OWN, MISSING), *read.values()]
 
     # --- what comes of it -----------------------------------------------------------------------
 
@@ -588,6 +587,14 @@ class Errand:
         if self.notes is None:
             self.notes = Notes()
         return self.notes
+
+
+def _opened(tree: Any, values: Values) -> Any:
+    """Open what is sealed in a result: that of a child saga is made of those of its operations."""
+    if type(tree) is dict and tree.keys() == {"$results"}:
+        items, places = tree["$results"]
+        return {"$results": [[_opened(item, values) for item in items], places]}
+    return values.open(tree)
 
 
 class _Some(Mapping[str, Any]):
