@@ -623,19 +623,18 @@ def test_so_many_plain_functions_run_at_once() -> None:
     assert max(at_once) == 2
 
 
-@pytest.mark.parametrize("limit", ["celery.exceptions.SoftTimeLimitExceeded"])
-def test_a_codec_that_is_struck_has_not_undone_the_call(limit: str) -> None:
-    """It was made, whatever happens while its result is written."""
+@pytest.mark.parametrize(("times", "told"), [(1, "unstored"), (2, "lost")])
+def test_a_codec_that_is_struck_has_not_undone_the_call(times: int, told: str) -> None:
+    """It was made, whatever happens while its result is written, and while that is said."""
+    left = [made("celery.exceptions.SoftTimeLimitExceeded")] * times
 
     class Struck(Salted):
         def encode(self, text: str) -> str:
-            if text == '"A"':
-                raise made(limit)
+            if left:
+                raise left.pop()
             return super().encode(text)
 
-    codec = Struck()
-
-    assert called(one(), workshop(codec=codec), codec=codec)[0] == "unstored"
+    assert called(one(), workshop(codec=Struck()))[0] == told
 
 
 def test_a_call_that_ends_without_a_result_is_lost(
@@ -649,7 +648,7 @@ def test_a_call_that_ends_without_a_result_is_lost(
     monkeypatch.setattr("py_api_saga.engines.errand.aattempt", strike)
 
     assert called(one(is_async=True))[:5] == ["lost", 0, "action", 1, 1]
-    assert "a call ended without a result" in caplog.text
+    assert "saga x: a call is lost" in caplog.text
 
 
 def test_where_no_thread_is_to_be_had_the_call_is_made_in_the_loop(
@@ -727,6 +726,22 @@ def test_a_coroutine_in_what_is_around_it_is_lost_too() -> None:
 
     assert line[0] == "lost"
     assert "a" not in depot.log
+
+
+def test_a_coroutine_whose_loop_goes_down_before_it_has_begun_is_lost() -> None:
+    """All tasks are cancelled then, that of the call among them."""
+
+    async def call() -> Any:
+        bench = Bench(written(one(is_async=True)), workshop())
+        making = asyncio.create_task(bench.call(bench.next()))
+        others = asyncio.all_tasks()
+        await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - others:
+            task.cancel()
+        return await making
+
+    assert asyncio.run(call())[0] == "lost"
+    assert depot.log == []
 
 
 def test_a_thread_whose_worker_ends_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:

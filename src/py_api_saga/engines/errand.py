@@ -48,6 +48,7 @@ from py_api_saga.entries import (
     HAPPENED,
     IN_DOUBT,
     LATER,
+    LOST,
     NOT_HAPPENED,
     RETRY,
     SUCCEEDED,
@@ -77,7 +78,7 @@ from py_api_saga.executors.running import Notes, at_home
 from py_api_saga.journal.format.definitions import read_operation
 from py_api_saga.journal.format.entries import span_text, unkept, write_entry
 from py_api_saga.journal.format.functions import Functions, NotStorableError, UnknownNameError
-from py_api_saga.journal.format.json_text import loads
+from py_api_saga.journal.format.json_text import dumps, loads
 from py_api_saga.journal.format.values import Values
 from py_api_saga.journal.protocol import Codec
 from py_api_saga.keys import key_of
@@ -152,6 +153,16 @@ class Workshop:
                 nothing.
         """
         errand = self._read(text)
+        try:
+            return await self._called(errand, give_up)
+        except NotDeployed:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong around a call
+            complain("saga %s: a call is lost", errand.saga_id, error=error)
+            return dumps([LOST, *errand.tree["intent"]])
+
+    async def _called(self, errand: Errand, give_up: GiveUp) -> str:
+        """Make a call that could be read."""
         if errand.is_async:
             errand.tell_begin()
             making: _Making = _InTask(errand)
@@ -281,18 +292,16 @@ class _InTask:
 
     async def end(self) -> Entry:
         await asyncio.wait({self._task})
-        error = asyncio.CancelledError() if self._task.cancelled() else self._task.exception()
-        if error is None:
-            return self._task.result()
-        complain("saga %s: a call ended without a result", self._errand.saga_id, error=error)
-        return lost(attempt_of(self._errand.intent))
+        return self._task.result()
 
     async def parted(self) -> Entry:
         self._task.cancel()
         with suppress(asyncio.CancelledError):  # of a worker that ends at once
             await asyncio.wait({self._task}, timeout=_PARTING)
-        if self._task.done() and what_of(entry := await self.end()) in _CERTAIN:
-            return entry
+        if self._task.done() and not self._task.cancelled():
+            entry = await self.end()
+            if what_of(entry) in _CERTAIN:
+                return entry
         return lost(attempt_of(self._errand.intent))
 
     def leave(self) -> None:
