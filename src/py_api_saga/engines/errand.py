@@ -32,7 +32,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
-from typing import Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from py_api_saga import clock
 from py_api_saga.calls import IS_ASYNC
@@ -70,6 +70,7 @@ from py_api_saga.entries import (
 from py_api_saga.entries import later as told_later
 from py_api_saga.events import Event, EventKind, emit
 from py_api_saga.exceptions import SagaDefinitionError
+from py_api_saga.executors import driving
 from py_api_saga.executors.around import surround
 from py_api_saga.executors.choreography import POOL
 from py_api_saga.executors.event_loop import aattempt
@@ -87,6 +88,9 @@ from py_api_saga.observer import Observer
 from py_api_saga.operation import Later, Operation, awaiting, call_of
 from py_api_saga.placeholder import OWN
 from py_api_saga.status import MISSING
+
+if TYPE_CHECKING:
+    from py_api_saga.executors.driving import CallWitness
 
 _PARTING = 2.0  # seconds for a call that its worker leaves to come to its end
 _MOST_NOTED = 1000  # sagas that were let go and of which that is remembered
@@ -180,6 +184,8 @@ class Workshop:
         finally:
             making.leave()
         if is_unready(entry) and errand.end is None:
+            if errand.witness is not None:
+                errand.witness.told(entry)
             self._let_go_of(errand, value_of(entry))
         return errand.told(entry)
 
@@ -211,7 +217,11 @@ class Workshop:
             raise NotDeployed("a worker of a release that can read its calls") from error
         try:
             errand = Errand(tree, self._values, self._observers)
-            return surround(errand, self._around) if self._around else errand
+            around = self._around
+            if driving.onlooker is not None:
+                errand.witness = driving.onlooker.sees_call(errand, tree.get("trace"))
+                around = (errand.witness.around, *around)
+            return surround(errand, around) if around else errand
         except Exception as error:
             lacking = _lacking(error, tree)
             self._note(tree, lacking, error)
@@ -359,6 +369,7 @@ class Errand:
         intent: The call, of the only operation that is here.
         is_async: Whether it is one of a coroutine function.
         end: How it has ended that was given up, or None.
+        witness: What sees the call, or None.
     """
 
     is_elsewhere = keeps_time = True
@@ -395,6 +406,7 @@ class Errand:
         self.passages: dict[Entry, Passage] | None = None
         self.notes: Notes | None = None
         self.end: Entry | None = None
+        self.witness: CallWitness | None = None
         self._loop = asyncio.get_running_loop()
         self._landing = asyncio.Event()
         self._spans: dict[Attempt, tuple[float, float]] = {}
@@ -412,6 +424,8 @@ class Errand:
         What can't be kept becomes what is told in its stead, as on a journal.
         """
         entry = self._weighed(entry)
+        if self.witness is not None:
+            self.witness.told(entry)
         self._tell_end(entry)
         what, _, kind, number, generation, value = entry
         entry = (what, self._place, kind, number, generation, value)

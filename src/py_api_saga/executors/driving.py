@@ -21,6 +21,7 @@ from py_api_saga.executors.around import surround
 from py_api_saga.executors.run import Run
 
 if TYPE_CHECKING:
+    from py_api_saga.executors.running import SeenRun
 
     class Witness(Protocol):
         """What sees one run, which holds it. What goes wrong in it is its own affair."""
@@ -34,11 +35,23 @@ if TYPE_CHECKING:
         def ended(self, run: Run, error: BaseException | None) -> None:
             """Hear that it is driven no longer, and what is raised, if anything is."""
 
+    class CallWitness(Protocol):
+        """What sees the one call that is made here of a run which is elsewhere."""
+
+        def around(self, operation: CurrentOperation, /) -> AbstractContextManager[Any]:
+            """Give what is outermost around the call."""
+
+        def told(self, entry: Entry) -> None:
+            """Hear what came of it; once more if it was given up, and has ended since."""
+
     class Onlooker(Protocol):
         """What looks on at all runs of this process."""
 
         def begins(self, run: Run) -> Witness:
             """Give what sees this run, of which nothing has been called yet."""
+
+        def sees_call(self, run: SeenRun, trace: object) -> CallWitness:
+            """Give what sees a call of a run that is elsewhere, and is part of this if it says."""
 
         def trace(self) -> str | None:
             """Give what a saga that is written down now is part of, as a W3C `traceparent`."""

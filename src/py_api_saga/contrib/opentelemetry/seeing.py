@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from py_api_saga.contrib.opentelemetry.measuring import Meters
     from py_api_saga.current import CurrentOperation
+    from py_api_saga.executors import running
     from py_api_saga.executors.run import Run
     from py_api_saga.journal.lasting import LastingJournal
 
@@ -79,6 +80,10 @@ class Tracing:
     def begins(self, run: Run) -> SeenRun:
         """Give what sees this run."""
         return SeenRun(self, run)
+
+    def sees_call(self, run: running.SeenRun, trace: object) -> SeenElsewhere:
+        """Give what sees one call of a run that is elsewhere."""
+        return SeenElsewhere(self, run, trace)
 
     def trace(self) -> str | None:
         """Give the span that is current, as a `traceparent`, or None.
@@ -268,6 +273,65 @@ class SeenRun:
         span.end(self._began + int(seconds * _NS))
 
 
+class SeenElsewhere:
+    """Sees the one call that is made here of a run which is elsewhere: a `CallWitness`.
+
+    That run has no span. What the saga was begun in outlives nothing of it, so its call is a trace
+    of its own, or part of what goes on here, and leads there; unless that is to be its parent.
+    """
+
+    __slots__ = ("_begun", "_call", "_run", "tracing")
+
+    def __init__(self, tracing: Tracing, run: running.SeenRun, trace: object) -> None:
+        """Take the run, and what that was begun in."""
+        self.tracing, self._run, self._begun = tracing, run, _told_of(trace)
+        self._call: SeenCall | None = None
+
+    def around(self, operation: CurrentOperation, /) -> SeenCall:
+        """Give what is around the call."""
+        return SeenCall(self, cast("Running", operation))
+
+    def begin(self, call: SeenCall, run: Run, intent: Entry) -> tuple[Span, Context]:
+        """Begin the span of the call."""
+        within, links = contexts.get_current(), list[Link]()
+        if self._begun is not None and self.tracing.parent == "parent":
+            within = trace.set_span_in_context(NonRecordingSpan(self._begun), within)
+        elif self._begun is not None:
+            links.append(Link(self._begun, {naming.LINK: naming.BEGUN}))
+        self._call, call.about = call, self._about(intent)
+        _, _, number, _ = attempt_of(intent)
+        span = self.tracing.tracer.start_span(
+            naming.CALLS[kind_of(intent)].format(call.about[naming.OPERATION]),
+            within,
+            attributes={naming.SAGA_ID: run.saga_id, **call.about, naming.ATTEMPT: number},
+            links=links,
+            start_time=call.began,
+        )
+        return span, trace.set_span_in_context(span, within)
+
+    def _about(self, entry: Entry) -> dict[str, str]:
+        """Give what metrics say of the call."""
+        run = self._run
+        named = {} if run.name is None else {naming.SAGA_NAME: sound(run.name)}
+        operation = sound(run.name_of(index_of(entry)))
+        return {**named, naming.OPERATION: operation, naming.KIND: kind_of(entry)}
+
+    def told(self, entry: Entry) -> None:
+        """Hear what came of the call."""
+        what, call, self._call = what_of(entry), self._call, None
+        try:
+            if call is not None:
+                call.end(naming.LET_GO if is_unready(entry) else what, _error_of(entry))
+                if what == LATER:
+                    self.tracing.meters.wait(call.about)
+            elif what in (SUCCEEDED, UNSTORED):  # it was given up before
+                self.tracing.meters.late(self._about(entry))
+        except Exception as error:  # as above
+            if is_limit(error):
+                raise
+            _complain(error)
+
+
 class SeenCall:
     """What is around one attempt of a call: its span, which ends once its outcome is known.
 
@@ -288,7 +352,7 @@ class SeenCall:
         "began",
     )
 
-    def __init__(self, run: SeenRun, operation: Running) -> None:
+    def __init__(self, run: SeenRun | SeenElsewhere, operation: Running) -> None:
         """Take the call."""
         self._run, self._operation = run, operation
         self._span: Span = INVALID_SPAN
