@@ -68,7 +68,8 @@ def _deaths(kind: Kind, part: str, options: argparse.Namespace, found: Found) ->
     """Run a part in which something dies, and say in a line what each step of it has done."""
     short = options.short
     if part == "points":
-        yield from deaths.sweeps(kind, options.share or (20 if short else 1), found)
+        share = options.share or (20 if short else 1)
+        yield from deaths.sweeps(kind, share, options.only, found)
     elif part == "random":
         sagas = options.sagas or (40 if short else 200)
         yield deaths.killed_at_random(kind, sagas, options.seed, found)
@@ -95,7 +96,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.engines", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
     parser.add_argument("--on", choices=KINDS, action="append", help="where; by default, all")
-    parser.add_argument("--only", default="", help="cases whose name has this in it")
+    parser.add_argument("--only", default="", help="cases and sagas whose name has this in it")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--share", type=int, help="die at one point of so many")
