@@ -166,7 +166,8 @@ def find(journal: Source, saga_id: str) -> Summary:
     """
     seen = journal.find(saga_id)
     if seen is None:
-        message = f"there is no saga {saga_id!r} in the journal {journal.place}"
+        where = "on" if _runs(journal) else "in the journal"
+        message = f"there is no saga {saga_id!r} {where} {journal.place}"
         raise SagaError(message)
     return seen
 
