@@ -280,8 +280,10 @@ def test_what_there_is_can_be_looked_at(say: Say, engine: EngineHere) -> None:
 @pytest.mark.usefixtures("made")
 def test_a_saga_that_is_not_there_is_said(say: Say) -> None:
     """For what reads and what decides."""
-    said = say("show", "x", *NAMED)
-    assert said == (1, "saga: there is no saga 'x' on an engine in this process\n")
+    assert say("show", "x", *NAMED) == (
+        1,
+        "saga: there is no saga 'x' on an engine in this process\n",
+    )
     for line in (["retry", "x"], ["cancel", "x"]):
         ended, said = say(*line, *NAMED)
         assert (ended, "there is no saga 'x'" in said) == (1, True)

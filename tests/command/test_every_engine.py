@@ -77,6 +77,13 @@ def test_an_engine_that_is_there_is_fit(say: Say, where: Options) -> None:
     assert said.splitlines()[-1] == "it is there, and fit for sagas"
 
 
+def test_an_alias_that_leads_out_of_the_modules_is_wrong_usage(say: Say, where: Options) -> None:
+    """As with a journal."""
+    ended, said = say("worker", *where, "--modules", "depot", "--alias", "old=other")
+
+    assert (ended, "alias" in said) == (2, True)
+
+
 def test_an_engine_that_is_not_there_is_said_in_a_line(
     say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:

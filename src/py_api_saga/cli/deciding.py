@@ -39,6 +39,7 @@ _NEXT = {
 
 
 _ON_ENGINE = {
+    **_NEXT,
     SagaStatus.RUNNING: "the engine's workers go on with it",
     SagaStatus.COMPENSATING: "the engine's workers undo what is left of it",
 }
@@ -171,7 +172,7 @@ def _following(journal: LastingJournal, arguments: argparse.Namespace, status: S
     if is_engine(journal):
         if arguments.command == "cancel" and status in OPEN:
             return "it is told to stop: what it has done is undone, unless it has passed its pivot"
-        return _ON_ENGINE.get(status, _NEXT[status])
+        return _ON_ENGINE[status]
     return _way(journal, arguments.saga_id) if status is SagaStatus.RUNNING else _NEXT[status]
 
 
