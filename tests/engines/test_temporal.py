@@ -38,6 +38,7 @@ from temporalio.client import Client
 from temporalio.common import RawValue
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from py_api_saga.engines.standing import Standing
 from py_api_saga.engines.temporal import TemporalEngine
 from py_api_saga.engines.temporal_workflow import CALL, SagaV1
 from py_api_saga.engines.worker import Work
@@ -229,6 +230,16 @@ def test_what_no_worker_has_is_named_and_waited_for(
     poor.close()
 
     assert shop.calls == [("early:do:action", 1)]
+
+
+def test_saga_of_a_newer_format_is_left_to_newer_workers(engine: TemporalEngine) -> None:
+    """Temporal offers it again and again; it is still open, as it was begun."""
+    rows = [(0.0, '[["defined",{"format":99,"operations":[]}]]')]
+    with at_work(engine):
+        assert engine.begin("newer", rows)
+        until(lambda: "WORKFLOW_TASK_FAILED" in events(engine, "newer"))
+
+    assert engine.standing("newer") == Standing(rows, is_open=True)
 
 
 # --- rest -----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -52,12 +53,19 @@ class LoopThread:
         """Run a coroutine in the loop, and await it in another, which may cancel it."""
         return await asyncio.wrap_future(self.begin(coroutine))
 
-    def end(self) -> None:
-        """Cancel what is in the loop, end it, and wait for its thread."""
-        if self._thread.is_alive():
-            asyncio.run_coroutine_threadsafe(_cancel_others(), self.loop).result()
-            self.loop.call_soon_threadsafe(self.loop.stop)
-            self._thread.join()
+    def end(self, patience: float | None = None) -> None:
+        """Cancel what is in the loop, end it, and wait for its thread.
+
+        Args:
+            patience: Seconds; a loop that something blocks for longer is left to it.
+        """
+        if not self._thread.is_alive():
+            return
+        others = self.begin(_cancel_others())
+        with suppress(TimeoutError):
+            others.result(patience)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(patience)
 
 
 async def _cancel_others() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from temporalio.api.enums.v1 import EventType
 
-from py_api_saga.engines.course import Course
+from py_api_saga.engines.course import Course, NewerFormatError
 from py_api_saga.engines.rows import Rows
 from py_api_saga.engines.standing import saga_id_of
 from py_api_saga.engines.temporal_workflow import (
@@ -95,7 +95,10 @@ class History:
         at = self._task.event_time.ToNanoseconds() / 1e9
         course, is_woken = self._course, self._has_rung
         if course is None:
-            course, is_woken = Course(self._saga_id, self._rows, at), True
+            try:
+                course, is_woken = Course(self._saga_id, self._rows, at), True
+            except NewerFormatError:  # whoever reads the rows says so
+                return
             self._course = course
         task = self._task.workflow_task_started_event_attributes
         is_long = self._task.event_id >= self._terms.events or task.suggest_continue_as_new

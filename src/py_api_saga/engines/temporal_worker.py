@@ -27,6 +27,7 @@ from py_api_saga.engines.temporal_workflow import (
     CALL,
     NOT_DEPLOYED,
     SagaV1,
+    lost_line,
     packed,
     unpacked,
 )
@@ -40,7 +41,7 @@ _STICKY = timedelta(seconds=2)
 _BEATS = 3  # heartbeats in the time after which a call counts as lost
 _LOOK = 0.01  # seconds between two looks whether Temporal's part has begun
 _PARTING = 4.0  # seconds for a call that is cancelled; the workshop takes two, if its loop is free
-_LOST = f'["{LOST}"'  # how a line begins
+_FAREWELL = 1.0  # seconds for the loop of coroutine functions to end; one may block it
 _PAUSE = 1.0  # seconds until the server is told once more of a call that was given up
 
 
@@ -106,7 +107,7 @@ class TemporalWorker:
         if worker is not None and run is not None:
             self._server.thread().call(_shut_down(worker, run))
         if self._calls is not None:
-            self._calls.end()
+            self._calls.end(_FAREWELL)
         return self._lost
 
     @activity.defn(name=CALL)
@@ -132,13 +133,13 @@ class TemporalWorker:
         try:
             line = await made.line()
         except asyncio.CancelledError:
-            line = await made.parting() or dumps([LOST, *loads(text)["intent"]])
+            line = await made.parting() or lost_line(loads(text)["intent"])
+            self._lost += loads(line)[0] == LOST
         except NotDeployed as missing:
             raise _for_another(missing) from None
         finally:
             self.running -= 1
             beats.end()
-        self._lost += line.startswith(_LOST)
         return packed(line)
 
 

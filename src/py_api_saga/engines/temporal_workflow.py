@@ -111,81 +111,75 @@ class SagaV1:
     foreseen fails a workflow task, which Temporal repeats until a worker that can do it comes.
     """
 
-    @workflow.init
-    def __init__(self, rows: RawValue, terms: RawValue) -> None:
-        """Take up a saga as its rows tell it."""
-        self._terms = told_terms(loads(unpacked(terms)))
-        self._heard = dict.fromkeys(self._terms.heard)  # in order: it is written down again
-        saga_id = workflow.info().workflow_id.partition("~")[0]
-        self._course = Course(saga_id, unpacked_rows(rows), workflow.time())
-        self._news: deque[str] = deque()
+    def __init__(self) -> None:
+        """Begin without a saga: `run` is given it, and what it can't do must not fail here."""
+        self._heard: dict[str, None] = {}  # in order, as it is written down again
+        self._news: deque[tuple[str, list[str]]] = deque()  # key, or empty; lines
         self._calls: set[asyncio.Task[None]] = set()
         self._wakes: float | None = None
         self._alarm: asyncio.TimerHandle | None = None
         self._has_rung = False
-        self._is_at_rest = False
+        self._rest: Rows | None = None  # while it is at rest
         self._leaves = False
 
     @workflow.signal
     def tell(self, news: RawValue) -> None:
         """Take lines from elsewhere: `[key, line, …]`, once for each key."""
         key, *lines = loads(unpacked(news))
-        if key not in self._heard:
-            self._heard[key] = None
-            self._news.extend(map(dumps, lines))
+        self._news.append((key, [*map(dumps, lines)]))
 
     @workflow.update
     async def rest(self) -> RawValue:
         """Give the rows once the saga is at rest; null if another run goes on before that."""
-        await workflow.wait_condition(lambda: self._is_at_rest or self._leaves)
-        return packed_rows(self._course.rows()) if self._is_at_rest else packed("null")
+        await workflow.wait_condition(lambda: self._rest is not None or self._leaves)
+        return packed("null") if self._rest is None else packed_rows(self._rest)
 
     @workflow.run
-    async def run(self, rows: RawValue, terms: RawValue) -> RawValue:  # noqa: ARG002 - of __init__
+    async def run(self, rows: RawValue, terms: RawValue) -> RawValue:
         """Go on with the saga until nothing is left to do, and give its rows."""
-        course = self._course
+        told = told_terms(loads(unpacked(terms)))
+        self._heard.update(dict.fromkeys(told.heard))
+        saga_id = workflow.info().workflow_id.partition("~")[0]
+        course = Course(saga_id, unpacked_rows(rows), workflow.time())
         while True:
-            self._hear()
-            if not self._is_full():
-                await self._call_what_is_ready()
+            self._hear(course)
+            if not _is_full(course, told):
+                await self._call_what_is_ready(course, told)
             elif not (self._calls or course.is_over):
                 await self._leave()
-                workflow.continue_as_new(args=[packed_rows(course.rows()), self._terms_now()])
-            self._is_at_rest = course.at_rest
+                heard = told._replace(heard=tuple(self._heard))
+                workflow.continue_as_new(args=[packed_rows(course.rows()), heard.packed()])
+            self._rest = course.rows() if course.at_rest else None
             if course.is_over and not self._news:
                 await self._leave()
                 return packed_rows(course.rows())
             self._set_alarm(course.wakes())
             await self._wait()
 
-    def _hear(self) -> None:
+    def _hear(self, course: Course) -> None:
         """Tell the course what has come, in order."""
         while self._news:
-            self._course.tell(self._news.popleft(), workflow.time())
+            key, lines = self._news.popleft()
+            if key in self._heard:
+                continue
+            if key:
+                self._heard[key] = None
+            for line in lines:
+                course.tell(line, workflow.time())
 
-    def _is_full(self) -> bool:
-        """Whether no call is to begin, so that another history may; it waits for no straggler."""
-        info = workflow.info()
-        is_long = info.get_current_history_length() >= self._terms.events
-        is_full = is_long or info.is_continue_as_new_suggested()
-        return is_full and not self._course.stragglers
-
-    def _terms_now(self) -> RawValue:
-        return self._terms._replace(heard=tuple(self._heard)).packed()
-
-    async def _call_what_is_ready(self) -> None:
+    async def _call_what_is_ready(self, course: Course, told: Terms) -> None:
         """Begin the calls that are ready, and no more of them at once than a message holds."""
         size = 0
-        for asked in self._course.calls(workflow.time()):
+        for asked in course.calls(workflow.time()):
             size += len(asked.text)
             if size > _AT_ONCE:
                 await self._pause()
                 size = len(asked.text)
-            task = asyncio.create_task(self._call(asked))
+            task = asyncio.create_task(self._call(asked, timedelta(seconds=told.lost_after)))
             self._calls.add(task)
             task.add_done_callback(self._calls.discard)
 
-    async def _call(self, asked: Asked) -> None:
+    async def _call(self, asked: Asked, lost_after: timedelta) -> None:
         """Have a worker make a call; what came of it is news."""
         try:
             line = unpacked(
@@ -195,13 +189,13 @@ class SagaV1:
                     result_type=RawValue,
                     summary=f"{asked.name} {asked.kind}",
                     start_to_close_timeout=_LONGEST,
-                    heartbeat_timeout=timedelta(seconds=self._terms.lost_after),
+                    heartbeat_timeout=lost_after,
                     retry_policy=_RETRIED,
                 )
             )
         except ActivityError:
             line = lost_line(asked.attempt)
-        self._news.append(line)
+        self._news.append(("", [line]))
 
     def _set_alarm(self, wakes: float | None) -> None:
         """Be woken when the course says; one timer serves as long as that stays the same."""
@@ -222,7 +216,7 @@ class SagaV1:
         try:
             await workflow.wait_condition(lambda: bool(self._news) or self._has_rung)
         except asyncio.CancelledError:
-            self._news.append(CANCELLED)
+            self._news.append(("", [CANCELLED]))
         self._has_rung = False
 
     async def _pause(self) -> None:
@@ -230,13 +224,20 @@ class SagaV1:
         try:
             await asyncio.sleep(_SHORTEST)
         except asyncio.CancelledError:
-            self._news.append(CANCELLED)
+            self._news.append(("", [CANCELLED]))
 
     async def _leave(self) -> None:
         """Let those who wait for the rest have their answer before this run ends."""
         self._leaves = True
         if not workflow.all_handlers_finished():
             await workflow.wait_condition(workflow.all_handlers_finished)
+
+
+def _is_full(course: Course, told: Terms) -> bool:
+    """Whether no call is to begin, so that another history may; it waits for no straggler."""
+    info = workflow.info()
+    is_long = info.get_current_history_length() >= told.events
+    return (is_long or info.is_continue_as_new_suggested()) and not course.stragglers
 
 
 def lost_line(call: Sequence[Any]) -> str:
