@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -252,6 +253,32 @@ def test_retries_are_called_as_they_are_due_and_not_as_they_were_declared() -> N
     helm.now = 4.0
     assert helm.start() == ["b"]
     assert helm.course.wakes() == 10.0
+
+
+def test_of_those_that_wait_the_first_that_is_due_comes_first() -> None:
+    """Whichever was declared first; the others wait on, and what is over the limit too."""
+    helm = Helm(begin(chain("a", "b", "c", "d"), at_once=True, limit=4))
+    helm.start()
+    for name, wait in {"a": 5.0, "b": 9.0, "c": 4.0, "d": 3.0}.items():
+        helm.fail(name, "retry", wait)
+    helm.now = 8.0
+
+    assert helm.start() == ["d", "c", "a"]
+    assert helm.course.wakes() == 10.0
+
+
+def test_no_more_begin_than_may_though_all_are_due() -> None:
+    """The rest comes when one has ended."""
+    saga = SagaAssembler.saga().operation((do, "a"), name="a").operation((do, "b"), name="b")
+    helm = Helm(begin(saga, at_once=True, limit=1))
+    helm.fail("a", "retry", 1.0)
+    helm.start()
+    helm.fail("b", "retry", 1.0)
+    helm.now = 9.0
+
+    assert helm.start() == ["a"]
+    helm.do("a")
+    assert helm.start() == ["b"]
 
 
 def test_a_retry_is_due_at_the_same_time_for_who_goes_on() -> None:
@@ -1147,3 +1174,44 @@ def test_words_are_those_of_journals() -> None:
     helm.finish()
 
     assert words(helm.course.rows()) == ["started a", "succeeded a"]
+
+
+# --- what it costs --------------------------------------------------------------------------------
+
+
+def calls_of(helm: Helm, what: str, *value: Any) -> int:
+    """Count the calls of functions, in Python and in C, that a saga takes to its end."""
+    count = 0
+
+    def note(*args: object) -> None:
+        nonlocal count
+        count += args[1] in ("call", "c_call")
+
+    sys.setprofile(note)
+    try:
+        helm.start()
+        for name in [*helm.flight]:
+            helm.tell(what, name, *value)
+        helm.finish()
+        helm.course.rows()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.untraced
+@pytest.mark.parametrize("at_once", [False, True], ids=["chain", "graph"])
+@pytest.mark.parametrize("ends", [["succeeded"], ["retry", [ERROR, 1.0]]], ids=["once", "again"])
+def test_it_takes_eight_times_the_calls_for_eight_times_the_operations(
+    at_once: bool,  # noqa: FBT001 - a parameter
+    ends: list[Any],
+) -> None:
+    """And not 64 times: what replays it has seconds for a thousand."""
+    small, large = (
+        calls_of(Helm(begin(chain(*map(str, range(n))), at_once=at_once, limit=n)), *ends)
+        if at_once
+        else calls_of(Helm(begin(chain(*map(str, range(n))))), *ends)
+        for n in (50, 400)
+    )
+
+    assert large < 8.8 * small

@@ -16,21 +16,21 @@ MUTANTS = (
     # --- which call is next
     _one(
         "makes one call more at once than the saga allows",
-        "Course.calls",
-        "            while len(execution.flying) < self._limit:\n",
-        "            while len(execution.flying) <= self._limit:\n",
+        "Course._starts",
+        "        while len(execution.flying) < limit and",
+        "        while len(execution.flying) <= limit and",
     ),
     _one(
         "makes a call again before its wait is over",
-        "Course._start",
-        "            if self._due_of(intent) > now:\n                return None\n",
-        "",
+        "Course._starts",
+        " or self._due_of(intent) > now:\n",
+        ":\n",
     ),
     _one(
         "makes those calls again first that are declared first, whenever they are due",
-        "Course._start",
-        "min(execution.ready(), key=self._due_of)",
-        "execution.ready()[0]",
+        "Course._starts",
+        "sorted(execution.ready(), key=self._due_of)",
+        "execution.ready()",
     ),
     _one(
         "counts a wait from the beginning of the saga",
