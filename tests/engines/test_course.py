@@ -89,13 +89,15 @@ def test_what_is_told_at_one_moment_shares_a_row() -> None:
 
 def test_who_goes_on_at_the_same_moment_goes_on_in_the_same_row() -> None:
     """The rows do not tell how often a workflow was begun anew."""
-    helm = Helm(begin(chain("a", "b")))
+    rows = begin(chain("a", "b"))
+    whole, helm = Helm(rows), Helm(rows)
+    whole.do("a")
     helm.do("a")
     one = helm.go_on()
-    helm.start()
+    whole.start()
     one.start()
 
-    assert one.course.rows() == helm.course.rows()
+    assert one.course.rows() == whole.course.rows()
 
 
 def test_a_worker_is_told_what_its_call_needs() -> None:
@@ -622,6 +624,17 @@ def test_what_waits_for_an_answer_is_not_lost() -> None:
     helm.later("a", 60.0)
 
     assert helm.go_on().words == ["started a", "later a"]
+
+
+def test_of_two_that_are_overdue_at_once_the_first_gives_the_other_up() -> None:
+    """What is awaited as a rollback begins is in doubt; nobody tells it once more."""
+    helm = Helm(begin(chain("a", "b"), at_once=True))
+    helm.later("a", 5.0)
+    helm.later("b", 5.0)
+    helm.now = 5.0
+
+    assert helm.start() == ["undo b", "undo a"]
+    assert helm.words[4:] == ["in doubt a", "started undo b", "started undo a"]
 
 
 # --- cancelled ------------------------------------------------------------------------------------

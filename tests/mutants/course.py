@@ -211,7 +211,6 @@ MUTANTS = (
         "Course._tell_due",
         "            if execution.awaited.get(i) is later:",
         "            if later:",
-        WORLD,
     ),
     # --- sizes
     _one(
@@ -250,12 +249,6 @@ MUTANTS = (
         "Course._tree",
         '        return {"$missing": True} if known is MISSING else known\n',
         "        return None if known is MISSING else known\n",
-    ),
-    _one(
-        "begins a row for each line",
-        "_Pages.add",
-        "        if now != self._at:\n",
-        "        if True:\n",
     ),
     _one(
         "begins a row of its own when another workflow goes on",
