@@ -104,8 +104,8 @@ def test_what_only_temporal_has_is_passed_on(
     monkeypatch.setenv("SAGA_ENGINE_URL", "cloud:7233")
     monkeypatch.setenv("TEMPORAL_API_KEY", "secret")
 
-    where = ("--engine", "temporal", "--namespace", "shop", "--queue", "slow", "--tls")
-    assert say(*where, "list")[0] == 0
+    where = ("--engine", "temporal", "--namespace", "shop", "--queue", "slow")
+    assert say(*where, "--lost-after", "3", "--tls", "list")[0] == 0
 
     kind, url, options = made.calls[0]
     assert (kind, url) == ("temporal", "cloud:7233")
@@ -113,6 +113,7 @@ def test_what_only_temporal_has_is_passed_on(
         **dict.fromkeys(("modules", "aliases", "codec")),
         "namespace": "shop",
         "queue": "slow",
+        "lost_after": 3.0,
         "tls": True,
         "api_key": "secret",
     }
@@ -168,6 +169,7 @@ def test_the_url_is_missing(say: Say) -> None:
         ("show x --tls", "show: --tls goes with --engine"),
         ("list --engine dbos --url db --journal a.db", "--engine and --journal: give one of them"),
         ("list --engine dbos --url db --tls", "--tls goes with --engine temporal, not with dbos"),
+        ("retry x --lost-after 3", "retry: --lost-after goes with --engine"),
         ("why x --engine dbos --namespace a", "--namespace goes with --engine temporal, not with"),
         ("cancel x --engine dbos --url db --network", "--network goes with a journal, not with an"),
         ("doctor --engine dbos --new-owners", "--new-owners goes with a journal, not with an"),
@@ -287,6 +289,26 @@ def test_a_saga_that_is_not_there_is_said(say: Say) -> None:
     for line in (["retry", "x"], ["cancel", "x"]):
         ended, said = say(*line, *NAMED)
         assert (ended, "there is no saga 'x'" in said) == (1, True)
+
+
+@pytest.mark.usefixtures("made")
+def test_one_that_can_not_be_read_keeps_no_other_from_being_listed(
+    say: Say, engine: EngineHere
+) -> None:
+    """One of a newer release, say; why it can't is said of that one."""
+    order().start(engine=engine, saga_id="x")
+    (at, body), *_ = engine.flows["x"].rows
+    engine.begin("newer", [(at, body.replace('"format":1', '"format":99', 1))])
+
+    ended, said = say("list", *NAMED)
+    assert (ended, [line.split()[:3] for line in said.splitlines()[1:]]) == (
+        0,
+        [["newer", "-", "RUNNING"], ["x", "depot", "RUNNING"]],
+    )
+    ended, said = say("why", "newer", *NAMED)
+    assert (ended, "it cannot be read: " in said) == (1, True)
+    ended, said = say("retry", "newer", *NAMED)
+    assert (ended, "runs on its engine" in said) == (1, True)
 
 
 @pytest.mark.usefixtures("made")

@@ -18,7 +18,7 @@ from recorded import stuck
 from py_api_saga.cli.commands import COMMANDS, make_parser
 from py_api_saga.journal import SQLiteJournal
 
-OF_ENGINES = ("--engine", "--url", "--queue", "--namespace", "--tls")
+OF_ENGINES = ("--engine", "--url", "--queue", "--namespace", "--lost-after", "--tls")
 PAGE = (ROOT / "docs/reference/command.md").read_text(encoding="utf-8")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import depot
 import letterbox
 import pytest
-from depot import fail
+from depot import do, fail, undo
 from engine_here import EngineHere
 from recorded import order
 from world import PATIENCE, until
@@ -27,6 +27,7 @@ from py_api_saga import (
     aanswer,
     answer,
     repair,
+    result_of,
     saga_status,
 )
 from py_api_saga.engines.rows import MAX_VALUE
@@ -56,6 +57,16 @@ def engine() -> Iterator[EngineHere]:
     depot.reset()
     yield EngineHere(["depot"])
     depot.reset()
+
+
+def in_line() -> SagaAssembler:
+    """Make the same order of operations of which each waits for the one before, also in a graph."""
+    return (
+        SagaAssembler.saga(name="depot")
+        .operation((do, "a"), (undo, "a"), name="a")
+        .operation((do, "b", result_of("a")), (undo, "b"), name="b")
+        .operation((do, "c", result_of("b")), name="c")
+    )
 
 
 def stuck(engine: EngineHere) -> None:
@@ -104,7 +115,7 @@ def test_a_failure_tells_what_a_journal_tells_its_second_caller(
     with engine.at_work():
         for where in ({"engine": engine}, {"journal": journal}, {"journal": journal}):
             with pytest.raises(SagaException) as caught:
-                RUNS[how](order(), **where, saga_id="x")
+                RUNS[how](in_line(), **where, saga_id="x")
             told.append(caught.value)
 
     ours, _, other = told

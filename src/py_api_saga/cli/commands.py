@@ -139,6 +139,14 @@ _WHERE = (
         help="with --engine temporal: the namespace (default: default)",
     ),
     _option(
+        "--lost-after",
+        metavar="SECONDS",
+        type=interval,
+        default=_NO_DEFAULT,
+        help="with --engine temporal: how long a call that is not heard of counts as running, in "
+        "sagas that are gone on with from here (default: 30)",
+    ),
+    _option(
         "--tls",
         action="store_true",
         default=_NO_DEFAULT,

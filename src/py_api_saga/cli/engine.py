@@ -29,11 +29,11 @@ _FORM = {
 }
 # What it takes to read sagas, whose functions nobody calls: the library's own names, as always.
 _NO_MODULES = ("py_api_saga",)
-_WHERE = ("url", "queue", "namespace", "tls")
+_WHERE = ("url", "queue", "namespace", "lost_after", "tls")
 _OF_WORKERS = ("concurrency", "observer", "takeover", "lease")
 _OF_ONE = {
     "dbos": ("takeover", "lease"),
-    "temporal": ("namespace", "tls"),
+    "temporal": ("namespace", "lost_after", "tls"),
 }
 # By command, what is typed for a journal: an engine goes on with its sagas itself.
 _OF_JOURNALS = {
@@ -147,6 +147,7 @@ def _temporal(arguments: argparse.Namespace, url: str, options: dict[str, Any]) 
 
     given = {
         "namespace": arguments.namespace,
+        "lost_after": arguments.lost_after,
         "tls": arguments.tls,
         "api_key": os.environ.get(API_KEY),
     }
@@ -159,7 +160,7 @@ def typed_for_engine(arguments: argparse.Namespace) -> list[str]:
     for name in _WHERE[:-1]:
         given = getattr(arguments, name)
         if given and (name != "url" or _PLAIN[arguments.engine].fullmatch(given)):
-            words += [f"--{name}", in_shell(given)]
+            words += [f"--{name.replace('_', '-')}", in_shell(str(given))]
     return [*words, "--tls"] if arguments.tls else words
 
 

@@ -351,8 +351,8 @@ class Engine(ABC):
 
     def who_is_at(self, seen: Summary) -> SagaInProgress:
         """Say why a saga is not to be decided about: it runs, or a call of it still does."""
-        late = straggling(SagaNumber.rows_of(seen.number))
-        if seen.status in OPEN or not late:
+        late = () if seen.status in OPEN else straggling(SagaNumber.rows_of(seen.number))
+        if not late:
             return SagaInProgress(
                 f"saga {seen.saga_id!r} runs on its engine: wait for it, or have it undone by "
                 f"`saga cancel {seen.saga_id}`"

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from py_api_saga.clock import NEVER
 from py_api_saga.engines.rows import Rows, letters_in, readable, useless_in
 from py_api_saga.entries import ANSWERED, DENIED
+from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN, Letter, Summary
 from py_api_saga.journal.format.functions import Functions
@@ -85,21 +86,25 @@ def summary_of(workflow: str, standing: Standing) -> Summary:
     """Sum up a saga."""
     saga_id, _, number = workflow.partition("~")
     rows = readable(standing.rows)
-    recorded = read_rows(rows, _TREES)
-    with folding(f"the entries of saga {saga_id!r}"):
-        execution = Execution(recorded.definition, recorded.entries)
+    created, changed = rows[0].at, rows[-1].at
+    numbered = SagaNumber.of(created, standing)
+    seen = Summary(
+        numbered, saga_id, None, SagaStatus.RUNNING if standing.is_open else SagaStatus.STUCK,
+        int(standing.is_open), int(number or 1), 0, created, changed, 0.0, None,
+    )  # fmt: skip
+    try:
+        recorded = read_rows(rows, _TREES)
+        with folding(f"the entries of saga {saga_id!r}"):
+            execution = Execution(recorded.definition, recorded.entries)
+    except JournalError:  # it is of a newer release, say: whoever reads its rows is told why
+        return seen
     status = execution.standing
     if status in OPEN and not standing.is_open and parked(recorded) is not None:
         status = SagaStatus.STUCK
-    created, changed = rows[0].at, rows[-1].at
-    numbered = SagaNumber.of(created, standing)
-    due, owner = 0.0, int(standing.is_open)
+    seen = seen._replace(name=recorded.plan.name, status=status)
     if standing.is_open and execution.suspended:  # which nobody is at, as in a journal
-        due, owner = due_of(recorded, execution) or NEVER, 0
-    return Summary(
-        numbered, saga_id, recorded.plan.name, status, owner, int(number or 1), 0, created, changed,
-        due, None,
-    )  # fmt: skip
+        return seen._replace(owner=0, due=due_of(recorded, execution) or NEVER)
+    return seen
 
 
 def straggling(rows: Rows) -> list[tuple[str, str, float]]:
