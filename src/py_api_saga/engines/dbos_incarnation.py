@@ -227,29 +227,21 @@ class Incarnation:
     async def _made_here(self, asked: Asked, lost: str) -> str:
         """Make a call and give its line, which tells at its timeout that it was given up."""
         shift = self._shift
-        given_up: asyncio.Future[str] = self.loop.create_future()
+        first: asyncio.Future[str] = self.loop.create_future()  # what is known of it first
+        key = (self._workflow, asked.attempt)
 
         async def give_up(line: str) -> None:
-            given_up.set_result(line)
+            shift.late[key] = task
+            _settle(first, line)
 
         # In a context of its own: what it calls is no part of a step of DBOS's.
         task = self.loop.create_task(
             shift.workshop.call(asked.text, give_up), context=contextvars.Context()
         )
-        cut = shift.is_cut.future()
-        shift.making += 1
-        task.add_done_callback(shift.note_made)
-        try:
-            await _first_of(task, given_up, cut)
-        finally:
-            cut.cancel()
-        if task.done():
-            return task.result()
-        if given_up.done():
-            shift.late[self._workflow, asked.attempt] = task
-            return given_up.result()
-        shift.lost += 1
-        return lost
+        shift.making[first] = lost
+        task.add_done_callback(lambda _: _settle(first, ""))
+        task.add_done_callback(lambda _: shift.making.pop(first))
+        return await first or task.result()
 
     async def _straggler(self, attempt: Attempt) -> Told:
         """Await a call that was given up, where it is made; elsewhere it died with its process."""
@@ -352,3 +344,8 @@ class Incarnation:
 async def _first_of(*futures: asyncio.Future[Any], within: float | None = None) -> None:
     """Wait until one of them is done, whatever came of it."""
     await asyncio.wait(futures, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _settle(first: asyncio.Future[str], line: str) -> None:
+    if not first.done():
+        first.set_result(line)

@@ -48,7 +48,7 @@ class Shift:
         executor: Who this process is to DBOS.
         may_begin: Tells whether a call may begin, which it may not under a lease that has run out.
         sagas: What it drives, by the ids of the workflows.
-        making: How many calls are being made.
+        making: The calls that are being made: what is known of each first, and its line of LOST.
         late: Calls that were given up after their timeout and have not ended.
         ends: Set once no call is to begin any more.
         is_cut: Set once calls that still run are told as LOST.
@@ -65,7 +65,7 @@ class Shift:
         """Begin a shift; `lease` gives whether calls may begin, and how often it has run out."""
         self.workshop, self.server, self.executor, self.lease = workshop, server, executor, lease
         self.sagas: dict[str, Driven] = {}
-        self.making = 0
+        self.making: dict[asyncio.Future[str], str] = {}
         self.late: dict[tuple[str, Attempt], asyncio.Task[str]] = {}
         self.lost = 0  # calls that were told as LOST at the end
         self._room = concurrency
@@ -81,9 +81,16 @@ class Shift:
             self._queue = asyncio.Semaphore(self._room)
         return self._queue
 
-    def note_made(self, _: asyncio.Task[str]) -> None:
-        """Note that a call has ended."""
-        self.making -= 1
+    def cut(self) -> None:
+        """Tell the calls that still run as LOST; from any thread."""
+        self.is_cut.set()
+        for first, lost in list(self.making.items()):
+            first.get_loop().call_soon_threadsafe(self._lose, first, lost)
+
+    def _lose(self, first: asyncio.Future[str], lost: str) -> None:
+        if not first.done():
+            self.lost += 1
+            first.set_result(lost)
 
     def note_heard(self, workflow: str, key: str) -> None:
         """Note that a workflow has heard what was posted, and that this is on record."""

@@ -70,7 +70,7 @@ class DBOSWorker:
     @property
     def running(self) -> int:
         """How many calls it makes now, those included that were given up after their timeout."""
-        return 0 if self._shift is None else self._shift.making
+        return 0 if self._shift is None else len(self._shift.making)
 
     @property
     def fault(self) -> BaseException | None:
@@ -114,7 +114,7 @@ class DBOSWorker:
             if thread.name == f"queue-worker-{self._queue}":  # what it has taken is on its way
                 thread.join(_LAST)
         _wait_until(lambda: not shift.sagas, self._work.grace)
-        shift.is_cut.set()
+        shift.cut()
         _wait_until(lambda: not shift.sagas, _LAST)
         watch.end()
         DBOS.destroy(destroy_registry=True)
