@@ -110,7 +110,7 @@ COMMANDS = {
     "python -m engines_shop dbos": "`python -m tests.examples` runs it",
     "python -m engines_shop temporal": "`python -m tests.examples` runs it",
     "python -m tests.engines": "takes minutes; tests/engines has a short run of it",
-    "python benchmarks/engines.py": "takes minutes, and needs a quiet machine",
+    "python benchmarks/durable_engines.py": "takes minutes, and needs a quiet machine",
     "python -m tests.crash": "takes minutes; tests/crash/test_crash.py is a short run of it",
     "python -m tests.mutants durable": (
         "takes minutes; tests/crash/test_crash.py has what they are caught by"
