@@ -39,6 +39,7 @@ from py_api_saga.engines.dbos_lease import Alone, Leased
 from py_api_saga.engines.dbos_loop import WORKFLOW
 from py_api_saga.engines.dbos_server import SERIALIZER
 from py_api_saga.engines.worker import Work
+from py_api_saga.journal import PostgreSQLJournal
 
 from . import temporal_calls as shop
 
@@ -357,7 +358,7 @@ def test_lease_that_has_run_out_is_taken_over(engine: DBOSEngine) -> None:
     assert status(engine, "taken") == "PENDING"
     assert one.state() == (True, 1)  # once it had none
 
-    ask(engine, "UPDATE saga_owner SET until = now() - interval '1 s' WHERE executor = 'one'")
+    ask(engine, "UPDATE saga_worker SET until = now() - interval '1 s' WHERE executor = 'one'")
     other._swept = float("-inf")  # noqa: SLF001 - it is time to look again
     other.beat()
 
@@ -374,7 +375,16 @@ def test_worker_that_ends_lets_go_of_its_lease(engine: DBOSEngine) -> None:
     one = Leased(engine.server, "one", 60.0)
     one.begin()
     one.end()
-    assert ask(engine, "SELECT until <= now() FROM saga_owner") == [(True,)]
+    assert ask(engine, "SELECT until <= now() FROM saga_worker") == [(True,)]
+
+
+def test_lease_needs_no_table_of_a_journal(engine: DBOSEngine) -> None:
+    """A journal in the same database has a table of owners too, which is another one."""
+    with closing(PostgreSQLJournal(engine.server.url, modules=["py_api_saga"])) as journal:
+        journal.create_schema()
+    one = Leased(engine.server, "one", 60.0)
+    one.begin()
+    assert ask(engine, "SELECT executor FROM saga_worker") == [("one",)]
 
 
 def test_who_may_not_make_the_table_is_told_how_it_is_made(engine: DBOSEngine) -> None:
@@ -386,7 +396,7 @@ def test_who_may_not_make_the_table_is_told_how_it_is_made(engine: DBOSEngine) -
         poor = url._replace(netloc=f"{name}:x@{url.hostname}:{url.port}").geturl()
         with (
             closing(DBOSEngine(poor, modules=["py_api_saga"])) as small,
-            pytest.raises(SagaDefinitionError, match="CREATE TABLE IF NOT EXISTS saga_owner"),
+            pytest.raises(SagaDefinitionError, match="CREATE TABLE IF NOT EXISTS saga_worker"),
         ):
             Leased(small.server, "poor", 60.0).begin()
     finally:

@@ -22,30 +22,30 @@ from py_api_saga.journal.postgresql.lease import Lease
 from py_api_saga.log import logger
 
 DDL = """
-CREATE TABLE IF NOT EXISTS saga_owner (
+CREATE TABLE IF NOT EXISTS saga_worker (
     executor text PRIMARY KEY,
     until timestamptz NOT NULL
 )
 """
-_IS_THERE = "SELECT to_regclass('saga_owner') IS NOT NULL"
+_IS_THERE = "SELECT to_regclass('saga_worker') IS NOT NULL"
 _RENEW = """
-WITH before AS (SELECT until FROM saga_owner WHERE executor = :executor FOR UPDATE)
-INSERT INTO saga_owner (executor, until)
+WITH before AS (SELECT until FROM saga_worker WHERE executor = :executor FOR UPDATE)
+INSERT INTO saga_worker (executor, until)
 VALUES (:executor, clock_timestamp() + make_interval(secs => :seconds))
 ON CONFLICT (executor) DO UPDATE SET until = excluded.until
 RETURNING coalesce((SELECT until > clock_timestamp() FROM before), true)
 """
 # A row outlives what it is of: a worker that was only late may take more under its old id.
-_FORGET = "DELETE FROM saga_owner WHERE until < now() - interval '1 day'"
+_FORGET = "DELETE FROM saga_worker WHERE until < now() - interval '1 day'"
 _TAKE = """
 UPDATE dbos.workflow_status w
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL
-FROM saga_owner o
+FROM saga_worker o
 WHERE w.status = 'PENDING' AND w.name = :name AND w.executor_id = o.executor
     AND o.executor <> :executor AND o.until < clock_timestamp()
 RETURNING o.executor
 """
-_LEAVE = "UPDATE saga_owner SET until = now() WHERE executor = :executor"
+_LEAVE = "UPDATE saga_worker SET until = now() WHERE executor = :executor"
 # The server finds out within a minute that the other end is gone without a word.
 _ALONE = """
 SELECT set_config('tcp_keepalives_idle', '20', false),
@@ -167,7 +167,7 @@ class Leased:
                 ddl = " ".join(DDL.split())
                 message = (
                     f"{error}; --takeover needs a table that this role may not make: have somebody "
-                    f"run {ddl}; and GRANT SELECT, INSERT, UPDATE, DELETE ON saga_owner"
+                    f"run {ddl}; and GRANT SELECT, INSERT, UPDATE, DELETE ON saga_worker"
                 )
                 raise SagaDefinitionError(message) from error
         self.beat()
