@@ -39,7 +39,7 @@ class Bench(NamedTuple):
     """An engine, and what runs there.
 
     Attributes:
-        run: Runs a saga of an id, by who made it, and waits for its end.
+        run: Runs a saga of an id, by whoever made it, and waits for its end.
         records: Counts what the engine keeps of a saga: step rows, or events of its history.
         workers: The processes that work for each.
     """

@@ -296,7 +296,7 @@ def buy_unclear(
     name: str,
     *,
     happens: bool,
-    asked: str | None = None,  # noqa: ARG001 - for who asks
+    asked: str | None = None,  # noqa: ARG001 - for whoever asks
 ) -> dict[str, str]:
     """Buy something of which nobody hears whether it was had."""
     _hit(current_operation().idempotency_key)

@@ -359,7 +359,7 @@ def test_a_deadline_is_looked_at_before_calls_begin() -> None:
 
 
 def test_a_deadline_strikes_in_a_wait() -> None:
-    """Whoever waits for a retry, or an answer, is woken for it; and by the rows of who goes on."""
+    """Whoever waits for a retry or an answer is woken; by the rows of whoever goes on, too."""
     helm = Helm(begin(chain("a", "b"), deadline=5.0))
     helm.do("a")
     helm.fail("b", "retry", 60.0)
@@ -847,7 +847,7 @@ def test_an_answer_that_is_none_is_refused(body: str) -> None:
 
 
 def test_a_timer_succeeds_by_itself() -> None:
-    """When it is due, with its result; for who goes on as well."""
+    """When it is due, with its result; for whoever goes on as well."""
     saga = SagaAssembler.saga().operation((do, "a"), name="a")
     helm = Helm(begin(saga.operation((do, "b", result_of("a")), name="b")))
     helm.later("a", 60.0, timer={"$date": "2026-01-01"})

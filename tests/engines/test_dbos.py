@@ -287,7 +287,7 @@ def test_saga_is_given_back_if_the_worker_lacks_what_it_names(
 def test_saga_that_waits_long_leaves_its_worker(
     engine: DBOSEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is no worker's then, and goes on with an answer at once, or when its time has come."""
+    """It is nobody's then, and goes on with an answer at once, or when its time has come."""
     monkeypatch.setattr(dbos_incarnation, "LINGER", 0.0)
     again = Retry(ConnectionError, wait_initial=0.01, wait_jitter=0)
     saga = chain((shop.begin, "a")).operation((shop.fail_once, "b"), retry=again)
@@ -319,7 +319,7 @@ def test_worker_that_ends_tells_what_is_lost_and_leaves_nothing(engine: DBOSEngi
 
 
 def test_saga_goes_on_though_the_database_was_away(engine: DBOSEngine) -> None:
-    """Connections that are cut while a call runs are no outcome of it."""
+    """Connections that are cut while a call runs are not an outcome of it."""
     chain((shop.wait, "a", "away"), (shop.do, "b")).start(engine=engine, saga_id="away")
     with at_work(engine) as worker:
         until(lambda: shop.calls)

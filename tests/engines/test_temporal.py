@@ -214,7 +214,7 @@ async def _beats(client: Client) -> bool:
 def test_what_no_worker_has_is_named_and_waited_for(
     engine: TemporalEngine, namespace: temporal.Namespace
 ) -> None:
-    """It is no attempt; and who asks after the saga is told what is missing."""
+    """It is not an attempt; and whoever asks after the saga is told what is missing."""
     poor = engine_of(namespace, modules=["world"])
 
     def lacks() -> str:

@@ -355,7 +355,7 @@ class Course:
         self._hear(now)
 
     def _add(self, tree: Any, line: str, now: float) -> None:
-        """Add what is no entry."""
+        """Add what is not an entry."""
         self._pages.add(line if self._has_room(size_of(line)) else dumps(_short(tree)), now)
 
     def _cancel(self, execution: Execution, tree: Any, now: float) -> None:

@@ -234,7 +234,7 @@ class Incarnation:
             shift.late[key] = task
             _settle(first, line)
 
-        # In a context of its own: what it calls is no part of a step of DBOS's.
+        # In a context of its own: what it calls is not part of a step of DBOS's.
         task = self.loop.create_task(
             shift.workshop.call(asked.text, give_up), context=contextvars.Context()
         )

@@ -18,7 +18,7 @@ from py_api_saga.entries import Attempt
 from py_api_saga.exceptions import JournalError
 
 WORKFLOW = "saga.v1"  # its name, and the version of the application that its workers are
-# The names of its steps that are no calls; those that are have the names of their operations.
+# The names of its steps that are not calls; those that are have the names of their operations.
 STRAGGLER, WAIT, BEGIN, REST = "saga:straggler", "saga:wait", "saga:begin", "saga:rest"
 
 News: TypeAlias = list[tuple[str, list[str]]]  # what was posted: the key, and lines for the course

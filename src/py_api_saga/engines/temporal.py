@@ -392,9 +392,7 @@ def _see_type(workflow: str, kind: str) -> None:
         SagaConflict: It is somebody else's.
     """
     if kind != WORKFLOW:
-        message = (
-            f"saga_id {workflow!r} is that of a workflow of the type {kind!r}, which is no saga's"
-        )
+        message = f"saga_id {workflow!r} is that of another workflow, of the type {kind!r}"
         raise SagaConflict(message)
 
 
