@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -93,7 +94,7 @@ def workers(commands: dict[str, list[str]], **said: str) -> Iterator[dict[str, l
         yield pids
     finally:
         for process in started:
-            process.terminate()
+            process.kill()  # they have nothing to do; by SIGTERM they would wait for it
         for process in started:
             process.wait()
 
@@ -229,8 +230,8 @@ def measured(bench: Bench, *, quick: bool) -> list[list[str]]:
     for who in WHO:  # whose first saga waits for a worker to come
         for n in range(2 if quick else 20):
             bench.run[who](f"{who[0]}-warm-{n}")
-    alone = latencies(bench, 2 if quick else 60)
-    spent, lasted = loads(bench, 2 if quick else 7, 10 if quick else 100)
+    alone = latencies(bench, 2 if quick else 40)
+    spent, lasted = loads(bench, 2 if quick else 5, 10 if quick else 60)
     kept = {who: bench.records[who](f"{who[0]}-alone-0") for who in WHO}
     verdict = "PASS" if kept[OURS] <= kept[HAND] else "MISS"
     return [
@@ -250,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default=",".join(ENGINES), help="engines, by comma")
     parser.add_argument("--quick", action="store_true", help="little of it, to see that it works")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that all that was started is ended
     unknown = {*options.only.split(",")} - {*ENGINES}
     if unknown:
         parser.error(f"--only: expected {', '.join(ENGINES)}, got {', '.join(unknown)}")

@@ -125,14 +125,13 @@ TALES: dict[str, Tale] = {
 }
 
 
-def _told(place: Place, tale: Tale, goods: str) -> None:
-    """Run a saga, and answer it if it waits."""
+def _tell(place: Place, tale: Tale, goods: str) -> None:
+    """Begin a saga, and answer it if it waits."""
     place.begin(tale.make(goods), goods, **tale.options)
     if tale.is_answered:
         key = f"{goods}:charge:action"
         until(lambda: "charge:action" in calls(place, goods))
         until(lambda: _answered(place, key))
-    place.end(goods)
 
 
 def _answered(place: Place, key: str) -> bool:
@@ -162,16 +161,17 @@ def sweep(kind: Kind, name: str, share: int, offset: int, found: Found) -> str:
         points = Points(place.folder)
         for worker in STAFF:
             place.hire(worker, passes_points=True)
-        _told(place, tale, "warm")
+        _tell(place, tale, "warm")
+        place.end("warm")
         points.begin()
-        _told(place, tale, "undisturbed")
+        _tell(place, tale, "undisturbed")
         found.audit(place, "undisturbed", tale.ends)
         passed = points.passed
         struck = range(1 + offset % share, len(passed) + 1, share)
         for number in struck:
             goods = f"{kind}-{name.replace(', ', '-').replace(' ', '-')}-{number}"
             points.begin(number)
-            _told(place, tale, goods)
+            _tell(place, tale, goods)
             found.audit(place, goods, tale.ends)
             if tale.asks and place.books.hits(f"{shop.REPEATED}{goods}:%:action"):
                 found.wrong.append(f"{kind}, {goods}: called again, though it had happened")
