@@ -216,18 +216,18 @@ MUTANTS = (
     _one(
         "keeps a result of any size",
         "Course._end",
-        "        elif not self._has_room(size := size_of(line)):\n",
-        "        elif not (size := size_of(line)):\n",
+        "        elif not has_room(size_of(line), self._left):\n",
+        "        elif not line:\n",
     ),
     _one(
         "counts the bytes of a text as its letters",
-        "_Pages.add",
+        "Pages.add",
         "        self.size += size_of(line) + 1\n",
         "        self.size += len(line) + 1\n",
     ),
     _one(
         "makes calls without end that have no room",
-        "Course._fitting",
+        "fitting",
         "value.wait is not None and left < -_SPARE",
         "value.wait is not None and not left",
     ),
@@ -252,7 +252,7 @@ MUTANTS = (
     ),
     _one(
         "begins a row of its own when another workflow goes on",
-        "_Pages.add",
+        "Pages.add",
         "            if self._closed and self._closed[-1][0] == now:\n",
         "            if False:\n",
     ),

@@ -44,10 +44,13 @@ from py_api_saga.durable.reckoning import (
     too_old,
     unanswered,
 )
+from py_api_saga.engines.fitting import fitting, has_room, short
 from py_api_saga.engines.rows import (
     LETTER,
     MAX_SAGA,
     MAX_VALUE,
+    TREES,
+    Pages,
     Rows,
     letters_in,
     readable,
@@ -87,20 +90,14 @@ from py_api_saga.entries import (
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution, IllegalMoveError
 from py_api_saga.journal.format.definitions import FORMAT
-from py_api_saga.journal.format.entries import read_entry, unkept, write_entry
-from py_api_saga.journal.format.functions import NotStorableError
+from py_api_saga.journal.format.entries import read_entry, write_entry
 from py_api_saga.journal.format.json_text import dumps, loads
 from py_api_saga.journal.format.sagas import NOTE, PARKED, folding, read_rows, reading
-from py_api_saga.journal.format.sealing import is_sealed
-from py_api_saga.journal.format.values import Trees
 from py_api_saga.keys import key_of
 from py_api_saga.placeholder import OWN
 from py_api_saga.status import MISSING
 from py_api_saga.wording import as_text
 
-_VALUE = 5  # where it is in an entry
-_SHORT = 200  # characters that are kept of a text for which there is no room
-_SPARE = MAX_SAGA // 2  # bytes beyond which no call is made again
 _NO_ANSWER = "an answer is of no kind that this version knows"
 _FROM_ELSEWHERE = (f'["{LETTER}"', f'["{NOTE}"', f'["{ABORT}"')  # and not of a call in flight
 _NOT_FOR_AN_UNDO = frozenset({"after", "pivot"})  # of an operation's part of the definition
@@ -111,16 +108,6 @@ _ENDS = frozenset(
 )
 
 MAX_LOSSES: Final = 10  # of a call, in a row: what kills each process is not called for ever
-
-
-class _Plain:
-    """No names and no codec: a value is what is written."""
-
-    names: Any = None
-    codec = None
-
-
-VALUES = Trees(_Plain())
 
 
 class NewerFormatError(Exception):
@@ -174,7 +161,7 @@ class Course:
         self._parked: str | None = None
         self._unheard = 0  # calls in flight whose end could not be taken in
         self.execution: Execution | None = None
-        self._pages = _Pages([])
+        self._pages = Pages([])
         try:
             with reading("the rows of the saga"), folding("the rows of the saga"):
                 self._open(rows, now)
@@ -184,8 +171,8 @@ class Course:
             self._park(str(error), now)
 
     def _open(self, rows: Rows, now: float) -> None:
-        self._pages = _Pages([(at, body) for at, body in rows])
-        recorded = read_rows(readable(rows), VALUES)
+        self._pages = Pages([(at, body) for at, body in rows])
+        recorded = read_rows(readable(rows), TREES)
         self._take_letters(rows)
         self._items, self._plan = recorded.tree["operations"], recorded.plan
         self._limit = recorded.plan.limit or 1
@@ -219,7 +206,7 @@ class Course:
             self._letters[key] = body
             self._mail_size += size_of(dumps([LETTER, key, body]))
         if self._letters:
-            self._pages = _Pages(without_letters(rows))
+            self._pages = Pages(without_letters(rows))
 
     # --- how it stands --------------------------------------------------------------------------
 
@@ -288,7 +275,7 @@ class Course:
             self._hear(now)
             self._tell_due(now)
             for intent in self._starts(execution, now):
-                self._pages.add(write_entry(intent, VALUES), now)
+                self._pages.add(write_entry(intent, TREES), now)
                 self._note(intent, now)
                 self._unheard += 1
                 asked.append(self._asked(execution, intent))
@@ -346,7 +333,7 @@ class Course:
         elif what == ABORT:
             self._cancel(execution, tree, now)
         elif what in _ENDS:
-            entry = read_entry(tree, VALUES, len(self._items))
+            entry = read_entry(tree, TREES, len(self._items))
             if self._is_expected(execution, entry):
                 self._end(execution, entry, line, now)
         else:
@@ -356,14 +343,14 @@ class Course:
 
     def _add(self, tree: Any, line: str, now: float) -> None:
         """Add what is not an entry."""
-        self._pages.add(line if self._has_room(size_of(line)) else dumps(_short(tree)), now)
+        self._pages.add(line if has_room(size_of(line), self._left) else dumps(short(tree)), now)
 
     def _cancel(self, execution: Execution, tree: Any, now: float) -> None:
         """Stop the saga, unless it is being undone already, or at rest."""
         if execution.backward or execution.at_rest:
             return
-        if not self._has_room(size_of(dumps(tree))):
-            tree = _short(tree)
+        if not has_room(size_of(dumps(tree)), self._left):
+            tree = short(tree)
         entry, line = self._read(dumps(tree))
         with suppress(IllegalMoveError):  # then it needs a person, who decides
             self._tell(entry, now, line)
@@ -386,9 +373,10 @@ class Course:
             latest = now - self._plan.max_age
             is_old = is_too_old(execution, self._first, i, latest)
             entry = lost(attempt_of(entry), too_old=is_old)
-            line = write_entry(entry, VALUES)
-        elif not self._has_room(size := size_of(line)):
-            entry, line = self._fitting(entry, loads(line), size)
+            line = write_entry(entry, TREES)
+        elif not has_room(size_of(line), self._left):
+            name = self._items[i]["name"]
+            entry, line = self._read(fitting(entry, loads(line), self._left, name))
         self._tell(entry, now, line)
         losses = self._losses.get((i, kind), 0)
         if losses >= MAX_LOSSES:
@@ -396,55 +384,18 @@ class Course:
             reason = f"{call}{self._items[i]['name']} was lost with its process {losses} times"
             self._park(f"{reason} in a row", now)
 
-    # --- sizes ----------------------------------------------------------------------------------
-
     @property
     def _left(self) -> int:
         """For how many bytes there is room, with the answers that are yet to be looked at."""
         return MAX_SAGA - self._pages.size - self._mail_size
 
-    def _has_room(self, size: int) -> bool:
-        """Tell whether a line is surely no trouble: what it says may have to be said twice."""
-        return 2 * size <= min(MAX_VALUE, self._left)
-
-    def _fitting(self, entry: Entry, tree: list[Any], size: int) -> tuple[Entry, str]:
-        """Say how a call ended for which there may be no room, as can be kept.
-
-        A result that is too large is told as one that can't be stored; an error is cut. What goes
-        back needs some room yet, so no call is made without end.
-        """
-        what, i, kind, _, _, value = entry
-        left, own = self._left, size_of(dumps(tree[_VALUE])) if len(tree) > _VALUE else 0
-        if what in (SUCCEEDED, HAPPENED, LATER):
-            is_small = own <= _SHORT and kind == COMPENSATION
-            needed = size + own if what == LATER else size  # a timer tells its result once more
-            if own <= MAX_VALUE and (needed <= left or is_small):
-                return entry, dumps(tree)
-            why = f"its JSON text is larger than {MAX_VALUE:,} bytes: store a reference to it"
-            if own <= MAX_VALUE:
-                why = f"the saga is larger than {MAX_SAGA:,} bytes with it: store references"
-            return self._read(
-                write_entry(unkept(entry, self._items[i]["name"], NotStorableError(why)), VALUES)
-            )
-        if type(value) is Setback and value.wait is not None and left < -_SPARE:
-            error, _, *more = tree[_VALUE]
-            if what == RETRY:
-                tree[0], tree[_VALUE] = FAILED, error
-            else:
-                tree[_VALUE] = [error, None, *more]
-        if size > min(left, MAX_VALUE) and len(tree) > _VALUE:
-            tree[_VALUE] = _short(tree[_VALUE])
-        return self._read(dumps(tree))
-
     def _read(self, line: str) -> tuple[Entry, str]:
-        return read_entry(loads(line), VALUES, len(self._items)), line
-
-    # --- telling --------------------------------------------------------------------------------
+        return read_entry(loads(line), TREES, len(self._items)), line
 
     def _tell(self, entry: Entry, now: float, line: str | None = None) -> None:
         assert self.execution is not None  # noqa: S101 - asked by the callers
         if line is None:  # as whoever reads it will have it
-            entry, line = self._read(write_entry(entry, VALUES))
+            entry, line = self._read(write_entry(entry, TREES))
         self.execution.tell(entry)
         self._pages.add(line, now)
         self._note(entry, now)
@@ -600,57 +551,6 @@ class Course:
         assert self.execution is not None and place is not None  # noqa: S101, PT018 - refused before
         known = self.execution.results[place]
         return {"$missing": True} if known is MISSING else known
-
-
-class _Pages:
-    """The rows of a saga, to which lines are added; what is told at one moment shares a row.
-
-    Attributes:
-        size: Of all, in bytes.
-    """
-
-    def __init__(self, rows: Rows) -> None:
-        """Begin with these."""
-        self._closed = rows
-        self._at: float | None = None
-        self._lines: list[str] = []
-        self.size = sum([size_of(body) for _, body in rows])
-
-    def add(self, line: str, now: float) -> None:
-        """Add a line that is told now."""
-        self.size += size_of(line) + 1
-        if now != self._at:
-            self._close()
-            self._at = now
-            if self._closed and self._closed[-1][0] == now:
-                _, body = self._closed.pop()
-                self._lines = [body[1:-1]] if body != "[]" else []
-        self._lines.append(line)
-
-    def _close(self) -> None:
-        if self._at is not None:
-            self._closed.append((self._at, f"[{','.join(self._lines)}]"))
-            self._lines = []
-
-    def all(self) -> Rows:
-        """Give all of them."""
-        self._close()
-        self._at = None
-        return [*self._closed]
-
-
-def _short(tree: Any) -> Any:
-    """Cut the texts in a tree, of which sealed ones can't be cut."""
-    match tree:
-        case str():
-            return tree[:_SHORT]
-        case list():
-            return [_short(item) for item in tree]
-        case dict() if is_sealed(tree):
-            return "(its text was too large to be kept)"
-        case dict():
-            return {key: _short(value) for key, value in tree.items()}
-    return tree
 
 
 def _is_newer(rows: Rows) -> bool:

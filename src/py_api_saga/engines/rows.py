@@ -8,10 +8,13 @@ the end of its call was known.
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from py_api_saga.journal.changes import Letter, Row
+from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.json_text import dumps, loads
+from py_api_saga.journal.format.values import Trees
+from py_api_saga.journal.protocol import Codec
 
 Rows: TypeAlias = list[tuple[float, str]]
 
@@ -20,6 +23,16 @@ Rows: TypeAlias = list[tuple[float, str]]
 MAX_SAGA: Final = 1 << 20  # bytes, with its results
 MAX_VALUE: Final = 256 << 10  # bytes, of an argument or a result
 LETTER: Final = "letter"
+
+
+class _Unnamed(NamedTuple):
+    """What trees are read with: no names, no codec."""
+
+    names: Functions
+    codec: Codec | None = None
+
+
+TREES: Final = Trees(_Unnamed(Functions()))  # values as they are written, and sealed ones so too
 _PENDING: Final = 3  # the items of an answer that is yet to be looked at
 
 
@@ -73,3 +86,40 @@ def _all_letters(rows: Rows) -> list[list[Any]]:
 def size_of(text: str) -> int:
     """Give the bytes that a text takes."""
     return len(text) if text.isascii() else len(text.encode())
+
+
+class Pages:
+    """The rows of a saga, to which lines are added; what is told at one moment shares a row.
+
+    Attributes:
+        size: Of all, in bytes.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        """Begin with these."""
+        self._closed = rows
+        self._at: float | None = None
+        self._lines: list[str] = []
+        self.size = sum([size_of(body) for _, body in rows])
+
+    def add(self, line: str, now: float) -> None:
+        """Add a line that is told now."""
+        self.size += size_of(line) + 1
+        if now != self._at:
+            self._close()
+            self._at = now
+            if self._closed and self._closed[-1][0] == now:
+                _, body = self._closed.pop()
+                self._lines = [body[1:-1]] if body != "[]" else []
+        self._lines.append(line)
+
+    def _close(self) -> None:
+        if self._at is not None:
+            self._closed.append((self._at, f"[{','.join(self._lines)}]"))
+            self._lines = []
+
+    def all(self) -> Rows:
+        """Give all of them."""
+        self._close()
+        self._at = None
+        return [*self._closed]

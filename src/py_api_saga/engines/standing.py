@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from py_api_saga.clock import NEVER
-from py_api_saga.engines.rows import Rows, letters_in, readable, useless_in
+from py_api_saga.engines.rows import TREES, Rows, letters_in, readable, useless_in
 from py_api_saga.entries import ANSWERED, DENIED
 from py_api_saga.exceptions import JournalError
 from py_api_saga.execution import Execution
 from py_api_saga.journal.changes import OPEN, Letter, Summary
-from py_api_saga.journal.format.functions import Functions
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.journal.format.sagas import folding, read_lines, read_rows
-from py_api_saga.journal.format.values import Trees
-from py_api_saga.journal.protocol import Codec
 from py_api_saga.keys import key_of
 from py_api_saga.standing import due_of, parked
 from py_api_saga.status import SagaStatus
@@ -62,16 +59,6 @@ class SagaNumber(int):
         return number._standing  # noqa: SLF001 - of its own class
 
 
-class _Unnamed(NamedTuple):
-    """What trees are read with: no names, no codec."""
-
-    names: Functions
-    codec: Codec | None = None
-
-
-_TREES = Trees(_Unnamed(Functions()))
-
-
 def workflow_id(saga_id: str, number: int) -> str:
     """Give the id of a saga's first workflow, or of a successor; "~" is in no saga's id."""
     return saga_id if number == 1 else f"{saga_id}~{number}"
@@ -93,7 +80,7 @@ def summary_of(workflow: str, standing: Standing) -> Summary:
         int(standing.is_open), int(number or 1), 0, created, changed, 0.0, None,
     )  # fmt: skip
     try:
-        recorded = read_rows(rows, _TREES)
+        recorded = read_rows(rows, TREES)
         with folding(f"the entries of saga {saga_id!r}"):
             execution = Execution(recorded.definition, recorded.entries)
     except JournalError:  # it is of a newer release, say: whoever reads its rows is told why
@@ -109,7 +96,7 @@ def summary_of(workflow: str, standing: Standing) -> Summary:
 
 def straggling(rows: Rows) -> list[tuple[str, str, float]]:
     """List the calls of a saga that were given up and may still run: operation, kind, and since."""
-    recorded = read_rows(readable(rows), _TREES)
+    recorded = read_rows(readable(rows), TREES)
     execution = Execution(recorded.definition, recorded.entries)
     if execution.trouble is None:
         return []
