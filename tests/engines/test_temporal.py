@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -36,11 +38,15 @@ from temporalio import activity
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.common import RawValue
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
+from py_api_saga.engines import temporal_worker
+from py_api_saga.engines.errand import NotDeployed
 from py_api_saga.engines.standing import Standing
 from py_api_saga.engines.temporal import TemporalEngine
-from py_api_saga.engines.temporal_workflow import CALL, SagaV1
+from py_api_saga.engines.temporal_history import History
+from py_api_saga.engines.temporal_workflow import CALL, SagaV1, text_of
 from py_api_saga.engines.worker import Work
 
 from . import temporal_calls as shop
@@ -91,6 +97,29 @@ def events(engine: TemporalEngine, workflow_id: str) -> list[str]:
         return [EventType.Name(event.event_type)[11:] for event in history.events]
 
     return list(ask(engine, fetched))
+
+
+def events_text(engine: TemporalEngine, workflow_id: str) -> str:
+    """Give what the calls of a workflow have told, as one text."""
+
+    async def fetched(client: Client) -> str:
+        history = await client.get_workflow_handle(workflow_id).fetch_history()
+        done = [event.activity_task_completed_event_attributes for event in history.events]
+        return " ".join(one.data.decode() for it in done for one in it.result.payloads)
+
+    return str(ask(engine, fetched))
+
+
+def see_agreement(engine: TemporalEngine, workflow_id: str) -> None:
+    """See that whoever reads a history comes to what its workflow has come to."""
+
+    async def fetched(client: Client) -> list[Any]:
+        return list((await client.get_workflow_handle(workflow_id).fetch_history()).events)
+
+    history = ask(engine, fetched)
+    done = history[-1].workflow_execution_completed_event_attributes
+    told = text_of(History(workflow_id, history).rows())
+    assert told == done.result.payloads[0].data.decode()
 
 
 def chain(*operations: Any) -> SagaAssembler:
@@ -169,6 +198,7 @@ def test_call_without_heartbeats_is_lost_and_not_made_again_by_temporal(
 
     saga, engine = chain((shop.do, "a")), engine_of(namespace, lost_after=SOON)
     assert ask(engine, worked) == ["again"]
+    see_agreement(engine, "silent")
     engine.close()
     assert made[:2] == [(1, [0, "action", 1, 1]), (1, [0, "action", 2, 1])]
 
@@ -186,6 +216,97 @@ def test_worker_that_ends_tells_of_what_it_has_not_ended(engine: TemporalEngine)
     shop.gates["never"].set()
 
     assert shop.calls == [("left:wait_once:action", 1), ("left:wait_once:action", 2)]
+
+
+def test_call_whose_loop_is_blocked_is_lost_with_its_worker(
+    engine: TemporalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker ends, whatever its calls do."""
+    monkeypatch.setattr(temporal_worker, "_PARTING", 0.1)
+    monkeypatch.setattr(temporal_worker, "_FAREWELL", 0.1)
+    with at_work(engine, grace=0.1) as worker:
+        chain((shop.block, "a", "go")).start(engine=engine, saga_id="hung")
+        until(lambda: shop.calls)
+        assert worker.end() == 1
+    lost = '["lost",0,"action",1,1]'
+    until(lambda: lost in events_text(engine, "hung"))
+    shop.gates["go"].set()
+
+
+def test_call_that_has_not_begun_is_left_to_another_worker() -> None:
+    """Also by a worker that ends: it is no attempt."""
+
+    async def unbegun() -> str:
+        try:
+            await asyncio.sleep(PATIENCE)
+        except asyncio.CancelledError:
+            raise NotDeployed("a worker that goes on") from None
+        return ""
+
+    async def parted() -> None:
+        made = temporal_worker._Made(asyncio.get_running_loop(), unbegun())  # noqa: SLF001
+        await asyncio.sleep(0)
+        await made.parting()
+
+    with pytest.raises(NotDeployed):
+        asyncio.run(parted())
+
+
+def test_what_ends_with_its_loop_is_an_error() -> None:
+    """So that it is told as lost, and not made again."""
+
+    async def made() -> None:
+        call = temporal_worker._Made(  # noqa: SLF001 - which nothing else cancels
+            asyncio.get_running_loop(), asyncio.sleep(PATIENCE, "")
+        )
+        await asyncio.sleep(0)
+        call._cancel()  # noqa: SLF001
+        await call.line()
+
+    with pytest.raises(RuntimeError, match="has ended"):
+        asyncio.run(made())
+
+
+@pytest.mark.parametrize("status", [RPCStatusCode.UNAVAILABLE, RPCStatusCode.NOT_FOUND])
+def test_server_is_told_that_a_call_was_given_up_until_it_hears(
+    status: RPCStatusCode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not of a workflow that has ended."""
+    told: list[RawValue] = []
+    monkeypatch.setattr(temporal_worker, "_PAUSE", 0)
+
+    class Handle:
+        """What refuses once."""
+
+        async def signal(self, _: str, news: RawValue) -> None:
+            told.append(news)
+            if len(told) == 1:
+                raise RPCError("not now", status, b"")
+
+    line = '["in doubt",0,"action",1,1]'
+    asyncio.run(temporal_worker._tell(Handle(), line))  # type: ignore[arg-type]  # noqa: SLF001
+
+    assert len(told) == (2 if status is RPCStatusCode.UNAVAILABLE else 1)
+    assert told[0].payload.data.decode().endswith(f",{line}]")
+
+
+def test_worker_that_temporal_sends_away_says_so(
+    engine: TemporalEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs it looks at that."""
+
+    class Broken(Worker):
+        """What ends at once."""
+
+        async def run(self) -> None:
+            raise RuntimeError("sent away")
+
+        async def shutdown(self) -> None:
+            """It has ended."""
+
+    monkeypatch.setattr(temporal_worker, "Worker", Broken)
+    with at_work(engine) as worker:
+        assert str(worker.fault) == "sent away"
 
 
 def test_blocked_loop_of_coroutine_functions_is_no_dead_worker(
@@ -307,6 +428,7 @@ def test_long_saga_goes_on_in_another_history(engine: TemporalEngine) -> None:
 
     assert results == ["given", "x0", "x1", "given"]
     assert [attempt for _, attempt in shop.calls] == [1, 1, 2, 1, 2, 1]
+    see_agreement(engine, "long")
     runs = ask(engine, partial(_runs, workflow_id="long"))
     assert len(runs) >= 2
 
@@ -357,6 +479,7 @@ def test_workflow_that_temporal_cancels_is_a_saga_that_is_cancelled(
         with pytest.raises(SagaException, match="cancelled in Temporal") as caught:
             engine.result("cancelled", wait=PATIENCE)
 
+    see_agreement(engine, "cancelled")
     assert not isinstance(caught.value, SagaStuck)
     assert shop.log == ["+a", "+b", "-b", "-a"]
 
@@ -414,6 +537,37 @@ def test_sagas_are_listed_newest_first(engine: TemporalEngine) -> None:
 
     assert listed == ["n2", "n1", "n0"]
     assert engine.select(prefix="n'") == []
+    middle = engine.select()[1]
+    assert [seen.saga_id for seen in engine.select(after=middle.changed)] == ["n2"]
+    assert [seen.saga_id for seen in engine.select(before=middle.created)] == ["n0"]
+
+
+def test_news_are_heard_once_for_each_key(engine: TemporalEngine) -> None:
+    """Whoever is not sure that they have arrived sends them again."""
+    saga = SagaAssembler.saga().operation((shop.begin, "a"), (shop.undo, "a"))
+    note = '["note",{"who":"a test"}]'
+    with at_work(engine):
+        saga.start(engine=engine, saga_id="news")
+        for key in ("one", "one", "two"):
+            assert engine.post("news", [note], key)
+        answer(engine, "news:begin:action", result="given")
+        assert engine.result("news", wait=PATIENCE) == ["given"]
+        see_agreement(engine, "news")
+
+    standing = engine.standing("news")
+    assert standing is not None
+    assert sum(body.count(note) for _, body in standing.rows) == 2
+    assert not engine.post("news", [note], "three")
+
+
+def test_workflow_that_is_not_there_is_nothing(engine: TemporalEngine) -> None:
+    """Neither an error, nor a saga; what Temporal refuses is an error."""
+    assert engine.given("nobody") is None
+    assert engine.standing("nobody") is None
+    assert not engine.post("nobody", [], "key")
+    for ask_for in (engine.given, engine.standing, lambda it: engine.post(it, [], "key")):
+        with pytest.raises(JournalError, match="invalid_argument"):
+            ask_for("")
 
 
 def test_decision_begins_a_successor_once(engine: TemporalEngine) -> None:
@@ -455,6 +609,15 @@ def test_what_makes_no_sense_is_refused(target: str, options: Any, says: str) ->
     assert "secret" not in str(caught.value)
 
 
+def test_missing_sdk_is_named_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an extra."""
+    monkeypatch.delitem(sys.modules, "py_api_saga.engines.temporal")
+    monkeypatch.setitem(sys.modules, "temporalio", None)
+
+    with pytest.raises(ImportError, match=r"pip install 'py-api-saga\[temporal\]'"):
+        importlib.import_module("py_api_saga.engines.temporal")
+
+
 def test_server_that_is_away_is_named_with_the_cure() -> None:
     """And no key is shown."""
     engine = TemporalEngine("127.0.0.1:1", modules=[shop.__name__], api_key="secret-key")
@@ -474,8 +637,10 @@ def test_namespace_that_is_not_there_is_named_with_the_cure(
 
     with pytest.raises(JournalError, match="namespace create"):
         other.check()
+    worker = other.worker(Work())
     with pytest.raises(JournalError, match="namespace create"):
-        other.worker(Work()).begin()
+        worker.begin()
+    assert worker.end() == 0
     other.close()
 
 

@@ -263,7 +263,6 @@ SEAMS = {
     "chance": {"os.urandom"},
     "testing.virtual": {"time", "random", "loop.time"},  # which it replaces
     "engines.temporal_worker": {"asyncio.sleep"},  # until a server that was away is there
-    "engines.temporal_workflow": {"asyncio.sleep"},  # a timer of Temporal's, which is replayed
     "executors.event_loop": {"asyncio.sleep"},  # a timer of the loop, which a test's loop has too
     "journal.postgresql.journal": {"asyncio.sleep"},  # such a timer
     "journal.sql.group_commit": {"loop.time"},  # to compare it with when such a timer is due

@@ -33,6 +33,10 @@ class LoopThread:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_forever()
+            left = asyncio.all_tasks(self.loop)
+            for task in left:
+                task.cancel()
+            self.loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         finally:
             self.loop.close()
 
@@ -59,17 +63,6 @@ class LoopThread:
         Args:
             patience: Seconds; a loop that something blocks for longer is left to it.
         """
-        if not self._thread.is_alive():
-            return
-        others = self.begin(_cancel_others())
-        with suppress(TimeoutError):
-            others.result(patience)
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        with suppress(RuntimeError):  # it has ended
+            self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(patience)
-
-
-async def _cancel_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)

@@ -33,8 +33,8 @@ from py_api_saga.engines.temporal_workflow import (
 )
 from py_api_saga.engines.worker import Work
 from py_api_saga.entries import LOST
-from py_api_saga.exceptions import JournalError
 from py_api_saga.journal.format.json_text import dumps, loads
+from py_api_saga.log import complain
 
 # A workflow is kept where it ran last; how long that worker has to begin its next task.
 _STICKY = timedelta(seconds=2)
@@ -86,12 +86,8 @@ class TemporalWorker:
         )
         self._run = run = asyncio.create_task(worker.run())
         run.add_done_callback(self._has_ended)
-        while not worker.is_running:  # before that it has the server look at the namespace
+        while not (worker.is_running or run.done()):  # it asks the server first
             await asyncio.wait({run}, timeout=_LOOK)
-            if run.done():
-                error, self._fault = self._fault, None
-                message = f"{self._server.place}: no worker can begin there: {error}"
-                raise JournalError(message) from None
 
     def _has_ended(self, run: asyncio.Task[None]) -> None:
         if not run.cancelled():
@@ -128,18 +124,23 @@ class TemporalWorker:
 
         assert self._calls is not None  # noqa: S101 - it has begun
         made = _Made(self._calls.loop, self._workshop.call(text, give_up))
-        beats = _Beats(info.heartbeat_timeout)
+        beats, is_cancelled = _Beats(info.heartbeat_timeout), False
         self.running += 1
         try:
-            line = await made.line()
-        except asyncio.CancelledError:
-            line = await made.parting() or lost_line(loads(text)["intent"])
-            self._lost += loads(line)[0] == LOST
+            try:
+                line = await made.line()
+            except asyncio.CancelledError:
+                is_cancelled = True
+                line = await made.parting()
         except NotDeployed as missing:
             raise _for_another(missing) from None
+        except Exception as error:  # noqa: BLE001 - Temporal would have the same attempt made again
+            complain("nobody knows what came of a call", error=error)
+            line = lost_line(loads(text)["intent"])
         finally:
             self.running -= 1
             beats.end()
+        self._lost += is_cancelled and loads(line)[0] == LOST
         return packed(line)
 
 
@@ -166,11 +167,12 @@ class _Made:
         self._task.add_done_callback(self._tell)
 
     def _tell(self, task: asyncio.Task[str]) -> None:
-        self._here.call_soon_threadsafe(self._take, task)
+        with suppress(RuntimeError):  # nobody waits any more
+            self._here.call_soon_threadsafe(self._take, task)
 
     def _take(self, task: asyncio.Task[str]) -> None:
-        if task.cancelled():  # its loop was ended
-            self._line.cancel()
+        if task.cancelled():
+            self._line.set_exception(RuntimeError("the loop of the users' functions has ended"))
         elif (error := task.exception()) is not None:
             self._line.set_exception(error)
         else:
@@ -184,17 +186,16 @@ class _Made:
         """
         return await asyncio.shield(self._line)
 
-    async def parting(self) -> str | None:
-        """Cancel it, and give what came of it by then; None if that can't be said."""
+    async def parting(self) -> str:
+        """Cancel it, and give what came of it by then.
+
+        Raises:
+            NotDeployed: It is for another worker.
+            TimeoutError: It does not end, since something blocks its loop.
+        """
         self._there.call_soon_threadsafe(self._cancel)
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait({self._line}, timeout=_PARTING)
-        if not self._line.done() or self._line.cancelled():
-            return None
-        error = self._line.exception()
-        if isinstance(error, NotDeployed):
-            raise _for_another(error) from None
-        return self._line.result()
+        async with asyncio.timeout(_PARTING):
+            return await self.line()
 
     def _cancel(self) -> None:
         if self._task is not None:

@@ -211,20 +211,18 @@ class SagaV1:
     def _ring(self) -> None:
         self._wakes, self._alarm, self._has_rung = None, None, True
 
-    async def _wait(self) -> None:
+    async def _wait(self, *, for_news: bool = True) -> None:
         """Wait for news, or the alarm; that Temporal cancels the workflow is news."""
         try:
-            await workflow.wait_condition(lambda: bool(self._news) or self._has_rung)
+            await workflow.wait_condition(lambda: self._has_rung or (for_news and bool(self._news)))
         except asyncio.CancelledError:
             self._news.append(("", [CANCELLED]))
         self._has_rung = False
 
     async def _pause(self) -> None:
         """Let what was begun be sent."""
-        try:
-            await asyncio.sleep(_SHORTEST)
-        except asyncio.CancelledError:
-            self._news.append(("", [CANCELLED]))
+        asyncio.get_running_loop().call_later(_SHORTEST, self._ring)
+        await self._wait(for_news=False)
 
     async def _leave(self) -> None:
         """Let those who wait for the rest have their answer before this run ends."""
