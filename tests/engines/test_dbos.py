@@ -33,7 +33,7 @@ pytest.importorskip("dbos")
 
 from dbos import DBOS, DBOSClient
 
-from py_api_saga.engines import dbos_incarnation
+from py_api_saga.engines import dbos_incarnation, dbos_loop
 from py_api_saga.engines.dbos import DBOSEngine
 from py_api_saga.engines.dbos_lease import Alone, Leased
 from py_api_saga.engines.dbos_loop import WORKFLOW
@@ -107,6 +107,16 @@ def left(engine: DBOSEngine, workflow: str, *lines: str, attributes: str = "null
         "UPDATE dbos.workflow_status SET recovery_attempts = 1, attributes = %s "
         "WHERE workflow_uuid = %s",
         *(attributes, workflow),
+    )
+
+
+def pending(engine: DBOSEngine, workflow: str, executor: str) -> None:
+    """Have it on record that an executor runs a workflow."""
+    ask(
+        engine,
+        "UPDATE dbos.workflow_status SET status = 'PENDING', executor_id = %s, owner_xid = 'x' "
+        "WHERE workflow_uuid = %s",
+        *(executor, workflow),
     )
 
 
@@ -333,17 +343,61 @@ def test_saga_goes_on_though_the_database_was_away(engine: DBOSEngine) -> None:
         assert worker.fault is None
 
 
+def test_what_went_on_after_others_have_taken_a_saga_is_not_kept(engine: DBOSEngine) -> None:
+    """Whoever has it makes its calls, under their keys; who was late makes none any more."""
+    chain((shop.wait, "a", "taken"), (shop.do, "b")).start(engine=engine, saga_id="taken")
+    with at_work(engine, takeover=True, lease=60.0) as worker:
+        until(lambda: shop.calls)
+        pending(engine, "taken", "another")
+        worker._identity._lease.end()  # noqa: SLF001 - as after a freeze
+        shop.gates["taken"].set()
+        until(lambda: not worker._shift.sagas)  # noqa: SLF001 - it has left
+        assert steps(engine, "taken") == []
+        ask(engine, "UPDATE dbos.workflow_status SET status = 'ENQUEUED', owner_xid = NULL")
+        assert engine.result("taken", wait=PATIENCE) == ["a", "b"]
+
+    first = ("taken:wait0:action", 1)
+    assert shop.calls == [first, first, ("taken:do1:action", 1)]
+
+
+def test_saga_is_given_back_if_the_worker_does_not_know_its_format(
+    engine: DBOSEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is of a newer version, and is left to that."""
+    monkeypatch.setattr(dbos_incarnation, "HANDED_ON", 0.01)
+    chain((shop.do, "a")).start(engine=engine, saga_id="newer")
+    inputs = ask(engine, "SELECT inputs FROM dbos.workflow_input")[0][0]
+    newer = inputs.replace('"format\\":1', '"format\\":99')
+    assert newer != inputs
+    ask(engine, "UPDATE dbos.workflow_input SET inputs = %s", newer)
+    with at_work(engine):
+        until(lambda: engine.standing("newer").lacks)  # type: ignore[union-attr]
+
+    assert status(engine, "newer") == "ENQUEUED"
+    assert shop.calls == []
+
+
+def test_saga_is_given_back_if_the_loop_fails(
+    engine: DBOSEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of ours is not the end of a saga: another worker, or a later one, tries again."""
+    monkeypatch.setattr(dbos_incarnation, "HANDED_ON", 0.01)
+    real, failures = dbos_loop.drive, iter([RuntimeError("a mistake")])
+
+    def fails_once(*args: Any) -> Any:
+        for failure in failures:
+            raise failure
+        return real(*args)
+
+    monkeypatch.setattr(dbos_incarnation, "drive", fails_once)
+    chain((shop.do, "a")).start(engine=engine, saga_id="fails")
+    with at_work(engine):
+        assert engine.result("fails", wait=PATIENCE) == ["a"]
+
+    assert shop.calls == [("fails:do0:action", 1)]
+
+
 # --- who a worker is ------------------------------------------------------------------------------
-
-
-def pending(engine: DBOSEngine, workflow: str, executor: str) -> None:
-    """Have it on record that an executor runs a workflow."""
-    ask(
-        engine,
-        "UPDATE dbos.workflow_status SET status = 'PENDING', executor_id = %s, owner_xid = 'x' "
-        "WHERE workflow_uuid = %s",
-        *(executor, workflow),
-    )
 
 
 def test_lease_that_has_run_out_is_taken_over(engine: DBOSEngine) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from py_api_saga import clock
-from py_api_saga.engines.course import Course
+from py_api_saga.engines.course import Course, NewerFormatError
 from py_api_saga.engines.engine import Engine
 from py_api_saga.engines.rows import Rows
-from py_api_saga.engines.standing import Standing
+from py_api_saga.engines.standing import Standing, saga_id_of
 from py_api_saga.engines.worker import QUEUE, Work
 from py_api_saga.exceptions import SagaDefinitionError
 from py_api_saga.journal.protocol import Codec
@@ -174,11 +175,14 @@ class DBOSEngine(Engine):
             return Standing(rows_of(seen.result), is_open=False)
         outputs = self.server.steps(seen.workflow)
         given, began = seen.given
-        course = Course(seen.workflow.partition("~")[0], rows_of(given), began)
-        replayed(course, Recorded(outputs), began)
+        rows = rows_of(given)
+        with suppress(NewerFormatError):  # whoever reads the rows is told so
+            course = Course(saga_id_of(seen.workflow), rows, began)
+            replayed(course, Recorded(outputs), began)
+            rows = course.rows()
         lacks, steps = seen.left or ("", [])
         is_past = any(step in outputs for step in steps)
-        return Standing(course.rows(), seen.is_open, "" if is_past else lacks)
+        return Standing(rows, seen.is_open, "" if is_past else lacks)
 
     def post(self, workflow: str, lines: Sequence[str], key: str) -> bool:
         """Send lines to a course, once for each key; False if the workflow has ended."""

@@ -32,6 +32,7 @@ from py_api_saga.engines.dbos_loop import (
 from py_api_saga.engines.dbos_shift import LeftError, Shift
 from py_api_saga.engines.errand import NotDeployed
 from py_api_saga.engines.rows import Rows
+from py_api_saga.engines.standing import saga_id_of
 from py_api_saga.entries import Attempt
 from py_api_saga.journal.format.json_text import dumps
 from py_api_saga.log import logger
@@ -69,7 +70,7 @@ class Incarnation:
 
     async def drive(self, rows: Rows) -> Rows:
         """Drive the saga as far as it goes here."""
-        saga_id = self._workflow.partition("~")[0]
+        saga_id = saga_id_of(self._workflow)
         before = self._shift.sagas.get(self._workflow)
         self._shift.sagas[self._workflow] = self
         if before is not None:
