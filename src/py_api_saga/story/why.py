@@ -206,9 +206,9 @@ class _Reasons:
 
     def _lacking(self, i: int) -> str:
         """Say that no worker has what it names, if that is so."""
-        item = self._items[i]
+        item, lacks = self._items[i], self._lacks
         of = (item["do"][0], item.get("undo", [""])[0], item.get("ask"))
-        return f"waits for a worker that has {self._lacks}" if self._lacks in of else ""
+        return f"waits for a worker that has {lacks}" if lacks and lacks in of else ""
 
     def _running(self, i: int, raised: str) -> str:
         if i in self._trouble.waiting:
