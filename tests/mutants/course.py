@@ -8,8 +8,10 @@ STORIES = "engines/test_course.py"
 WORLD = "engines/test_course_any_world.py"
 
 
-def _one(breaks: str, where: str, old: str, new: str, by: str = STORIES) -> Mutant:
-    return Mutant(breaks, by, (Edit("engines/course.py", where, old, new),))
+def _one(
+    breaks: str, where: str, old: str, new: str, by: str = STORIES, *, of: str = "course"
+) -> Mutant:
+    return Mutant(breaks, by, (Edit(f"engines/{of}.py", where, old, new),))
 
 
 MUTANTS = (
@@ -224,12 +226,14 @@ MUTANTS = (
         "Pages.add",
         "        self.size += size_of(line) + 1\n",
         "        self.size += len(line) + 1\n",
+        of="rows",
     ),
     _one(
         "makes calls without end that have no room",
         "fitting",
         "value.wait is not None and left < -_SPARE",
         "value.wait is not None and not left",
+        of="fitting",
     ),
     # --- what a worker is told
     _one(
@@ -255,5 +259,6 @@ MUTANTS = (
         "Pages.add",
         "            if self._closed and self._closed[-1][0] == now:\n",
         "            if False:\n",
+        of="rows",
     ),
 )
