@@ -33,7 +33,7 @@ pytest.importorskip("dbos")
 
 from dbos import DBOS, DBOSClient
 
-from py_api_saga.engines import dbos_incarnation, dbos_loop
+from py_api_saga.engines import dbos_awaiting, dbos_incarnation, dbos_loop
 from py_api_saga.engines.dbos import DBOSEngine
 from py_api_saga.engines.dbos_lease import Alone, Leased
 from py_api_saga.engines.dbos_loop import WORKFLOW
@@ -158,6 +158,28 @@ def test_waiter_is_told_though_many_wait_for_one_saga(engine: DBOSEngine) -> Non
             thread.join(PATIENCE)
 
     assert found == [["a"]] * 5
+
+
+def test_waiter_has_patience_with_a_database_that_starts_anew(
+    engine: DBOSEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And none without an end: then it is told that nothing is known of the saga."""
+    chain((shop.do, "a")).start(engine=engine, saga_id="patient")
+    real, down = engine.server.resting, [JournalError("it is down")] * 3
+
+    def failing(workflows: Sequence[str]) -> dict[str, Any]:
+        if down:
+            raise down.pop()
+        return real(workflows)
+
+    monkeypatch.setattr(engine.server, "resting", failing)
+    with at_work(engine):
+        assert engine.result("patient", wait=PATIENCE) == ["a"]
+
+    down += [JournalError("it is down")] * 3
+    monkeypatch.setattr(dbos_awaiting, "PATIENCE", -1.0)
+    with pytest.raises(JournalError, match="it is down"):
+        engine.result("patient", wait=PATIENCE)
 
 
 # --- in a transaction -----------------------------------------------------------------------------

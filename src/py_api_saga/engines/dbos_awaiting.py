@@ -9,6 +9,7 @@ from typing import Any
 from py_api_saga import clock
 from py_api_saga.engines.dbos_server import Server
 from py_api_saga.exceptions import JournalError
+from py_api_saga.journal.changes import PATIENCE
 
 
 class Awaiting:
@@ -46,6 +47,7 @@ class Awaiting:
 
     def _live(self) -> None:
         pause = threading.Event()
+        answered = clock.monotonic()
         while True:
             with self._lock:
                 workflows = list(self._waiting)
@@ -53,10 +55,12 @@ class Awaiting:
                     self._thread = None
                     return
                 youngest = clock.monotonic() - max(self._since.values())
+            now = clock.monotonic()
             try:
                 found = self._server.resting(workflows)
-            except JournalError as error:
-                found = dict.fromkeys(workflows, error)
+                answered = now
+            except JournalError as error:  # the sagas go on, perhaps while it starts anew
+                found = dict.fromkeys(workflows, error) if now - answered > PATIENCE else {}
             for workflow, rows in found.items():
                 self._settle(workflow, rows)
             # A fiftieth of how long whoever began last has waited: 20 ms at first, at most 0.5 s.

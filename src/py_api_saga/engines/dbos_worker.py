@@ -167,6 +167,9 @@ class _Quiet(logging.Filter):
         return not record.getMessage().startswith("Asyncio task cancelled for workflow or step")
 
 
+_QUIET = _Quiet()
+
+
 def _launched(queue: str, concurrency: int, shift: Shift) -> DBOS:
     async def saga(rows: Any, began: float) -> Rows:
         here = Incarnation(shift, DBOS.workflow_id or "", began)
@@ -183,7 +186,7 @@ def _launched(queue: str, concurrency: int, shift: Shift) -> DBOS:
     }
     DBOS.workflow(name=WORKFLOW, max_recovery_attempts=None)(saga)
     dbos = DBOS(config=config)
-    DBOS.logger.addFilter(_Quiet())
+    DBOS.logger.addFilter(_QUIET)  # once, however often a worker begins
     try:
         DBOS.listen_queues([queue])
         DBOS.launch()
