@@ -560,6 +560,19 @@ def test_news_are_heard_once_for_each_key(engine: TemporalEngine) -> None:
     assert not engine.post("news", [note], "three")
 
 
+def test_what_is_answered_before_its_time_needs_no_timer(engine: TemporalEngine) -> None:
+    """Its timer is cancelled, and none is left in a workflow that goes on."""
+    saga = chain((shop.begin_until, "a", 4e9), (shop.do, "b"))
+    with at_work(engine):
+        saga.start(engine=engine, saga_id="early")
+        until(lambda: "TIMER_STARTED" in events(engine, "early"))
+        answer(engine, "early:begin_until:action", result="given")
+        assert engine.result("early", wait=PATIENCE) == ["given", "b"]
+        see_agreement(engine, "early")
+
+    assert events(engine, "early").count("TIMER_CANCELED") == 1
+
+
 def test_workflow_that_is_not_there_is_nothing(engine: TemporalEngine) -> None:
     """Neither an error, nor a saga; what Temporal refuses is an error."""
     assert engine.given("nobody") is None

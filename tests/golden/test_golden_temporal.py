@@ -72,3 +72,13 @@ def test_history_tells_what_its_workflow_came_to(path: Path) -> None:
 
     assert text_of(history.rows()) == result.data.decode()
     assert history.at_rest
+
+
+def test_history_of_a_newer_format_gives_what_its_workflow_was_given() -> None:
+    """Whoever reads these rows is told that a newer version is needed."""
+    path = HERE / "temporal" / "success.json"
+    events = WorkflowHistory.from_json(path.stem, path.read_text()).events
+    given = events[0].workflow_execution_started_event_attributes.input.payloads[0]
+    given.data = given.data.replace(b'"format":1,', b'"format":99,')
+
+    assert text_of(History(path.stem, events).rows()) == given.data.decode()

@@ -194,19 +194,19 @@ class TemporalEngine(Engine):
         """
 
         async def first(client: Client) -> Rows | None:
-            handle = client.get_workflow_handle(workflow)
+            history = client.get_workflow_handle(workflow).fetch_history_events(
+                page_size=1, rpc_timeout=ANSWER
+            )
             try:
-                async for event in handle.fetch_history_events(page_size=1, rpc_timeout=ANSWER):
-                    started = event.workflow_execution_started_event_attributes
-                    _see_type(workflow, started.workflow_type.name)
-                    decoded = await client.data_converter.decode(
-                        started.input.payloads, [RawValue, RawValue]
-                    )
-                    return unpacked_rows(decoded[0])
+                event = await anext(history)
             except RPCError as error:
-                if error.status is not RPCStatusCode.NOT_FOUND:
-                    raise
-            return None
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return None
+                raise
+            started = event.workflow_execution_started_event_attributes
+            _see_type(workflow, started.workflow_type.name)
+            given = await client.data_converter.decode(started.input.payloads, [RawValue, RawValue])
+            return unpacked_rows(given[0])
 
         return self._ask(first)
 

@@ -22,6 +22,7 @@ from py_api_saga.journal.changes import PATIENCE
 T = TypeVar("T")
 
 ANSWER = timedelta(seconds=PATIENCE)  # for the server to give one
+_FAREWELL = 5.0  # seconds for what is in its loop to end; a worker that is there would not
 Question: TypeAlias = Callable[[Client], Coroutine[Any, Any, T]]
 
 _CURES = {
@@ -67,7 +68,7 @@ class Server:
         with self._lock:
             thread, self._thread, self._client = self._thread, None, None
         if thread is not None:
-            thread.end()
+            thread.end(_FAREWELL)
 
     def ask(self, question: Question[T]) -> T:
         """Ask it something, and wait for what it says.

@@ -90,8 +90,7 @@ class TemporalWorker:
             await asyncio.wait({run}, timeout=_LOOK)
 
     def _has_ended(self, run: asyncio.Task[None]) -> None:
-        if not run.cancelled():
-            self._fault = run.exception()
+        self._fault = None if run.cancelled() else run.exception()
 
     def end(self) -> int:
         """Begin no call any more, let those that run come to their end, and leave.
@@ -100,7 +99,7 @@ class TemporalWorker:
             How many calls have not ended in the grace: they are told to their sagas as LOST.
         """
         worker, run = self._worker, self._run
-        if worker is not None and run is not None:
+        if worker is not None and run is not None and not run.done():
             self._server.thread().call(_shut_down(worker, run))
         if self._calls is not None:
             self._calls.end(_FAREWELL)
@@ -198,8 +197,8 @@ class _Made:
             return await self.line()
 
     def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        assert self._task is not None  # noqa: S101 - it was begun before
+        self._task.cancel()
 
 
 class _Beats:
