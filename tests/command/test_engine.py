@@ -292,7 +292,7 @@ def test_a_saga_that_is_not_there_is_said(say: Say) -> None:
 
 
 @pytest.mark.usefixtures("made")
-def test_one_that_can_not_be_read_keeps_no_other_from_being_listed(
+def test_one_that_cannot_be_read_keeps_no_other_from_being_listed(
     say: Say, engine: EngineHere
 ) -> None:
     """One of a newer release, say; why it can't is said of that one."""

@@ -82,7 +82,7 @@ def test_a_worker_works_for_an_engine_until_it_is_told_to_end(
 
     assert ended == 0
     assert re.findall(r"Z (.*)", said) == [
-        "at work for an engine in this process: 3 calls at once; it ends within 20 s of a signal",
+        "at work for an engine in this process: 3 calls at once; they have 20 s from a signal on",
         "told to end; 0 calls still at work",
         "ended",
     ]
@@ -136,7 +136,7 @@ def test_what_has_not_ended_is_lost_and_the_process_leaves(
 
 
 @pytest.mark.usefixtures("engine")
-def test_a_worker_that_can_not_take_leave_is_ended(
+def test_a_worker_that_cannot_take_leave_is_ended(
     say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its engine is away, say, when it is told to end."""
@@ -176,10 +176,35 @@ def test_a_worker_that_its_engine_has_sent_away_says_why(
     ended, said = say(*WORK)
 
     assert ended == 1
-    assert "Z it can not go on; " in said
+    assert "Z it cannot go on; " in said
     assert said.splitlines()[-1] == (
-        "saga: an engine in this process: this worker can not go on: OSError('no such namespace')"
+        "saga: an engine in this process: this worker cannot go on: OSError('no such namespace')"
     )
+
+
+def test_a_file_that_cannot_be_touched_ends_a_worker_before_it_begins(
+    say: Say, engine: EngineHere, tmp_path: Path
+) -> None:
+    """As on a journal."""
+    ended, said = say(*WORK, "--alive", str(tmp_path / "no" / "alive"))
+
+    assert (ended, "saga: --alive: [Errno 2]" in said) == (1, True)
+    assert (engine.workers, depot.log) == ([], [])
+
+
+def test_a_worker_whose_lines_nobody_can_take_ends_in_peace(
+    say: Say, engine: EngineHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is raised, no worker is left behind."""
+
+    def broken(_: str) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(engine_work, "log", broken)
+
+    say(*WORK)
+
+    assert engine.workers == []
 
 
 @pytest.mark.usefixtures("engine")
@@ -192,7 +217,7 @@ def test_what_is_to_observe_must_be_a_function(say: Say) -> None:
     assert depot.log == []
 
 
-def test_what_a_worker_can_not_be_told_ends_it_before_it_begins(
+def test_what_a_worker_cannot_be_told_ends_it_before_it_begins(
     say: Say, engine: EngineHere, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The engine says why; options that only it has are its own."""

@@ -20,7 +20,6 @@ from py_api_saga.story.words import in_shell
 if TYPE_CHECKING:
     from py_api_saga.engines.engine import Engine
 
-ENGINES = ("dbos", "temporal")
 URL = "SAGA_ENGINE_URL"
 API_KEY = "TEMPORAL_API_KEY"  # as Temporal's own programs call it
 _FORM = {

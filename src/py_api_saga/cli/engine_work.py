@@ -33,32 +33,34 @@ def work(engine: Engine, arguments: argparse.Namespace, around: Sequence[Around]
     alive, ending = Alive(arguments.alive), Ending(grace + _MARGIN, _LEFT, lambda: None)
     with ending.listening(), closing(engine):
         worker = _worker(engine, arguments, told)
+        alive.touch()
         worker.begin()
-        log(
-            f"at work for {engine.place}: {plural(told.concurrency, 'call')} at once; it ends "
-            f"within {grace:g} s of a signal"
-        )
-        while not ending.is_told and worker.fault is None:
-            alive.touch()
-            ending.wait(_LOOK)
-        left = _end(worker, ending, grace)
+        try:
+            log(
+                f"at work for {engine.place}: {plural(told.concurrency, 'call')} at once; they "
+                f"have {grace:g} s from a signal on"
+            )
+            while not ending.is_told and worker.fault is None:
+                ending.wait(_LOOK)
+                alive.touch()
+            _say_that_it_ends(worker, grace)
+        finally:  # whatever happens, nothing more begins
+            ending.begin()
+            left = worker.end()
         if left:
             leave_now(f"{plural(left, 'call')} had not ended after {grace:g} s: told as lost")
         log("ended")
     if worker.fault is not None:
-        message = f"{engine.place}: this worker can not go on: {error_words(worker.fault)}"
+        message = f"{engine.place}: this worker cannot go on: {error_words(worker.fault)}"
         raise SagaError(message)
     return 0
 
 
-def _end(worker: Worker, ending: Ending, grace: float) -> int:
-    """Let what runs come to its end; give how many calls have not."""
-    ending.begin()
-    why = "told to end" if worker.fault is None else "it can not go on"
+def _say_that_it_ends(worker: Worker, grace: float) -> None:
+    why = "told to end" if worker.fault is None else "it cannot go on"
     at_work = worker.running
     most = f", for {grace:g} s at most" if at_work else ""
     log(f"{why}; {plural(at_work, 'call')} still at work{most}")
-    return worker.end()
 
 
 def _told(arguments: argparse.Namespace, around: Sequence[Around]) -> Work:
