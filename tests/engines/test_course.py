@@ -834,7 +834,10 @@ def test_an_answer_of_a_person_says_who() -> None:
     assert told(helm.course.rows())[2:] == [["answered", 0, "action", 1, 1], note]
 
 
-@pytest.mark.parametrize("body", ["", "[]", '["shrugged",1,null]', '["denied",7,null]', "[1,2,3]"])
+@pytest.mark.parametrize(
+    "body",
+    ["", "[]", '["shrugged",1,null]', '["succeeded",1,null]', '["denied",7,null]', "[1,2,3]"],
+)
 def test_an_answer_that_is_none_is_refused(body: str) -> None:
     """Nothing is told of the call, and the saga goes on."""
     helm = Helm(begin(chain("a")))
@@ -1069,6 +1072,17 @@ def test_what_cannot_be_taken_in_parks_the_saga(line: str) -> None:
     recorded, execution = folded(helm.course.rows())
     assert [kind for _, kind, _ in recorded.notes] == ["parked"]
     assert execution.status[0] is Status.RUNNING
+
+
+def test_a_saga_is_parked_once() -> None:
+    """For the first reason."""
+    helm = Helm(begin(chain("a", "b"), at_once=True))
+    helm.start()
+    helm.course.tell("what?", 2.0)
+    helm.course.tell("what?", 3.0)
+
+    assert helm.words == ["started a", "started b", "parked"]
+    assert helm.course.is_over
 
 
 def test_a_parked_saga_waits_for_what_runs() -> None:
