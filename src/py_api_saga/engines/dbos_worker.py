@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from dbos import DBOS, DBOSConfig
+from dbos import DBOS, DBOSClient, DBOSConfig
 
 from py_api_saga import clock
 from py_api_saga.engines.dbos_incarnation import Incarnation
@@ -188,14 +188,16 @@ def _launched(queue: str, concurrency: int, shift: Shift) -> DBOS:
     dbos = DBOS(config=config)
     DBOS.logger.addFilter(_QUIET)  # once, however often a worker begins
     try:
-        DBOS.listen_queues([queue])
-        DBOS.launch()
-        DBOS.register_queue(
+        # Before the launch, which looks once a second for queues that it does not know yet.
+        client = DBOSClient(system_database_engine=shift.server.engine, serializer=SERIALIZER)
+        client.register_queue(
             queue,
             worker_concurrency=concurrency * HELD,
             polling_interval_sec=POLL,
-            on_conflict="always_update",
+            application_name=QUEUE,
         )
+        DBOS.listen_queues([queue])
+        DBOS.launch()
     except Exception as error:
         DBOS.destroy(destroy_registry=True)
         raise shift.server.cannot(error) from error
