@@ -234,7 +234,7 @@ def test_call_whose_loop_is_blocked_is_lost_with_its_worker(
 
 
 def test_call_that_has_not_begun_is_left_to_another_worker() -> None:
-    """Also by a worker that ends: it is no attempt."""
+    """Also by a worker that ends: it does not count as an attempt."""
 
     async def unbegun() -> str:
         try:
