@@ -18,6 +18,7 @@ from . import (
     course,
     doubt,
     durable,
+    errand,
     facts,
     leased,
     machine,
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "words",
         nargs="*",
         help="machine, doubt, http, django, durable, gate, postgresql, barrier, facts, awaited, "
-        "course, or others",
+        "course, errand, or others",
     )
     parser.add_argument("--world", action="store_true", help="let only the random world look")
     options = parser.parse_args(arguments)
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ("facts", facts.MUTANTS, caught, 1),
         ("awaited", awaited.MUTANTS, caught, 1),
         ("course", course.MUTANTS, caught, os.cpu_count()),
+        ("errand", errand.MUTANTS, caught, os.cpu_count()),
     ):
         chosen = [m for m in mutants if all(word in f"{name} {m.breaks}" for word in options.words)]
         if lost := _lost(chosen):

@@ -7,6 +7,7 @@ from mutants import (
     course,
     doubt,
     durable,
+    errand,
     facts,
     leased,
     machine,
@@ -29,6 +30,7 @@ MUTANTS = (
     *facts.MUTANTS,
     *awaited.MUTANTS,
     *course.MUTANTS,
+    *errand.MUTANTS,
 )
 FILES = {
     "one.py": "def f():\n    return 1\n\n\nclass C:\n    def f(self):\n        return 1\n",

@@ -592,10 +592,10 @@ class Errand:
     def _key(self, kind: str, generation: int) -> str:
         return key_of(self.saga_id, self.name_of(0), kind, generation)
 
-    def remaining(self, kind: str, until: float | None) -> float | None:
+    def remaining(self, kind: str, until: float | None) -> float | None:  # noqa: ARG002 - of one call
         """Give the seconds that are left for a call of a kind, whose own time is up then."""
         limits = [] if until is None else [until - clock.monotonic()]
-        if kind == ACTION and self._until is not None:
+        if self._until is not None:  # it has come with those calls only that it limits
             limits.append(self._until - clock.time())
         return max(0.0, min(limits)) if limits else None
 
