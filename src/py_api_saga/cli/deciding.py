@@ -171,7 +171,10 @@ def _following(journal: LastingJournal, arguments: argparse.Namespace, status: S
     """Say what follows a decision about a saga, which stands so since."""
     if is_engine(journal):
         if arguments.command == "cancel" and status in OPEN:
-            return "it is told to stop: what it has done is undone, unless it has passed its pivot"
+            return (
+                "it is told to stop: what it has done is undone, unless it has passed its pivot, "
+                "or ends before it hears of that"
+            )
         return _ON_ENGINE[status]
     return _way(journal, arguments.saga_id) if status is SagaStatus.RUNNING else _NEXT[status]
 
