@@ -16,7 +16,6 @@ A call goes to a worker as an *errand*, a JSON object:
     since               when this call was made first under its key, or since a person had it made
                         again; seconds since 1970
     origin              when its action was called first, seconds since 1970
-    passed              whether the pivot is behind
     until               the deadline, seconds since 1970, if it counts for this call
     results             by name, those that its arguments want: trees as journals have them, perhaps
                         sealed; of a child saga {"$results": [[tree, ...], {name: place}]}
@@ -529,8 +528,7 @@ class Course:
             f'"intent":[{i},"{kind}",{attempt},{generation}],'
             f'"action_generation":{execution.generation(i, ACTION)},'
             f'"since":{self._since[i, kind, generation]!r},'
-            f'"origin":{self._first.get((i, ACTION, 1), 0.0)!r},'
-            f'"passed":{"true" if execution.passed else "false"}'
+            f'"origin":{self._first.get((i, ACTION, 1), 0.0)!r}'
         )
         if self._plan.until is not None and kind == ACTION and not execution.passed:
             text += f',"until":{self._plan.until!r}'
