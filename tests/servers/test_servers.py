@@ -138,8 +138,14 @@ async def begun(place: temporal.Namespace) -> list[str]:
     client = await children.package("temporalio.client").Client.connect(
         place.address, namespace=place.name
     )
-    await client.start_workflow("saga", id=f"a{time.monotonic_ns()}", task_queue="nobody")
-    return [one.id async for one in client.list_workflows()]
+    mine = f"a{time.monotonic_ns()}"
+    await client.start_workflow("saga", id=mine, task_queue="nobody")
+    async with asyncio.timeout(PATIENCE):
+        while True:  # it is listed some time after it has begun
+            listed = [one.id async for one in client.list_workflows()]
+            if mine in listed:
+                return listed
+            await asyncio.sleep(0.01)
 
 
 def test_a_temporal_that_crashes_has_all_that_it_had(own_temporal: temporal.Temporal) -> None:
