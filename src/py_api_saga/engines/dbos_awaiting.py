@@ -30,10 +30,9 @@ class Awaiting:
             self._waiting.setdefault(workflow, []).append(waiting)
             self._since[workflow] = clock.monotonic()
             if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._live, name="py-api-saga-await", daemon=True
-                )
-                self._thread.start()
+                looking = threading.Thread(target=self._live, name="py-api-saga-await", daemon=True)
+                looking.start()  # there may be no room for it
+                self._thread = looking
         return waiting
 
     def end(self, workflow: str, waiting: Future[Any]) -> None:
@@ -46,6 +45,15 @@ class Awaiting:
                 self._since.pop(workflow, None)
 
     def _live(self) -> None:
+        try:
+            self._look()
+        except BaseException as error:  # noqa: BLE001 - whoever waits is to know
+            with self._lock:
+                self._thread, workflows = None, list(self._waiting)
+            for workflow in workflows:
+                self._settle(workflow, error)
+
+    def _look(self) -> None:
         pause = threading.Event()
         answered = clock.monotonic()
         while True:

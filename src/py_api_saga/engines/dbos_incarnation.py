@@ -67,6 +67,7 @@ class Incarnation:
         self._running: set[asyncio.Task[Told]] = set()
         self._made: set[asyncio.Task[Told]] = set()  # whose record is ours
         self._lease = shift.lease()[1]
+        self._is_leaving = False
 
     async def drive(self, rows: Rows) -> Rows:
         """Drive the saga as far as it goes here."""
@@ -187,7 +188,8 @@ class Incarnation:
         return Told(clock.time(), list(self._inbox.items()), line, done)
 
     async def _begin(self) -> Told:
-        await self._may_go_on()
+        if not await self._may_go_on():
+            await self._hand_on("", pause=0.0)
         return self._told()
 
     async def _call(self, asked: Asked, may_have_begun: bool) -> Told:  # noqa: FBT001 - of a step
@@ -196,9 +198,10 @@ class Incarnation:
             return self._told(lost)
         shift = self._shift
         async with shift.slots:
-            await self._may_go_on()
             try:
-                return self._told(await self._made_here(asked, lost))
+                if await self._may_go_on():
+                    return self._told(await self._made_here(asked, lost))
+                lacks = ""
             except NotDeployed as missing:
                 lacks = str(missing)
             except LeftError:
@@ -206,7 +209,7 @@ class Incarnation:
             except Exception:  # noqa: BLE001 - whatever goes wrong around it is not its outcome
                 logger().exception("%s of saga %s is lost", asked.name, self._workflow)
                 return self._told(lost)
-        return await self._hand_on(lacks)
+        return await self._hand_on(lacks, HANDED_ON if lacks else 0.0)
 
     async def _is_lost(self, may_have_begun: bool) -> bool:  # noqa: FBT001 - of a step
         """Tell whether a call without a record may have been begun by others, and is not repeated.
@@ -216,14 +219,15 @@ class Incarnation:
         of DBOS, which only a person resets who resumes it there.
         """
         shift = self._shift
-        if may_have_begun:  # but not if it was given back before that
-            if self._left is None:
-                asked = shift.asked(shift.server.left, self._workflow, shift.executor)
-                self._left = asyncio.ensure_future(asked)
-            return DBOS.step_id not in await asyncio.shield(self._left)
-        if not self._is_fresh or clock.time() - self._began <= self._max_age:
-            return False
-        return await shift.asked(shift.server.taken, self._workflow) > 1
+        if not may_have_begun:
+            if not self._is_fresh or clock.time() - self._began <= self._max_age:
+                return False
+            if await shift.asked(shift.server.taken, self._workflow) <= 1:
+                return False
+        if self._left is None:  # it may have been given back before that
+            asked = shift.asked(shift.server.left, self._workflow, shift.executor)
+            self._left = asyncio.ensure_future(asked)
+        return DBOS.step_id not in await asyncio.shield(self._left)
 
     async def _made_here(self, asked: Asked, lost: str) -> str:
         """Make a call and give its line, which tells at its timeout that it was given up."""
@@ -277,7 +281,8 @@ class Incarnation:
                 if done or self._inbox or (left is not None and left <= 0):
                     return self._told(done=done)
                 if not running:
-                    await self._may_go_on()
+                    if not await self._may_go_on():
+                        await self._hand_on("", pause=0.0)
                     if left is None or left > LINGER:
                         await self._suspend(until)
                         left = _SOON  # there is something that is about to be heard
@@ -289,21 +294,24 @@ class Incarnation:
 
     # --- whether it is still ours, and how it is left ---------------------------------------------
 
-    async def _may_go_on(self) -> None:
-        """See that this process may begin a call: it does not end, and the saga is its own."""
+    async def _may_go_on(self) -> bool:
+        """See that this process may begin a call: the saga is its own; false if it ends."""
         shift = self._shift
-        if shift.ends.is_set():
-            await self._hand_on("", pause=0.0)
-        runs, count = shift.lease()
-        while not runs:
-            await shift.pause(_LATE)
+        while True:
+            if shift.ends.is_set():
+                return False
             runs, count = shift.lease()
-        if count != self._lease:  # it had run out: others may have taken the saga meanwhile
-            self._lease = count
-            if not await shift.asked(shift.server.is_mine, self._workflow, shift.executor):
+            if not runs:
+                await shift.pause(_LATE)
+            elif count == self._lease:
+                break
+            elif await shift.asked(shift.server.is_mine, self._workflow, shift.executor):
+                self._lease = count  # it had run out, and others have not taken the saga meanwhile
+            else:
                 raise LeftError
-        if shift.sagas.get(self._workflow) is not self:
+        if self._is_leaving or shift.sagas.get(self._workflow) is not self:
             raise LeftError
+        return True
 
     async def _hand_on(self, lacks: str, pause: float = HANDED_ON) -> Told:
         """Give the saga back, once nothing of it is made here any more."""
@@ -319,6 +327,7 @@ class Incarnation:
             await _first_of(*others)
             await shift.pause(_LATE)  # the loop takes it off, and may begin another one
             self._running = {task for task in self._running if not task.done()}
+        self._is_leaving = True  # what the loop begins from now on is not made here
         await self._give_back(lacks, sorted(self._lacking.values()))
         raise LeftError
 

@@ -38,11 +38,15 @@ RETURNING coalesce((SELECT until > clock_timestamp() FROM before), true)
 # A row outlives what it is of: a worker that was only late may take more under its old id.
 _FORGET = "DELETE FROM saga_worker WHERE until < now() - interval '1 day'"
 _TAKE = """
+WITH gone AS (
+    SELECT executor FROM saga_worker
+    WHERE executor <> :executor AND until < clock_timestamp()
+    FOR UPDATE SKIP LOCKED  -- who is renewing its lease is not gone; and it waits for this
+)
 UPDATE dbos.workflow_status w
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL
-FROM saga_worker o
+FROM gone o
 WHERE w.status = 'PENDING' AND w.name = :name AND w.executor_id = o.executor
-    AND o.executor <> :executor AND o.until < clock_timestamp()
 RETURNING o.executor
 """
 _LEAVE = "UPDATE saga_worker SET until = now() WHERE executor = :executor"
@@ -95,10 +99,12 @@ class Alone:
         self._server = server
         self.executor = executor or os.environ.get("DBOS__VMID") or socket.gethostname()
         self._connection: sa.Connection | None = None
+        self._holds, self._count = False, 0
 
     def begin(self) -> None:
         """See `Identity`."""
-        if not self._hold():
+        self._holds = self._hold()
+        if not self._holds:
             self._hang_up()
             message = (
                 f"DBOS on {self._server.place}: another worker is executor {self.executor!r}; give "
@@ -119,7 +125,7 @@ class Alone:
 
     def state(self) -> tuple[bool, int]:
         """See `Identity`."""
-        return True, 0
+        return self._holds, self._count
 
     def beat(self) -> None:
         """See `Identity`."""
@@ -127,10 +133,14 @@ class Alone:
         try:
             if connection is not None:
                 connection.execute(sa.text("SELECT 1"))
-                return
+                if self._holds:
+                    return
         except sa.exc.SQLAlchemyError:  # with the connection the lock is gone
-            self._hang_up()
-        self._hold()  # who has it by now has seen that nobody did
+            self._holds = False
+        self._hang_up()
+        if self._hold():
+            self._count += 1
+            self._holds = True
 
     def _hang_up(self) -> None:
         connection, self._connection = self._connection, None
@@ -157,13 +167,14 @@ class Leased:
     def begin(self) -> None:
         """See `Identity`."""
         server = self._server
-        with server.asked() as connection:
-            is_there = connection.execute(sa.text(_IS_THERE)).scalar()
-        if not is_there:
+        if not self._has_table():
             try:
                 with server.asked() as connection:
                     connection.execute(sa.text(DDL))
             except JournalError as error:
+                if self._has_table():  # another worker has just made it
+                    self.beat()
+                    return
                 ddl = " ".join(DDL.split())
                 message = (
                     f"{error}; --takeover needs a table that this role may not make: have somebody "
@@ -171,6 +182,10 @@ class Leased:
                 )
                 raise SagaDefinitionError(message) from error
         self.beat()
+
+    def _has_table(self) -> bool:
+        with self._server.asked() as connection:
+            return bool(connection.execute(sa.text(_IS_THERE)).scalar())
 
     def state(self) -> tuple[bool, int]:
         """See `Identity`."""

@@ -91,7 +91,9 @@ _GIVE_BACK = """
 UPDATE dbos.workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,
     attributes = CASE jsonb_typeof(attributes) WHEN 'object' THEN attributes ELSE '{}' END
-        || CAST(:attributes AS jsonb)  -- of a workflow that has none DBOS keeps JSON's null
+        || CAST(:attributes AS jsonb),  -- of a workflow that has none DBOS keeps JSON's null
+    -- Behind all others, which would wait for ever if none of these had a worker.
+    priority = CASE WHEN CAST(:lacks AS text) <> '' THEN 1 ELSE priority END
 WHERE workflow_uuid = :workflow AND status = 'PENDING' AND executor_id = :executor
 """
 _LEFT = """
@@ -110,6 +112,13 @@ _GIVE_ALL_BACK = """
 UPDATE dbos.workflow_status
 SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL
 WHERE name = :name AND status = 'PENDING' AND executor_id = :executor
+"""
+_GIVE_ORPHANS_BACK = """
+UPDATE dbos.workflow_status
+SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL
+WHERE name = :name AND status = 'PENDING' AND executor_id = :executor
+    AND workflow_uuid <> ALL(:driven)
+    AND started_at_epoch_ms < extract(epoch FROM clock_timestamp()) * 1000 - :patience
 """
 _HOLD = """
 SELECT 1 FROM dbos.workflow_status
@@ -172,7 +181,17 @@ def engine_of(url: str, size: int) -> sa.Engine:
         pool_size=size,
         max_overflow=0,
         pool_pre_ping=True,
-        connect_args={"application_name": "py-api-saga", "connect_timeout": 10},
+        # As a default it may be another one, under which what was just posted is not seen.
+        isolation_level="READ COMMITTED",
+        connect_args={
+            "application_name": "py-api-saga",
+            "connect_timeout": 10,
+            # Else a connection whose other end is gone is waited for, for two hours.
+            "keepalives_idle": 20,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 30_000,  # milliseconds
+        },
     )
 
 
@@ -391,7 +410,8 @@ class Server:
         values = {"workflow": workflow, "executor": executor}
         attributes = json.dumps({LEFT: [lacks, list(steps)]})
         with self.asked() as connection:
-            connection.execute(sa.text(_GIVE_BACK), {**values, "attributes": attributes})
+            said = {"attributes": attributes, "lacks": lacks}
+            connection.execute(sa.text(_GIVE_BACK), values | said)
 
     def left(self, workflow: str, executor: str) -> Sequence[int]:
         """Give, once, which steps were not begun by whoever gave it back: now they may be."""
@@ -403,6 +423,12 @@ class Server:
         with self.asked() as connection:
             values = {"name": WORKFLOW, "executor": executor}
             connection.execute(sa.text(_GIVE_ALL_BACK), values)
+
+    def give_orphans_back(self, executor: str, driven: Sequence[str], patience: float) -> None:
+        """Put back what this executor has taken long ago, and nobody drives."""
+        values = {"name": WORKFLOW, "executor": executor, "driven": list(driven)}
+        with self.asked() as connection:
+            connection.execute(sa.text(_GIVE_ORPHANS_BACK), {**values, "patience": patience * 1000})
 
     def suspend(
         self, workflow: str, executor: str, until: float | None, heard: Sequence[str]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+from py_api_saga import clock
 from py_api_saga.engines.dbos_lease import Identity
 from py_api_saga.engines.dbos_server import Server, message_id
 from py_api_saga.engines.dbos_shift import Shift
@@ -11,6 +12,7 @@ from py_api_saga.exceptions import JournalError
 from py_api_saga.log import logger
 
 EVERY = 0.2  # seconds
+ORPHANED = 10.0  # seconds for which a saga is this worker's, and nobody here drives it
 
 
 class Watch:
@@ -26,6 +28,8 @@ class Watch:
         self._ends = threading.Event()
         self._thread = threading.Thread(target=self._live, name="py-api-saga-watch", daemon=True)
         self._is_cut_off = False
+        self._swept = clock.monotonic()
+        self._driven: set[str] = set()  # since then
         self.fault: BaseException | None = None
 
     def begin(self) -> None:
@@ -47,7 +51,13 @@ class Watch:
     def _look(self) -> None:
         try:
             self._identity.beat()
-            if sagas := list(self._shift.sagas):
+            sagas = list(self._shift.sagas)
+            self._driven.update(sagas)
+            if (now := clock.monotonic()) > self._swept + ORPHANED:
+                # What was driven a moment ago may be about to be over.
+                self._server.give_orphans_back(self._shift.executor, [*self._driven], ORPHANED)
+                self._swept, self._driven = now, set(sagas)
+            if sagas:
                 self._shift.tell(self._server.news(sagas))
             heard = self._shift.take_heard()
             if heard:

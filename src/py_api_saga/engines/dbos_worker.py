@@ -15,7 +15,7 @@ from py_api_saga.engines.dbos_incarnation import Incarnation
 from py_api_saga.engines.dbos_lease import Alone, Identity, Leased
 from py_api_saga.engines.dbos_loop import WORKFLOW, rows_of
 from py_api_saga.engines.dbos_server import SERIALIZER, Server
-from py_api_saga.engines.dbos_shift import Shift
+from py_api_saga.engines.dbos_shift import LeftError, Shift
 from py_api_saga.engines.dbos_watch import Watch
 from py_api_saga.engines.engine import Engine
 from py_api_saga.engines.errand import Workshop
@@ -88,7 +88,9 @@ class DBOSWorker:
         engine.check()
         _see_no_other()
         identity.begin()
-        workshop = Workshop(engine.names, engine.codec, work.around, work.observers)
+        workshop = Workshop(
+            engine.names, engine.codec, work.around, work.observers, work.concurrency
+        )
         shift = Shift(workshop, server, identity.executor, work.concurrency, identity.state)
         try:
             self._dbos = _launched(self._queue, work.concurrency, shift)
@@ -170,6 +172,30 @@ class _Quiet(logging.Filter):
 _QUIET = _Quiet()
 
 
+def _keep_errors_off_record(database: Any) -> None:
+    """Have no error be what came of a step, or of a saga.
+
+    None of ours raises on purpose, so it is one of the database's, as DBOS recorded something: on
+    record it would be the end of the saga, or be replayed for ever. The saga stays as it was, and
+    is given back (`Watch`). A hack: DBOS has no setting for it; the alternative, errors that are
+    caught in the steps, does not see those that come after them.
+    """
+    record, end = database.record_operation_result, database.update_workflow_outcome
+
+    def recorded(result: Any, **options: Any) -> None:
+        if result["error"] is not None:
+            raise LeftError
+        record(result, **options)
+
+    def ended(workflow: str, status: str, **options: Any) -> bool:
+        # With the owner it is told of a workflow whose input can't be read: nobody drives that.
+        if status == "ERROR" and "owner_xid" not in options:
+            raise LeftError
+        return bool(end(workflow, status, **options))
+
+    database.record_operation_result, database.update_workflow_outcome = recorded, ended
+
+
 def _launched(queue: str, concurrency: int, shift: Shift) -> DBOS:
     async def saga(rows: Any, began: float) -> Rows:
         here = Incarnation(shift, DBOS.workflow_id or "", began)
@@ -198,6 +224,7 @@ def _launched(queue: str, concurrency: int, shift: Shift) -> DBOS:
         )
         DBOS.listen_queues([queue])
         DBOS.launch()
+        _keep_errors_off_record(dbos._sys_db)  # noqa: SLF001 - as it says
     except Exception as error:
         DBOS.destroy(destroy_registry=True)
         raise shift.server.cannot(error) from error
