@@ -32,7 +32,7 @@ import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from py_api_saga import clock
 from py_api_saga.calls import IS_ASYNC
@@ -40,6 +40,7 @@ from py_api_saga.current import Around, Where, current
 from py_api_saga.definition import Definition, Names
 from py_api_saga.durable.run import recovering
 from py_api_saga.durable.unready import unready
+from py_api_saga.engines.course import MAX_LOSSES
 from py_api_saga.engines.rows import MAX_VALUE
 from py_api_saga.entries import (
     ACTION,
@@ -139,6 +140,7 @@ class Workshop:
         self._around, self._observers = tuple(around), tuple(observers)
         self._places = asyncio.Semaphore(threads)
         self._let_go: dict[tuple[str, str], None] = {}
+        self._came_back: dict[tuple[str, str, Attempt], int] = {}
 
     async def call(self, text: str, give_up: GiveUp) -> str:
         """Make a call and give the line that says what came of it.
@@ -227,8 +229,22 @@ class Workshop:
             self._note(tree, lacking, error)
             raise NotDeployed(lacking) from error
 
-    def _let_go_of(self, errand: Errand, lacking: BaseException) -> NoReturn:
-        """Leave a call to a worker that is set up for it."""
+    def _let_go_of(self, errand: Errand, lacking: BaseException) -> None:
+        """Leave a call to a worker that is set up for it, but not time after time.
+
+        It was made, and may have done something before it found what it lacks: the machine counts
+        an attempt that is LOST, and no other.
+
+        Raises:
+            NotDeployed: It is left.
+        """
+        call = errand.saga_id, errand.name_of(0), attempt_of(errand.intent)
+        if len(self._came_back) >= _MOST_NOTED:
+            self._came_back.clear()
+        self._came_back[call] = times = self._came_back.get(call, 0) + 1
+        if times > MAX_LOSSES:
+            del self._came_back[call]
+            return
         text = f"{_set_up(errand.name_of(0))} (here: {type(lacking).__name__})"
         self._note(errand.tree, text, lacking)
         raise NotDeployed(text) from lacking
