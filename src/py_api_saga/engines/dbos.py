@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from py_api_saga import clock
 from py_api_saga.engines.course import Course, NewerFormatError
 from py_api_saga.engines.engine import Engine
-from py_api_saga.engines.rows import Rows
+from py_api_saga.engines.rows import LETTER, Rows, letters_in
 from py_api_saga.engines.standing import Standing, saga_id_of
 from py_api_saga.engines.worker import QUEUE, Work
 from py_api_saga.exceptions import SagaDefinitionError
+from py_api_saga.journal.format.json_text import loads
 from py_api_saga.journal.protocol import Codec
 
 try:
@@ -149,9 +150,7 @@ class DBOSEngine(Engine):
         try:
             return rows_of(waiting.result(timeout))
         except TimeoutError:
-            if waiting.done():
-                raise
-            return None
+            return rows_of(waiting.result()) if waiting.done() else None
         finally:
             self._awaiting.end(workflow, waiting)
 
@@ -180,9 +179,21 @@ class DBOSEngine(Engine):
             course = Course(saga_id_of(seen.workflow), rows, began)
             replayed(course, Recorded(outputs), began)
             rows = course.rows()
+        rows += self._posted(seen, rows)
         lacks, steps = seen.left or ("", [])
         is_past = any(step in outputs for step in steps)
         return Standing(rows, seen.is_open, "" if is_past else lacks)
+
+    def _posted(self, seen: Seen, rows: Rows) -> Rows:
+        """Give the answers that were posted, and that nobody has heard yet."""
+        known = {letter.key for letter in letters_in(rows)}
+        lines = [
+            line
+            for _, posted in self.server.news([seen.workflow]).get(seen.workflow, [])
+            for line in posted
+            if (tree := loads(line))[0] == LETTER and tree[1] not in known
+        ]
+        return [(clock.time(), f"[{','.join(lines)}]")] if lines else []
 
     def post(self, workflow: str, lines: Sequence[str], key: str) -> bool:
         """Send lines to a course, once for each key; False if the workflow has ended."""
@@ -254,6 +265,9 @@ class DBOSEngine(Engine):
         return saga.start(saga_id=saga_id, deadline=deadline, at_once=at_once, engine=within)
 
 
+_IDLE = 0  # of libpq: a connection in no transaction
+
+
 def _borrowed(connection: Any, engine: sa.Engine) -> sa.Connection:
     """Have SQLAlchemy use a connection of psycopg's, and leave its transaction alone.
 
@@ -264,6 +278,12 @@ def _borrowed(connection: Any, engine: sa.Engine) -> sa.Connection:
         message = (
             "start_in_transaction: connection: expected a connection of psycopg, or a connection "
             f"or session of SQLAlchemy's, got {type(connection).__name__}"
+        )
+        raise SagaDefinitionError(message)
+    if connection.autocommit and connection.info.transaction_status == _IDLE:
+        message = (
+            "start_in_transaction: connection: expected one in a transaction, got one that commits "
+            "each statement by itself: begin with `with connection.transaction():`"
         )
         raise SagaDefinitionError(message)
     with engine.connect():  # it has asked the server by then what that is able to do

@@ -12,6 +12,7 @@ read, a saga at rest can be claimed and added to, and what is added begins a suc
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -28,6 +29,7 @@ from py_api_saga.engines.standing import (
     SagaNumber,
     Standing,
     answer_there,
+    number_of,
     saga_id_of,
     straggling,
     summary_of,
@@ -70,11 +72,12 @@ from py_api_saga.journal.format.values import Trees, Values
 from py_api_saga.journal.health import Health
 from py_api_saga.journal.holder import Holder
 from py_api_saga.journal.protocol import Codec
-from py_api_saga.standing import due_of
+from py_api_saga.standing import due_of, parked
 from py_api_saga.status import SagaStatus
 from py_api_saga.story.words import moment
 
 _LOOK = 0.05  # seconds between two looks whether an answer was heard; it doubles
+_LONGEST_LOOK = 1.0
 
 
 class Engine(ABC):
@@ -252,8 +255,11 @@ class Engine(ABC):
         reason = abort(InterruptedError(f"{who} said so: {why}"))
         lines = [note_of(who, why, "cancel"), write_entry(reason, Values(self))]
         workflow = workflow_id(saga_id, seen.epoch)
-        if seen.status not in OPEN or not self.post(workflow, lines, f"cancel:{chance.digits(8)}"):
+        if seen.status not in OPEN:
             message = f"saga {saga_id!r} is at rest: it is {seen.status.value}"
+            raise SagaInProgress(message)
+        if not self.post(workflow, lines, f"cancel:{chance.digits(8)}"):
+            message = f"saga {saga_id!r} has ended just now, or its workflow was: look once more"
             raise SagaInProgress(message)
         return seen.status
 
@@ -274,9 +280,11 @@ class Engine(ABC):
             recorded = read_rows(readable(rows), Trees(self))
             with folding(f"the entries of saga {saga_id!r}"):
                 execution = Execution(recorded.definition, recorded.entries)
-            due = due_of(recorded, execution)
-            until = clock.NEVER if due is None else due
-            raise pending_of(saga_id, recorded.definition, execution, until)
+            is_parked = standing is not None and not standing.is_open and parked(recorded)
+            if not (execution.at_rest or is_parked):
+                due = due_of(recorded, execution)
+                until = clock.NEVER if due is None else due
+                raise pending_of(saga_id, recorded.definition, execution, until)
         seen = summary_of(workflow, Standing(rows, is_open=False))
         return results_of(seen, read_rows(readable(rows), Values(self)))
 
@@ -324,8 +332,12 @@ class Engine(ABC):
         """Give the summary of a saga, as its latest workflow tells; None if there is none."""
         self._see_usable()
         number, standing = 1, self.standing(saga_id)
-        if standing is None:
-            return None
+        if standing is None:  # an engine may have forgotten it, and not yet what has followed
+            latest = next(self.workflows(prefix=workflow_id(saga_id, 2)[:-1]), None)
+            if latest is None:
+                return None
+            workflow, standing = latest
+            number = number_of(workflow)
         while not standing.is_open:
             later = self.standing(workflow_id(saga_id, number + 1))
             if later is None:
@@ -552,20 +564,31 @@ class Engine(ABC):
                 is_ours = is_posted and _outcome(there) == _outcome(letter)
                 mail.there = None if is_ours else there
                 return
-            see_room(rows, line)
             workflow = workflow_id(saga_id, seen.epoch)
+            if not is_posted:
+                see_room(rows, line)
             if self.drives(seen):
                 if not is_posted:
-                    is_posted = self.post(workflow, [line], letter.key)
+                    # One that is refused, as there was no room for it say, does not stand for
+                    # those that follow under the key of its call.
+                    is_posted = self.post(workflow, [line], f"{letter.key} {_digest(line)}")
                     continue
             elif seen.status is SagaStatus.COMPLETED or self.begin(
                 workflow_id(saga_id, seen.epoch + 1), [*rows, (self.now(), f"[{line}]")]
             ):
                 return  # of what has completed it changes nothing
-            if clock.monotonic() > until:  # it is with the engine, whenever it is heard
-                return
+            if clock.monotonic() > until:
+                message = (
+                    f"saga {saga_id!r}: nobody has heard the answer in {PATIENCE:g} s, though it "
+                    f"is with {self.place}: give it again, to be told which one stands"
+                )
+                raise JournalError(message)
             clock.sleep(pause)
-            pause *= 2
+            pause = min(2 * pause, _LONGEST_LOOK)
+
+
+def _digest(line: str) -> str:
+    return hashlib.sha256(line.encode()).hexdigest()[:16]
 
 
 def _outcome(letter: Letter) -> object:

@@ -64,6 +64,11 @@ def workflow_id(saga_id: str, number: int) -> str:
     return saga_id if number == 1 else f"{saga_id}~{number}"
 
 
+def number_of(workflow: str) -> int:
+    """Tell which of the workflows of its saga one is, from 1."""
+    return int(workflow.partition("~")[2] or 1)
+
+
 def saga_id_of(workflow: str) -> str:
     """Give the id of the saga that a workflow is of."""
     return workflow.partition("~")[0]

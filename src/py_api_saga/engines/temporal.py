@@ -36,7 +36,7 @@ from py_api_saga import clock
 from py_api_saga.engines.engine import Engine
 from py_api_saga.engines.errand import Workshop
 from py_api_saga.engines.rows import Rows
-from py_api_saga.engines.standing import Standing, saga_id_of
+from py_api_saga.engines.standing import Standing, number_of, saga_id_of, workflow_id
 from py_api_saga.engines.temporal_history import History
 from py_api_saga.engines.temporal_server import ANSWER, Question, Server, first_line
 from py_api_saga.engines.temporal_worker import TemporalWorker
@@ -120,7 +120,9 @@ class TemporalEngine(Engine):
             if not (isinstance(value, str) and value):
                 shown = "an empty text" if value == "" else type(value).__name__
                 raise SagaDefinitionError(f"{where}: {name}: expected a text, got {shown}")
-        if "://" in target or ":" not in target:  # it may hold a password: it is not shown
+        if (
+            "://" in target or "@" in target or ":" not in target
+        ):  # it may hold a password: it is not shown
             message = f"{where}: expected the address of the server, HOST:PORT, got something else"
             raise SagaDefinitionError(message)
         if (seconds(lost_after, f"{where}: lost_after") or 0) < _SHORTEST:
@@ -168,6 +170,9 @@ class TemporalEngine(Engine):
         """
 
         async def start(client: Client) -> bool:
+            # The first one may be beyond its retention while a successor is open.
+            if number_of(workflow) == 1 and await _is_there(client, workflow_id(workflow, 2)):
+                return False
             try:
                 await client.start_workflow(
                     WORKFLOW,
@@ -304,6 +309,16 @@ class TemporalEngine(Engine):
 
 
 # --- waiting --------------------------------------------------------------------------------------
+
+
+async def _is_there(client: Client, workflow: str) -> bool:
+    try:
+        await client.get_workflow_handle(workflow).describe(rpc_timeout=ANSWER)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return False
+        raise
+    return True
 
 
 async def _awaited(client: Client, workflow: str, timeout: float | None) -> Rows | None:  # noqa: ASYNC109 - as of the engine

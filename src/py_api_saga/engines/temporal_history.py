@@ -12,7 +12,7 @@ from typing import Any
 from temporalio.api.enums.v1 import EventType
 
 from py_api_saga.engines.course import Course, NewerFormatError
-from py_api_saga.engines.rows import Rows
+from py_api_saga.engines.rows import LETTER, Rows
 from py_api_saga.engines.standing import saga_id_of
 from py_api_saga.engines.temporal_workflow import (
     CANCELLED,
@@ -42,6 +42,7 @@ class History:
         self._heard: set[str] = set()
         self._begun: dict[int, str] = {}  # what is told of a call if it is lost, by its event
         self._signals: list[str] = []
+        self._told = 0.0  # when the last of them came
         self._ends: list[str] = []
         self._has_rung = False  # a timer
         self._task: Any = None  # the event of the workflow task that is on
@@ -55,7 +56,9 @@ class History:
 
     def rows(self) -> Rows:
         """Give the saga as far as it has come."""
-        return self._rows if self._course is None else self._course.rows()
+        rows = self._rows if self._course is None else self._course.rows()
+        posted = [line for line in self._signals if line.startswith(f'["{LETTER}"')]
+        return [*rows, (self._told, f"[{','.join(posted)}]")] if posted else rows
 
     def _take(self, event: Any) -> None:
         """Take in an event."""
@@ -79,6 +82,7 @@ class History:
                 self._has_rung = True
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
                 self._hear(event.workflow_execution_signaled_event_attributes.input.payloads[0])
+                self._told = event.event_time.ToNanoseconds() / 1e9
             case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
                 self._ends.append(CANCELLED)
             case kind if kind in _FAILED:
@@ -93,16 +97,17 @@ class History:
     def _go_on(self) -> None:
         """Do what the workflow has done in a task: signals come before the ends of calls."""
         at = self._task.event_time.ToNanoseconds() / 1e9
-        course, is_woken = self._course, self._has_rung
+        course, is_first = self._course, False
         if course is None:
             try:
-                course, is_woken = Course(self._saga_id, self._rows, at), True
+                course, is_first = Course(self._saga_id, self._rows, at), True
             except NewerFormatError:  # whoever reads the rows says so
                 return
             self._course = course
         task = self._task.workflow_task_started_event_attributes
         is_long = self._task.event_id >= self._terms.events or task.suggest_continue_as_new
-        for lines in (self._signals, self._ends):
+        # A timer is heard with the ends of calls, and these are told before anything is called.
+        for lines, is_woken in ((self._signals, is_first), (self._ends, self._has_rung)):
             for line in lines:
                 course.tell(line, at)
             if (lines or is_woken) and (not is_long or course.stragglers):

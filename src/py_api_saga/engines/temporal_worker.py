@@ -8,6 +8,7 @@ worker whose heartbeats are missing is taken for dead.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine
 from contextlib import suppress
 from datetime import timedelta
@@ -18,7 +19,17 @@ from temporalio.client import Client, RPCError, WorkflowHandle
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCStatusCode
-from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+from temporalio.worker import (
+    CustomSlotSupplier,
+    FixedSizeSlotSupplier,
+    SlotMarkUsedContext,
+    SlotPermit,
+    SlotReleaseContext,
+    SlotReserveContext,
+    UnsandboxedWorkflowRunner,
+    Worker,
+    WorkerTuner,
+)
 
 from py_api_saga.engines.errand import NotDeployed, Workshop
 from py_api_saga.engines.loop_thread import LoopThread
@@ -38,6 +49,9 @@ from py_api_saga.log import complain
 
 # A workflow is kept where it ran last; how long that worker has to begin its next task.
 _STICKY = timedelta(seconds=2)
+_TASKS = 100  # of workflows at once, as by default
+_UNTHROTTLED = timedelta(seconds=0.1)
+_BUSY = 0.02  # seconds between two looks for a free place, while there is none
 _BEATS = 3  # heartbeats in the time after which a call counts as lost
 _LOOK = 0.01  # seconds between two looks whether Temporal's part has begun
 _PARTING = 4.0  # seconds for a call that is cancelled; the workshop takes two, if its loop is free
@@ -51,6 +65,7 @@ class TemporalWorker:
     def __init__(self, server: Server, queue: str, workshop: Workshop, work: Work) -> None:
         """Take what it is told; nothing is connected yet."""
         self._server, self._queue, self._workshop, self._work = server, queue, workshop, work
+        self._slots = _Slots(work.concurrency)
         self._calls: LoopThread | None = None
         self._worker: Worker | None = None
         self._run: asyncio.Task[None] | None = None
@@ -80,7 +95,15 @@ class TemporalWorker:
             workflows=[SagaV1],
             activities=[self._call],
             workflow_runner=UnsandboxedWorkflowRunner(),  # no code of users is in a workflow
-            max_concurrent_activities=self._work.concurrency,
+            tuner=WorkerTuner.create_composite(
+                workflow_supplier=FixedSizeSlotSupplier(_TASKS),
+                activity_supplier=self._slots,
+                local_activity_supplier=FixedSizeSlotSupplier(_TASKS),
+                nexus_supplier=FixedSizeSlotSupplier(_TASKS),
+            ),
+            # Else it holds heartbeats back until little is left of the time that they have.
+            max_heartbeat_throttle_interval=_UNTHROTTLED,
+            default_heartbeat_throttle_interval=_UNTHROTTLED,
             sticky_queue_schedule_to_start_timeout=_STICKY,
             graceful_shutdown_timeout=timedelta(seconds=self._work.grace),
         )
@@ -118,7 +141,11 @@ class TemporalWorker:
         )
         temporal = self._server.thread()
 
+        given_up: list[str] = []
+
         async def give_up(line: str) -> None:
+            given_up.append(line)
+            self._slots.free()
             await temporal.acall(_tell(handle, line))
 
         assert self._calls is not None  # noqa: S101 - it has begun
@@ -137,6 +164,8 @@ class TemporalWorker:
             complain("nobody knows what came of a call", error=error)
             line = lost_line(loads(text)["intent"])
         finally:
+            if given_up:
+                self._slots.keep()
             self.running -= 1
             beats.end()
         self._lost += is_cancelled and loads(line)[0] == LOST
@@ -147,6 +176,52 @@ def _for_another(missing: NotDeployed) -> ApplicationError:
     """Have Temporal give a call to another worker, or once more to this one, without alarm."""
     benign = ApplicationErrorCategory.BENIGN
     return ApplicationError(str(missing), type=NOT_DEPLOYED, category=benign)
+
+
+class _Slots(CustomSlotSupplier):
+    """Places for calls; one that was given up after its timeout has none any more.
+
+    It may hang for ever, and the worker would make fewer and fewer calls.
+    """
+
+    def __init__(self, size: int) -> None:
+        """Have so many."""
+        self._free = size
+        self._lock = threading.Lock()
+
+    def _take(self) -> bool:
+        with self._lock:
+            if self._free <= 0:
+                return False
+            self._free -= 1
+            return True
+
+    def free(self) -> None:
+        """Have one more."""
+        with self._lock:
+            self._free += 1
+
+    def keep(self) -> None:
+        """Have one less; of those that are taken none is taken back."""
+        with self._lock:
+            self._free -= 1
+
+    async def reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit:  # noqa: ARG002 - of Temporal
+        """Wait for a place. It looks again and again: whoever is woken may have been cancelled."""
+        while not self._take():  # noqa: ASYNC110 - as it says
+            await asyncio.sleep(_BUSY)
+        return SlotPermit()
+
+    def try_reserve_slot(self, ctx: SlotReserveContext) -> SlotPermit | None:  # noqa: ARG002
+        """Give a place if one is free."""
+        return SlotPermit() if self._take() else None
+
+    def mark_slot_used(self, ctx: SlotMarkUsedContext) -> None:
+        """It was counted as it was taken."""
+
+    def release_slot(self, ctx: SlotReleaseContext) -> None:  # noqa: ARG002
+        """Take a place back."""
+        self.free()
 
 
 class _Made:

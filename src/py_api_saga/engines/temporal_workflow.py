@@ -143,7 +143,8 @@ class SagaV1:
         course = Course(saga_id, unpacked_rows(rows), workflow.time())
         while True:
             self._hear(course)
-            if not _is_full(course, told):
+            is_full = _is_full(course, told)
+            if not is_full:
                 await self._call_what_is_ready(course, told)
             elif not (self._calls or course.is_over):
                 await self._leave()
@@ -153,7 +154,7 @@ class SagaV1:
             if course.is_over and not self._news:
                 await self._leave()
                 return packed_rows(course.rows())
-            self._set_alarm(course.wakes())
+            self._set_alarm(None if is_full else course.wakes())  # no call begins: only ends matter
             await self._wait()
 
     def _hear(self, course: Course) -> None:
