@@ -64,6 +64,13 @@ def refuse(name: str) -> None:
     raise ValueError(f"{name} is not to be had")
 
 
+def wait_and_refuse(name: str, gate: str) -> None:
+    """Fail once a gate is open."""
+    _called()
+    assert gates[gate].wait(PATIENCE)
+    raise ValueError(f"{name} is not to be had")
+
+
 def fail_once(name: str) -> str:
     """Fail at the first attempt only."""
     if _called() == 1:

@@ -16,6 +16,7 @@ from recorded import order
 from world import PATIENCE, until
 
 from py_api_saga import (
+    JournalError,
     SagaAssembler,
     SagaConflict,
     SagaDefinitionError,
@@ -30,6 +31,7 @@ from py_api_saga import (
     result_of,
     saga_status,
 )
+from py_api_saga.engines import engine as engine_module
 from py_api_saga.engines.rows import MAX_VALUE
 from py_api_saga.journal import MemoryJournal
 from py_api_saga.journal.changes import Append, Purge, Take
@@ -292,6 +294,43 @@ def test_a_saga_with_a_call_that_may_land_is_not_decided_about(engine: EngineHer
     standing = saga_status(engine, "x")
     assert standing is not None
     assert standing.status is SagaStatus.COMPENSATED
+
+
+def test_what_follows_a_forgotten_workflow_is_found(engine: EngineHere) -> None:
+    """An engine keeps what has ended for a while; its successor may wait for longer."""
+    stuck(engine)
+    repair.again(engine, "x", **who)
+
+    del engine.flows["x"]
+
+    seen = engine.find("x")
+    assert seen is not None
+    assert (seen.epoch, seen.status) == (2, SagaStatus.COMPENSATING)
+    assert engine.find("y") is None
+
+
+def test_whoever_waits_no_time_is_told_what_has_ended(engine: EngineHere) -> None:
+    """Also where the engine has no time to say that it is at rest."""
+    with engine.at_work():
+        assert order().orchestrator_execute(engine=engine, saga_id="x") == ["A", "B", "C"]
+    engine.await_rest = lambda *_: None  # type: ignore[method-assign]
+
+    assert engine.result("x", wait=0) == ["A", "B", "C"]
+
+
+def test_an_answer_that_nobody_hears_is_not_said_to_stand(
+    engine: EngineHere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be another one that came before; whoever gives it again is told."""
+    monkeypatch.setattr(engine_module, "PATIENCE", 0.1)
+    with engine.at_work():
+        key = waiting(engine)
+
+    with pytest.raises(JournalError, match="give it again, to be told which one stands"):
+        answer(engine, key, result="B")
+    with engine.at_work():
+        assert engine.result("x", wait=PATIENCE) == ["A", "B", "C"]
+        assert answer(engine, key, result="B").known
 
 
 def test_of_two_decisions_one_is_refused(engine: EngineHere) -> None:
