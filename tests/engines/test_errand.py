@@ -45,6 +45,7 @@ from py_api_saga.contrib.barrier import once as once_only
 from py_api_saga.contrib.django.around import around_commands
 from py_api_saga.contrib.http import Rules
 from py_api_saga.current import CurrentOperation
+from py_api_saga.engines.course import MAX_LOSSES
 from py_api_saga.engines.errand import Errand, NotDeployed, Workshop
 from py_api_saga.journal import MemoryJournal
 from py_api_saga.journal.format.values import Values
@@ -898,17 +899,15 @@ def test_an_undo_that_ends_itself_is_called_once_more_and_then_stuck() -> None:
 # --- what a worker lacks --------------------------------------------------------------------------
 
 
+async def never(_: str) -> None:
+    """Fail."""
+    pytest.fail("it was given up")
+
+
 def refused(text: str, shop: Workshop | None = None) -> str:
     """Have a call made that this worker leaves to others, and give for what it waits."""
-
-    async def call() -> None:
-        async def give_up(_: str) -> None:
-            pytest.fail("it was given up")
-
-        await (shop or workshop()).call(text, give_up)
-
     with pytest.raises(NotDeployed) as caught:
-        asyncio.run(call())
+        asyncio.run((shop or workshop()).call(text, never))
     return str(caught.value)
 
 
@@ -981,6 +980,20 @@ def test_a_worker_that_is_not_set_up_decides_nothing(*, is_async: bool) -> None:
     said = refused(errand(one(is_async=is_async)))
 
     assert said == "a worker that is set up for operation 'a' (here: RuntimeError)"
+
+
+def test_a_call_that_comes_back_time_after_time_is_lost() -> None:
+    """It was made each time, and may have charged before it found what it lacks."""
+    behave(a=lambda: flask.current_app.name)
+    shop, text = workshop(), errand(one())
+
+    for _ in range(MAX_LOSSES):
+        refused(text, shop)
+    line = asyncio.run(shop.call(text, never))
+
+    assert json.loads(line)[:5] == ["lost", 0, "action", 1, 1]
+    assert depot.log == ["a"] * (MAX_LOSSES + 1)
+    refused(text, shop)  # from then on anew
 
 
 def test_what_is_around_may_say_that_a_worker_is_not_set_up() -> None:

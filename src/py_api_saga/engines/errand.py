@@ -189,6 +189,7 @@ class Workshop:
             if errand.witness is not None:
                 errand.witness.told(entry)
             self._let_go_of(errand, value_of(entry))
+            entry = lost(attempt_of(errand.intent))
         return errand.told(entry)
 
     async def _end_of(self, errand: Errand, making: _Making, give_up: GiveUp) -> Entry:
