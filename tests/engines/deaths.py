@@ -27,7 +27,7 @@ from world import until
 from py_api_saga import Retry, SagaAssembler, SagaStatus, answer
 
 from . import shop
-from .cases import COMPENSATED, COMPLETED, calls
+from .cases import COMPENSATED, COMPLETED
 from .places import DBOS, LEASE, MODULES, NOVELTY, Kind, Place, Temporal, opened
 from .points import Points
 from .shop import ALL, DIAMOND, Unavailable, buy, checkout, diamond, give_back, open_shop
@@ -130,7 +130,8 @@ def _tell(place: Place, tale: Tale, goods: str) -> None:
     place.begin(tale.make(goods), goods, **tale.options)
     if tale.is_answered:
         key = f"{goods}:charge:action"
-        until(lambda: "charge:action" in calls(place, goods))
+        # Nobody answers a request before it has done anything: a worker may die between the two.
+        until(lambda: place.books.stands().get(goods, _NOTHING)["charge"])
         until(lambda: _answered(place, key))
 
 
