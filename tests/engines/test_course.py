@@ -11,7 +11,7 @@ from courses import ERROR, Helm, begin, chain, folded, told, words
 from depot import ask, do, undo
 from recorded import Reversed
 
-from py_api_saga import Retry, SagaAssembler, SagaStatus, Status, result_of
+from py_api_saga import SagaAssembler, SagaStatus, Status, result_of
 from py_api_saga.engines.course import MAX_LOSSES, Course, NewerFormatError
 from py_api_saga.engines.rows import MAX_SAGA, MAX_VALUE, Rows
 
@@ -1126,7 +1126,7 @@ def test_rows_that_cannot_be_read_are_parked(body: str) -> None:
     assert course.is_over
     assert course.wakes() is None
     assert [*course.stragglers] == []
-    assert [course.must_know, course.times_out] == [False, False]
+    assert not course.must_know
     parked, note = course.rows()[-2:]
     assert json.loads(parked[1])[-1][0] == "parked"
     assert json.loads(note[1]) == [["note", {"who": "eve"}]]
@@ -1173,15 +1173,6 @@ def test_it_must_be_known_whether_a_call_was_begun_where_more_follows_than_a_rep
     assert not Helm(begin(chain("a"))).course.must_know
     for saga in (asking, parking, chain("a", on_crash="compensate")):
         assert Helm(begin(saga)).course.must_know
-
-
-def test_there_are_stragglers_only_where_a_timeout_is() -> None:
-    """Else a worker need not tell of any."""
-    slow = SagaAssembler.saga().operation((do, "a"), name="a", timeout=3.0)
-    patient = SagaAssembler.saga(retry=Retry(OSError)).operation((do, "a"), name="a")
-
-    assert Helm(begin(slow)).course.times_out
-    assert not Helm(begin(patient)).course.times_out
 
 
 def test_what_a_saga_is_part_of_is_told_to_its_workers() -> None:

@@ -248,7 +248,7 @@ def describe(course: Course, now: float) -> str:
     return repr(
         (
             *(now, course.wakes(), course.at_rest, course.is_over, course.stragglers),
-            *(course.must_know, course.times_out, x.ready(), x.saga, x.status, results),
+            *(course.must_know, x.ready(), x.saga, x.status, results),
             course.rows(),
         )
     )

@@ -136,7 +136,7 @@ class Course:
     """
 
     def __init__(self, saga_id: str, rows: Rows, now: float) -> None:
-        """Begin or go on with a saga, of which nobody makes a call any more.
+        """Begin a saga, or go on with one that nobody makes calls of any more.
 
         Args:
             saga_id: Its id.
@@ -245,13 +245,6 @@ class Course:
     def max_age(self) -> float:
         """For how many seconds a call may be made again under its key."""
         return NEVER if self.execution is None else self._plan.max_age
-
-    @property
-    def times_out(self) -> bool:
-        """Whether some call may be given up while it runs."""
-        if self.execution is None:
-            return False
-        return any(it.policy.timeout is not None for it in self.definition.operations)
 
     def rows(self) -> Rows:
         """Give all of it: the workflow's result, or the argument of whoever goes on."""
